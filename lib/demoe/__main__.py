@@ -1,0 +1,6 @@
+"""``python -m demoe`` is the command ``demoe``."""
+
+from demoe.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

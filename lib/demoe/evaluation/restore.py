@@ -1,0 +1,50 @@
+"""One picture, or a batch of one size, through a network: no gradients, evaluation mode, output in [0,1]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from demoe.model.demoe import DeMoE, Restored
+from demoe.model.nafnet import NAFNet
+
+
+@torch.no_grad()
+def restore(
+    model: nn.Module, image: Tensor, *, expert: str | Sequence[str | None] | None = None, k: int | None = 1
+) -> Restored:
+    """The restored picture, clamped to [0,1], with the router's logits and the weights that mixed the experts.
+
+    ``image`` is (3,H,W) or (B,3,H,W) in [0,1], any H, W >= 1, on the model's device; a picture without batch dimension
+    comes back without one, in all three fields. ``expert`` and ``k`` are those of ``DeMoE``. Other networks have no
+    experts: ``weights`` is None then, and so is ``logits`` unless there is a router. Evaluation mode is set for the
+    call and the modes found are put back. Raises ``ValueError`` for another shape or an expert that is not there, and
+    ``RuntimeError`` for an output that is not finite.
+    """
+    if image.ndim not in (3, 4) or image.shape[-3] != 3 or 0 in image.shape:
+        raise ValueError(f"expected a picture of shape (3, H, W) or a batch (B, 3, H, W), got {tuple(image.shape)}")
+    if expert is not None and not isinstance(model, DeMoE):
+        raise ValueError(f"{type(model).__name__} has no experts to choose from: leave the expert out")
+    batch = image if image.ndim == 4 else image.unsqueeze(0)  # (B,3,H,W)
+    # Module by module: model.train() would wake parts that a caller had frozen, such as the router's BatchNorm.
+    in_training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        if isinstance(model, DeMoE):
+            out = model(batch, expert=expert, k=k)
+        elif isinstance(model, NAFNet):
+            out = Restored(*model.classify(batch), None)
+        else:
+            out = Restored(model(batch), None, None)
+    finally:
+        for module in in_training:
+            module.training = True
+    if not out.image.isfinite().all():
+        raise RuntimeError(
+            "the network's output is not finite (NaN or infinity): the weights are damaged or the numbers overflowed; "
+            "try other weights, or float32"
+        )
+    out = out._replace(image=out.image.clamp(0, 1))
+    return out if image.ndim == 4 else Restored(*(None if field is None else field[0] for field in out))

@@ -1,0 +1,94 @@
+"""The parts every network here is made of: channel layer norm, the simple gate, the NAFBlock, the U-Net's joints.
+
+Source: NAFNet (Chen et al., ECCV 2022), Section 3, which DeMoE adopts (Section 3.2). Parameter names are those of both
+public releases, so that their weights load.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LayerNorm2d(nn.Module):
+    """Layer normalisation over the channels of each pixel: (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, channels: int, eps: float = 1e-6):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 2, 3, 1)  # (B, H, W, C), free in channels-last memory
+        x = F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+        return x.permute(0, 3, 1, 2)  # (B, C, H, W)
+
+
+class SimpleGate(nn.Module):
+    """The product of the two halves of the channels, NAFNet's activation: (B, 2C, H, W) -> (B, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x.chunk(2, dim=1)  # 2 x (B, C, H, W)
+        return first * second
+
+
+class NAFBlock(nn.Module):
+    """Depth-wise convolution with channel attention, then a gated feed-forward, both residual.
+
+    (B, C, H, W) -> (B, C, H, W). ``beta`` and ``gamma`` scale the two branches and start at zero: a new block is the
+    identity.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm1 = LayerNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
+        self.sg = SimpleGate()
+        self.sca = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1))
+        self.conv3 = nn.Conv2d(channels, channels, 1)
+        self.norm2 = LayerNorm2d(channels)
+        self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv5 = nn.Conv2d(channels, channels, 1)
+        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv2(self.conv1(self.norm1(x)))  # (B, 2C, H, W)
+        y = self.sg(y)  # (B, C, H, W)
+        y = y * self.sca(y)
+        x = x + self.conv3(y) * self.beta
+        y = self.conv4(self.norm2(x))  # (B, 2C, H, W)
+        y = self.conv5(self.sg(y))  # (B, C, H, W)
+        return x + y * self.gamma
+
+
+class BlockList(nn.Module):
+    """Blocks in sequence, held in ``modules_list`` because the authors' release names them so."""
+
+    def __init__(self, *blocks: nn.Module):
+        super().__init__()
+        self.modules_list = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.modules_list:
+            x = block(x)
+        return x
+
+
+def downsample(channels: int) -> nn.Module:
+    """Half the size, twice the channels: (B, C, H, W) -> (B, 2C, H/2, W/2)."""
+    return nn.Conv2d(channels, 2 * channels, 2, stride=2)
+
+
+def upsample(channels: int) -> nn.Module:
+    """Twice the size, half the channels: (B, C, H, W) -> (B, C/2, 2H, 2W)."""
+    return nn.Sequential(nn.Conv2d(channels, 2 * channels, 1, bias=False), nn.PixelShuffle(2))
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Zeros added at the right and below until height and width divide by ``multiple``, as both releases do."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, -width % multiple, 0, -height % multiple))

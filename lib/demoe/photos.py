@@ -1,0 +1,130 @@
+"""Deblurring a person's photograph: anything that is a picture in, a picture that can be written to a file out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from demoe import images
+from demoe.evaluation.restore import restore
+from demoe.images import Photograph
+from demoe.model import checkpoints
+from demoe.tasks import EXPERTS, expert_index
+
+Picture = str | os.PathLike | Photograph | Image.Image | torch.Tensor | np.ndarray
+PACKAGED_WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True, eq=False)
+class Deblurred:
+    """A deblurred photograph and how the network came to it. Expert names are those of ``tasks.EXPERTS``."""
+
+    image: torch.Tensor  # (3,H,W) float32 in [0,1], on the CPU; a gray photograph's channels are equal
+    photograph: Photograph  # the same with the file's bit depth, alpha, profile and EXIF, for ``images.write``
+    weights: dict[str, float]  # what mixed the experts; sums to 1. Empty for a network without experts
+    router: dict[str, float]  # the router's softmax, whatever expert was asked for. Empty for a network without router
+    expert: str | None  # the expert with the largest weight; None without experts
+    note: str  # what a person should be told about the photograph; mostly empty
+
+
+def deblur(
+    photo: Picture,
+    *,
+    model: nn.Module | None = None,
+    weights: str | os.PathLike | None = None,
+    expert: str | None = None,
+    k: int | None = 1,
+    device: str | None = None,
+) -> Deblurred:
+    """Deblur one photograph at its own size.
+
+    ``photo``: the path of an image file; a ``Photograph``; a Pillow image; a (3,H,W) tensor in [0,1]; or an array (H,W)
+    or (H,W,3) of uint8, uint16 or floats in [0,1]. ``model``: a loaded network, used on the device where it is;
+    otherwise ``default_model(weights, device)``. ``expert``: a name of ``tasks`` ("defocus", "GoPro", ...); None
+    or "auto" lets the router choose. ``k``: how many experts mix, 1..5.
+
+    Gray photographs run as three equal channels and the output's channels are averaged. Alpha is not touched.
+    Raises ``images.ImageError`` for a file that is no readable image, ``ValueError`` for a picture, expert or ``k``
+    that cannot be used, ``FileNotFoundError`` without weights and ``RuntimeError`` if the output is not finite.
+    """
+    if model is not None and (weights is not None or device is not None):
+        raise ValueError("give either a model, which stays on its device, or weights and device")
+    if expert == "auto":
+        expert = None
+    if expert is not None:
+        expert_index(expert)  # a misspelt name is told before anything is read or loaded
+    photograph = as_photograph(photo)
+    if model is None:
+        model = default_model(weights, device)
+    place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    out = restore(model, photograph.pixels.to(place), expert=expert, k=k)
+    image = out.image.float().cpu()  # (3,H,W)
+    if photograph.gray:
+        image = image.mean(0, keepdim=True).repeat(3, 1, 1)
+    used = {} if out.weights is None else _by_name(out.weights)
+    router = {} if out.logits is None else _by_name(out.logits.float().softmax(0))
+    strongest = max(used, key=used.__getitem__) if used else None
+    return Deblurred(image, replace(photograph, pixels=image), used, router, strongest, photograph.note)
+
+
+def as_photograph(photo: Picture) -> Photograph:
+    """A ``Photograph`` of whatever ``deblur`` accepts. Raises as ``deblur`` does, ``TypeError`` for other things."""
+    if isinstance(photo, Photograph):
+        return photo
+    if isinstance(photo, (str, os.PathLike)):
+        return images.read(photo)
+    if isinstance(photo, Image.Image):
+        return images.from_pillow(photo)
+    if isinstance(photo, np.ndarray):
+        return images.from_array(photo)
+    if isinstance(photo, torch.Tensor):
+        if photo.ndim != 3 or photo.shape[0] != 3 or not photo.is_floating_point():
+            raise ValueError(f"expected a floating-point tensor (3, H, W), got {photo.dtype} {tuple(photo.shape)}")
+        return images.from_array(photo.detach().cpu().permute(1, 2, 0).float().numpy())
+    raise TypeError(f"a photograph is a path, Photograph, Pillow image, tensor or array, not {type(photo).__name__}")
+
+
+def default_model(weights: str | os.PathLike | None = None, device: str | None = None) -> nn.Module:
+    """The network in ``weights``; else in the file that $DEMOE_WEIGHTS names; else the newest of those in the package.
+
+    ``device`` is "cpu" or "cuda"; by default the GPU where there is one. A file is loaded once for each device. Raises
+    ``FileNotFoundError`` if there is none, ``checkpoints.CheckpointError`` for one that cannot be read and
+    ``ValueError`` for a GPU that is not there.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("no GPU can be used on this machine: choose the device cpu")
+    path = Path(weights or os.environ.get("DEMOE_WEIGHTS") or _packaged())
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no weights file {path}; {_HOW}")
+    return _load(path.resolve(), path.stat().st_mtime_ns, device)
+
+
+_HOW = "give one with --weights FILE or $DEMOE_WEIGHTS, or train one with ./run_all.sh or demoe train"
+
+
+def _packaged() -> Path:
+    found = sorted(PACKAGED_WEIGHTS.glob("*.safetensors"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    if not found:
+        raise FileNotFoundError(f"no weights come with this installation; {_HOW}")
+    return found[-1]
+
+
+@lru_cache(maxsize=2)
+def _load(path: Path, modified: int, device: str) -> nn.Module:
+    """``modified`` is there so that a file which was written anew is read anew."""
+    return checkpoints.load(path, device)
+
+
+def _by_name(values: torch.Tensor) -> dict[str, float]:
+    """(N,) as name -> number; a network with another number of experts has no names for them but these."""
+    names = EXPERTS if len(values) == len(EXPERTS) else [f"expert_{i}" for i in range(len(values))]
+    return dict(zip(names, values.tolist(), strict=True))

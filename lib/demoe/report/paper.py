@@ -1,0 +1,25 @@
+"""The published numbers, in tidy form: what every table here stands beside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+
+def published() -> pd.DataFrame:
+    """Every number of the paper's tables: columns table, method, dataset, metric (all text) and value (float).
+
+    ``dataset`` is ``-`` where a number belongs to no data set. The metrics say their unit: ``params_m`` are millions,
+    ``macs_g`` 10^9 multiply-accumulates at 3x256x256, ``runtime_ms`` milliseconds on the authors' GPU.
+    """
+    return pd.read_csv(Path(__file__).with_name("demoe_tables.csv"))
+
+
+def published_value(table: str, method: str, metric: str, dataset: str = "-") -> float:
+    """One number of ``published()``. Raises ``KeyError`` where the paper does not give it."""
+    numbers = published().set_index(["table", "method", "dataset", "metric"])["value"]
+    key = (table, method, dataset, metric)
+    if key not in numbers.index:
+        raise KeyError(f"the paper gives no {metric} of {method!r} in {table!r} on {dataset!r}")
+    return float(numbers[key])

@@ -1,0 +1,257 @@
+"""Run the notebooks in order, once: what is up to date is skipped, what fails stops the run. Called by run_all.sh.
+
+A notebook is up to date when its executed copy, and every table, figure and trained network that it wrote, still exist,
+and it was run from the same notebook, package, profile, data and library versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from . import provenance
+from .notebooks import NotebookError, check, execute, write_atomically
+from .paths import figures_dir, project_root, results_dir
+from .profiles import PROFILES
+
+DESCRIPTION = """Run the notebooks in order: train, evaluate, and write every table and figure of a profile.
+
+Results go to results/<profile>/ and figures/<profile>/. A notebook that is up to date is skipped, so a run that was
+stopped, or failed, continues where it was when started again."""
+HEARTBEAT = 60  # seconds between signs of life where there is no terminal
+
+
+class UsageError(ValueError):
+    """Something the caller asked for cannot be done. One sentence."""
+
+
+@dataclass
+class Outcome:
+    """What became of one notebook. Paths are relative to the project's root."""
+
+    notebook: str
+    seconds: float
+    skipped: bool = False
+    tables: list[str] = field(default_factory=list)
+    figures: list[str] = field(default_factory=list)
+    networks: list[str] = field(default_factory=list)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 done, 1 a notebook failed, 2 a wrong request, 130 interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="run_all.sh", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--profile", help=f"{', '.join(PROFILES)} (default: $DEMOE_PROFILE, else smoke)")
+    parser.add_argument("--only", metavar="NN[,NN]", help="these notebooks only, by number: --only 01,04")
+    parser.add_argument("--data-root", metavar="DIR", help="folder of the real datasets (default: $DEMOE_DATA_ROOT)")
+    parser.add_argument("--fresh", action="store_true", help="forget the profile's executed notebooks, runs and cache")
+    options = parser.parse_args(arguments)
+    profile = options.profile or os.environ.get("DEMOE_PROFILE") or "smoke"
+    data_root = options.data_root or os.environ.get("DEMOE_DATA_ROOT") or None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends the run as Ctrl-C does
+    try:
+        return run(profile, options.only, data_root, options.fresh)
+    except UsageError as error:
+        print(f"run_all.sh: {error}", file=sys.stderr)
+        return 2
+    except NotebookError as error:
+        print(f"run_all.sh: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nrun_all.sh: interrupted; the same command continues where this one stopped.", file=sys.stderr)
+        return 130
+
+
+def run(profile: str, only: str | None = None, data_root: str | None = None, fresh: bool = False) -> int:
+    """Run the notebooks of ``<root>/notebooks`` for ``profile`` and print a summary. Returns 0.
+
+    Raises ``UsageError`` before anything runs, ``NotebookError`` at the first notebook that fails.
+    """
+    if profile not in PROFILES:
+        raise UsageError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}.")
+    parameters = {"PROFILE": profile}
+    if data_root is not None:
+        if not Path(data_root).is_dir():
+            raise UsageError(f"the data root {data_root} is not a folder.")
+        parameters["DATA_ROOT"] = str(Path(data_root).resolve())
+    notebooks = select(project_root() / "notebooks", only)
+    for path in notebooks:
+        check(path)
+    with locked(project_root() / "results"):
+        if fresh:
+            for name in ("notebooks", "runs", "cache"):
+                shutil.rmtree(results_dir(profile) / name, ignore_errors=True)
+        print(f"{len(notebooks)} notebooks, profile {profile}", flush=True)
+        outcomes = []
+        for path in notebooks:
+            outcomes.append(run_one(path, profile, parameters))
+        print(summary(outcomes), flush=True)
+    return 0
+
+
+def select(folder: Path, only: str | None) -> list[Path]:
+    """The notebooks ``NN_*.ipynb`` of ``folder`` in order, or those whose numbers ``only`` lists: "01,4"."""
+    found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not found:
+        raise UsageError(f"there are no notebooks in {folder}: set DEMOE_HOME to the project's folder.")
+    if only is None:
+        return found
+    numbers = {path.name[:2] for path in found}
+    wanted = {part.strip().zfill(2) for part in only.split(",") if part.strip()}
+    unknown = sorted(wanted - numbers)
+    if unknown or not wanted:
+        raise UsageError(f"--only {only}: no notebook {', '.join(unknown)}; there are {', '.join(sorted(numbers))}.")
+    return [path for path in found if path.name[:2] in wanted]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Only one run at a time in ``folder``; the system lets go of the lock however the process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"another run is working in {folder}: wait for it to end, or stop it.") from None
+        yield
+
+
+def run_one(path: Path, profile: str, parameters: dict[str, str]) -> Outcome:
+    """Run one notebook, or find that it is up to date."""
+    root, results = project_root(), results_dir(profile)
+    output = results / "notebooks" / path.name
+    # Not beside the executed notebook: those are committed, and a fresh clone has none of the trained networks.
+    stamp = results / "cache" / "notebooks" / f"{path.stem}.json"
+    identity = identify(path, parameters)
+    if (known := up_to_date(stamp, identity, output)) is not None:
+        print(f"{path.stem}: up to date", flush=True)
+        return known
+    before = products(profile)
+    start = time.monotonic()
+    stamp.unlink(missing_ok=True)
+    with Progress(path.stem) as progress:
+        execute(path, output, parameters, root, progress.cell)
+    after = products(profile)
+    changed = {kind: [name for name in after[kind] if before[kind].get(name) != after[kind][name]] for kind in after}
+    outcome = Outcome(path.stem, time.monotonic() - start, **changed)
+    write_atomically(stamp, json.dumps({"identity": identity, **vars(outcome)}, indent=1) + "\n")
+    print(f"{path.stem}: done in {clock(outcome.seconds)}", flush=True)
+    return outcome
+
+
+def identify(path: Path, parameters: dict[str, str]) -> str:
+    """A hash of all that a notebook's results depend on: its source, the package, its parameters, the libraries."""
+    digest = hashlib.sha256()
+    for file in [path, *package_files()]:
+        content = file.read_bytes()
+        digest.update(f"{file.name} {len(content)}\n".encode() + content)
+    digest.update(json.dumps([parameters, provenance.versions()], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def package_files() -> list[Path]:
+    """The package's sources and data tables."""
+    folder = Path(__file__).parent
+    return sorted([*folder.rglob("*.py"), *folder.rglob("*.csv")])
+
+
+def up_to_date(stamp: Path, identity: str, output: Path) -> Outcome | None:
+    """The earlier outcome, if it still stands."""
+    try:
+        record = json.loads(stamp.read_text(encoding="utf-8"))
+        same = record.pop("identity") == identity
+        outcome = Outcome(**{**record, "skipped": True})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # never run, or not written by this version
+        return None
+    written = [output, *(project_root() / name for name in [*outcome.tables, *outcome.figures, *outcome.networks])]
+    return outcome if same and all(file.exists() for file in written) else None
+
+
+def products(profile: str) -> dict[str, dict[str, tuple[int, int]]]:
+    """Tables, figures and networks of a profile: name relative to the root -> (time of change, size)."""
+    places = {
+        "tables": (results_dir(profile) / "tables", "*"),
+        "figures": (figures_dir(profile), "*"),
+        "networks": (results_dir(profile) / "runs", "*.safetensors"),
+    }
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for kind, (folder, pattern) in places.items():
+        files = [file for file in sorted(folder.rglob(pattern)) if file.is_file() and not file.name.startswith(".")]
+        found[kind] = {
+            str(file.relative_to(project_root())): (file.stat().st_mtime_ns, file.stat().st_size) for file in files
+        }
+    return found
+
+
+class Progress:
+    """Which cell runs, and for how long: a bar on a terminal, otherwise a line a minute."""
+
+    def __init__(self, name: str):
+        self.name, self.at, self.start = name, (0, 0), time.monotonic()
+        self.bar = tqdm(desc=name, unit="cell", leave=False, disable=not sys.stderr.isatty())
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._tick, daemon=True)
+
+    def __enter__(self) -> Progress:
+        if self.bar.disable:
+            print(f"{self.name}: running", flush=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.over.set()
+        self.thread.join()
+        self.bar.close()
+
+    def cell(self, number: int, count: int) -> None:
+        """A cell begins."""
+        self.at = (number, count)
+        self.bar.total, self.bar.n = count, max(number - 1, 0)
+        self.bar.set_postfix_str(f"in cell {number}")
+
+    def _tick(self) -> None:
+        while not self.over.wait(HEARTBEAT if self.bar.disable else 1):
+            if self.bar.disable:
+                number, count = self.at
+                print(f"{self.name}: cell {number} of {count}, {clock(time.monotonic() - self.start)}", flush=True)
+            else:
+                self.bar.refresh()
+
+
+def clock(seconds: float) -> str:
+    """Seconds as "3:07" or "1:02:03"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    """A table for people: notebook, time, and the tables and figures it wrote."""
+    width = max(len(outcome.notebook) for outcome in outcomes)
+    lines = ["", f"{'notebook':<{width}}  {'time':>8}  tables and figures"]
+    for outcome in outcomes:
+        spent = "kept" if outcome.skipped else clock(outcome.seconds)
+        files = [*outcome.tables, *(name for name in outcome.figures if not name.endswith(".pdf"))]  # a PNG beside each
+        lines.append(f"{outcome.notebook:<{width}}  {spent:>8}  {files[0] if files else '-'}")
+        lines += [f"{'':<{width}}  {'':>8}  {name}" for name in files[1:]]
+    total = sum(outcome.seconds for outcome in outcomes if not outcome.skipped)
+    return "\n".join([*lines, f"{'total':<{width}}  {clock(total):>8}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

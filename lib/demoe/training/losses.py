@@ -1,0 +1,32 @@
+"""The two losses of Section 3.4: pixels by L1, the blur type by cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demoe.data.batches import Batch
+
+Losses = dict[str, Tensor]  # "total" is what is minimised; the others are logged
+LossFunction = Callable[[nn.Module, Batch], Losses]
+
+
+def stage1_loss(class_weight: float) -> LossFunction:
+    """L = L_pixel + lambda_cl L_class for a NAFNet with router; the paper's lambda_cl is 0.001."""
+
+    def loss(model: nn.Module, batch: Batch) -> Losses:
+        image, logits = model.classify(batch.blurred)  # (B, 3, P, P), (B, N)
+        pixel = F.l1_loss(image.float(), batch.sharp)
+        label = F.cross_entropy(logits.float(), batch.labels)
+        accuracy = (logits.detach().argmax(1) == batch.labels).float().mean()
+        return {"total": pixel + class_weight * label, "pixel": pixel, "class": label, "accuracy": accuracy}
+
+    return loss
+
+
+def stage2_loss(model: nn.Module, batch: Batch) -> Losses:
+    """L = L_pixel for a DeMoE whose encoder and router no longer learn."""
+    pixel = F.l1_loss(model(batch.blurred).image.float(), batch.sharp)
+    return {"total": pixel, "pixel": pixel}

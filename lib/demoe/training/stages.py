@@ -1,0 +1,65 @@
+"""The two stages of Section 3.4: what is trained in each, and how the second starts from the first."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from demoe.model.demoe import DeMoE, DeMoEConfig
+from demoe.model.nafnet import NAFNet
+
+ENCODER_AND_ROUTER = ("intro", "encoders", "downs", "mlp_branch")
+
+
+def demoe_from_baseline(
+    baseline: NAFNet, config: DeMoEConfig, experts: Literal["random", "pretrained"] = "random"
+) -> DeMoE:
+    """A DeMoE whose encoder, router and decoder blocks are the trained baseline's.
+
+    DeMoE has one block less than the baseline in the middle and in every decoder level, and its experts in that place.
+    How the experts start is not stated in the paper. ``random``: fresh blocks, which are the identity until they learn
+    (beta = gamma = 0). ``pretrained``: the baseline's block of that place, as many times as there are experts.
+    """
+    model = DeMoE(config)
+    for name in ("intro", "ending", "downs", "ups", "mlp_branch"):
+        getattr(model, name).load_state_dict(getattr(baseline, name).state_dict())
+    stages = [*zip(model.encoders, baseline.encoders, strict=True), (model.middle_blks, baseline.middle_blks)]
+    for ours, theirs in [*stages, *zip(model.decoders, baseline.decoders, strict=True)]:
+        for block, trained in zip(ours.modules_list, theirs, strict=False):  # the baseline's last block is left over
+            block.load_state_dict(trained.state_dict())
+    if experts == "pretrained":
+        if config.expert != "naf" or config.moe_per_level != 1:
+            raise ValueError("experts start from the baseline's blocks only where they are one NAFBlock a level")
+        places = [baseline.middle_blks, *baseline.decoders]
+        for block, place in zip(model.experts, places, strict=True):
+            for expert in block.experts:
+                expert.load_state_dict(place[-1].state_dict())
+    elif experts != "random":
+        raise ValueError(f"experts start random or pretrained, not {experts!r}")
+    return model
+
+
+def freeze(model: nn.Module, names: tuple[str, ...] = ENCODER_AND_ROUTER) -> None:
+    """Takes the named children out of training for good: no gradients, and evaluation mode.
+
+    Evaluation mode matters: BatchNorm would otherwise go on moving its statistics, and dropout shake the router's
+    weights. ``training_mode`` keeps it that way.
+    """
+    for name in names:
+        getattr(model, name).requires_grad_(False)
+
+
+def training_mode(model: nn.Module) -> None:
+    """Training mode for everything that learns, evaluation mode for every child that is wholly frozen."""
+    model.train()
+    for child in model.children():
+        parameters = list(child.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            child.eval()
+
+
+def trainable(model: nn.Module) -> list[torch.nn.Parameter]:
+    """The parameters that learn, in a fixed order."""
+    return [p for p in model.parameters() if p.requires_grad]

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# From a fresh clone to trained networks, tables and figures: sets up an environment where none is active, then runs the
+# notebooks in order (lib/demoe/runner.py). Works from any folder.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+usage: run_all.sh [--profile test|smoke|quick|paper] [--only NN,NN] [--data-root DIR] [--fresh]
+
+Train, evaluate, and write every table and figure, by running the notebooks in order.
+
+  --profile NAME   how much is computed (default: $DEMOE_PROFILE, else smoke)
+                     test   seconds a notebook, to see that everything runs
+                     smoke  a laptop: 2 cores, no GPU
+                     quick  one GPU
+                     paper  the paper's sizes: several GPUs and the real datasets
+  --only NN,NN     these notebooks only, by number: --only 01,04
+  --data-root DIR  folder of the real datasets (default: $DEMOE_DATA_ROOT, else synthetic data)
+  --fresh          first forget the profile's executed notebooks, trained networks and cache
+  --help           this text
+
+Results go to results/<profile>/ and figures/<profile>/. A notebook that is up to date is skipped: a run that was stopped,
+or failed, continues where it was when the same command is given again. An active virtual or conda environment is used
+(and installed into, once); otherwise .venv/ is made.
+TEXT
+}
+
+arguments=("$@")
+while [ $# -gt 0 ]; do
+    case $1 in
+        -h | --help) usage; exit 0 ;;
+        --fresh | --profile=* | --only=* | --data-root=*) shift ;;
+        --profile | --only | --data-root)
+            if [ $# -lt 2 ]; then echo "run_all.sh: $1 needs a value" >&2; exit 2; fi
+            shift 2 ;;
+        *) echo "run_all.sh: unknown argument '$1'" >&2; usage >&2; exit 2 ;;
+    esac
+done
+
+# shellcheck source=scripts/environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
+export DEMOE_HOME="$ROOT"
+exec "$PYTHON" -m demoe.runner ${arguments[@]+"${arguments[@]}"}

@@ -1,0 +1,210 @@
+import numpy as np
+import pytest
+import torch
+from demoe.blur import psf, trajectories
+
+
+def _path(extent, roll=0.0, seed=0, anchor="mid"):
+    return trajectories.sample(np.random.default_rng(seed), extent, roll_degrees=roll, anchor=anchor)
+
+
+def _image(height=96, width=130, channels=3, seed=0, smooth=0):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.rand(1, channels, height, width, generator=generator)
+    for _ in range(smooth):
+        image = torch.nn.functional.avg_pool2d(torch.nn.functional.pad(image, (1, 1, 1, 1), mode="circular"), 3, 1)
+    return image
+
+
+def _psnr(a, b):
+    return -10 * torch.log10(((a - b) ** 2).mean()).item()
+
+
+@pytest.mark.parametrize("minimum", [7, 64, 101, 256, 360, 361, 613])
+def test_fft_length(minimum):
+    length = psf.fft_length(minimum)
+    assert length >= minimum and length % 2 == 0
+    while length > 1:
+        length //= next(p for p in (2, 3, 5) if length % p == 0)
+
+
+@pytest.mark.parametrize("size", [(97, 131), (128, 128)])
+@pytest.mark.parametrize("extent", [0, 3.3, 48])
+def test_motion_psf_is_nonnegative_and_sums_to_one(size, extent):
+    kernel = psf.splat(_path(extent)[:, :2], size)
+    assert kernel.shape == size and kernel.dtype == torch.float32
+    assert kernel.min() >= 0
+    assert kernel.double().sum().item() == pytest.approx(1, abs=1e-6)
+
+
+def test_splat_shares_a_point_between_four_pixels_and_wraps():
+    kernel = psf.splat(np.array([[-0.25, 2.5]]), (8, 9))
+    expected = torch.zeros(8, 9)
+    expected[2, 0] = expected[3, 0] = 0.375
+    expected[2, 8] = expected[3, 8] = 0.125
+    assert torch.allclose(kernel, expected)
+
+
+@pytest.mark.parametrize("radius", [0, 0.25, 1, 2.3, 21])
+@pytest.mark.parametrize("blades", [0, 7, 9])
+def test_disk_is_nonnegative_and_sums_to_one(radius, blades):
+    kernel = psf.disk(radius, blades, 15)
+    assert kernel.min() >= 0 and kernel.sum(dtype=np.float64) == pytest.approx(1, abs=1e-6)
+    embedded = psf.embed(kernel, (65, 70))
+    assert embedded.double().sum().item() == pytest.approx(1, abs=1e-6)
+    assert embedded[0, 0] == kernel[len(kernel) // 2, len(kernel) // 2]
+
+
+def test_disk_has_the_moments_of_a_disk():
+    """Second moment r^2/4 per axis (and of the soft edge, which is small), centred; a polygon lies inside its circle."""
+    for radius in (3, 8, 20):
+        kernel = psf.disk(radius).astype(np.float64)
+        axis = np.arange(len(kernel)) - len(kernel) // 2
+        assert (kernel * axis).sum() == pytest.approx(0, abs=1e-6)
+        assert (kernel * axis**2).sum() == pytest.approx(radius**2 / 4, rel=0.02)
+        assert (psf.disk(radius, 7) > 0).sum() < (kernel > 0).sum()
+        area = 1 / psf.disk(radius, 7).max()
+        assert area == pytest.approx(3.5 * radius**2 * np.sin(2 * np.pi / 7), rel=0.08)
+
+
+@pytest.mark.parametrize("roll", [0, 0.5])
+@pytest.mark.parametrize("exact", [False, True])
+def test_no_motion_is_the_identity(roll, exact):
+    image = _image()
+    path = _path(0, roll) * np.array([1, 1, 0])
+    if not exact:  # roll of zero through the corner PSFs, too
+        path[:, 2] = 1e-300 if roll else 0
+    assert (psf.motion_blur(image, [path], exact=exact) - image).abs().max() <= 2e-6
+
+
+@pytest.mark.parametrize("roll", [0, 1.0])
+def test_constant_stays_constant_and_energy_is_conserved(roll):
+    path = _path(20, roll)
+    if not roll:  # with roll a uniform picture has darker corners where light leaves a spot: weights come first
+        constant = torch.full((1, 3, 97, 131), 0.7)
+        assert (psf.motion_blur(constant, [path]) - constant).abs().max() <= 1e-6
+    image = _image(seed=2) ** 4
+    ratio = psf.motion_blur(image, [path]).double().sum() / image.double().sum()
+    assert ratio.item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(("roll", "agreement"), [(0.0, 100), (0.2, 60), (0.5, 50), (1.0, 42)])
+def test_agreement_with_the_average_of_warped_frames(roll, agreement):
+    """Frame 200 x 256 with a margin of 52; the exact path knows nothing of PSFs, Fourier or corners."""
+    image = _image(304, 360, smooth=3)
+    path = _path(12, roll, seed=4)
+    fast, exact = (psf.crop(psf.motion_blur(image, [path], exact=e), (200, 256)) for e in (False, True))
+    assert _psnr(fast, exact) > agreement
+    assert _psnr(fast, exact) > _psnr(fast, psf.crop(image, (200, 256))) + 15
+
+
+def test_large_frames_use_more_corners():
+    image = _image(64, 640, channels=1, smooth=3)
+    path = _path(6, 1.0, seed=1)
+    fast, exact = (psf.crop(psf.motion_blur(image, [path], exact=e), (20, 536)) for e in (False, True))
+    assert _psnr(fast, exact) > 38
+
+
+def test_longer_motion_is_worse():
+    image = _image(200, 200, smooth=2)
+    scores = [_psnr(psf.motion_blur(image, [_path(extent, seed=5)]), image) for extent in (2, 5, 10, 20, 40)]
+    assert scores == sorted(scores, reverse=True) and len(set(scores)) == 5
+
+
+def test_convolution_moves_a_point_where_the_path_says():
+    image = torch.zeros(1, 1, 41, 50)
+    image[..., 20, 25] = 1
+    path = np.zeros((3, 3))
+    path[:, 0], path[:, 1] = 4, -7
+    for exact in (False, True):
+        moved = psf.motion_blur(image, [path], exact=exact)
+        assert moved[0, 0, 13, 29].item() == pytest.approx(1, abs=1e-5)
+
+
+def test_batch_equals_singles():
+    images = torch.cat([_image(seed=seed) for seed in range(3)])
+    paths = [_path(extent, 0.3, seed=i) for i, extent in enumerate((2, 9, 30))]
+    batch = psf.motion_blur(images, paths)
+    for image, path, out in zip(images, paths, batch, strict=True):
+        assert torch.allclose(psf.motion_blur(image[None], [path])[0], out, atol=1e-6)
+
+
+def test_moving_object():
+    background, texture = _image(seed=1), _image(seed=2)
+    alpha = torch.zeros(1, 1, 96, 130)
+    alpha[..., 30:60, 40:90] = 1
+    kernel = psf.path_kernels([_path(9, anchor="start")], (96, 130))
+    out, cover = psf.moving_object(background, texture, alpha, kernel)
+    untouched = cover[:, 0] <= 1e-6
+    assert untouched.float().mean() > 0.5
+    assert (out - background).movedim(1, -1)[untouched].abs().max() < 1e-5
+    # An object of the background's own uniform colour leaves no trace, and a still one is pasted in.
+    gray = torch.full_like(background, 0.4)
+    assert (psf.moving_object(gray, gray, alpha, kernel)[0] - 0.4).abs().max() < 1e-6
+    still = psf.path_kernels([np.zeros((5, 3))], (96, 130))
+    pasted = alpha * texture + (1 - alpha) * background
+    assert (psf.moving_object(background, texture, alpha, still)[0] - pasted).abs().max() < 2e-6
+
+
+def _disparity(height=96, width=130):
+    plane = torch.linspace(0.1, 0.6, width).expand(1, 1, height, width).clone()
+    plane[..., 30:70, 50:90] = 0.9
+    return plane
+
+
+def test_defocus_of_strength_zero_is_the_identity():
+    image = _image()
+    assert (psf.defocus_blur(image, _disparity(), [0.5], [0.0]) - image).abs().max() <= 2e-6
+
+
+def test_defocus_keeps_a_constant_and_its_range():
+    constant = torch.full((1, 3, 97, 131), 0.3)
+    out = psf.defocus_blur(constant, _disparity(97, 131), [0.5], [13.0], blades=[7], angle=[10])
+    assert (out - constant).abs().max() <= 1e-6
+    image = (_image() > 0.5).float()
+    out = psf.defocus_blur(image, _disparity(), [0.5], [13.0])
+    assert out.min() > -1e-5 and out.max() < 1 + 1e-5
+
+
+def test_flat_scene_is_one_convolution_with_a_disk():
+    image, flat = _image(), torch.full((1, 1, 96, 130), 0.25)
+    flat[..., 0, 0] = 0.75  # one pixel in focus sets the range of disparities
+    out = psf.defocus_blur(image, flat, [0.75], [10.0])
+    expected = psf.convolve(image, psf.embed(psf.disk(5.0), (96, 130))[None, None])
+    assert (out - expected)[..., 12:-12, 12:-12].abs().max() < 1e-5
+
+
+def test_only_what_is_out_of_focus_is_blurred_and_more_strength_blurs_more():
+    image, disparity = _image(smooth=1), _disparity()
+    out = psf.defocus_blur(image, disparity, [0.9], [20.0])
+    error = (out - image).abs().mean(1)[0]
+    assert error[45:55, 65:75].max() < 2e-2 < error[:, :30].mean()
+    scores = [_psnr(psf.defocus_blur(image, disparity, [0.35], [k]), image) for k in (3, 6, 12, 24, 48)]
+    assert scores == sorted(scores, reverse=True) and len(set(scores)) == 5
+
+
+def test_blurred_foreground_spreads_over_the_background_and_not_the_other_way():
+    disparity = torch.full((1, 1, 64, 64), 0.2)
+    disparity[..., :, 32:] = 0.8
+    image = torch.zeros(1, 3, 64, 64)
+    image[..., :, 32:] = 1  # a white foreground on the right
+    near_blurred = psf.defocus_blur(image, disparity, [0.2], [10.0])
+    assert 0.2 < near_blurred[0, 0, 32, 30] < 0.6
+    far_blurred = psf.defocus_blur(image, disparity, [0.8], [10.0])
+    assert far_blurred[0, 0, 32, 34] == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (3.0, -2.0), (0.25, -0.6)])
+def test_shift(offset):
+    image = _image(40, 51)
+    out = psf.shift(image, np.array([offset]))
+    kernel = psf.splat(np.array([offset]), (40, 51))[None, None]
+    assert (out - psf.convolve(image, kernel)).abs().max() < 1e-5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_gpu_agrees():
+    image, path = _image(), _path(12, 0.5)
+    assert torch.allclose(psf.motion_blur(image.cuda(), [path]).cpu(), psf.motion_blur(image, [path]), atol=1e-5)
+    out = psf.defocus_blur(image.cuda(), _disparity().cuda(), [0.5], [13.0]).cpu()
+    assert torch.allclose(out, psf.defocus_blur(image, _disparity(), [0.5], [13.0]), atol=1e-5)

@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import torch
+from demoe.blur import sensor
+
+
+def _image(height=33, width=46, seed=0):
+    return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def _normal(height=33, width=46, seed=1, batch=2):
+    return torch.randn(batch, 1, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def test_srgb_known_values_and_inverse():
+    codes = torch.tensor([0.0, 0.04045, 0.5, 1.0])
+    assert torch.allclose(sensor.to_linear(codes), torch.tensor([0.0, 0.0031308, 0.2140411, 1.0]), atol=1e-6)
+    every = torch.arange(256) / 255
+    assert torch.allclose(sensor.to_srgb(sensor.to_linear(every)), every, atol=1e-6)
+    assert torch.equal(sensor.quantise(sensor.to_srgb(sensor.to_linear(every))), every)
+    assert sensor.to_srgb(torch.tensor([-1.0, 7.0])).tolist() == [0.0, pytest.approx(1.0)]
+
+
+def test_contrast_curve_keeps_ends_and_middle_and_grows():
+    light = torch.linspace(0, 1, 1000)
+    code = sensor.contrast_curve(light)
+    assert code[0] == 0 and code[-1].item() == pytest.approx(1)
+    assert (code.diff() > 0).all()
+    srgb = sensor.to_srgb(light)
+    assert (code[srgb < 0.49] <= srgb[srgb < 0.49]).all() and (code[srgb > 0.51] >= srgb[srgb > 0.51]).all()
+
+
+def test_quantise():
+    out = sensor.quantise(_image() * 3 - 1)
+    assert out.min() == 0 and out.max() == 1
+    assert torch.equal((out * 255).round() / 255, out)
+
+
+def test_colour_matrix_keeps_white_and_has_a_nonnegative_inverse():
+    matrix = torch.tensor(sensor.CCM, dtype=torch.float64)
+    assert torch.allclose(matrix.sum(1), torch.ones(3, dtype=torch.float64))
+    assert (matrix.inverse() >= 0).all()
+
+
+def test_mosaic_pattern():
+    image = torch.stack([torch.full((3, 5), value) for value in (0.1, 0.2, 0.3)])[None]
+    raw = sensor.mosaic(image)[0, 0]
+    expected = [[0.1, 0.2, 0.1, 0.2, 0.1], [0.2, 0.3, 0.2, 0.3, 0.2], [0.1, 0.2, 0.1, 0.2, 0.1]]
+    assert torch.allclose(raw, torch.tensor(expected))
+
+
+@pytest.mark.parametrize("size", [(2, 2), (7, 10), (12, 9)])
+def test_demosaic_against_a_loop(size):
+    """Every missing value is the mean of the photosites of that colour in the 3x3 neighbourhood (4-connected for green)."""
+    height, width = size
+    raw = torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0))
+    out = sensor.demosaic(raw)
+    assert out.shape == (1, 3, height, width)
+
+    def colour(y, x):
+        return (1 if (y + x) % 2 else 0) if y % 2 == 0 else (2 if x % 2 else 1)
+
+    def mirrored(i, length):
+        return -i if i < 0 else 2 * (length - 1) - i if i >= length else i
+
+    for y in range(height):
+        for x in range(width):
+            for channel in range(3):
+                if colour(y, x) == channel:
+                    expected = raw[0, 0, y, x].item()
+                else:
+                    near = [
+                        raw[0, 0, mirrored(y + dy, height), mirrored(x + dx, width)].item()
+                        for dy in (-1, 0, 1)
+                        for dx in (-1, 0, 1)
+                        if colour(y + dy, x + dx) == channel and (channel != 1 or abs(dy) + abs(dx) == 1)
+                    ]
+                    expected = np.mean(near)
+                assert out[0, channel, y, x].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_demosaic_of_a_gray_ramp_is_exact_inside():
+    ramp = torch.linspace(0, 1, 20).expand(1, 3, 15, 20)
+    out = sensor.demosaic(sensor.mosaic(ramp))
+    assert torch.allclose(out[..., 1:-1, 1:-1], ramp[..., 1:-1, 1:-1], atol=1e-6)
+
+
+def test_expose_without_capture_only_clips():
+    light = _image() * 3
+    assert torch.equal(sensor.expose(light, None), light.clamp(0, 1))
+
+
+def test_expose_without_noise_keeps_any_uniform_colour():
+    light = torch.tensor([0.9, 0.2, 0.05]).view(1, 3, 1, 1).expand(1, 3, 21, 16)
+    out = sensor.expose(light, _normal(21, 16, batch=1))
+    assert (out - light).abs().max() < 1e-6
+
+
+def test_noise_has_the_variance_asked_for():
+    """Green of a gray scene before colour correction is impractical to see; undo it: gains 1, and the matrix's rows."""
+    level, shot, read = 0.3, 2e-3, 1e-2
+    raw_sd = (shot * level + read**2) ** 0.5
+    light = torch.full((1, 3, 400, 400), level)
+    gains = torch.ones(1, 3, 1, 1)
+    out = sensor.expose(light, _normal(400, 400, batch=1), shot=shot, read=read, gains=gains)
+    inverse = torch.tensor(sensor.CCM).inverse()
+    camera = torch.einsum("ij,bjhw->bihw", inverse, out)
+    red_sites = camera[0, 0, 0::2, 0::2]
+    assert red_sites.std().item() == pytest.approx(raw_sd, rel=0.02)
+    assert red_sites.mean().item() == pytest.approx(level, abs=3 * raw_sd / 200)
+    double = sensor.expose(light, _normal(400, 400, batch=1), shot=4 * shot, read=2 * read, gains=gains)
+    assert (double - level).std().item() == pytest.approx(2 * (out - level).std().item(), rel=0.02)
+
+
+def test_expose_stays_in_range_and_per_sample_noise_levels_apply():
+    light = _image() * 2
+    shot = torch.tensor([0.0, 0.1]).view(2, 1, 1, 1)
+    out = sensor.expose(light, _normal(), shot=shot, read=torch.zeros(2, 1, 1, 1))
+    assert out.min() >= 0 and out.max() <= 1
+    clean = sensor.expose(light, torch.zeros(2, 1, 33, 46))
+    assert torch.equal(out[0], clean[0]) and not torch.equal(out[1], clean[1])
+
+
+def test_jpeg_is_close_on_8_bit_levels_and_better_at_higher_quality():
+    ramp = torch.linspace(0, 1, 64).expand(3, 40, 64) * torch.tensor([1.0, 0.8, 0.5]).view(3, 1, 1)
+    textured = (ramp + 0.1 * _image(40, 64)[0]).clamp(0, 1)
+    errors = []
+    for quality in (60, 90, 98):
+        out = sensor.jpeg(textured, quality)
+        assert out.shape == textured.shape
+        assert torch.equal(sensor.quantise(out), out)
+        errors.append((out - textured).abs().mean().item())
+    assert errors[0] > errors[1] > errors[2] and errors[2] < 0.03

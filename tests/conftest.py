@@ -1,0 +1,33 @@
+"""Shared by all tests: one thread for repeatable sums, no display, results in a temporary home."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A project root of its own for tests that write results."""
+    monkeypatch.setenv("DEMOE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def shake(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Random weights everywhere, with beta, gamma and the BatchNorm statistics away from their neutral values."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("beta", "gamma")):
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+        for name, buffer in model.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
+            elif name.endswith("running_var"):
+                buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
+    return model.eval()
