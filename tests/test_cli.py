@@ -5,6 +5,7 @@ import sys
 import types
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from demoe import cli, images, photos
@@ -254,3 +255,14 @@ def test_help_does_not_wait_for_torch():
     assert done.stdout.strip() == "[]"
     done = subprocess.run([sys.executable, "-m", "demoe", "--help"], capture_output=True, text=True, check=True)
     assert "deblur" in done.stdout and "evaluate" in done.stdout
+
+
+def test_cost_prints_and_writes_the_table(run, monkeypatch, tmp_path):
+    table = pd.DataFrame({"table": ["Table 1"], "row": ["DeMoE"], "params": [20_150_000]})
+    module = types.ModuleType("demoe.model.complexity")
+    module.cost_table, module.print_costs = lambda: table, print
+    monkeypatch.setitem(sys.modules, "demoe.model.complexity", module)
+    monkeypatch.setattr(sys.modules["demoe.model"], "complexity", module, raising=False)
+    status, out, _ = run("cost", "--csv", "new/cost.csv")
+    assert status == 0 and "20150000" in out
+    assert pd.read_csv(tmp_path / "new/cost.csv").equals(table)

@@ -96,8 +96,13 @@ def test_webp_and_bmp_are_lossless_and_jpeg_is_close(tmp_path):
     with Image.open(tmp_path / "a.jpg") as image:
         assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3  # 4:4:4
     colour_and_alpha = noise((8, 9, 4))
-    images.write(tmp_path / "b.webp", photograph_of(colour_and_alpha))
-    assert np.array_equal(as_samples(images.read(tmp_path / "b.webp")), colour_and_alpha)  # also where alpha is 0
+    colour_and_alpha[:4, :, 3] = 0
+    for suffix in (".webp", ".bmp"):
+        images.write(tmp_path / f"b{suffix}", photograph_of(colour_and_alpha))
+        assert np.array_equal(as_samples(images.read(tmp_path / f"b{suffix}")), colour_and_alpha)
+        images.write(tmp_path / f"c{suffix}", photograph_of(colour_and_alpha[..., 2:]))  # gray and alpha
+        gray = as_samples(images.read(tmp_path / f"c{suffix}"))
+        assert np.array_equal(gray, colour_and_alpha[..., [2, 2, 2, 3]])
 
 
 def test_gray_stays_gray(tmp_path):
@@ -333,8 +338,7 @@ def test_damage_never_escapes_as_another_exception(tmp_path):
 
 def test_unsupported_suffix_and_alpha(tmp_path):
     photograph = photograph_of(noise((4, 5, 4)))
-    for name, words in (("a.gif", "not a supported"), ("a", "no suffix"), ("a.jpg", "transparency"),
-                        ("a.bmp", "transparency")):
+    for name, words in (("a.gif", "not a supported"), ("a", "no suffix"), ("a.jpg", "transparency")):
         with pytest.raises(ValueError, match=words):
             images.write(tmp_path / name, photograph)
     assert list(tmp_path.iterdir()) == []

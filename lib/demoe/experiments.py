@@ -111,7 +111,7 @@ def _config(
     name: str, profile: Profile, seed: int, data_root: str | None, network: dict, steps: int, **more
 ) -> dict:
     """Everything that the trained weights depend on."""
-    ignored = ("name", "bench_repeats", "checkpoint_every", "test_images", "stage1_steps", "stage2_steps")
+    ignored = ("name", "bench_size", "bench_repeats", "checkpoint_every", "test_images", "stage1_steps", "stage2_steps")
     numbers = {key: value for key, value in as_dict(profile).items() if key not in ignored}
     data = "real" if data_root else "synthetic"
     return {"experiment": name, "seed": seed, "data": data, "network": network, "steps": steps} | numbers | more

@@ -214,12 +214,11 @@ def _upright_exif(raw: bytes) -> bytes:
 def encode(suffix: str, samples: np.ndarray, icc_profile: bytes | None, exif: bytes | None) -> bytes:
     """The file's bytes for (H,W,C) samples, uint8 or, for PNG and TIFF, uint16; C as in ``Decoded``.
 
-    PNG, TIFF, WebP and BMP are lossless, JPEG has quality 95 without chroma subsampling. JPEG and BMP hold no alpha:
-    ``ValueError``.
+    PNG, TIFF, WebP and BMP are lossless, JPEG has quality 95 without chroma subsampling and no alpha: ``ValueError``.
     """
     format = FORMAT_OF[suffix.lower()]
     channels = samples.shape[-1]
-    if channels in (2, 4) and format in ("JPEG", "BMP"):
+    if channels in (2, 4) and format == "JPEG":
         raise ValueError(f"a {format} file cannot hold transparency; write a .png, .tif or .webp")
     space = b"GRAY" if channels <= 2 and format != "WebP" else b"RGB "  # WebP has no gray
     if icc_profile and icc_profile[16:20] != space:
@@ -229,6 +228,8 @@ def encode(suffix: str, samples: np.ndarray, icc_profile: bytes | None, exif: by
     if format == "TIFF":
         return _encode_tiff(samples, icc_profile, exif)
     image = Image.fromarray(samples[..., 0] if channels == 1 else samples)
+    if format == "BMP" and channels in (2, 4):
+        return _encode_bmp_with_alpha(image.convert("RGBA"))
     options: dict = {}
     if format == "JPEG":
         if exif and len(exif) > 65533:  # one JPEG segment
@@ -245,8 +246,17 @@ def encode(suffix: str, samples: np.ndarray, icc_profile: bytes | None, exif: by
     return file.getvalue()
 
 
+def _encode_bmp_with_alpha(image: Image.Image) -> bytes:
+    """32 bits a pixel under a version 4 header, which names the alpha bits. Pillow's own writer leaves them unnamed."""
+    pixels = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).tobytes("raw", "BGRA")
+    head = struct.pack("<IiiHHIIiiII", 108, *image.size, 1, 32, 3, len(pixels), 2835, 2835, 0, 0)
+    masks = struct.pack("<IIII4s48x", 0xFF0000, 0xFF00, 0xFF, 0xFF000000, b"BGRs")  # "sRGB", no gamma curves
+    return struct.pack("<2sIHHI", b"BM", 14 + 108 + len(pixels), 0, 0, 14 + 108) + head + masks + pixels
+
+
 def _encode_png(samples: np.ndarray, icc_profile: bytes | None, exif: bytes | None) -> bytes:
-    data = imagecodecs.png_encode(samples[..., 0] if samples.shape[-1] == 1 else samples, level=6)
+    pixels = samples[..., 0] if samples.shape[-1] == 1 else samples
+    data = imagecodecs.png_encode(pixels, level=6, strategy=imagecodecs.PNG.STRATEGY.FILTERED)
     chunks = b""
     if icc_profile:
         chunks += _png_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile))

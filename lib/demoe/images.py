@@ -71,7 +71,8 @@ def read(path: str | os.PathLike) -> Photograph:
     except image_files.Refused as error:
         raise ImageError(f"{path} {error}") from None
     except Exception as error:  # every decoder has its own exceptions for damage
-        raise ImageError(f"{path} is damaged or incomplete: {_first_line(error)}") from error
+        detail = _first_line(error)  # at times no more than a tag's number
+        raise ImageError(f"{path} is damaged or incomplete" + (f": {detail}" if " " in detail else "")) from error
     note = f"first of {decoded.frames} frames" if decoded.frames > 1 else ""
     return _photograph(decoded.samples, decoded.bit_depth, decoded.icc_profile, decoded.exif, note)
 
@@ -107,8 +108,8 @@ def write(path: str | os.PathLike, photograph: Photograph) -> None:
 
     PNG and TIFF keep 16 bits, the others hold 8. PNG, TIFF, BMP and WebP are lossless; JPEG has quality 95, 4:4:4. ICC
     profile and EXIF go along, save in BMP. Values are clamped to [0,1] and rounded; a gray picture's channels are
-    averaged. Missing folders are made. Raises ``ValueError`` for another suffix, for alpha in JPEG or BMP, for shapes
-    that do not fit and for pixels that are not finite.
+    averaged. Missing folders are made. Raises ``ValueError`` for another suffix, for alpha in JPEG, for shapes that
+    do not fit and for pixels that are not finite.
     """
     path = Path(path)
     check_suffix(path)

@@ -17,6 +17,7 @@ KERNEL = "demoe-this-interpreter"
 # A kernel asks for the inline backend, so that figures land in the notebook whatever the caller's environment says;
 # bars written as text are renewed every ten seconds, because each renewal becomes a line of the notebook.
 KERNEL_ENVIRONMENT = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "TQDM_MININTERVAL": "10"}
+WIDGET = "application/vnd.jupyter.widget-view+json"
 Watch = Callable[[int, int], None]  # called at the start of each cell with its number (from 1) and how many there are
 
 
@@ -109,7 +110,7 @@ def _failure(path: Path, at: dict, error: str) -> str:
 def _own_kernel(folder: Path) -> Iterator[None]:
     """Make the kernel called KERNEL mean this interpreter while the block runs; nothing is registered for good."""
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    command.append("--HistoryManager.hist_file=:memory:")  # runs must not fill the user's own history
+    command += ["--HistoryManager.hist_file=:memory:", "--log-level=CRITICAL"]  # keep to itself
     spec = {"argv": command, "display_name": KERNEL, "language": "python", "env": KERNEL_ENVIRONMENT}
     place = folder / "jupyter" / "kernels" / KERNEL
     place.mkdir(parents=True)
@@ -139,14 +140,16 @@ def portable(text: str, replacements: dict[str, str], kernelspec: dict | None = 
             notebook.metadata.papermill.pop(key, None)
     if kernelspec:
         notebook.metadata.kernelspec = kernelspec
+    notebook.metadata.pop("widgets", None)  # progress bars: in a copy that nobody can resume they stand at 0 %
     known = {**replacements, sys.prefix: "<environment>", sys.base_prefix: "<python>", str(Path.home()): "~"}
     known = {folder: word for folder, word in known.items() if len(folder) > 1}  # "/" is the root of everything
     for number, cell in enumerate(notebook.cells, 1):
         cell.source = _replace(cell.source, known)
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
         for output in cell.get("outputs", []):
             output.update(_replace(dict(output), known, f"<cell {number}>"))
-    if "widgets" in notebook.metadata:
-        notebook.metadata.widgets = _replace(notebook.metadata.widgets, known)
+    notebook.metadata = nbformat.from_dict(_replace(notebook.metadata, known))
     nbformat.validate(notebook)
     return nbformat.writes(notebook) + "\n"
 

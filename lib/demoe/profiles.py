@@ -23,6 +23,7 @@ class Profile:
     train_images: int  # synthetic training pairs per set
     test_images: int  # synthetic test pairs per set
     image_size: int  # side of a synthetic pair, pixels
+    bench_size: int  # side of the picture that forward passes are timed on, pixels; paper: 256
     bench_repeats: int  # timed forward passes per network; paper: 1000
     learning_rate: float = 1e-3  # paper
     min_learning_rate: float = 1e-7  # paper
@@ -33,13 +34,13 @@ class Profile:
 
 PROFILES: dict[str, Profile] = {
     "test": Profile("test", width=4, patch=32, batch=5, stage1_steps=6, stage2_steps=4, train_images=2, test_images=2,
-                    image_size=64, bench_repeats=1, checkpoint_every=3),
+                    image_size=64, bench_size=32, bench_repeats=1, checkpoint_every=3),
     "smoke": Profile("smoke", width=8, patch=64, batch=8, stage1_steps=3000, stage2_steps=2000, train_images=64,
-                     test_images=12, image_size=192, bench_repeats=3),
+                     test_images=12, image_size=192, bench_size=128, bench_repeats=3),
     "quick": Profile("quick", width=32, patch=192, batch=32, stage1_steps=20_000, stage2_steps=20_000,
-                     train_images=2000, test_images=50, image_size=384, bench_repeats=100, checkpoint_every=1000),
+                     train_images=400, test_images=50, image_size=384, bench_size=256, bench_repeats=100, checkpoint_every=1000),
     "paper": Profile("paper", width=32, patch=384, batch=32, stage1_steps=250_400, stage2_steps=250_400,
-                     train_images=4006, test_images=200, image_size=512, bench_repeats=1000, checkpoint_every=2000),
+                     train_images=4006, test_images=200, image_size=512, bench_size=256, bench_repeats=1000, checkpoint_every=2000),
 }
 
 

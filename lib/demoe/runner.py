@@ -96,7 +96,7 @@ def run(profile: str, only: str | None = None, data_root: str | None = None, fre
         if fresh:
             for name in ("notebooks", "runs", "cache"):
                 shutil.rmtree(results_dir(profile) / name, ignore_errors=True)
-        print(f"{len(notebooks)} notebooks, profile {profile}", flush=True)
+        print(f"profile {profile}: {', '.join(path.stem for path in notebooks)}", flush=True)
         outcomes = []
         for path in notebooks:
             outcomes.append(run_one(path, profile, parameters))

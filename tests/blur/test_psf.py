@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from demoe.blur import psf, trajectories
+from demoe.blur import psf, sources, trajectories
 
 
 def _path(extent, roll=0.0, seed=0, anchor="mid"):
@@ -56,13 +56,13 @@ def test_disk_is_nonnegative_and_sums_to_one(radius, blades):
 
 
 def test_disk_has_the_moments_of_a_disk():
-    """Second moment r^2/4 per axis (and of the soft edge, which is small), centred; a polygon lies inside its circle."""
+    """Second moment r^2/4 per axis (the soft edge adds 1/8 or so), centred; a polygon lies inside its circle."""
     for radius in (3, 8, 20):
         kernel = psf.disk(radius).astype(np.float64)
         axis = np.arange(len(kernel)) - len(kernel) // 2
         assert (kernel * axis).sum() == pytest.approx(0, abs=1e-6)
-        assert (kernel * axis**2).sum() == pytest.approx(radius**2 / 4, rel=0.02)
-        assert (psf.disk(radius, 7) > 0).sum() < (kernel > 0).sum()
+        assert (kernel * axis**2).sum() == pytest.approx(radius**2 / 4, abs=0.15)
+        assert (psf.disk(radius, 7) > 0).sum() <= (kernel > 0).sum()
         area = 1 / psf.disk(radius, 7).max()
         assert area == pytest.approx(3.5 * radius**2 * np.sin(2 * np.pi / 7), rel=0.08)
 
@@ -74,7 +74,8 @@ def test_no_motion_is_the_identity(roll, exact):
     path = _path(0, roll) * np.array([1, 1, 0])
     if not exact:  # roll of zero through the corner PSFs, too
         path[:, 2] = 1e-300 if roll else 0
-    assert (psf.motion_blur(image, [path], exact=exact) - image).abs().max() <= 2e-6
+    # grid_sample works out its own coordinates in single precision
+    assert (psf.motion_blur(image, [path], exact=exact) - image).abs().max() <= (5e-5 if exact else 2e-6)
 
 
 @pytest.mark.parametrize("roll", [0, 1.0])
@@ -88,14 +89,16 @@ def test_constant_stays_constant_and_energy_is_conserved(roll):
     assert ratio.item() == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize(("roll", "agreement"), [(0.0, 100), (0.2, 60), (0.5, 50), (1.0, 42)])
-def test_agreement_with_the_average_of_warped_frames(roll, agreement):
+@pytest.mark.parametrize(("roll", "corners", "nine"), [(0.0, 100, 100), (0.2, 52, 65), (0.5, 38, 50), (1.0, 33, 42)])
+def test_agreement_with_the_average_of_warped_frames(roll, corners, nine):
     """Frame 200 x 256 with a margin of 52; the exact path knows nothing of PSFs, Fourier or corners."""
-    image = _image(304, 360, smooth=3)
+    image = sources.photographs("train")["astronaut"][None, :, 60:364, 60:420]
     path = _path(12, roll, seed=4)
-    fast, exact = (psf.crop(psf.motion_blur(image, [path], exact=e), (200, 256)) for e in (False, True))
-    assert _psnr(fast, exact) > agreement
-    assert _psnr(fast, exact) > _psnr(fast, psf.crop(image, (200, 256))) + 15
+    exact = psf.crop(psf.motion_blur(image, [path], exact=True), (200, 256))
+    for nodes, agreement in ((2, corners), (3, nine)):
+        fast = psf.crop(psf.motion_blur(image, [path], nodes=nodes), (200, 256))
+        assert _psnr(fast, exact) > agreement
+    assert _psnr(exact, psf.crop(image, (200, 256))) < 26
 
 
 def test_large_frames_use_more_corners():

@@ -51,7 +51,7 @@ def test_mosaic_pattern():
 
 @pytest.mark.parametrize("size", [(2, 2), (7, 10), (12, 9)])
 def test_demosaic_against_a_loop(size):
-    """Every missing value is the mean of the photosites of that colour in the 3x3 neighbourhood (4-connected for green)."""
+    """A missing value is the mean of the photosites of its colour among the 8 (for green: 4) neighbours."""
     height, width = size
     raw = torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0))
     out = sensor.demosaic(raw)

@@ -90,13 +90,24 @@ def test_our_own_files_come_back_unchanged(config, tmp_path):
 @pytest.mark.parametrize("wrapper", ["params", "params_ema", "state_dict", None])
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_releases_are_recognised_by_their_tensors(config, zipped, prefix, wrapper, tmp_path):
-    network = awake(network_of(config))
-    state = {prefix + key: value for key, value in network.state_dict().items()}
+def test_every_form_of_release(small, zipped, prefix, wrapper, tmp_path):
+    state = {prefix + key: value for key, value in small.state_dict().items()}
     path = tmp_path / "DeMoE.pt"
     torch.save({wrapper: state} if wrapper else state, path, _use_new_zipfile_serialization=zipped)
-    assert_same(network, load(path))
+    assert_same(small, load(path))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_configuration_is_read_off_the_tensors(config, tmp_path):
+    network = awake(network_of(config))
+    torch.save({"params": network.state_dict()}, tmp_path / "DeMoE.pt")
+    assert_same(network, load(tmp_path / "DeMoE.pt"))
+
+
+def test_params_are_preferred_to_their_running_average(small, tmp_path):
+    average = {key: torch.zeros_like(value) for key, value in small.state_dict().items()}
+    torch.save({"params_ema": average, "params": small.state_dict(), "epoch": 3}, tmp_path / "DeMoE.pt")
+    assert_same(small, load(tmp_path / "DeMoE.pt"))
 
 
 @pytest.mark.parametrize("width", [32, 64])

@@ -65,16 +65,13 @@ class _Job:
         return torch.tensor(list(values), dtype=torch.float32, device=self.device).view(-1, 1, 1, 1)
 
     def canvases(
-        self, margin: int = MARGIN, scale: tuple[float, float] = (1.25, 1.75), for_defocus: bool = False,
-        exclude: Sequence[str | None] | None = None,
-    ) -> tuple[Tensor, list[str]]:  # fmt: skip
+        self, margin: int = MARGIN, scale: tuple[float, float] = (1.25, 1.75), for_defocus: bool = False
+    ) -> tuple[Tensor, list[str]]:
         """Sharp pictures (B,3,S,T) with a margin, sRGB. Motion sets enlarge the source: real frames are softer."""
         height, width = (psf.fft_length(side + 2 * margin) for side in self.size)
         drawn = [
-            self.options.canvas(
-                rng, self.split, height, width, scale=rng.uniform(*scale), for_defocus=for_defocus, exclude=other
-            )
-            for rng, other in zip(self.rngs, exclude or [None] * len(self.rngs), strict=True)
+            self.options.canvas(rng, self.split, height, width, scale=rng.uniform(*scale), for_defocus=for_defocus)
+            for rng in self.rngs
         ]
         return torch.stack([canvas for canvas, _ in drawn]).to(self.device), [name for _, name in drawn]
 
@@ -98,28 +95,21 @@ class _Job:
     def objects(
         self, background: Tensor, names: list[str], present: list[bool], area: list[float], contrast: float = 1.0
     ) -> tuple[Tensor, Tensor]:
-        """Texture (B,3,S,T) and outline (B,1,S,T) of one object each, textured from another source; 0 if not present.
+        """Texture (B,3,S,T) and outline (B,1,S,T) of one object each, from another source; both 0 where not present.
 
-        ``area`` is the fraction of the canvas, which an object may leave the frame for; ``contrast`` below 1 blends the
-        texture with the background's mean.
+        ``area`` is the fraction of the canvas, so that some objects reach out of the frame; ``contrast`` below 1 blends
+        the texture with the background's mean colour.
         """
-        texture = self.canvases_like(background, names)
+        height, width = background.shape[-2:]
+        texture = torch.zeros(background.shape)
+        outline = torch.zeros(len(names), 1, height, width)
+        for i, (rng, name, here, fraction) in enumerate(zip(self.rngs, names, present, area, strict=True)):
+            if here:  # otherwise nothing is drawn from the generator, whatever the rest of the batch needs
+                scale = rng.uniform(1.25, 1.75)
+                texture[i], _ = self.options.canvas(rng, self.split, height, width, scale=scale, exclude=name)
+                outline[i] = scenes.blob_alpha(rng, height, width, min(fraction, 0.9))
         mean = background.mean((2, 3), keepdim=True)
-        height, width = background.shape[-2:]
-        outlines = [
-            scenes.blob_alpha(rng, height, width, min(fraction, 0.9)) * here
-            for rng, here, fraction in zip(self.rngs, present, area, strict=True)
-        ]
-        return contrast * texture + (1 - contrast) * mean, torch.stack(outlines).to(self.device)
-
-    def canvases_like(self, background: Tensor, names: list[str]) -> Tensor:
-        """Other sharp pictures of the size of ``background``, none from the source of its own."""
-        height, width = background.shape[-2:]
-        drawn = [
-            self.options.canvas(rng, self.split, height, width, scale=rng.uniform(1.25, 1.75), exclude=name)[0]
-            for rng, name in zip(self.rngs, names, strict=True)
-        ]
-        return torch.stack(drawn).to(self.device)
+        return contrast * texture.to(self.device) + (1 - contrast) * mean, outline.to(self.device)
 
     def crop(self, canvas: Tensor) -> Tensor:
         return psf.crop(canvas, self.size)
@@ -150,7 +140,8 @@ def _realblur(job: _Job) -> Pair:
     light = (light + job.column(boost) * (light > 0.93)) * job.column(budget)
     lamps = torch.stack([scenes.point_lights(rng, *canvas.shape[-2:], 4.0) for rng in job.rngs])
     light = light + lamps.to(job.device)
-    paths = job.paths(median=10, log_sd=0.5, length=0.25, anchor="centroid")
+    # Retuned from a median of 10 px: the project's training photographs gave 28.3 dB against a target of 27.
+    paths = job.paths(median=10.5, log_sd=0.5, length=0.25, anchor="centroid")
     exposed = job.crop(job.blurred(light, paths))
     exposed = job.camera(exposed, 8.9e-5, 2.9e-5, job.gains())
     blurred = sensor.contrast_curve(exposed)
@@ -185,7 +176,8 @@ def _reloblur(job: _Job) -> Pair:
         kernel = psf.path_kernels(paths, alpha.shape[-2:], job.device)
         blurred, cover = psf.moving_object(blurred, texture, alpha, kernel)
         sharp = alpha * texture + (1 - alpha) * sharp
-        mask = torch.maximum(mask, ((cover > 0.02) | (alpha > 0.02)).to(mask.dtype))
+        # 0.001, not 0.02: on a dark ground a trace of 2 % of the light is still a change of several code values.
+        mask = torch.maximum(mask, ((cover > 1e-3) | (alpha > 1e-3)).to(mask.dtype))
         for found, here, path in zip(lengths, present, paths, strict=True):
             found += [trajectories.extent(path)] * here
     # Noise: K = 4e-5, sigma = 1.9e-4, and 4 K, 2 sigma in the shorter sharp exposure. Retuned from 1e-4 and 3e-4, which
@@ -203,7 +195,8 @@ def _reloblur(job: _Job) -> Pair:
 def _lolblur(job: _Job) -> Pair:
     """LOLBlur: a darkened scene whose lamps stay bright, then camera motion. Sharp: the bright scene, mid-exposure."""
     canvas, names = job.canvases()
-    bright = canvas * job.column(job.uniform(0.75, 1))
+    # Retuned from U(0.75, 1): the training photographs, darker than the set's scenes, gave 12.1 dB against a target of 11.
+    bright = canvas * job.column(job.uniform(0.85, 1))
     wanted = job.uniform(0.05, 0.25)
     lightness = _lightness(bright)
     targets = [min(e, 0.4 * float(mean)) for e, mean in zip(wanted, lightness.mean((1, 2, 3)), strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -12,6 +13,7 @@ from tqdm.auto import tqdm
 
 from demoe.data.pairs import PairedSet
 from demoe.model.demoe import DeMoE
+from demoe.profiles import Profile
 from demoe.tasks import EXPERTS, PAPER_ORDER
 
 from .metrics import psnr, ssim
@@ -82,3 +84,33 @@ def route(model: nn.Module, sets: list[PairedSet], device: str = "cpu") -> pd.Da
             row = {"set": pairs.name, "image": pairs.keys[i], "label": label, "predicted": predicted}
             rows.append(row | {"correct": predicted == label} | dict(zip(EXPERTS, weights, strict=True)))
     return pd.DataFrame(rows)
+
+
+def evaluate_command(
+    experiment: str | None, weights: Path | None, profile: Profile, seed: int, data_root: str | None, csv: Path | None
+) -> int:
+    """``demoe evaluate``: prints PSNR / SSIM a set and the router's accuracy; ``csv`` gets a row a picture.
+
+    The network is that of ``weights``, or the experiment's, trained first if need be. Returns the exit status, 0.
+    """
+    from demoe import experiments
+    from demoe.data import aio
+    from demoe.model import checkpoints
+    from demoe.report import tables
+
+    device = experiments.default_device()
+    if weights:
+        model = checkpoints.load(weights, device)
+    else:
+        model = experiments.train_experiment(experiment, profile, seed, data_root).model
+    sets = aio.aio_blur(profile, "test", seed, data_root)
+    plain = {"input": blurred_input, "network": lambda image, pairs: restore(model, image).image}
+    scores = score(sets, methods(None, model) if isinstance(model, DeMoE) else plain, device)
+    print(f"PSNR (dB) / SSIM, {aio.kind(sets)} data, profile {profile.name}")
+    print(tables.by_set(summarise(scores)).to_string())
+    if isinstance(model, DeMoE) or getattr(model, "mlp_branch", None) is not None:
+        print(f"router accuracy: {route(model, sets, device).correct.mean():.3f}")
+    if csv:
+        tables.write_text(csv, scores.to_csv(index=False, float_format="%.5f", lineterminator="\n"))
+        print(f"scores of every picture: {csv}")
+    return 0

@@ -241,7 +241,7 @@ def runtime_table(
         key, note = (row.network, row.config), ""
         try:
             if key not in measured:
-                measured[key] = 1e3 * measure_runtime(row.build().to(device), size, repeats)
+                measured[key] = 1e3 * measure_runtime(row.build().to(device), size, repeats, warm_up=1)
                 gc.collect()
             milliseconds = measured[key]
         except ModuleNotFoundError:

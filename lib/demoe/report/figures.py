@@ -140,11 +140,14 @@ def confusion(routing: pd.DataFrame) -> Figure:
     return figure
 
 
-def costs(table: pd.DataFrame) -> Figure:
-    """Figure 6 (left): parameters, MACs and measured runtime. Columns: row, params, macs, runtime_ms."""
-    table = table.dropna(subset=["params"]).sort_values("macs")
+def costs(table: pd.DataFrame, side: int) -> Figure:
+    """Figure 6 (left): parameters, MACs and measured runtime. Columns: row, params, macs, runtime_ms.
+
+    ``side`` is that of the square pictures timed. Networks that are not installed are left out.
+    """
+    table = table.dropna(subset=["params"]).astype({"params": float, "macs": float}).sort_values("macs")
     figure, axes = plt.subplots(1, 3, figsize=(9, 0.3 * len(table) + 1.0), sharey=True)
-    panels = (("params", 1e6, "parameters (M)"), ("macs", 1e9, "MACs (G), 3x256x256"), ("runtime_ms", 1, "runtime (ms)"))
+    panels = (("params", 1e6, "parameters (M)"), ("macs", 1e9, "MACs (G), 3x256x256"), ("runtime_ms", 1, f"runtime here (ms), 3x{side}x{side}"))
     for axis, (column, unit, label) in zip(axes, panels, strict=True):
         highlighted = ["#D55E00" if "DeMoE" in row else "#0072B2" for row in table.row]
         bars = axis.barh(table.row, table[column] / unit, color=highlighted)
