@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from demoe import runner
-from demoe.notebooks import NotebookError, check, portable
+from demoe.notebooks import WIDGET, NotebookError, check, portable
 
 TABLE = """import os, sys
 from pathlib import Path
@@ -318,7 +318,7 @@ def test_portable_replaces_whole_paths_only(tmp_path):
     content.cells[0].outputs = [
         nbformat.v4.new_output("stream", text="\n".join(text)),
         nbformat.v4.new_output("display_data", data={"image/png": picture, "text/html": "<b>/srv/app/h</b>"}),
-        nbformat.v4.new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {}, "text/plain": "0%"}),
+        nbformat.v4.new_output("display_data", data={WIDGET: {}, "text/plain": "0%"}),
         nbformat.v4.new_output("error", ename="E", evalue="/srv/app/e", traceback=["/srv/app/t"]),
     ]
     folders = {"/srv/app": "", "/": "never", "": "never"}
