@@ -84,11 +84,11 @@ def test_computing_a_batch_at_once_changes_rounding_only(name):
     """What a GPU does, on the CPU: all samples in one call of the recipe."""
     rngs = [np.random.default_rng(i) for i in range(3)]
     again = [np.random.default_rng(i) for i in range(3)]
-    job = sets._Job(rngs, "train", (40, 50), torch.device("cpu"), PHOTOS)
+    job = sets.Job(rngs, "train", (40, 50), torch.device("cpu"), PHOTOS)
     recipe = sets._RECIPES[name][1]
     together = recipe(job)
     for i, rng in enumerate(again):
-        alone = recipe(sets._Job([rng], "train", (40, 50), torch.device("cpu"), PHOTOS))
+        alone = recipe(sets.Job([rng], "train", (40, 50), torch.device("cpu"), PHOTOS))
         for one, other in ((alone.blurred[0], together.blurred[i]), (alone.sharp[0], together.sharp[i])):
             # JPEG turns a difference in rounding into a few levels
             assert (one - other).abs().max() < (0.05 if name == "RealBlur" else 1.01 / 255)
