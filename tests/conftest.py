@@ -25,6 +25,8 @@ def shake(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
         for name, parameter in model.named_parameters():
             if name.endswith(("beta", "gamma")):
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+            elif name == "ending.weight":
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
         for name, buffer in model.named_buffers():
             if name.endswith("running_mean"):
                 buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))

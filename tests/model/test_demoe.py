@@ -132,7 +132,7 @@ def test_wrong_wishes_are_refused(model):
 
 
 def test_training_is_soft_and_reaches_every_expert():
-    model = DeMoE(TINY).train()
+    model = shake(DeMoE(TINY)).train()
     out = model(torch.rand(2, 3, 16, 16), k=1)
     torch.testing.assert_close(out.weights, F.softmax(out.logits, 1))
     out.image.sum().backward()
@@ -168,3 +168,18 @@ def test_levels_must_match():
         DeMoE(DeMoEConfig(encoder_blocks=(1, 1), decoder_blocks=(1,)))
     with pytest.raises(ValueError, match="same number of levels"):
         NAFNet(NAFNetConfig(encoder_blocks=(1, 1), decoder_blocks=(1,)))
+
+
+@pytest.mark.parametrize("build", [lambda: DeMoE(TINY).eval(), lambda: NAFNet(NAFNetConfig(width=8)).eval()])
+def test_a_new_network_is_the_identity(build):
+    x = torch.rand(1, 3, 19, 34)
+    with torch.no_grad():
+        out = build()(x)
+    torch.testing.assert_close(out.image if isinstance(out, tuple) else out, x)
+
+
+def test_most_filters_start_blind_to_brightness():
+    intro = DeMoE(DeMoEConfig(width=8, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,))).intro
+    flat = torch.full((1, 3, 9, 9), 0.7)
+    response = (intro(flat) - intro.bias.view(1, -1, 1, 1))[0, :, 4, 4].abs()
+    assert (response[2:] < 1e-5).all() and (response[:2] > 1e-4).all()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from demoe.tasks import expert_index
 
-from .layers import BlockList, NAFBlock, downsample, pad_to_multiple, upsample
+from .layers import BlockList, NAFBlock, downsample, ending, intro, pad_to_multiple, upsample
 from .moe import MoEBlock, top_k_weights
 from .router import Router
 
@@ -67,7 +67,7 @@ class DeMoE(nn.Module):
         if len(config.encoder_blocks) != len(config.decoder_blocks):
             raise ValueError(f"encoder and decoder need the same number of levels, got {config}")
         self.config = config
-        self.intro = nn.Conv2d(3, config.width, 3, padding=1)
+        self.intro = intro(config.width)
         self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
         self.decoders, self.ups = nn.ModuleList(), nn.ModuleList()
         self.experts = nn.ModuleList()  # the middle's MoEBlocks, then each decoder level's, bottom up
@@ -84,7 +84,7 @@ class DeMoE(nn.Module):
             channels //= 2
             self.decoders.append(BlockList(*(NAFBlock(channels) for _ in range(count))))
             self._add_experts(channels)
-        self.ending = nn.Conv2d(config.width, 3, 3, padding=1)
+        self.ending = ending(config.width)
 
     def _add_experts(self, channels: int) -> None:
         c = self.config

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from .layers import NAFBlock, downsample, pad_to_multiple, upsample
+from .layers import NAFBlock, downsample, ending, intro, pad_to_multiple, upsample
 from .router import Router
 
 
@@ -47,7 +47,7 @@ class NAFNet(nn.Module):
         if len(config.encoder_blocks) != len(config.decoder_blocks):
             raise ValueError(f"encoder and decoder need the same number of levels, got {config}")
         self.config = config
-        self.intro = nn.Conv2d(3, config.width, 3, padding=1)
+        self.intro = intro(config.width)
         self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
         self.decoders, self.ups = nn.ModuleList(), nn.ModuleList()
         channels = config.width
@@ -61,7 +61,7 @@ class NAFNet(nn.Module):
             self.ups.append(upsample(channels))
             channels //= 2
             self.decoders.append(nn.Sequential(*(NAFBlock(channels) for _ in range(count))))
-        self.ending = nn.Conv2d(config.width, 3, 3, padding=1)
+        self.ending = ending(config.width)
 
     def forward(self, x: Tensor) -> Tensor:
         """The restored image alone, (B, 3, H, W)."""

@@ -1,0 +1,39 @@
+"""Write into notebooks/ the outputs that nbval compares: those of the cells marked NBVAL_CHECK_OUTPUT, no others.
+
+Run it after changing a notebook: python scripts/refresh_notebooks.py. The test profile is used, as run_tests.sh does;
+pictures and whatever depends on the machine stay out, they are in the executed copies under results/.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import nbformat
+
+from demoe.notebooks import execute, write_atomically
+from demoe.paths import project_root
+
+
+def refresh(path: Path) -> None:
+    """Runs one notebook in the test profile and takes over the outputs of its checked cells."""
+    with tempfile.TemporaryDirectory() as folder:
+        executed_file = Path(folder) / path.name
+        execute(path, executed_file, {"PROFILE": "test"}, project_root(), lambda cell, of: None)
+        executed = nbformat.read(executed_file, 4)
+    outputs = {cell.source: cell.outputs for cell in executed.cells if cell.cell_type == "code"}
+    notebook = nbformat.read(path, 4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            checked = cell.source.startswith("# NBVAL_CHECK_OUTPUT")
+            cell.outputs, cell.execution_count = (outputs[cell.source] if checked else []), None
+            for output in cell.outputs:
+                output.pop("execution_count", None)
+            cell.metadata.pop("execution", None)
+    write_atomically(path, nbformat.writes(notebook) + "\n")
+
+
+if __name__ == "__main__":
+    for notebook_path in sorted((project_root() / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        print(notebook_path.name, flush=True)
+        refresh(notebook_path)
