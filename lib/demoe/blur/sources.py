@@ -45,8 +45,8 @@ SCENES: dict[str, dict[str, tuple[str, ...]]] = {
 SPLITS = tuple(SCENES)
 OUT_OF_FOCUS = frozenset({"coffee", "flower"})  # their backgrounds are really blurred: no use as all-in-focus pictures
 CREDITS = {
-    "china": "China temple, by Danielle (scikit-learn), CC BY 2.0, https://creativecommons.org/licenses/by/2.0/",
-    "flower": "Flower, by Ken and Nyetta (scikit-learn), CC BY 2.0, https://creativecommons.org/licenses/by/2.0/",
+    "china": "danielbuechele on Flickr (photo 6061409035), as bundled with scikit-learn, CC BY 2.0, https://creativecommons.org/licenses/by/2.0/",
+    "flower": "vultilion on Flickr (photo 6056698931), as bundled with scikit-learn, CC BY 2.0, https://creativecommons.org/licenses/by/2.0/",
     "motorcycle": "Middlebury 2014 stereo data (Scharstein et al.), as bundled with scikit-image",
 }
 assert sum(len(scenes) for scenes in SCENES.values()) == len({name for s in SCENES.values() for name in s}), (

@@ -152,8 +152,8 @@ def costs(table: pd.DataFrame, side: int) -> Figure:
         highlighted = ["#D55E00" if "DeMoE" in row else "#0072B2" for row in table.row]
         bars = axis.barh(table.row, table[column] / unit, color=highlighted)
         axis.bar_label(bars, fmt="%.3g", padding=2, fontsize=7)
-        axis.set(xlabel=label, xscale="log")
-        axis.set_xlim(right=axis.get_xlim()[1] * 2.2)
+        axis.set(xlabel=label)
+        axis.margins(x=0.18)
         axis.grid(axis="y", visible=False)
     axes[0].invert_yaxis()
     return figure
