@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
+
 from demoe import cli, images, photos
 from demoe.model import checkpoints
 from demoe.model.demoe import DeMoE, DeMoEConfig
-from PIL import Image
 
 
 @pytest.fixture(scope="module")

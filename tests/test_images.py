@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from PIL import Image, ImageCms
+
 from demoe import image_files, images
 from demoe.images import ImageError, Photograph
-from PIL import Image, ImageCms
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 MAKE, ORIENTATION, EXIF_IFD, EXPOSURE, GPS_IFD, ALTITUDE = 0x010F, 0x0112, 0x8769, 0x829A, 0x8825, 6

@@ -1,16 +1,17 @@
 """Deblurring a photograph in every form it can have, with tiny networks."""
 
-import demoe
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+import demoe
 from demoe import images, photos
 from demoe.images import ImageError, Photograph
 from demoe.model import checkpoints
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.model.nafnet import NAFNet, NAFNetConfig
 from demoe.tasks import EXPERTS
-from PIL import Image
 
 SMALL = DeMoEConfig(width=2, encoder_blocks=(1, 1), middle_blocks=1, decoder_blocks=(1, 1))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
 from demoe import runner
 from demoe.notebooks import WIDGET, NotebookError, check, portable
 

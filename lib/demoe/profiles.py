@@ -38,9 +38,11 @@ PROFILES: dict[str, Profile] = {
     "smoke": Profile("smoke", width=8, patch=64, batch=8, stage1_steps=3000, stage2_steps=2000, train_images=64,
                      test_images=12, image_size=192, bench_size=128, bench_repeats=3),
     "quick": Profile("quick", width=32, patch=192, batch=32, stage1_steps=20_000, stage2_steps=20_000,
-                     train_images=400, test_images=50, image_size=384, bench_size=256, bench_repeats=100, checkpoint_every=1000),
+                     train_images=400, test_images=50, image_size=384, bench_size=256, bench_repeats=100,
+                     checkpoint_every=1000),
     "paper": Profile("paper", width=32, patch=384, batch=32, stage1_steps=250_400, stage2_steps=250_400,
-                     train_images=4006, test_images=200, image_size=512, bench_size=256, bench_repeats=1000, checkpoint_every=2000),
+                     train_images=4006, test_images=200, image_size=512, bench_size=256, bench_repeats=1000,
+                     checkpoint_every=2000),
 }
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from demoe.blur import psf, sources, trajectories
 
 

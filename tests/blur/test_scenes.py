@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from demoe.blur import scenes
 
 SIZES = [(61, 97), (256, 190), (120, 301)]

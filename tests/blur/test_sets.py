@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from demoe import tasks
 from demoe.blur import sensor, sets, sources
 from demoe.blur.sets import SETS, Options, synthesize, synthesize_batch

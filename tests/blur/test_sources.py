@@ -7,6 +7,7 @@ import socket
 import numpy as np
 import pytest
 import torch
+
 from demoe.blur import sources
 
 ALWAYS = {  # inside every scikit-image wheel

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from demoe.blur import trajectories
 
 

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
+
 from demoe.evaluation.restore import restore
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.model.nafnet import NAFNet, NAFNetConfig
-from torch import nn
 
 TINY = {"width": 2, "encoder_blocks": (1, 1), "decoder_blocks": (1, 1)}
 

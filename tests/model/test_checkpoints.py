@@ -10,13 +10,14 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+
 from demoe.model import checkpoints
 from demoe.model.checkpoints import CheckpointError, load, save
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.model.nafnet import NAFNet, NAFNetConfig
-from PIL import Image
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 SMALL = DeMoEConfig(width=4, encoder_blocks=(1, 2), middle_blocks=1, decoder_blocks=(2, 1))
 

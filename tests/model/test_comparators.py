@@ -3,6 +3,7 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
+
 from demoe.model.comparators import (
     PromptBlock,
     PromptIR,

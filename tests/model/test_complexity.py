@@ -5,12 +5,13 @@ import sys
 import pandas as pd
 import pytest
 import torch
+from torch import nn
+
 from demoe.model import complexity
 from demoe.model.comparators import PromptIR, PromptIRConfig, SFHFormer, SFHFormerConfig
 from demoe.model.complexity import COST_ROWS, cost_table, count, measure_runtime, print_costs, runtime_table
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.model.nafnet import NAFNet, NAFNetConfig
-from torch import nn
 
 SMALL = DeMoEConfig(width=4, encoder_blocks=(1, 1), middle_blocks=1, decoder_blocks=(1, 1))
 SMALL_NAFNET = NAFNetConfig(4, (1, 1), 1, (1, 1))

@@ -123,7 +123,7 @@ def test_one_expert_an_image_equals_image_by_image(model):
 def test_wrong_wishes_are_refused(model):
     x = torch.rand(2, 3, 16, 16)
     with torch.no_grad():
-        with pytest.raises(ValueError, match="unknown expert 'fog'.*defocus"):
+        with pytest.raises(ValueError, match=r"unknown expert 'fog'.*defocus"):
             model(x, expert="fog")
         with pytest.raises(ValueError, match="1 experts named for 2 images"):
             model(x, expert=["defocus"])

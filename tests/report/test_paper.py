@@ -1,4 +1,5 @@
 import pytest
+
 from demoe.report.paper import published, published_value
 
 

@@ -25,8 +25,8 @@ def aio_blur(
         return [folder(name, root / name / split / "blur", root / name / split / "sharp") for name in DATASETS]
     if profile.name == "paper":
         raise ValueError(
-            "the paper profile trains on the real datasets: give --data-root DIR holding <set>/<train|test>/{blur,sharp} "
-            f"for {', '.join(DATASETS)}, or choose the quick profile"
+            "the paper profile trains on the real datasets: use --data-root DIR with <set>/<train|test>/{blur,sharp} "
+            f"for {', '.join(DATASETS)}; or choose the quick profile"
         )
     count = profile.train_images if split == "train" else profile.test_images
     cache = results_dir(profile.name) / "cache"

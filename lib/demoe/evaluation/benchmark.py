@@ -40,7 +40,9 @@ def methods(baseline: nn.Module | None, demoe: DeMoE | None) -> dict[str, Method
     return found
 
 
-def score(sets: list[PairedSet], compared: dict[str, Method], device: str = "cpu", progress: bool = True) -> pd.DataFrame:
+def score(
+    sets: list[PairedSet], compared: dict[str, Method], device: str = "cpu", progress: bool = True
+) -> pd.DataFrame:
     """PSNR (dB) and SSIM of every method on every picture. Columns: set, image, method, psnr, ssim."""
     rows = []
     todo = [(pairs, i) for pairs in sets for i in range(len(pairs))]

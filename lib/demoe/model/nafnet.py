@@ -40,7 +40,10 @@ class Classified(NamedTuple):
 
 
 class NAFNet(nn.Module):
-    """A U-Net of NAFBlocks that predicts the residual: (B, 3, H, W) in [0, 1] -> the same, not clamped. Any H, W >= 1."""
+    """A U-Net of NAFBlocks that predicts the residual.
+
+    (B, 3, H, W) in [0, 1], any H, W >= 1 -> (B, 3, H, W), not clamped.
+    """
 
     def __init__(self, config: NAFNetConfig):
         super().__init__()

@@ -36,7 +36,7 @@ plt.rcParams.update(STYLE)
 
 
 def save(figure: Figure, name: str, mark: Stamp) -> Path:
-    """Stamps ``figure`` at its foot and writes ``figures/<profile>/<name>.png`` and ``.pdf``; returns the PNG's path."""
+    """Stamps ``figure`` at its foot, writes ``figures/<profile>/<name>.png`` and ``.pdf``, returns the PNG's path."""
     folder = figures_dir(mark.profile)
     folder.mkdir(parents=True, exist_ok=True)
     figure.text(0.995, -0.01, mark.line(), ha="right", va="top", fontsize=6, color="0.45")
@@ -147,7 +147,11 @@ def costs(table: pd.DataFrame, side: int) -> Figure:
     """
     table = table.dropna(subset=["params"]).astype({"params": float, "macs": float}).sort_values("macs")
     figure, axes = plt.subplots(1, 3, figsize=(9, 0.3 * len(table) + 1.0), sharey=True)
-    panels = (("params", 1e6, "parameters (M)"), ("macs", 1e9, "MACs (G), 3x256x256"), ("runtime_ms", 1, f"runtime here (ms), 3x{side}x{side}"))
+    panels = (
+        ("params", 1e6, "parameters (M)"),
+        ("macs", 1e9, "MACs (G), 3x256x256"),
+        ("runtime_ms", 1, f"runtime here (ms), 3x{side}x{side}"),
+    )
     for axis, (column, unit, label) in zip(axes, panels, strict=True):
         highlighted = ["#D55E00" if "DeMoE" in row else "#0072B2" for row in table.row]
         bars = axis.barh(table.row, table[column] / unit, color=highlighted)
