@@ -25,7 +25,9 @@ choose_python() {
         return
     done
     PYTHON=$ROOT/.venv/bin/python
-    if recent_enough "$PYTHON" && "$PYTHON" -m pip --version >/dev/null 2>&1; then return; fi
+    if recent_enough "$PYTHON"; then  # some tools make environments without pip
+        if "$PYTHON" -m pip --version >/dev/null 2>&1 || "$PYTHON" -m ensurepip >/dev/null 2>&1; then return; fi
+    fi
     for candidate in python3.13 python3.12 python3.11 python3; do
         if recent_enough "$candidate"; then
             echo "Making the environment .venv with $("$candidate" --version)"

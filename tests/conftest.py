@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread for repeatable sums, no display, results in a temporary home."""
+"""Shared by all tests: one thread (small pictures, and cores that others use), no display, no downloads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import torch
+
+torch.set_num_threads(1)
 
 
 @pytest.fixture

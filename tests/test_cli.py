@@ -170,6 +170,7 @@ def test_other_failures_are_one_line(run, tmp_path, monkeypatch):
     (tmp_path / "w.safetensors").write_bytes(b"not weights")
     monkeypatch.delenv("DEMOE_WEIGHTS", raising=False)
     monkeypatch.setattr(photos, "PACKAGED_WEIGHTS", tmp_path / "none")
+    monkeypatch.setenv("DEMOE_HOME", str(tmp_path / "none"))
     for words, options, expected in (
         (("nowhere.png",), {}, "nowhere.png does not exist"),
         (("nowhere",), {}, "nowhere does not exist"),
@@ -259,11 +260,12 @@ def test_help_does_not_wait_for_torch():
 
 
 def test_cost_prints_and_writes_the_table(run, monkeypatch, tmp_path):
-    table = pd.DataFrame({"table": ["Table 1"], "row": ["DeMoE"], "params": [20_150_000]})
+    columns = {"table": ["Table 1"], "row": ["DeMoE"], "params": [20_150_000], "macs": [11_050_000_000]}
+    table = pd.DataFrame(columns | {"paper_params_m": [20.15], "paper_macs_g": [11.05], "note": [""]})
     module = types.ModuleType("demoe.model.complexity")
     module.cost_table, module.print_costs = lambda: table, print
     monkeypatch.setitem(sys.modules, "demoe.model.complexity", module)
     monkeypatch.setattr(sys.modules["demoe.model"], "complexity", module, raising=False)
     status, out, _ = run("cost", "--csv", "new/cost.csv")
     assert status == 0 and "20150000" in out
-    assert pd.read_csv(tmp_path / "new/cost.csv").equals(table)
+    assert pd.read_csv(tmp_path / "new/cost.csv").equals(table.drop(columns="note"))

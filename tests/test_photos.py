@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import shake
 from PIL import Image
 
 import demoe
@@ -19,7 +20,7 @@ SMALL = DeMoEConfig(width=2, encoder_blocks=(1, 1), middle_blocks=1, decoder_blo
 def network(seed=0, identity=False):
     """A small DeMoE; with ``identity`` its residual is zero. Its experts differ."""
     torch.manual_seed(seed)
-    model = DeMoE(SMALL).eval()
+    model = shake(DeMoE(SMALL), seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(("beta", "gamma")):
@@ -148,10 +149,16 @@ def test_a_network_without_experts():
 def test_default_model(tmp_path, monkeypatch):
     monkeypatch.delenv("DEMOE_WEIGHTS", raising=False)
     monkeypatch.setattr(photos, "PACKAGED_WEIGHTS", tmp_path / "package")
+    monkeypatch.setenv("DEMOE_HOME", str(tmp_path / "home"))
     with pytest.raises(FileNotFoundError, match="--weights FILE"):
         photos.default_model(device="cpu")
     picture = torch.rand(3, 8, 8)
     expected = {}
+    trained = tmp_path / "home/results/smoke/runs/demoe-s0-1/model.safetensors"
+    trained.parent.mkdir(parents=True)
+    checkpoints.save(network(5), trained)
+    trained_here = photos.deblur(picture, model=network(5)).image
+    assert torch.equal(photos.deblur(picture, device="cpu").image, trained_here)  # none packaged: the one trained here
     (tmp_path / "package").mkdir()
     for seed, name in enumerate(("package/p.safetensors", "env.safetensors", "given.safetensors")):
         checkpoints.save(network(seed), tmp_path / name)

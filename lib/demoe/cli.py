@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe went away: `demoe cost | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError, ArithmeticError) as error:
         _complain(_sentence(error), args.debug)
         return 1
 
@@ -81,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (train, evaluate):
         sub.add_argument("--profile", choices=tuple(PROFILES), help="default: $DEMOE_PROFILE, else smoke")
         sub.add_argument("--seed", type=int, default=0, help="default 0")
-        sub.add_argument("--data-root", metavar="DIR", help="real datasets; without it synthetic ones are made")
+        sub.add_argument("--data-root", metavar="DIR", default=os.environ.get("DEMOE_DATA_ROOT"),
+                         help="real datasets (default: $DEMOE_DATA_ROOT); without it synthetic ones are made")
     return parser
 
 
@@ -227,8 +228,10 @@ def _cost(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     table = cost_table()
     print_costs(table)
     if args.csv:
-        args.csv.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(args.csv, index=False)
+        from demoe.report.tables import write_text
+
+        columns = ["table", "row", "params", "macs", "paper_params_m", "paper_macs_g"]
+        write_text(args.csv, table[columns].to_csv(index=False, lineterminator="\n"))
     return 0
 
 

@@ -113,8 +113,12 @@ def _config(
     """Everything that the trained weights depend on."""
     ignored = ("name", "bench_size", "bench_repeats", "checkpoint_every", "test_images", "stage1_steps", "stage2_steps")
     numbers = {key: value for key, value in as_dict(profile).items() if key not in ignored}
-    data = "real" if data_root else "synthetic"
-    return {"experiment": name, "seed": seed, "data": data, "network": network, "steps": steps} | numbers | more
+    config = {"experiment": name, "seed": seed, "network": network, "steps": steps} | numbers | more
+    config["data"] = "real" if data_root else "synthetic"
+    # Of a folder only a hash is kept: no path of a machine goes into weights that may be given away.
+    config["source"] = provenance.config_hash({"root": str(Path(data_root).resolve())}) if data_root else "bundled"
+    config["code"] = provenance.code_hash("model", "training", "data", "blur")
+    return config
 
 
 def _train_or_load(

@@ -16,6 +16,7 @@ from demoe import images
 from demoe.evaluation.restore import restore
 from demoe.images import Photograph
 from demoe.model import checkpoints
+from demoe.paths import project_root
 from demoe.tasks import EXPERTS, expert_index
 
 Picture = str | os.PathLike | Photograph | Image.Image | torch.Tensor | np.ndarray
@@ -92,7 +93,8 @@ def as_photograph(photo: Picture) -> Photograph:
 
 
 def default_model(weights: str | os.PathLike | None = None, device: str | None = None) -> nn.Module:
-    """The network in ``weights``; else in the file that $DEMOE_WEIGHTS names; else the newest of those in the package.
+    """The network in ``weights``; else in the file that $DEMOE_WEIGHTS names; else the one in the package;
+    else the DeMoE trained last in this checkout.
 
     ``device`` is "cpu" or "cuda"; by default the GPU where there is one. A file is loaded once for each device. Raises
     ``FileNotFoundError`` if there is none, ``checkpoints.CheckpointError`` for one that cannot be read and
@@ -112,7 +114,11 @@ _HOW = "give one with --weights FILE or $DEMOE_WEIGHTS, or train one with ./run_
 
 
 def _packaged() -> Path:
-    found = sorted(PACKAGED_WEIGHTS.glob("*.safetensors"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    """The network that comes with the package, else the one trained last in this checkout."""
+    found = sorted(PACKAGED_WEIGHTS.glob("*.safetensors"))
+    if not found:
+        runs = project_root().glob("results/*/runs/demoe-*/model.safetensors")
+        found = sorted(runs, key=lambda path: path.stat().st_mtime_ns)
     if not found:
         raise FileNotFoundError(f"no weights come with this installation; {_HOW}")
     return found[-1]

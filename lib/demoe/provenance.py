@@ -14,7 +14,8 @@ from pathlib import Path
 
 from .paths import project_root
 
-LIBRARIES = ("torch", "torchvision", "numpy", "scikit-image", "pytorch-msssim", "ptflops", "pandas", "matplotlib")
+LIBRARIES = ("torch", "torchvision", "numpy", "scikit-image", "pytorch-msssim", "ptflops", "pandas", "matplotlib",
+             "spandrel")
 SOURCES = ("lib", "notebooks", "pyproject.toml")  # what a result depends on; results themselves do not make it "dirty"
 
 
@@ -35,7 +36,7 @@ class Stamp:
         return " · ".join([*parts, f"config {self.config}"] if self.config else parts) + f" · {self.hardware}"
 
     def columns(self) -> dict[str, str | int]:
-        """The part that goes into a CSV: the same on every machine for the same code and seed."""
+        """The part that goes into a CSV: it names no machine, and the same code and seed give the same."""
         return {"profile": self.profile, "data": self.data, "seed": self.seed, "commit": self.commit}
 
 
@@ -47,6 +48,16 @@ def stamp(profile: str, data: str, seed: int, config: str = "") -> Stamp:
 def config_hash(config: dict) -> str:
     """Eight hexadecimal digits that change when any value of ``config`` does."""
     return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+@lru_cache
+def code_hash(*rooms: str) -> str:
+    """Eight hexadecimal digits that change when the code of these rooms of the package does: nothing kept is stale."""
+    digest = hashlib.sha256()
+    for room in rooms:
+        for source in sorted((Path(__file__).parent / room).glob("*.py")):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 @lru_cache

@@ -17,7 +17,7 @@ SMALL = DeMoEConfig(width=4, encoder_blocks=(1, 1), middle_blocks=1, decoder_blo
 SMALL_NAFNET = NAFNetConfig(4, (1, 1), 1, (1, 1))
 SPANDREL = ("spandrel_extra_arches.architectures.Restormer", "spandrel.architectures.FFTformer")
 
-# shared/design.md, "The network": what is reached, as it is printed there.
+# What the public blocks reach, to the digits that the paper prints.
 EXPECTED = {
     ("Table 1", "PromptIR"): ("35.59", "158.4"),
     ("Table 1", "Restormer"): ("26.13", "141.24"),
@@ -162,11 +162,11 @@ def test_missing_packages_leave_a_note(monkeypatch, capsys):
     table = cost_table(progress=False).set_index("row")
     for row in ("Restormer", "FFTFormer"):
         assert pd.isna(table.params[row]) and pd.isna(table.macs[row])
-        assert table.note[row] == "not installed: pip install 'demoe[comparators]'"
+        assert table.note[row] == "not installed: pip install -e '.[comparators]'"
     assert table.params["NAFNet"] == 10_076_675
     assert table.paper_params_m["Restormer"] == 26.13
     print_costs(table.reset_index())
-    assert "Restormer: not installed: pip install 'demoe[comparators]'" in capsys.readouterr().out
+    assert "Restormer: not installed: pip install -e '.[comparators]'" in capsys.readouterr().out
 
 
 def test_two_runs_give_the_same_bytes(monkeypatch):

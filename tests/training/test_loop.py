@@ -104,10 +104,38 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
         train(model, Batches(random_sets(), 16, 2), stage1_loss(1e-3), tmp_path, steps=2, progress=False)
 
 
+def test_a_checkpoint_never_holds_a_loss_that_is_not_finite(tmp_path):
+    """Else the run could not be continued: the loss goes wrong between two logged steps, just before a checkpoint."""
+    batches = Batches(random_sets(), 16, 2)
+
+    class Poisoned:
+        def __getitem__(self, step):
+            batch = batches[step]
+            return batch._replace(sharp=batch.sharp * math.nan) if step == 5 else batch
+
+    torch.manual_seed(0)
+    options = {"steps": 9, "checkpoint_every": 3, "log_every": 100, "progress": False}
+    with pytest.raises(FloatingPointError, match="step 5"):
+        train(NAFNet(TINY), Poisoned(), stage1_loss(1e-3), tmp_path, **options)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["step"] == 3 and all(value.isfinite().all() for value in state["model"].values())
+    train(NAFNet(TINY), batches, stage1_loss(1e-3), tmp_path, **options)
+
+
+# The command `demoe train` with a profile long enough to be killed in the middle of.
+LONGER = (
+    "import sys; from dataclasses import replace; from demoe import cli, profiles;"
+    "longer = dict(stage1_steps=40, stage2_steps=40, checkpoint_every=5);"
+    "profiles.PROFILES['test'] = replace(profiles.PROFILES['test'], **longer);"
+    "sys.exit(cli.main(sys.argv[1:]))"
+)
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_killed_for_good_and_started_again(tmp_path):
-    """kill -9 in the middle, through the real command; the weights equal an undisturbed run's, bit for bit."""
-    command = [sys.executable, "-m", "demoe", "train", "--profile", "test", "--experiment", "baseline"]
+@pytest.mark.parametrize("killed_in", ["baseline", "demoe"])
+def test_killed_for_good_and_started_again(tmp_path, killed_in):
+    """kill -9 in the middle of a stage, through the real command: the weights equal an undisturbed run's."""
+    command = [sys.executable, "-c", LONGER, "train", "--profile", "test", "--experiment", killed_in]
 
     def environment(home):
         return os.environ | {"DEMOE_HOME": str(home), "OMP_NUM_THREADS": "1"}
@@ -119,13 +147,14 @@ def test_killed_for_good_and_started_again(tmp_path):
             process = subprocess.Popen(command, env=environment(home), stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL)
             deadline = time.time() + 120
-            while not list(home.glob("results/test/runs/*/state.pt")) and process.poll() is None:
-                assert time.time() < deadline
-                time.sleep(0.02)
+            while not list(home.glob(f"results/test/runs/{killed_in}-*/state.pt")):
+                assert time.time() < deadline and process.poll() is None
+                time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
-            process.wait()
+            assert process.wait() == -signal.SIGKILL
+            assert not list(home.glob(f"results/test/runs/{killed_in}-*/model.safetensors"))
         subprocess.run(command, env=environment(home), check=True, capture_output=True)
-        (file,) = home.glob("results/test/runs/*/model.safetensors")
+        (file,) = home.glob(f"results/test/runs/{killed_in}-*/model.safetensors")
         weights[name] = file
     from demoe.model import checkpoints
 

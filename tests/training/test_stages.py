@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import shake
@@ -37,6 +39,8 @@ def test_pretrained_experts_are_the_baselines_last_blocks(baseline):
             torch.testing.assert_close(expert.conv2.weight, place[2].conv2.weight)
     with pytest.raises(ValueError, match="random or pretrained"):
         stages.demoe_from_baseline(baseline, MOE, "zeros")
+    with pytest.raises(ValueError, match="one block more a level"):
+        stages.demoe_from_baseline(baseline, replace(MOE, middle_blocks=3))
 
 
 def test_everything_else_is_taken_over(baseline):

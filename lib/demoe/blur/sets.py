@@ -25,7 +25,7 @@ def _realblur(job: Job) -> Pair:
     light = (light + job.column(boost) * (light > 0.93)) * job.column(budget)
     lamps = torch.stack([scenes.point_lights(rng, *canvas.shape[-2:], 4.0) for rng in job.rngs])
     light = light + lamps.to(job.device)
-    # Retuned from a median of 10 px: the project's training photographs gave 28.3 dB against a target of 27.
+    # A median of 10 px gives 28.3 dB on the bundled photographs; the target is 27.
     paths = job.paths(median=10.5, log_sd=0.5, length=0.25, anchor="centroid")
     exposed = job.crop(job.blurred(light, paths))
     exposed = job.camera(exposed, 8.9e-5, 2.9e-5, job.gains())
@@ -65,8 +65,8 @@ def _reloblur(job: Job) -> Pair:
         mask = torch.maximum(mask, ((cover > 1e-3) | (alpha > 1e-3)).to(mask.dtype))
         for found, here, path in zip(lengths, present, paths, strict=True):
             found += [trajectories.extent(path)] * here
-    # Noise: K = 4e-5, sigma = 1.9e-4, and 4 K, 2 sigma in the shorter sharp exposure. Retuned from 1e-4 and 3e-4, which
-    # were set without colour correction: that alone raises the variance about 2.5 times.
+    # Noise: K = 4e-5, sigma = 1.9e-4, and 4 K, 2 sigma in the shorter sharp exposure. In a camera without colour
+    # correction, which raises the variance about 2.5 times, these would be 1e-4 and 3e-4.
     gains = job.gains()
     sharp = job.camera(job.crop(sharp), 1.6e-4, 3.8e-4, gains)
     blurred = job.camera(job.crop(blurred), 4e-5, 1.9e-4, gains)
@@ -80,7 +80,7 @@ def _reloblur(job: Job) -> Pair:
 def _lolblur(job: Job) -> Pair:
     """LOLBlur: a darkened scene whose lamps stay bright, then camera motion. Sharp: the bright scene, mid-exposure."""
     canvas, names = job.canvases()
-    # Retuned from U(0.75, 1): the project's training pictures, being dark, gave 12.1 dB against a target of 11.
+    # U(0.75, 1) gives 12.1 dB on the bundled photographs, which are dark; the target is 11.
     bright = canvas * job.column(job.uniform(0.85, 1))
     wanted = job.uniform(0.05, 0.25)
     lightness = _lightness(bright)
@@ -159,7 +159,7 @@ def _dpdd(job: Job) -> Pair:
         float(rng.uniform(*np.quantile(one[0, ::4, ::4].numpy(), (0.05, 0.95))))
         for rng, one in zip(job.rngs, disparity, strict=True)
     ]
-    # Retuned from a median of 13 px: with these disparity maps and sources it gave 22.8 dB against a target of 23.9.
+    # A median of 13 px gives 22.8 dB with these disparity maps; the target is 23.9.
     strength = job.draw(lambda rng: job.options.blur * 11.5 * np.exp(0.35 * rng.standard_normal()))
     # Half of the apertures are round, half polygons of 7 to 9 blades.
     blades = [int(rng.integers(7, 10)) if rng.random() < 0.5 else 0 for rng in job.rngs]

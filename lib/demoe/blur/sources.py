@@ -96,7 +96,9 @@ def sharp_canvas(
     With probability ``dead_leaves`` it comes from one of ``pool`` dead-leaves scenes ("dead_leaves_17"), else from a
     photograph; the name of a photograph is its scene's ("motorcycle" for either view). The source is scaled up by
     ``scale``, and by up to 1.5 times more where it is too small for the crop; only what is missing then is filled by
-    reflection at the borders. Half of the crops are mirrored left to right. ``for_defocus`` leaves out photographs
+    reflection at the borders. Half of the crops are mirrored left to right; the channels change places and some colour
+    is taken out at random, because so few photographs would let a network know the picture by its colours.
+    ``for_defocus`` leaves out photographs
     with real out-of-focus blur, and ``exclude`` the source of that name (a moving object takes its texture from
     another source than its background). The result depends on ``rng`` and the arguments alone.
 
@@ -138,7 +140,9 @@ def _crop(rng: np.random.Generator, source: np.ndarray, height: int, width: int,
     if any(missing):
         before = [int(rng.integers(m + 1)) for m in missing]
         crop = np.pad(crop, ((0, 0), *((b, m - b) for b, m in zip(before, missing, strict=True))), mode="reflect")
-    pixels = torch.from_numpy(np.ascontiguousarray(crop)).float().div_(255)
+    pixels = torch.from_numpy(np.ascontiguousarray(crop[rng.permutation(3)])).float().div_(255)
+    gray = pixels.mean(0, keepdim=True)
+    pixels = gray + float(rng.uniform(0.2, 1)) * (pixels - gray)
     if (rows, columns) == (height, width):
         return pixels
     # One scale for both axes, so that the fraction of a pixel that rounding added is cut off, not squeezed in.

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from demoe import images
 from demoe.blur import sets
+from demoe.provenance import code_hash
 from demoe.tasks import expert_index
 
 
@@ -50,7 +51,8 @@ def synthetic(
 
     Deterministic by (seed, dataset, split, index). With ``cache``, the pictures are kept in that folder as well.
     """
-    file = cache / f"{dataset}-{split}-{count}x{size}-s{seed}-{_recipe_hash()}.npz" if cache else None
+    recipe = code_hash("blur")  # a cache made by other code is not used
+    file = cache / f"{dataset}-{split}-{count}x{size}-s{seed}-{recipe}.npz" if cache else None
     if file and file.exists():
         with np.load(file) as stored:
             pixels, keys = torch.from_numpy(stored["pixels"]), [str(key) for key in stored["keys"]]
@@ -70,16 +72,6 @@ def synthetic(
                 np.savez(stream, pixels=pixels.numpy(), keys=np.array(keys))
             partial.replace(file)
     return PairedSet(f"{dataset}-syn", "synthetic", keys, lambda i: (pixels[i, 0], pixels[i, 1]))
-
-
-def _recipe_hash() -> str:
-    """Changes when the code that makes the pictures does, so that a cache is never stale."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for source in sorted(Path(sets.__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:8]
 
 
 def folder(name: str, blurred: Path, sharp: Path) -> PairedSet:

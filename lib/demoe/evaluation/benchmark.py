@@ -95,7 +95,7 @@ def evaluate_command(
 
     The network is that of ``weights``, or the experiment's, trained first if need be. Returns the exit status, 0.
     """
-    from demoe import experiments
+    from demoe import experiments, provenance
     from demoe.data import aio
     from demoe.model import checkpoints
     from demoe.report import tables
@@ -105,14 +105,19 @@ def evaluate_command(
         model = checkpoints.load(weights, device)
     else:
         model = experiments.train_experiment(experiment, profile, seed, data_root).model
+    # A DeMoE of ours is shown beside the baseline that it was made from; a file's has none that we know.
+    known = isinstance(model, DeMoE) and not weights
+    baseline = experiments.baseline(profile, seed, data_root).model if known else None
     sets = aio.aio_blur(profile, "test", seed, data_root)
     plain = {"input": blurred_input, "network": lambda image, pairs: restore(model, image).image}
-    scores = score(sets, methods(None, model) if isinstance(model, DeMoE) else plain, device)
+    scores = score(sets, methods(baseline, model) if isinstance(model, DeMoE) else plain, device)
     print(f"PSNR (dB) / SSIM, {aio.kind(sets)} data, profile {profile.name}")
     print(tables.by_set(summarise(scores)).to_string())
     if isinstance(model, DeMoE) or getattr(model, "mlp_branch", None) is not None:
         print(f"router accuracy: {route(model, sets, device).correct.mean():.3f}")
     if csv:
+        mark = provenance.stamp(profile.name, aio.kind(sets), seed)
+        scores = scores.assign(**mark.columns())
         tables.write_text(csv, scores.to_csv(index=False, float_format="%.5f", lineterminator="\n"))
         print(f"scores of every picture: {csv}")
     return 0

@@ -1,7 +1,7 @@
 """The networks the paper compares with (Table 1), at their published sizes: for the cost table and for training.
 
 PromptIR and SFHFormer are written here. Restormer and FFTFormer come from spandrel's packages, an optional extra:
-``pip install 'demoe[comparators]'``. Inputs are (B, 3, H, W) in [0, 1]; outputs the same shape, not clamped.
+``pip install -e '.[comparators]'``. Inputs are (B, 3, H, W) in [0, 1]; outputs the same shape, not clamped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .experts import RestormerBlock
 from .layers import pad_to_multiple, upsample
 
-NOT_INSTALLED = "not installed: pip install 'demoe[comparators]'"
+NOT_INSTALLED = "not installed: pip install -e '.[comparators]'"
 
 
 @dataclass(frozen=True)

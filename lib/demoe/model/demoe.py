@@ -135,6 +135,8 @@ class DeMoE(nn.Module):
         if len(names) != len(logits):
             raise ValueError(f"{len(names)} experts named for {len(logits)} images: give one name, or one an image")
         chosen = [None if name is None or name == "auto" else expert_index(name) for name in names]
+        if any(i is not None and i >= weights.shape[1] for i in chosen):
+            raise ValueError(f"{expert!r} is not among the {weights.shape[1]} experts of this network")
         if any(i is not None for i in chosen):
             index = torch.tensor([-1 if i is None else i for i in chosen], device=logits.device)
             one_hot = F.one_hot(index.clamp(min=0), weights.shape[1]).to(weights.dtype)

@@ -14,8 +14,9 @@ from demoe.paths import results_dir
 def save(table: pd.DataFrame, name: str, mark: provenance.Stamp, decimals: int = 5) -> Path:
     """Writes ``results/<profile>/tables/<name>.csv`` and ``<name>.json`` beside it; returns the CSV's path.
 
-    Profile, data, seed and commit are columns of the CSV; hardware and library versions are in the JSON, because the
-    CSV must be the same on every machine. Both appear whole or not at all.
+    Profile, data, seed and commit are columns of the CSV; hardware and library versions are in the JSON, so that the
+    CSV of a count is the same on every machine, and that of a training on every run of one machine. Both appear whole
+    or not at all.
     """
     folder = results_dir(mark.profile) / "tables"
     folder.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,7 @@ def train(
     seed: int = 0,  # of the dropout masks; batches carry their own
     device: str | torch.device = "cpu",
     checkpoint_every: int = 200,  # steps
-    log_every: int = 20,  # steps
+    log_every: int = 20,  # steps; checkpointed steps are logged as well
     label: str = "training",  # on the progress bar
     progress: bool = True,
 ) -> nn.Module:
@@ -87,16 +87,20 @@ def train(
             optimizer.zero_grad(set_to_none=True)
 
             last = step == steps - 1
-            if step % log_every == 0 or last:
+            save = (step + 1) % checkpoint_every == 0 and not last
+            if step % log_every == 0 or save or last:
                 values = {name: round(value.item(), 7) for name, value in losses.items()}
-                if not math.isfinite(values["total"]):
-                    raise FloatingPointError(f"the loss is {values['total']} at step {step} of {run_dir.name}")
+                if not math.isfinite(values["total"] + norm.item()):  # before a checkpoint could keep it
+                    raise FloatingPointError(
+                        f"loss {values['total']} and gradient norm {norm.item()} at step {step} of {run_dir.name}: "
+                        "start again with a lower learning rate"
+                    )
                 line = {"step": step, **values, "grad_norm": round(norm.item(), 6), "lr": rate}
                 log.write(json.dumps(line | {"seconds": round(time.perf_counter() - began, 3)}) + "\n")
                 log.flush()
                 bar.set_postfix(loss=f"{values['total']:.4f}", refresh=False)
             bar.update()
-            if (step + 1) % checkpoint_every == 0 and not last:
+            if save:
                 _save(state_file, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1})
     return model.eval()
 

@@ -21,8 +21,12 @@ def demoe_from_baseline(
     DeMoE has one block less than the baseline in the middle and in every decoder level, and its experts in that place.
     How the experts start is not stated in the paper. ``random``: fresh blocks, which are the identity until they learn
     (beta = gamma = 0). ``pretrained``: the baseline's block of that place, as many times as there are experts.
+    Raises ``ValueError`` where the two networks do not fit.
     """
     model = DeMoE(config)
+    wanted = (config.middle_blocks + 1, tuple(count + 1 for count in config.decoder_blocks))
+    if (baseline.config.middle_blocks, baseline.config.decoder_blocks) != wanted or not baseline.config.router:
+        raise ValueError(f"{config} needs a baseline with router and one block more a level, not {baseline.config}")
     for name in ("intro", "ending", "downs", "ups", "mlp_branch"):
         getattr(model, name).load_state_dict(getattr(baseline, name).state_dict())
     stages = [*zip(model.encoders, baseline.encoders, strict=True), (model.middle_blks, baseline.middle_blks)]
