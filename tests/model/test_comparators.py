@@ -121,7 +121,7 @@ def test_sfh_block_starts_as_the_identity():
 )
 def test_missing_package(monkeypatch, module, build):
     monkeypatch.setitem(sys.modules, module, None)  # what import sees where it is not installed
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'demoe\[comparators\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install -e '.\[comparators\]'"):
         build()
 
 
