@@ -30,19 +30,24 @@ def results(profile: str = "smoke") -> str:
     paper = paper.pivot(index="method", columns=["dataset", "metric"], values="value")
     columns = ["RealBlur", "ReLoBlur", "DPDD", "LOLBlur", "GoPro", "Average"]
     rows = {
-        label: {name: f"{paper.loc[key, (name, 'psnr')]:.2f} / {paper.loc[key, (name, 'ssim')]:.3f}" for name in columns}
+        label: {
+            name: f"{paper.loc[key, (name, 'psnr')]:.2f} / {paper.loc[key, (name, 'ssim')]:.3f}" for name in columns
+        }
         for key, label in PAPER_ROWS.items()
     }
     theirs = markdown(pd.DataFrame(rows).T[columns], "real sets")
-    return f"""Profile {profile}, **synthetic** test sets of {pairs} pictures each, seed {origin["seed"]}, commit `{origin["commit"]}`,
-{origin["hardware"]} (tables and executed notebooks in `results/{profile}/`):
+    return f"""Profile {profile}, **synthetic** test sets of {pairs} pictures each, seed {origin["seed"]},
+commit `{origin["commit"]}`, {origin["hardware"]}
+(tables and executed notebooks in `results/{profile}/`):
 
 {ours}
 
-The router names the right blur on {routing.correct.mean():.1%} of these test pictures (paper: over 95 % on the real sets).
+The router names the right blur on {routing.correct.mean():.1%} of these test pictures (paper: over 95 % on the real
+sets).
 Of the 17 published cost rows, {agree} are reproduced in MACs to the printed digit (`demoe cost`).
 
-What the paper reports on the **real** sets (width 32, 800 epochs); another experiment, here only to know what to expect:
+What the paper reports on the **real** sets (width 32, 800 epochs); another experiment, here only to know what to
+expect:
 
 {theirs}
 """
