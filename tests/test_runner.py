@@ -288,7 +288,10 @@ def test_interrupt_ends_cleanly_and_leaves_no_kernel(root):
     notebook(root, "02_waits", "import os, time\nfrom pathlib import Path\n"
              "Path('../kernel').write_text(str(os.getpid()))\ntime.sleep(600)")
     command = [sys.executable, "-m", "demoe.runner", "--profile", "test"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )
     deadline = time.monotonic() + 60
     while not ((root / "kernel").exists() and (root / "kernel").read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
