@@ -7,6 +7,7 @@ import re
 
 import pandas as pd
 
+from demoe.model.complexity import readable
 from demoe.paths import project_root, results_dir
 from demoe.report.paper import published
 from demoe.report.tables import by_set, write_text
@@ -20,10 +21,7 @@ def results(profile: str = "smoke") -> str:
     summary, routing = pd.read_csv(tables / "04_summary.csv"), pd.read_csv(tables / "04_routing.csv")
     origin = json.loads((tables / "04_summary.json").read_text())
     costs = pd.read_csv(tables / "01_costs.csv")
-    agree = sum(
-        round(macs / 1e9, 2) == macs_g or round(macs / 1e9, 1) == macs_g
-        for macs, macs_g in zip(costs.macs, costs.paper_macs_g, strict=True)
-    )
+    agree = (readable(costs)["MACs, difference"] == "+0.00").sum()
     ours = markdown(by_set(summary), "PSNR (dB) / SSIM")
     pairs = summary[summary.set != "Average"].groupby("set").images.first().iloc[0]
     paper = published().query("table == 'table1_aio' and metric in ['psnr', 'ssim']")

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from demoe import experiments, profiles, provenance
+from demoe import cli, experiments, profiles, provenance
 from demoe.data import aio
 from demoe.evaluation import benchmark
 from demoe.report import tables
@@ -98,3 +98,19 @@ def test_profiles_by_name_and_environment(monkeypatch):
     assert profiles.get().name == "smoke"
     with pytest.raises(ValueError, match="unknown profile 'huge'"):
         profiles.get("huge")
+
+
+def test_the_commands_train_and_evaluate_do_what_they_say(home, monkeypatch, capsys):
+    """The real commands on a tiny profile: the table names input, baseline and DeMoE, the CSV has a row a picture."""
+    monkeypatch.setitem(profiles.PROFILES, "test", TINY)
+    assert cli.main(["train", "--profile", "test"]) == 0
+    weights = capsys.readouterr().out.strip()
+    assert weights.endswith("model.safetensors")
+    assert cli.main(["evaluate", "--profile", "test", "--csv", str(home / "scores.csv")]) == 0
+    shown = capsys.readouterr().out
+    assert "synthetic data" in shown and "router accuracy" in shown and "Average" in shown
+    scores = pd.read_csv(home / "scores.csv")
+    assert set(scores.method) == {"input", "baseline", "DeMoE k=1", "DeMoE k=5", "DeMoE manual"}
+    assert len(scores) == 5 * 5 and set(scores.data) == {"synthetic"} and {"seed", "commit"} <= set(scores.columns)
+    assert cli.main(["evaluate", "--profile", "test", "--weights", weights]) == 0
+    assert "baseline" not in capsys.readouterr().out  # a file's network has no baseline that we know

@@ -3,7 +3,7 @@
 The paper's values (Section 3.4, Appendix C): width 32, 384x384 crops, batch 32, AdamW with betas (0.9, 0.9), learning
 rate 1e-3 to 1e-7 by cosine, 400 epochs of each stage on 20 032 pairs, flips, loss weights 1 and 0.001. quick and paper
 keep all of these but the sizes and lengths; smoke and test also raise the classification loss's weight to 0.1, because
-in a training 150 times shorter the paper's weight leaves the router at half of the test pictures wrong.
+in a training 150 times shorter the paper's weight hardly moves the encoder towards telling blurs apart.
 """
 
 from __future__ import annotations

@@ -14,12 +14,3 @@ def published() -> pd.DataFrame:
     ``macs_g`` 10^9 multiply-accumulates at 3x256x256, ``runtime_ms`` milliseconds on the authors' GPU.
     """
     return pd.read_csv(Path(__file__).with_name("demoe_tables.csv"))
-
-
-def published_value(table: str, method: str, metric: str, dataset: str = "-") -> float:
-    """One number of ``published()``. Raises ``KeyError`` where the paper does not give it."""
-    numbers = published().set_index(["table", "method", "dataset", "metric"])["value"]
-    key = (table, method, dataset, metric)
-    if key not in numbers.index:
-        raise KeyError(f"the paper gives no {metric} of {method!r} in {table!r} on {dataset!r}")
-    return float(numbers[key])
