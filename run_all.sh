@@ -5,7 +5,7 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: run_all.sh [--profile test|smoke|quick|paper] [--only NN,NN] [--data-root DIR] [--fresh]
+usage: run_all.sh [--profile test|smoke|quick|paper] [--only NN,NN] [--data-root DIR] [--sharp-images DIR] [--fresh]
 
 Train, evaluate, and write every table and figure, by running the notebooks in order.
 
@@ -15,7 +15,10 @@ Train, evaluate, and write every table and figure, by running the notebooks in o
                      quick  one GPU
                      paper  the paper's sizes: several GPUs and the real datasets
   --only NN,NN     these notebooks only, by number: --only 01,04
-  --data-root DIR  folder of the real datasets (default: $DEMOE_DATA_ROOT, else synthetic data)
+  --data-root DIR  folder of the real datasets, or a TOML file that names one for each (default: $DEMOE_DATA_ROOT, else
+                   data.toml here, else synthetic data)
+  --sharp-images DIR
+                   sharp photographs to make the synthetic sets from (default: $DEMOE_SHARP_IMAGES, else bundled ones)
   --fresh          first forget the profile's executed notebooks, trained networks and cache
   --help           this text
 
@@ -29,8 +32,8 @@ arguments=("$@")
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage; exit 0 ;;
-        --fresh | --profile=* | --only=* | --data-root=*) shift ;;
-        --profile | --only | --data-root)
+        --fresh | --profile=* | --only=* | --data-root=* | --sharp-images=*) shift ;;
+        --profile | --only | --data-root | --sharp-images)
             if [ $# -lt 2 ]; then echo "run_all.sh: $1 needs a value" >&2; exit 2; fi
             shift 2 ;;
         *) echo "run_all.sh: unknown argument '$1'" >&2; usage >&2; exit 2 ;;

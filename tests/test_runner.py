@@ -235,6 +235,7 @@ def test_only_selects_by_number(root, executed, capsys):
     [
         (["--profile", "tiny"], "choose one of test, smoke, quick, paper"),
         (["--data-root", "/does/not/exist"], "/does/not/exist is not a folder"),
+        (["--sharp-images", "/does/not/exist"], "/does/not/exist is not a folder"),
     ],
 )
 def test_wrong_requests_run_nothing(root, executed, arguments, words, capsys):

@@ -1,4 +1,4 @@
-"""The command ``demoe``: deblur photographs, count costs, train, evaluate.
+"""The command ``demoe``: deblur photographs, count costs, train, evaluate, look after data.
 
 Exit status 0 if everything was done, 1 if something failed, 2 for a command that makes no sense. Heavy imports stand
 inside the functions, so that ``demoe --help`` answers at once.
@@ -14,7 +14,7 @@ import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from demoe import __version__
+from demoe import __version__, cli_data
 from demoe.profiles import PROFILES
 from demoe.tasks import EXPERTS, expert_index
 
@@ -71,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
 
     train = command("train", _train, "train a named experiment, or continue where it stopped")
     train.add_argument("--experiment", default="demoe", metavar="NAME", help="default demoe; --list shows all")
+    train.add_argument("--pairs", type=Path, metavar="DIR",
+                       help="train a network on pairs of your own instead: DIR/blur and DIR/sharp, equal names")
     train.add_argument("--fresh", action="store_true", help="forget earlier runs of this experiment and seed")
     train.add_argument("--list", action="store_true", help="list the experiments and stop")
     evaluate = command("evaluate", _evaluate, "score a network on the test sets: PSNR and SSIM")
@@ -81,8 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (train, evaluate):
         sub.add_argument("--profile", choices=tuple(PROFILES), help="default: $DEMOE_PROFILE, else smoke")
         sub.add_argument("--seed", type=int, default=0, help="default 0")
-        sub.add_argument("--data-root", metavar="DIR", default=os.environ.get("DEMOE_DATA_ROOT"),
-                         help="real datasets (default: $DEMOE_DATA_ROOT); without it synthetic ones are made")
+        sub.add_argument("--data-root", metavar="DIR",
+                         help="real datasets: a folder, or a TOML file that names one for each (default: "
+                         "$DEMOE_DATA_ROOT, else data.toml here); without it synthetic ones are made")
+        sub.add_argument("--sharp-images", metavar="DIR",
+                         help="sharp photographs to make the synthetic sets from (default: $DEMOE_SHARP_IMAGES, else "
+                         "bundled ones)")
+    cli_data.add_commands(commands)
     return parser
 
 
@@ -228,7 +235,7 @@ def _cost(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     table = cost_table()
     print_costs(table)
     if args.csv:
-        from demoe.report.tables import write_text
+        from demoe.paths import write_text
 
         columns = ["table", "row", "params", "macs", "paper_params_m", "paper_macs_g"]
         write_text(args.csv, table[columns].to_csv(index=False, lineterminator="\n"))
@@ -237,23 +244,30 @@ def _cost(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from demoe import experiments, profiles
+    from demoe.data.pairs import folder
+    from demoe.data.roots import Roots
 
     if args.list:
         for name, function in experiments.EXPERIMENTS.items():
             print(f"{name:24s} {(function.__doc__ or '').strip().splitlines()[0]}")
         return 0
-    run = experiments.train_experiment(
-        args.experiment, profiles.get(args.profile), args.seed, args.data_root, fresh=args.fresh
-    )
+    profile, roots = profiles.get(args.profile), Roots.resolve(args.data_root, args.sharp_images)
+    if args.pairs:
+        pairs = folder(args.pairs.resolve().name, args.pairs / "blur", args.pairs / "sharp")
+        run = experiments.specialist(profile, pairs.name, args.seed, roots, pairs=pairs)
+    else:
+        run = experiments.train_experiment(args.experiment, profile, args.seed, roots, fresh=args.fresh)
     print(run.folder / "model.safetensors")
     return 0
 
 
 def _evaluate(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from demoe import profiles
+    from demoe.data.roots import Roots
     from demoe.evaluation.benchmark import evaluate_command
 
     return evaluate_command(
         experiment=None if args.weights else args.experiment or "demoe", weights=args.weights,
-        profile=profiles.get(args.profile), seed=args.seed, data_root=args.data_root, csv=args.csv,
+        profile=profiles.get(args.profile), seed=args.seed, csv=args.csv,
+        data_root=Roots.resolve(args.data_root, args.sharp_images),
     )

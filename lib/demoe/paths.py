@@ -1,4 +1,4 @@
-"""Where results and figures go: below the project's root, wherever the caller stands."""
+"""Where results and figures go: below the project's root, wherever the caller stands. And that texts appear whole."""
 
 from __future__ import annotations
 
@@ -22,3 +22,11 @@ def results_dir(profile: str) -> Path:
 def figures_dir(profile: str) -> Path:
     """``<root>/figures/<profile>``. Not created here."""
     return project_root() / "figures" / profile
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes a text file atomically."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(file.name + ".tmp")
+    partial.write_text(text)
+    partial.replace(file)

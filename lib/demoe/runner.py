@@ -32,6 +32,7 @@ DESCRIPTION = """Run the notebooks in order: train, evaluate, and write every ta
 
 Results go to results/<profile>/ and figures/<profile>/. A notebook that is up to date is skipped, so a run that was
 stopped, or failed, continues where it was when started again."""
+SHARP_IMAGES = "DEMOE_SHARP_IMAGES"  # the variable that the notebooks' kernels get it by
 HEARTBEAT = 60  # seconds between signs of life where there is no terminal
 
 
@@ -58,14 +59,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--profile", help=f"{', '.join(PROFILES)} (default: $DEMOE_PROFILE, else smoke)")
     parser.add_argument("--only", metavar="NN[,NN]", help="these notebooks only, by number: --only 01,04")
-    parser.add_argument("--data-root", metavar="DIR", help="folder of the real datasets (default: $DEMOE_DATA_ROOT)")
+    parser.add_argument("--data-root", metavar="DIR",
+                        help="folder of the real datasets, or a TOML file (default: $DEMOE_DATA_ROOT)")
+    parser.add_argument("--sharp-images", metavar="DIR",
+                        help="sharp photographs for synthetic sets (default: $DEMOE_SHARP_IMAGES, else bundled ones)")
     parser.add_argument("--fresh", action="store_true", help="forget the profile's executed notebooks, runs and cache")
     options = parser.parse_args(arguments)
     profile = options.profile or os.environ.get("DEMOE_PROFILE") or "smoke"
     data_root = options.data_root or os.environ.get("DEMOE_DATA_ROOT") or None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends the run as Ctrl-C does
     try:
-        return run(profile, options.only, data_root, options.fresh)
+        return run(profile, options.only, data_root, options.fresh, options.sharp_images)
     except UsageError as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
         return 2
@@ -77,7 +81,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def run(profile: str, only: str | None = None, data_root: str | None = None, fresh: bool = False) -> int:
+def run(
+    profile: str,
+    only: str | None = None,
+    data_root: str | None = None,
+    fresh: bool = False,
+    sharp_images: str | None = None,
+) -> int:
     """Run the notebooks of ``<root>/notebooks`` for ``profile`` and print a summary. Returns 0.
 
     Raises ``UsageError`` before anything runs, ``NotebookError`` at the first notebook that fails.
@@ -86,9 +96,13 @@ def run(profile: str, only: str | None = None, data_root: str | None = None, fre
         raise UsageError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}.")
     parameters = {"PROFILE": profile}
     if data_root is not None:
-        if not Path(data_root).is_dir():
-            raise UsageError(f"the data root {data_root} is not a folder.")
+        if not Path(data_root).is_dir() and not (data_root.endswith(".toml") and Path(data_root).is_file()):
+            raise UsageError(f"the data root {data_root} is not a folder, nor a .toml file that names some.")
         parameters["DATA_ROOT"] = str(Path(data_root).resolve())
+    if sharp_images is not None:
+        if not Path(sharp_images).is_dir():
+            raise UsageError(f"--sharp-images {sharp_images} is not a folder.")
+        os.environ[SHARP_IMAGES] = str(Path(sharp_images).resolve())  # the kernels see it
     notebooks = select(project_root() / "notebooks", only)
     for path in notebooks:
         check(path)
@@ -160,14 +174,16 @@ def identify(path: Path, parameters: dict[str, str]) -> str:
     for file in [path, *package_files()]:
         content = file.read_bytes()
         digest.update(f"{file.name} {len(content)}\n".encode() + content)
-    digest.update(json.dumps([parameters, provenance.versions()], sort_keys=True).encode())
+    named = project_root() / "data.toml"  # where the datasets are, if nothing else says so
+    places = [os.environ.get(SHARP_IMAGES), named.read_text(encoding="utf-8") if named.is_file() else None]
+    digest.update(json.dumps([parameters, places, provenance.versions()], sort_keys=True).encode())
     return digest.hexdigest()
 
 
 def package_files() -> list[Path]:
     """The package's sources and data tables."""
     folder = Path(__file__).parent
-    return sorted([*folder.rglob("*.py"), *folder.rglob("*.csv")])
+    return sorted([*folder.rglob("*.py"), *folder.rglob("*.csv"), *folder.rglob("*.toml")])
 
 
 def up_to_date(stamp: Path, identity: str, output: Path) -> Outcome | None:

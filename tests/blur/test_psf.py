@@ -51,9 +51,36 @@ def test_splat_shares_a_point_between_four_pixels_and_wraps():
 def test_disk_is_nonnegative_and_sums_to_one(radius, blades):
     kernel = psf.disk(radius, blades, 15)
     assert kernel.min() >= 0 and kernel.sum(dtype=np.float64) == pytest.approx(1, abs=1e-6)
-    embedded = psf.embed(kernel, (65, 70))
+    embedded = psf.embed(torch.from_numpy(kernel)[None], (65, 70))[0, 0]
     assert embedded.double().sum().item() == pytest.approx(1, abs=1e-6)
-    assert embedded[0, 0] == kernel[len(kernel) // 2, len(kernel) // 2]
+    reach = len(kernel) // 2
+    centred = torch.fft.fftshift(embedded).numpy()  # the origin of an odd length lies at 32, of an even one at 35
+    assert np.array_equal(centred[32 - reach : 33 + reach, 35 - reach : 36 + reach], kernel)
+
+
+def test_kernels_too_large_for_the_canvas_are_refused():
+    with pytest.raises(ValueError, match="20x50 pixels is too small for a blur 45 wide"):
+        psf.embed(torch.from_numpy(psf.disk(21))[None], (20, 50))
+
+
+@pytest.mark.parametrize("size", [(97, 131), (64, 50)])
+def test_splats_of_several_paths_are_the_single_ones(size):
+    """Through small windows where they fit, with wrapping where they do not."""
+    paths = [_path(extent, seed=i)[:, :2] for i, extent in enumerate((0, 3.3, 20, 40))]
+    together = psf.splats(paths, size)
+    for path, kernel in zip(paths, together[:, 0], strict=True):
+        assert (kernel - psf.splat(path, size)).abs().max() < 1e-6
+
+
+def test_cat_eye_is_what_two_disks_share():
+    full, eye = psf.disk(12), psf.disk(12, 0, 30, 0.6)
+    assert eye.shape == full.shape and eye.min() >= 0 and eye.sum(dtype=np.float64) == pytest.approx(1, abs=1e-6)
+    lens = 2 * np.arccos(0.3) - 0.3 * np.sqrt(4 - 0.36)  # area of two unit circles' overlap at a distance of 0.6
+    assert 1 / eye.max() == pytest.approx(lens * 144, rel=0.02)
+    axis = np.arange(len(eye)) - len(eye) // 2
+    x, y = (eye * axis).sum(), (eye * axis[:, None]).sum()  # halfway to the other centre
+    assert (x, y) == pytest.approx((0.3 * 12 * np.cos(np.pi / 6), 0.3 * 12 * np.sin(np.pi / 6)), abs=0.05)
+    assert np.array_equal(psf.disk(0.5, 0, 30, 0.6), psf.disk(0.5))
 
 
 def test_disk_has_the_moments_of_a_disk():
@@ -90,22 +117,39 @@ def test_constant_stays_constant_and_energy_is_conserved(roll):
     assert ratio.item() == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize(("roll", "corners", "nine"), [(0.0, 100, 100), (0.2, 52, 65), (0.5, 38, 50), (1.0, 33, 42)])
+@pytest.mark.parametrize(("roll", "corners", "nine"), [(0, 100, 100), (0.2, 69, 80), (0.5, 53, 62), (1.0, 41, 49)])
 def test_agreement_with_the_average_of_warped_frames(roll, corners, nine):
-    """Frame 200 x 256 with a margin of 52; the exact path knows nothing of PSFs, Fourier or corners."""
-    image = sources.photographs("train")["astronaut"][None, :, 60:364, 60:420]
-    path = _path(12, roll, seed=4)
-    exact = psf.crop(psf.motion_blur(image, [path], exact=True), (200, 256))
-    for nodes, agreement in ((2, corners), (3, nine)):
-        fast = psf.crop(psf.motion_blur(image, [path], nodes=nodes), (200, 256))
-        assert _psnr(fast, exact) > agreement
-    assert _psnr(exact, psf.crop(image, (200, 256))) < 26
+    """Frame 128 x 128 with a margin of 52, three paths; the exact path knows nothing of PSFs, Fourier or corners."""
+    image = sources.photographs("train")["astronaut"][None, :, 60:292, 60:292].expand(3, -1, -1, -1)
+    paths = [_path(12, roll, seed=seed) for seed in (0, 3, 4)]
+    exact = psf.crop(psf.motion_blur(image, paths, exact=True), (128, 128))
+    for nodes, agreement in ((None, corners), (3, nine)):
+        fast = psf.crop(psf.motion_blur(image, paths, frame=(128, 128), nodes=nodes), (128, 128))
+        for one, other in zip(fast, exact, strict=True):
+            assert _psnr(one, other) > agreement
+    assert _psnr(exact, psf.crop(image, (128, 128))) < 26
 
 
-def test_large_frames_use_more_corners():
-    image = _image(64, 640, channels=1, smooth=3)
+def test_nodes_at_the_corners_of_the_frame_beat_those_of_the_canvas():
+    image = sources.photographs("train")["astronaut"][None, :, 60:292, 60:280]
+    path = _path(12, 0.5, seed=1)
+    exact, inner, outer = (
+        psf.crop(psf.motion_blur(image, [path], **kwargs), (128, 116))
+        for kwargs in ({"exact": True}, {"frame": (128, 116)}, {})
+    )
+    assert _psnr(inner, exact) > _psnr(outer, exact) + 6
+
+
+def test_large_frames_use_more_nodes():
+    image = _image(64, 1000, channels=1, smooth=3)
     path = _path(6, 1.0, seed=1)
-    fast, exact = (psf.crop(psf.motion_blur(image, [path], exact=e), (20, 536)) for e in (False, True))
+    for frame, nodes in (((20, 384), 2), ((20, 385), 3), ((20, 769), 4)):
+        default, chosen = (psf.motion_blur(image, [path], frame=frame, nodes=n) for n in (None, nodes))
+        assert torch.equal(default, chosen)
+        assert not torch.equal(default, psf.motion_blur(image, [path], frame=frame, nodes=nodes - 1))
+    fast, exact = (
+        psf.crop(psf.motion_blur(image, [path], frame=(20, 890), exact=e), (20, 890)) for e in (False, True)
+    )
     assert _psnr(fast, exact) > 38
 
 
@@ -150,6 +194,23 @@ def test_moving_object():
     assert (psf.moving_object(background, texture, alpha, still)[0] - pasted).abs().max() < 2e-6
 
 
+def test_moving_object_is_the_average_of_its_moments():
+    """Whole-pixel steps, one composite per moment, a background that stands still."""
+    background, texture = _image(47, 60, seed=1), _image(47, 60, seed=2)
+    alpha = torch.zeros(1, 1, 47, 60)
+    alpha[..., 14:30, 20:41] = 1
+    alpha[..., 14, 20:41] = 0.4
+    path = np.array([[0, 0, 0], [1, 0, 0], [3, -1, 0], [4, -3, 0], [6, -4, 0]], float)
+    moments = []
+    for x, y, _ in path.astype(int):
+        here, there = alpha.roll((y, x), (2, 3)), texture.roll((y, x), (2, 3))
+        moments.append(here * there + (1 - here) * background)
+    out, cover = psf.moving_object(background, texture, alpha, psf.path_kernels([path], (47, 60)))
+    assert (out - torch.stack(moments).mean(0)).abs().max() < 1e-5
+    covered = torch.stack([alpha.roll((int(y), int(x)), (2, 3)) for x, y, _ in path]).mean(0)
+    assert (cover - covered).abs().max() < 1e-5
+
+
 def _disparity(height=96, width=130):
     plane = torch.linspace(0.1, 0.6, width).expand(1, 1, height, width).clone()
     plane[..., 30:70, 50:90] = 0.9
@@ -174,8 +235,38 @@ def test_flat_scene_is_one_convolution_with_a_disk():
     image, flat = _image(), torch.full((1, 1, 96, 130), 0.25)
     flat[..., 0, 0] = 0.75  # one pixel in focus sets the range of disparities
     out = psf.defocus_blur(image, flat, [0.75], [10.0])
-    expected = psf.convolve(image, psf.embed(psf.disk(5.0), (96, 130))[None, None])
+    expected = psf.convolve(image, psf.embed(torch.from_numpy(psf.disk(5.0))[None], (96, 130)))
     assert (out - expected)[..., 12:-12, 12:-12].abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("blades", "clip"), [(0, 0.0), (7, 0.0), (0, 0.5)])
+def test_defocus_against_pixel_by_pixel_splatting(blades, clip):
+    """Every pixel of every slice strews its own disk; slices go over one another from far to near."""
+    height, width, slices, focus, strength = 23, 31, 5, 0.4, 7.0
+    image = _image(height, width, smooth=1)
+    depth = torch.linspace(0.1, 0.9, width).expand(1, 1, height, width).clone()
+    depth[..., 5:15, 8:20] = 0.7
+    step = (depth.max() - depth.min()).item() / (slices - 1)
+    level = ((depth[0, 0] - focus) / step).round().int().numpy()
+    colour, opacity = np.zeros((3, height, width)), np.zeros((height, width))
+    for index in range(level.min(), level.max() + 1):
+        radius = round(min(strength * abs(index) * step, 4.0) / psf.RADIUS_STEP) * psf.RADIUS_STEP
+        kernel = psf.disk(radius, blades, 20, clip).astype(np.float64)
+        reach = len(kernel) // 2
+        light, cover = np.zeros((3, height, width)), np.zeros((height, width))
+        for y, x in np.argwhere(level == index):
+            rows, columns = (np.arange(-reach, reach + 1) + at for at in (y, x))
+            where = np.ix_(rows % height, columns % width)
+            cover[where] += kernel
+            for c in range(3):
+                light[c][where] += kernel * image[0, c, y, x].item()
+        passed = 1 - cover.clip(0, 1)
+        colour, opacity = light + passed * colour, cover + passed * opacity
+    out = psf.defocus_blur(
+        image, depth, [focus], [strength], max_radius=4.0, slices=slices, blades=[blades], angle=[20], clip=[clip]
+    )
+    assert len(np.unique(level)) >= 5
+    np.testing.assert_allclose(out[0].numpy(), colour / opacity, atol=2e-5)
 
 
 def test_only_what_is_out_of_focus_is_blurred_and_more_strength_blurs_more():

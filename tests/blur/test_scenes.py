@@ -86,6 +86,28 @@ def test_motorcycle_is_complete_and_its_holes_are_far():
             )
 
 
+def test_a_crop_of_the_motorcycle_has_its_own_depth():
+    from demoe.blur import sources
+
+    picture, depth = scenes.motorcycle_disparity()
+    picture.zero_(), depth.zero_()  # what a caller does to them is the caller's
+    whole, depth = scenes.motorcycle_disparity()
+    for seed in range(4):
+        crop, near = scenes.motorcycle_crop(rng(seed), 61, 87)
+        assert crop.shape == (3, 61, 87) and near.shape == (1, 61, 87)
+        again = scenes.motorcycle_crop(rng(seed), 61, 87)
+        assert torch.equal(crop, again[0]) and torch.equal(near, again[1])
+        found = False
+        for piece, picture in ((near[0], crop), (near[0].flip(-1), crop.flip(-1))):
+            for y, x in np.argwhere(depth[0].numpy()[:-60, :-86] == piece[0, 0].item()):
+                if torch.equal(depth[0, y : y + 61, x : x + 87], piece):
+                    found = True
+                    there = whole[:, y : y + 61, x : x + 87].mean(0)
+                    assert (picture.mean(0) - there).abs().max() < 1e-5
+        assert found
+    assert sources.photographs("test")["motorcycle_left"].shape == whole.shape
+
+
 def test_lights_are_warm_bright_and_small():
     generator, counts, peaks = rng(3), [], []
     for _ in range(60):

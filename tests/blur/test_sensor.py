@@ -37,6 +37,14 @@ def test_quantise():
     assert torch.equal((out * 255).round() / 255, out)
 
 
+def test_quantise_to_16_bits_is_finer():
+    image = _image()
+    deep = sensor.quantise(image, 16)
+    assert torch.equal((deep.double() * 65535).round().float() / 65535, deep)
+    assert 0 < (deep - image).abs().max() <= 0.51 / 65535
+    assert len(deep.unique()) > 256
+
+
 def test_colour_matrix_keeps_white_and_has_a_nonnegative_inverse():
     matrix = torch.tensor(sensor.CCM, dtype=torch.float64)
     assert torch.allclose(matrix.sum(1), torch.ones(3, dtype=torch.float64))
@@ -120,6 +128,31 @@ def test_expose_stays_in_range_and_per_sample_noise_levels_apply():
     assert out.min() >= 0 and out.max() <= 1
     clean = sensor.expose(light, torch.zeros(2, 1, 33, 46))
     assert torch.equal(out[0], clean[0]) and not torch.equal(out[1], clean[1])
+
+
+def test_without_a_mosaic_there_is_noise_alone():
+    """One normal number per colour: details keep their colour, and the noise has the variance asked for."""
+    gray = _image(40, 50)[:, :1].expand(-1, 3, -1, -1)  # pixel-fine detail, where a mosaic gives coloured fringes
+    normal = torch.randn(2, 3, 40, 50, generator=torch.Generator().manual_seed(3))
+    clean = sensor.expose(gray, torch.zeros_like(normal))
+    assert (clean - gray).abs().max() < 1e-6
+    assert (sensor.expose(gray, torch.zeros(2, 1, 40, 50)) - gray).abs().max() > 0.1
+    noisy = sensor.expose(torch.full((1, 3, 300, 300), 0.3), torch.randn(1, 3, 300, 300), shot=1e-3, read=5e-3,
+                          gains=torch.ones(1, 3, 1, 1))
+    camera = torch.einsum("ij,bjhw->bihw", torch.tensor(sensor.CCM).inverse(), noisy)
+    assert camera.std((0, 2, 3)).tolist() == pytest.approx([(1e-3 * 0.3 + 5e-3**2) ** 0.5] * 3, rel=0.02)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_saturated_photosites_can_be_spared(channels):
+    light = torch.full((1, 3, 20, 30), 0.4)
+    light[..., :12, :] = 3.0
+    normal = torch.randn(1, channels, 20, 30, generator=torch.Generator().manual_seed(0))
+    spared, noisy = (
+        sensor.expose(light, normal, shot=1e-3, read=1e-2, spare_saturated=spare) for spare in (True, False)
+    )
+    assert (spared[..., :11, :] - 1).abs().max() < 1e-6 and (noisy[..., :11, :] < 0.999).any()
+    assert torch.equal(spared[..., 13:, :], noisy[..., 13:, :])
 
 
 def test_jpeg_is_close_on_8_bit_levels_and_better_at_higher_quality():

@@ -190,7 +190,7 @@ def test_a_source_smaller_than_the_canvas_is_enlarged_before_it_is_mirrored():
     rng = np.random.default_rng(0)
     source = np.tile(np.arange(250, dtype=np.uint8)[None, :, None], (3, 1, 250))  # rows rise steadily
     for height, monotone in ((370, True), (600, False)):
-        rows = sources._crop(rng, source, height, 100, 1.0)[0, :, 50]
+        rows = sources.random_crop(rng, source, height, 100, 1.0)[0, :, 50]
         assert len(rows) == height
         step = rows[3:-3].diff()  # bicubic overshoots at the very ends
         assert bool((step > 0).all()) == monotone
@@ -255,3 +255,20 @@ def test_colours_vary_and_light_does_not():
     assert spread.max() > 1.5 * spread.median()
     orders = {tuple(crop.mean((1, 2)).argsort().tolist()) for crop in crops if crop.std(0).mean() > 1e-3}
     assert len(orders) > 2
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.4])
+def test_what_goes_with_a_picture_is_cropped_with_it(scale):
+    """A fourth channel, here the mean of the three: recolouring keeps the mean, everything else is geometry."""
+    photo = sources.photographs("train")["rocket"].numpy()
+    source = np.concatenate([photo, photo.mean(0, keepdims=True)])
+    for seed, (height, width) in enumerate([(61, 97), (300, 33), (450, 520)]):
+        crop = sources.random_crop(np.random.default_rng(seed), source, height, width, scale)
+        assert crop.shape == (4, height, width)
+        inside = (crop[:3] > 0.01).all(0) & (crop[:3] < 0.99).all(0)  # bicubic overshoot is clipped
+        assert ((crop[:3].mean(0) - crop[3]).abs()[inside] < 1e-3).float().mean() > 0.999
+    small = photo[:, :70, :90]
+    plain = sources.random_crop(np.random.default_rng(3), small, 40, 50, 1.0, recolour=False)
+    windows = torch.from_numpy(small).unfold(1, 40, 1).unfold(2, 50, 1)  # (3, 31, 41, 40, 50)
+    either = [(windows - one[:, None, None]).abs().amax((0, 3, 4)).min() for one in (plain, plain.flip(-1))]
+    assert min(either) == 0

@@ -79,3 +79,37 @@ def test_limited_shrinks_long_paths_only():
     assert trajectories.extent(short) == pytest.approx(trajectories.MAX_EXTENT)
     assert np.allclose(short[0], 0)
     assert np.array_equal(trajectories.limited(short * 0.5), short * 0.5)
+
+
+@pytest.mark.parametrize("extent", [0.5, 12.0, 48.0])
+@pytest.mark.parametrize("anchor", trajectories.ANCHORS)
+def test_walk_has_the_extent_roll_and_anchor_asked_for(extent, anchor):
+    path = trajectories.walk(_rng(), extent, anchor=anchor, roll_degrees=0.4)
+    assert path.shape == (trajectories.POINTS, 3) and np.isfinite(path).all()
+    assert trajectories.extent(path) == pytest.approx(extent, rel=1e-9)
+    assert np.ptp(path[:, 2]) == pytest.approx(np.deg2rad(0.4))
+    origin = {"mid": path[trajectories.POINTS // 2], "centroid": path.mean(axis=0), "start": path[0]}[anchor]
+    assert np.allclose(origin, 0)
+    with pytest.raises(ValueError, match="mid, centroid, start"):
+        trajectories.walk(_rng(), extent, anchor="end")
+
+
+def test_walk_has_constant_speed_and_the_process_has_not():
+    for make, steady in ((trajectories.walk, True), (trajectories.sample, False)):
+        speed = np.hypot(*np.diff(make(_rng(2), 20)[:, :2], axis=0).T)
+        assert (speed.std() < 1e-9 * speed.mean()) == steady
+
+
+def test_walk_draws_the_same_whatever_its_values_and_turns_about_now_and_then():
+    one, other = _rng(3), _rng(3)
+    assert np.array_equal(trajectories.walk(one, 10), trajectories.walk(other, 10))
+    trajectories.walk(one, 5, anchor="start")
+    trajectories.walk(other, 40, roll_degrees=1)
+    assert one.random() == other.random()
+    jerks = []
+    for seed in range(60):
+        step = np.diff(trajectories.walk(_rng(seed), 20)[:, :2], axis=0)
+        turn = (step[1:] * step[:-1]).sum(1) / np.hypot(*step[1:].T) / np.hypot(*step[:-1].T)
+        jerks.append((turn < -0.5).sum())
+    assert 0.15 < np.mean(np.array(jerks) == 0) < 0.8 and max(jerks) < 12
+    assert not trajectories.walk(_rng(), 0.0).any()

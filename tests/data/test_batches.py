@@ -1,23 +1,42 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from demoe.data import aio
-from demoe.data.batches import Batches
-from demoe.data.pairs import PairedSet, folder, synthetic
+from demoe.data.batches import Batches, ahead, workers_for
+from demoe.data.composition import select
+from demoe.data.fresh import Fresh
+from demoe.data.pairs import PairedSet, folder
+from demoe.data.synthetic import synthetic
 from demoe.profiles import PROFILES
 from demoe.tasks import DATASETS
 
 
-def ramp_set(name, height=20, width=30, count=2):
-    """Pictures that say where each pixel came from: red = row, green = column; sharp = blurred + 100 in blue."""
+def ramp_set(name, height=20, width=30, count=2, peak=255):
+    """Pictures that say where each pixel came from: red = row, green = column; blue: 0 blurred, 100 sharp."""
     rows = torch.arange(height).view(-1, 1).expand(height, width)
     columns = torch.arange(width).expand(height, width)
-    blurred = torch.stack([rows, columns, torch.zeros_like(rows)]).byte()
+    blurred = torch.stack([rows, columns, torch.zeros_like(rows)]).to(torch.uint8 if peak == 255 else torch.int32)
     sharp = blurred.clone()
     sharp[2] = 100
-    return PairedSet(name, "synthetic", [str(i) for i in range(count)], lambda i: (blurred, sharp))
+
+    def read(i, window=None):
+        top, left, h, w = window or (0, 0, height, width)
+        return tuple(side[:, top : top + h, left : left + w] for side in (blurred, sharp))
+
+    return PairedSet(name, "synthetic", [str(i) for i in range(count)], read, lambda i: (height, width), peak)
+
+
+def numbered(name, count):
+    """Pictures of 8 x 8 pixels that say which pair they are."""
+
+    def read(i, window=None):
+        return torch.full((3, 8, 8), i, dtype=torch.uint8), torch.full((3, 8, 8), i, dtype=torch.uint8)
+
+    return PairedSet(name, "synthetic", [str(i) for i in range(count)], read, lambda i: (8, 8))
 
 
 def test_batches_are_a_function_of_seed_and_step():
@@ -30,14 +49,15 @@ def test_batches_are_a_function_of_seed_and_step():
     assert not torch.equal(first[7].blurred, first[8].blurred)
 
 
-def test_crops_are_aligned_contiguous_and_labelled():
-    sets = [ramp_set("GoPro-syn"), ramp_set("LOLBlur-syn")]
+@pytest.mark.parametrize("peak", [255, 65535])
+def test_crops_are_aligned_and_labelled(peak):
+    sets = [ramp_set("GoPro-syn", peak=peak), ramp_set("LOLBlur-syn", peak=peak)]
     seen = set()
     for step in range(20):
         batch = Batches(sets, 8, 3)[step]
         assert batch.blurred.shape == batch.sharp.shape == (3, 3, 8, 8)
         torch.testing.assert_close(batch.blurred[:, :2], batch.sharp[:, :2])  # the same window of both
-        rows, columns = (batch.blurred[:, :2] * 255).round().unbind(1)
+        rows, columns = (batch.blurred[:, :2] * peak).round().unbind(1)
         assert ((rows[:, 1:] - rows[:, :-1]).abs() == 1).all()
         assert ((columns[..., 1:] - columns[..., :-1]).abs() == 1).all()
         seen |= {(bool(r[1, 0] > r[0, 0]), bool(c[0, 1] > c[0, 0])) for r, c in zip(rows, columns, strict=True)}
@@ -45,16 +65,39 @@ def test_crops_are_aligned_contiguous_and_labelled():
     assert len(seen) == 4  # all four flips happen
 
 
-def test_every_set_comes_equally_often():
-    sets = [ramp_set(f"{name}-syn") for name in DATASETS]
-    for size in (3, 5, 8):
-        labels = torch.cat([Batches(sets, 8, size)[step].labels for step in range(10)])
-        assert torch.bincount(labels, minlength=5).tolist() == [size * 2] * 5
+@pytest.mark.parametrize("size", [3, 5, 11])
+def test_an_epoch_shows_every_entry_once(size):
+    """And a pair that comes twice in the composition twice, in an order that differs from epoch to epoch."""
+    sets = [numbered("GoPro-syn", 4), select(numbered("DPDD-syn", 3), [0, 1, 2, 2, 1]), numbered("LOLBlur-syn", 2)]
+    batches, seen = Batches(sets, 8, size, seed=4), []
+    for step in range(11):  # 11 x size positions: whole epochs of 11 entries
+        batch = batches[step]
+        seen += list(zip(batch.labels.tolist(), (batch.sharp[:, 0, 0, 0] * 255).round().int().tolist(), strict=True))
+    epochs = [seen[start : start + 11] for start in range(0, len(seen), 11)]
+    whole = {(3, i): 1 for i in range(4)} | {(0, 0): 1, (0, 1): 2, (0, 2): 2} | {(4, 0): 1, (4, 1): 1}
+    assert all(Counter(epoch) == whole for epoch in epochs)
+    assert epochs[0] != epochs[1]
 
 
 def test_a_picture_smaller_than_the_crop_is_named():
     with pytest.raises(ValueError, match=r"GoPro-syn: picture \d is 30x20, smaller than the 24-pixel crops"):
         Batches([ramp_set("GoPro-syn")], 24, 2)[0]
+
+
+def test_a_set_without_sharp_pictures_is_not_trained_on():
+    pairs = synthetic("Real-LOLBlur", "train", 1, 48, progress=False)
+    assert pairs.pair(0)[1] is None
+    with pytest.raises(ValueError, match="Real-LOLBlur-syn has no sharp pictures"):
+        Batches([pairs], 24, 1)[0]
+
+
+def test_nothing_to_train_on():
+    with pytest.raises(ValueError, match="no pairs"):
+        Batches([select(numbered("GoPro", 2), [])], 8, 2)
+
+
+def test_a_set_of_no_expert_has_the_label_minus_one():
+    assert Batches([numbered("LOLv2-real-syn", 3)], 8, 2)[0].labels.tolist() == [-1, -1]
 
 
 def test_synthetic_pairs_are_cached_and_equal(tmp_path):
@@ -66,15 +109,58 @@ def test_synthetic_pairs_are_cached_and_equal(tmp_path):
     for i in range(2):
         for a, b, c in zip(made.pair(i), cached.pair(i), uncached.pair(i), strict=True):
             assert torch.equal(a, b) and torch.equal(a, c)
-    assert list(made.keys) == list(cached.keys)
+    assert list(made.keys) == list(cached.keys) and made.size(1) == (48, 48)
+    assert torch.equal(made.read(1, (3, 5, 7, 9))[0], made.read(1)[0][:, 3:10, 5:14])
 
 
-def save(file, height=20, width=30, value=9):
+def test_fresh_batches_follow_from_seed_and_step_and_never_repeat():
+    fresh, again = Fresh(DATASETS, 16, 5, seed=2), Fresh(DATASETS, 16, 5, seed=2)
+    _ = again[3]
+    assert all(torch.equal(a, b) for a, b in zip(fresh[1], again[1], strict=True))
+    assert sorted(fresh[1].labels.tolist()) == [0, 1, 2, 3, 4]
+    assert not torch.equal(fresh[0].blurred, fresh[1].blurred)
+
+
+def test_fresh_pairs_do_not_depend_on_the_batch_size():
+    wide, narrow = Fresh(DATASETS[:2], 16, 4, seed=1)[0], [Fresh(DATASETS[:2], 16, 2, seed=1)[step] for step in (0, 1)]
+    pairs = {sharp.numpy().tobytes() for sharp in wide.sharp}
+    assert pairs == {sharp.numpy().tobytes() for batch in narrow for sharp in batch.sharp} and len(pairs) == 4
+
+
+def save(file, height=20, width=30, value=None):
     file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((height, width, 3), value, np.uint8)).save(file)
+    rng = np.random.default_rng(len(str(file)))
+    pixels = rng.integers(0, 256, (height, width, 3)) if value is None else np.full((height, width, 3), value)
+    Image.fromarray(pixels.astype(np.uint8)).save(file)
 
 
-def test_real_pairs_from_two_folders(tmp_path):
+def own_pairs(root, count=4):
+    for i in range(count):
+        for side in ("blur", "sharp"):
+            save(root / side / f"{i}.png", 20 + i, 30)
+    return folder("GoPro", root / "blur", root / "sharp")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(tmp_path, workers):
+    batches = Batches([own_pairs(tmp_path)], 16, 3, seed=6)
+    for step, batch in enumerate(ahead(batches, 2, 6, workers), start=2):
+        assert all(torch.equal(a, b) for a, b in zip(batch, batches[step], strict=True))
+    assert step == 5
+    assert workers_for(batches, cores=4) == 4 and workers_for(Batches([ramp_set("GoPro-syn")], 8, 1), cores=4) == 0
+    assert workers_for(Fresh(DATASETS, 16, 5), cores=4) == 4 and workers_for(Fresh(DATASETS, 16, 5, device="cuda")) == 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_picture_is_named_wherever_it_is_read(tmp_path, workers):
+    pairs = own_pairs(tmp_path)
+    whole = (tmp_path / "blur" / "2.png").read_bytes()
+    (tmp_path / "blur" / "2.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"^[^\n]*2\.png[^\n]*$"):  # one sentence, no traceback of a worker
+        list(ahead(Batches([pairs], 16, 2), 0, 4, workers))
+
+
+def test_real_pairs_from_plain_folders(tmp_path):
     for name in DATASETS:
         for split in ("train", "test"):
             save(tmp_path / name / split / "blur" / "one.png", value=10)
@@ -85,17 +171,9 @@ def test_real_pairs_from_two_folders(tmp_path):
     assert blurred.unique().item() == pytest.approx(10 / 255) and sharp.unique().item() == pytest.approx(200 / 255)
 
 
-def test_broken_real_sets_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="DPDD: there is no folder"):
+def test_a_missing_real_set_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="DPDD"):
         aio.aio_blur(PROFILES["smoke"], "train", data_root=tmp_path)
-    save(tmp_path / "blur" / "a.png")
-    save(tmp_path / "sharp" / "a.png", height=22)
-    pairs = folder("GoPro", tmp_path / "blur", tmp_path / "sharp")
-    with pytest.raises(ValueError, match=r"a\.png and .*a\.png are a pair of different sizes: 30x20 and 30x22"):
-        pairs.pair(0)
-    save(tmp_path / "blur" / "b.png")
-    with pytest.raises(ValueError, match=r"b in .*blur has no partner in .*sharp"):
-        folder("GoPro", tmp_path / "blur", tmp_path / "sharp")
 
 
 def test_the_paper_profile_wants_real_data():

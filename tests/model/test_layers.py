@@ -61,3 +61,18 @@ def test_down_and_up_change_size_and_channels():
     x = torch.randn(1, 4, 6, 10)
     assert downsample(4)(x).shape == (1, 8, 3, 5)
     assert upsample(4)(x).shape == (1, 2, 12, 20)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_gates_own_backward_equals_autograds(memory_format):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 6, 5, 7, generator=generator, dtype=torch.float64).contiguous(memory_format=memory_format)
+    weight = torch.randn(2, 3, 5, 7, generator=generator, dtype=torch.float64)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    value = SimpleGate()(ours)
+    (value * weight).sum().backward()
+    first, second = theirs.chunk(2, 1)
+    (first * second * weight).sum().backward()
+    assert torch.equal(value.detach(), (first * second).detach())
+    assert torch.equal(ours.grad, theirs.grad)
+    assert torch.autograd.gradcheck(SimpleGate(), (x[:, :, :2, :2].clone().requires_grad_(),))

@@ -1,4 +1,4 @@
-"""What the recipes of ``sets`` share: the result, the options, and the job of making one batch.
+"""What all recipes share: the result, the options, and the job of making one batch.
 
 Every random number of a sample comes from that sample's own generator, in an order that does not depend on the rest of
 the batch; the images are computed for the whole batch.
@@ -6,8 +6,12 @@ the batch; the images are computed for the whole batch.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +20,9 @@ from torch import Tensor
 from . import psf, scenes, sensor, sources, trajectories
 
 MARGIN = 52  # pixels around the frame: the longest path and what roll adds to it
+MAX_ROLL = 0.3  # degrees
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -37,10 +44,12 @@ class Pair:
 class Options:
     """What an experiment may change in a recipe. The defaults are the sets as they are trained and tested on."""
 
-    blur: float = 1.0  # multiplies every extent and every circle of confusion; 0 is no blur
+    blur: float = 1.0  # multiplies every extent, roll and circle of confusion; 0 is no blur
     capture: bool = True  # False: no noise, mosaic, JPEG, misregistration or change of gain
     exact: bool = False  # camera motion by averaging warped frames instead of convolution: slow, for comparison
     canvas: Callable[..., tuple[Tensor, str]] = sources.sharp_canvas  # where sharp pictures come from
+    gamma: bool = False  # GoPro: average with a response of gamma 2.2, as the set's blur_gamma folders do
+    bits: int = 8  # levels of the result: 8, or 16 for DPDD's 16-bit protocol
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,13 @@ class Job:
     device: torch.device
     options: Options
 
+    def each(self, make: Callable[..., Made], *columns: Sequence) -> list[Made]:
+        """``make(rng, ...)`` for every sample. Beside a GPU all cores take part, or it would wait for one of them."""
+        if self.device.type == "cpu" or len(self.rngs) == 1:
+            return list(map(make, self.rngs, *columns))
+        with ThreadPoolExecutor(min(len(self.rngs), os.cpu_count() or 1)) as pool:
+            return list(pool.map(make, self.rngs, *columns))
+
     def draw(self, sampler: Callable[[np.random.Generator], float]) -> list[float]:
         return [float(sampler(rng)) for rng in self.rngs]
 
@@ -63,33 +79,42 @@ class Job:
         """One number per sample, (B,1,1,1)."""
         return torch.tensor(list(values), dtype=torch.float32, device=self.device).view(-1, 1, 1, 1)
 
-    def canvases(
-        self, margin: int = MARGIN, scale: tuple[float, float] = (1.25, 1.75), for_defocus: bool = False
-    ) -> tuple[Tensor, list[str]]:
-        """Sharp pictures (B,3,S,T) with a margin, sRGB. Motion sets enlarge the source: real frames are softer."""
-        height, width = (psf.fft_length(side + 2 * margin) for side in self.size)
-        drawn = [
-            self.options.canvas(rng, self.split, height, width, scale=rng.uniform(*scale), for_defocus=for_defocus)
-            for rng in self.rngs
-        ]
-        return torch.stack([canvas for canvas, _ in drawn]).to(self.device), [name for _, name in drawn]
+    def stack(self, pictures: Sequence[Tensor]) -> Tensor:
+        """One picture per sample as a batch on the device: one transfer for all."""
+        return torch.stack(list(pictures)).to(self.device)
 
-    def paths(self, median: float, log_sd: float, length: float, anchor: str, roll: bool = True) -> list[np.ndarray]:
-        """One path per sample. Half of the cameras also roll, by up to 0.3 degrees."""
+    def canvas_size(self, margin: int) -> tuple[int, int]:
+        height, width = (psf.fft_length(side + 2 * margin) for side in self.size)
+        return height, width
+
+    def canvases(self, margin: int = MARGIN, scale: tuple[float, float] = (1.25, 1.75)) -> tuple[Tensor, list[str]]:
+        """Sharp pictures (B,3,S,T) with a margin, sRGB. Motion sets enlarge the source: real frames are softer."""
+        # Far from the centre of a large frame roll reaches further than the margin allows for.
+        roll = self.options.blur * math.radians(MAX_ROLL) * math.hypot(*self.size) / 2
+        height, width = self.canvas_size(margin + max(0, math.ceil(roll - (MARGIN - trajectories.MAX_EXTENT))))
+        drawn = self.each(
+            lambda rng: self.options.canvas(rng, self.split, height, width, scale=rng.uniform(*scale))
+        )
+        return self.stack([canvas for canvas, _ in drawn]), [name for _, name in drawn]
+
+    def paths(
+        self, median: float, log_sd: float, anchor: str, length: float | None, roll: bool = True
+    ) -> list[np.ndarray]:
+        """One path per sample, with correlation time ``length``; None is the walk. Half of the cameras also roll."""
         paths = []
         for rng in self.rngs:
-            reach = self.options.blur * trajectories.sample_extent(rng, median, log_sd)
-            angle = rng.uniform(0, 0.3) * (rng.random() < 0.5)
+            reach = min(self.options.blur * trajectories.sample_extent(rng, median, log_sd), trajectories.MAX_EXTENT)
+            angle = rng.uniform(0, MAX_ROLL) * (rng.random() < 0.5)
             degrees = self.options.blur * angle if roll else 0.0
-            paths.append(
-                trajectories.sample(
-                    rng, min(reach, trajectories.MAX_EXTENT), length=length, roll_degrees=degrees, anchor=anchor
-                )
-            )
+            if length is None:
+                path = trajectories.walk(rng, reach, roll_degrees=degrees, anchor=anchor)
+            else:
+                path = trajectories.sample(rng, reach, length=length, roll_degrees=degrees, anchor=anchor)
+            paths.append(path)
         return paths
 
     def blurred(self, canvas: Tensor, paths: list[np.ndarray]) -> Tensor:
-        return psf.motion_blur(canvas, paths, exact=self.options.exact)
+        return psf.motion_blur(canvas, paths, frame=self.size, exact=self.options.exact)
 
     def objects(
         self, background: Tensor, names: list[str], present: list[bool], area: list[float], contrast: float = 1.0
@@ -100,32 +125,60 @@ class Job:
         the texture with the background's mean colour.
         """
         height, width = background.shape[-2:]
-        texture = torch.zeros(background.shape)
-        outline = torch.zeros(len(names), 1, height, width)
-        for i, (rng, name, here, fraction) in enumerate(zip(self.rngs, names, present, area, strict=True)):
-            if here:  # otherwise nothing is drawn from the generator, whatever the rest of the batch needs
-                scale = rng.uniform(1.25, 1.75)
-                texture[i], _ = self.options.canvas(rng, self.split, height, width, scale=scale, exclude=name)
-                outline[i] = scenes.blob_alpha(rng, height, width, min(fraction, 0.9))
+        nothing = torch.zeros(3, height, width), torch.zeros(1, height, width)
+
+        def make(rng: np.random.Generator, name: str, here: bool, fraction: float) -> tuple[Tensor, Tensor]:
+            if not here:  # nothing is drawn from the generator, whatever the rest of the batch needs
+                return nothing
+            scale = rng.uniform(1.25, 1.75)
+            texture, _ = self.options.canvas(rng, self.split, height, width, scale=scale, exclude=name)
+            return texture, scenes.blob_alpha(rng, height, width, min(fraction, 0.9))
+
+        texture, outline = map(self.stack, zip(*self.each(make, names, present, area), strict=True))
         mean = background.mean((2, 3), keepdim=True)
-        return contrast * texture.to(self.device) + (1 - contrast) * mean, outline.to(self.device)
+        return contrast * texture + (1 - contrast) * mean, outline
+
+    def lamps(self, canvas: Tensor, mean_count: float) -> Tensor:
+        """Point lights (B,3,S,T) in linear light, on average ``mean_count`` on a canvas."""
+        return self.stack(self.each(lambda rng: scenes.point_lights(rng, *canvas.shape[-2:], mean_count)))
 
     def crop(self, canvas: Tensor) -> Tensor:
         return psf.crop(canvas, self.size)
 
-    def camera(self, light: Tensor, shot: Tensor | float, read: Tensor | float, gains: Tensor) -> Tensor:
-        """Linear light (B,3,H,W) as recorded by a noisy sensor, linear in [0,1]."""
+    def camera(
+        self,
+        light: Tensor,
+        shot: Tensor | float,
+        read: Tensor | float,
+        gains: Tensor,
+        mosaic: bool = True,
+        spare_saturated: bool = False,
+    ) -> Tensor:
+        """Linear light (B,3,H,W) as recorded by a noisy sensor, linear in [0,1]; see ``sensor.expose``."""
         if not self.options.capture:
             return sensor.expose(light, None)
-        normal = torch.stack(
-            [torch.from_numpy(rng.standard_normal((1, *self.size), dtype=np.float32)) for rng in self.rngs]
-        ).to(self.device)
-        return sensor.expose(light, normal, shot=shot, read=read, gains=gains)
+        shape = (1 if mosaic else 3, *self.size)
+        normal = self.each(lambda rng: torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)))
+        return sensor.expose(
+            light, self.stack(normal), shot=shot, read=read, gains=gains, spare_saturated=spare_saturated
+        )
 
     def gains(self) -> Tensor:
         """White balance (B,3,1,1) with red and blue in the range found in RealBlur's raw files."""
         drawn = [(rng.uniform(1.51, 2.66), 1.0, rng.uniform(1.46, 2.92)) for rng in self.rngs]
         return torch.tensor(drawn, dtype=torch.float32, device=self.device)[:, :, None, None]
 
+    def jpeg(self, images: Tensor) -> Tensor:
+        """Half of ``images`` (B,3,H,W) as JPEG files of quality 90 to 98 keep them."""
+        qualities = [int(rng.integers(90, 99)) if rng.random() < 0.5 else None for rng in self.rngs]
+        if not self.options.capture or not any(qualities):
+            return images
+        files = images.cpu()
+        return self.stack([
+            image if quality is None else sensor.jpeg(image, quality)
+            for image, quality in zip(files, qualities, strict=True)
+        ])
+
     def pair(self, blurred: Tensor, sharp: Tensor, names: list[str], notes: list[str], mask: Tensor | None = None):
-        return Pair(sensor.quantise(blurred), sensor.quantise(sharp), mask, tuple(names), tuple(notes))
+        bits = self.options.bits
+        return Pair(sensor.quantise(blurred, bits), sensor.quantise(sharp, bits), mask, tuple(names), tuple(notes))

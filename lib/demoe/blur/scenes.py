@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -70,6 +71,19 @@ def motorcycle_disparity() -> tuple[torch.Tensor, torch.Tensor]:
     farthest value measured nearby, since they are mostly background hidden from the other camera. Raises ``ValueError``
     if scikit-image's file is missing.
     """
+    measured = torch.from_numpy(_motorcycle().copy())
+    return measured[:3], measured[3:]
+
+
+def motorcycle_crop(rng: np.random.Generator, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random crop of that scene, recoloured as ``sources.sharp_canvas`` does, and its disparity."""
+    crop = sources.random_crop(rng, _motorcycle(), height, width, scale=1.0)
+    return crop[:3], crop[3:]
+
+
+@lru_cache(maxsize=1)
+def _motorcycle() -> np.ndarray:
+    """Picture and disparity of the measured scene, (4,500,741) float32."""
     path = sources.installed_file("skimage/data/motorcycle_disp.npz")
     picture = sources.photographs("test").get("motorcycle_left")
     if path is None or picture is None:
@@ -80,7 +94,7 @@ def motorcycle_disparity() -> tuple[torch.Tensor, torch.Tensor]:
     while not (valid := np.isfinite(values)).all():
         values = np.where(valid, values, minimum_filter(values, size=9, mode="nearest"))
     values = (values - values.min()) / (values.max() - values.min())
-    return picture, torch.from_numpy(values[None])
+    return np.concatenate([picture.numpy(), values[None]])
 
 
 def point_lights(

@@ -40,9 +40,10 @@ def contrast_curve(linear: Tensor, amount: float = 0.25) -> Tensor:
     return code + amount * (code * code * (3 - 2 * code) - code)
 
 
-def quantise(image: Tensor) -> Tensor:
-    """Clip to [0,1] and round to the 256 values of an 8-bit file."""
-    return (image.clamp(0, 1) * 255).round() / 255
+def quantise(image: Tensor, bits: int = 8) -> Tensor:
+    """Clip to [0,1] and round to the 256 values of an 8-bit file, or the 65536 of a 16-bit one."""
+    peak = 2**bits - 1
+    return (image.clamp(0, 1) * peak).round() / peak
 
 
 def mosaic(image: Tensor) -> Tensor:
@@ -76,13 +77,15 @@ def expose(
     shot: Tensor | float = 0.0,
     read: Tensor | float = 0.0,
     gains: Tensor | None = None,
+    spare_saturated: bool = False,
 ) -> Tensor:
     """What the camera records of ``light`` (B,3,H,W, linear): clipped linear RGB with noise and demosaic, in [0,1].
 
     ``normal`` (B,1,H,W) are standard normal numbers, one per photosite; the noise has variance ``shot`` * y +
-    ``read``**2 at the raw value y (the Gaussian form of shot and read noise), each a number or (B,1,1,1).
-    ``gains`` (B,3,1,1) is the white balance.
-    ``normal=None`` leaves out noise, mosaic and demosaic.
+    ``read``**2 at the raw value y (the Gaussian form of shot and read noise), each a number or (B,1,1,1). With one
+    number per colour, (B,3,H,W), there is no mosaic: a picture so much reduced that every pixel saw every colour.
+    ``gains`` (B,3,1,1) is the white balance. With ``spare_saturated`` there is no noise where a photosite's colour is
+    saturated in ``light``. ``normal=None`` leaves out noise, mosaic and demosaic.
     """
     light = light.clamp(0, 1)
     if normal is None:
@@ -91,9 +94,13 @@ def expose(
     forward, backward = (m.to(light.device, light.dtype) for m in (matrix, matrix.inverse()))
     if gains is None:
         gains = torch.tensor(DEFAULT_GAINS, dtype=light.dtype, device=light.device).view(1, 3, 1, 1)
-    raw = mosaic(_mix(light, backward) / gains)  # (B,1,H,W)
+    bayer = normal.shape[1] == 1
+    raw = _mix(light, backward) / gains
+    raw = mosaic(raw) if bayer else raw  # (B,1,H,W), (B,3,H,W)
+    if spare_saturated:
+        normal = normal * ((mosaic(light) if bayer else light) < 1)
     raw = raw + (shot * raw.clamp(min=0) + read**2) ** 0.5 * normal
-    return _mix(demosaic(raw) * gains, forward).clamp(0, 1)
+    return _mix((demosaic(raw) if bayer else raw) * gains, forward).clamp(0, 1)
 
 
 def _mix(image: Tensor, matrix: Tensor) -> Tensor:

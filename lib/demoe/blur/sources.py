@@ -98,9 +98,9 @@ def sharp_canvas(
     ``scale``, and by up to 1.5 times more where it is too small for the crop; only what is missing then is filled by
     reflection at the borders. Half of the crops are mirrored left to right; the channels change places and some colour
     is taken out at random, because so few photographs would let a network know the picture by its colours.
-    ``for_defocus`` leaves out photographs
-    with real out-of-focus blur, and ``exclude`` the source of that name (a moving object takes its texture from
-    another source than its background). The result depends on ``rng`` and the arguments alone.
+    ``for_defocus`` leaves out photographs with real out-of-focus blur, and ``exclude`` the source of that name (a
+    moving object takes its texture from another source than its background). The result depends on ``rng`` and the
+    arguments alone.
 
     Raises ``ValueError`` if no source is left or a size is not positive.
     """
@@ -122,12 +122,17 @@ def sharp_canvas(
         source = scenes[name][rng.integers(len(scenes[name]))]
     else:
         raise ValueError(f"no photograph is left in split {split!r} without {exclude!r}: allow dead leaves")
-    canvas = _crop(rng, source, height, width, scale)
-    return canvas, name
+    return random_crop(rng, source, height, width, scale), name
 
 
-def _crop(rng: np.random.Generator, source: np.ndarray, height: int, width: int, scale: float) -> torch.Tensor:
-    """Random crop of uint8 ``source`` (3,H,W), enlarged by at least ``scale``, randomly mirrored, float32 in [0,1]."""
+def random_crop(
+    rng: np.random.Generator, source: np.ndarray, height: int, width: int, scale: float, recolour: bool = True
+) -> torch.Tensor:
+    """Random crop of ``source`` (C,H,W), enlarged by at least ``scale``, half of the time mirrored: (C,height,width).
+
+    uint8 becomes float32 in [0,1]; float32 is taken to be in that range. ``recolour`` lets the first three channels
+    change places and takes some of their colour out.
+    """
     source_height, source_width = source.shape[1:]
     needed = max(height / source_height, width / source_width)
     scale = max(scale, min(needed, 1.5 * scale))
@@ -140,15 +145,20 @@ def _crop(rng: np.random.Generator, source: np.ndarray, height: int, width: int,
     if any(missing):
         before = [int(rng.integers(m + 1)) for m in missing]
         crop = np.pad(crop, ((0, 0), *((b, m - b) for b, m in zip(before, missing, strict=True))), mode="reflect")
-    pixels = torch.from_numpy(np.ascontiguousarray(crop[rng.permutation(3)])).float().div_(255)
-    gray = pixels.mean(0, keepdim=True)
-    pixels = gray + float(rng.uniform(0.2, 1)) * (pixels - gray)
+    if recolour:
+        crop = crop[[*rng.permutation(3), *range(3, len(crop))]]
+    pixels = torch.from_numpy(np.ascontiguousarray(crop))
+    pixels = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels
+    if recolour:
+        gray = pixels[:3].mean(0, keepdim=True)
+        colour = gray + float(rng.uniform(0.2, 1)) * (pixels[:3] - gray)
+        pixels = torch.cat([colour, pixels[3:]]) if len(pixels) > 3 else colour
     if (rows, columns) == (height, width):
         return pixels
     # One scale for both axes, so that the fraction of a pixel that rounding added is cut off, not squeezed in.
     enlarged = F.interpolate(
         pixels[None], scale_factor=scale, mode="bicubic", antialias=scale < 1, recompute_scale_factor=False
-    )[0]  # (3, >= height - 1, >= width - 1)
+    )[0]  # (C, >= height - 1, >= width - 1)
     if enlarged.shape[1] < height or enlarged.shape[2] < width:
         enlarged = F.interpolate(pixels[None], size=(height, width), mode="bicubic", antialias=scale < 1)[0]
     return enlarged[:, :height, :width].clamp(0, 1).contiguous()

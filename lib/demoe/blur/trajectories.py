@@ -71,9 +71,46 @@ def sample(
     What is drawn from ``rng`` does not depend on these values. Raises ``ValueError`` for an unknown anchor.
     """
     path = _factor(float(length), points) @ rng.standard_normal((points, 3))
+    return anchored(_scaled(path, extent_px, roll_degrees), anchor)
+
+
+def walk(
+    rng: np.random.Generator,
+    extent_px: float,
+    *,
+    roll_degrees: float = 0.0,
+    anchor: str = "mid",
+    points: int = POINTS,
+) -> np.ndarray:
+    """As ``sample``, by another law of motion: a walk at constant speed (Boracchi and Foi, "Modeling the performance of
+    image restoration from motion blur", 2012), so that a set outside training shifts the motion, too.
+
+    The velocity gets a random push, is pulled back to where the walk began, and now and then, in a jerk, turns about;
+    then it is brought back to its length. How strong each is varies from path to path (our choice of ranges). Roll is
+    the Gaussian process of ``sample``.
+    """
+    shake, pull, jerk = rng.uniform(0.03, 0.3), rng.uniform(0, 0.7), rng.uniform(0, 0.03)  # per step; jerk: probability
+    push = rng.standard_normal((points - 1, 2)) @ (1, 1j)
+    jerks, turns = rng.random(points - 1) < jerk, np.exp(1j * rng.uniform(-0.5, 0.5, points - 1))
+    velocity = np.exp(2j * np.pi * rng.random())
+    place, places = 0j, [0j]
+    for impulse, jerks_now, turn in zip(push, jerks, turns, strict=True):
+        velocity += shake * impulse - pull * place / points
+        if jerks_now:
+            velocity -= 2 * velocity * turn
+        velocity /= abs(velocity) + 1e-12
+        place += velocity
+        places.append(place)
+    steps = np.array(places)
+    path = np.stack([steps.real, steps.imag, _factor(0.5, points) @ rng.standard_normal(points)], axis=1)
+    return anchored(_scaled(path, extent_px, roll_degrees), anchor)
+
+
+def _scaled(path: np.ndarray, extent_px: float, roll_degrees: float) -> np.ndarray:
+    """``path`` (N,3) with the extent and the range of roll asked for."""
     path[:, :2] *= extent_px / max(extent(path), 1e-12)
     path[:, 2] *= np.deg2rad(roll_degrees) / max(np.ptp(path[:, 2]), 1e-12)
-    return anchored(path, anchor)
+    return path
 
 
 def limited(path: np.ndarray, maximum: float = MAX_EXTENT) -> np.ndarray:

@@ -1,12 +1,18 @@
-"""Training batches as a pure function of (seed, step): resuming needs no generator state, and no order is lost."""
+"""Training batches as a pure function of (seed, step): resuming needs no generator state, workers change nothing."""
 
 from __future__ import annotations
 
+import os
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from .pairs import PairedSet
 
@@ -16,37 +22,100 @@ class Batch(NamedTuple):
 
     blurred: Tensor  # (B, 3, P, P) float32 in [0, 1]
     sharp: Tensor  # (B, 3, P, P)
-    labels: Tensor  # (B,) int64, expert indices
+    labels: Tensor  # (B,) int64, expert indices; -1 for a set that belongs to no expert
 
 
-class Batches:
-    """Random crops and flips of all sets, each set as often as any other (Appendix B balances AIO-Blur).
+class Batches(Dataset):
+    """Random crops and flips of all sets mixed; an epoch shows every entry of every set once, in random order.
 
-    ``Batches(sets, patch, batch, seed)[step]`` is always the same batch. Raises ``ValueError`` when a picture is
-    smaller than the patch.
+    ``Batches(sets, patch, batch, seed)[step]`` is always the same batch, whatever was asked for before. Raises
+    ``ValueError`` naming the picture that is smaller than the patch or has no sharp counterpart.
     """
 
     def __init__(self, sets: list[PairedSet], patch: int, batch: int, seed: int = 0):
         self.sets, self.patch, self.batch, self.seed = sets, patch, batch, seed
+        self.ends = list(accumulate(len(pairs) for pairs in sets))
+        if not sets or not self.ends[-1]:
+            raise ValueError("there are no pairs to train on")
+        self._order = lru_cache(maxsize=2)(self._shuffled)  # a batch spans two epochs at most
 
     def __getitem__(self, step: int) -> Batch:
-        rng = np.random.default_rng([self.seed, step])
-        # The sets take turns across steps, so each appears equally often whatever the batch size.
-        turns = rng.permutation((step * self.batch + np.arange(self.batch)) % len(self.sets))
-        crops = [self._crop(self.sets[turn], rng) for turn in turns]
-        blurred, sharp = (torch.stack(side).float().div_(255) for side in zip(*crops, strict=True))
-        return Batch(blurred, sharp, torch.tensor([self.sets[turn].label for turn in turns]))
+        rng = np.random.default_rng([self.seed, 1, step])
+        crops, labels = [], []
+        for position in range(step * self.batch, (step + 1) * self.batch):
+            epoch, place = divmod(position, self.ends[-1])
+            entry = int(self._order(epoch)[place])
+            which = bisect_right(self.ends, entry)
+            pairs = self.sets[which]
+            crops.append(self._crop(pairs, entry - (self.ends[which - 1] if which else 0), rng))
+            labels.append(-1 if pairs.label is None else pairs.label)
+        blurred, sharp = (torch.stack(side) for side in zip(*crops, strict=True))
+        return Batch(blurred, sharp, torch.tensor(labels))
 
-    def _crop(self, pairs: PairedSet, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        i = int(rng.integers(len(pairs)))
-        both = torch.stack(pairs.read(i))  # (2, 3, H, W) uint8
-        height, width = both.shape[-2:]
+    def __getstate__(self) -> dict:
+        """For worker processes: without the cached orders, which cannot be sent."""
+        return {name: value for name, value in self.__dict__.items() if name != "_order"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._order = lru_cache(maxsize=2)(self._shuffled)
+
+    def _shuffled(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, 0, epoch]).permutation(self.ends[-1])
+
+    def _crop(self, pairs: PairedSet, i: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        height, width = pairs.size(i)
         if min(height, width) < self.patch:
             raise ValueError(
                 f"{pairs.name}: picture {pairs.keys[i]} is {width}x{height}, smaller than the {self.patch}-pixel crops"
             )
         top, left = (int(rng.integers(side - self.patch + 1)) for side in (height, width))
-        crop = both[..., top : top + self.patch, left : left + self.patch]
         flips = [axis for axis in (-1, -2) if rng.random() < 0.5]
-        crop = crop.flip(flips) if flips else crop
-        return crop[0], crop[1]
+        both = pairs.read(i, (top, left, self.patch, self.patch))
+        if both[1] is None:
+            raise ValueError(f"{pairs.name} has no sharp pictures: it can be restored, but not trained on")
+        blurred, sharp = (side.float().div_(pairs.peak) for side in both)
+        return (blurred.flip(flips), sharp.flip(flips)) if flips else (blurred, sharp)
+
+
+def workers_for(batches: Dataset, cores: int | None = None) -> int:
+    """How many processes read ahead: none for pictures in memory or made on a GPU, else one a core and at most 8."""
+    cores = cores or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    at_hand = all(pairs.data == "synthetic" for pairs in batches.sets) if isinstance(batches, Batches) else batches.fast
+    return 0 if at_hand else min(8, cores)
+
+
+def ahead(batches: Batches, first: int, steps: int, workers: int = 0, pin: bool = False) -> Iterator[Batch]:
+    """The batches of steps ``first`` .. ``steps`` - 1 in order, read ahead by ``workers`` processes if any.
+
+    The batches are the same whatever the number of workers, and an error in a worker is raised here as its own self.
+    """
+    if not workers:
+        for step in range(first, steps):
+            yield batches[step]
+        return
+    # Spawned, not forked: a forked child may hang on locks that a thread of this process held.
+    loader = DataLoader(_Guarded(batches), batch_size=None, sampler=range(first, steps), num_workers=workers,
+                        pin_memory=pin, prefetch_factor=2, multiprocessing_context="spawn",
+                        worker_init_fn=_one_thread)
+    for batch in loader:
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch
+
+
+class _Guarded(Dataset):
+    """Hands errors over as values: the loader would bury their sentence under a worker's traceback."""
+
+    def __init__(self, batches: Batches):
+        self.batches = batches
+
+    def __getitem__(self, step: int) -> Batch | Exception:
+        try:
+            return self.batches[step]
+        except (ValueError, OSError) as error:
+            return error
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

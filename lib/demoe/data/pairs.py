@@ -4,102 +4,117 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from demoe import images
-from demoe.blur import sets
-from demoe.provenance import code_hash
 from demoe.tasks import expert_index
+
+from . import pixels
+from .pixels import Window
 
 
 @dataclass(frozen=True)
 class PairedSet:
-    """Pairs of one blur type.
+    """Pairs of one kind of blur.
 
     ``name`` is what people are shown ("GoPro" or "GoPro-syn", never the one for the other); ``data`` is "real" or
-    "synthetic"; ``read(i)`` gives pair ``i`` as two uint8 tensors (3, H, W), blurred first.
+    "synthetic". ``read(i, window)`` gives pair ``i``, or a window of it, as two integer tensors (3, H, W) from 0 to
+    ``peak``, blurred first: uint8, or int32 where ``peak`` is 65535. Sharp is None in a set without ground truth.
     """
 
     name: str
     data: str
     keys: Sequence[str]  # one readable name a pair
-    read: Callable[[int], tuple[Tensor, Tensor]]
+    read: Callable[[int, Window | None], tuple[Tensor, Tensor | None]]
+    size: Callable[[int], tuple[int, int]]  # (height, width) of pair i, without decoding it
+    peak: int = 255  # 65535 for the 16-bit protocol
+    notes: Sequence[str] = ()  # what was done to each picture, in words, where that is known
 
     @property
-    def label(self) -> int:
-        """The index of the expert that this set belongs to."""
-        return expert_index(self.name)
+    def label(self) -> int | None:
+        """The index of the expert that this set belongs to; None for a set that belongs to none (LOLv2-real, HIDE)."""
+        try:
+            return expert_index(self.name)
+        except ValueError:
+            return None
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def pair(self, i: int) -> tuple[Tensor, Tensor]:
-        """Pair ``i`` as float32 (3, H, W) in [0, 1]: blurred, sharp."""
-        blurred, sharp = self.read(i)
-        return blurred.float() / 255, sharp.float() / 255
+    def pair(self, i: int) -> tuple[Tensor, Tensor | None]:
+        """Pair ``i`` as float32 (3, H, W) in [0, 1]: blurred, and sharp or None."""
+        blurred, sharp = self.read(i, None)
+        return blurred.float() / self.peak, None if sharp is None else sharp.float() / self.peak
 
 
-def synthetic(
-    dataset: str, split: str, count: int, size: int, seed: int = 0, cache: Path | None = None, progress: bool = True
-) -> PairedSet:
-    """``count`` synthetic pairs (size x size) in the manner of ``dataset``, made once and held as 8-bit pictures.
+@dataclass(frozen=True)
+class FilePair:
+    """Where one pair lies. A picture inside an LMDB has the virtual path ``.../input.lmdb/KEY``."""
 
-    Deterministic by (seed, dataset, split, index). With ``cache``, the pictures are kept in that folder as well.
+    key: str
+    blurred: Path
+    sharp: Path | None
+
+
+def files(name: str, entries: Sequence[FilePair], bits: int = 8, data: str = "real") -> PairedSet:
+    """The pairs of ``entries``, read when they are asked for. ``bits`` is 8 or, to keep 16-bit files as they are, 16.
+
+    Reading raises ``ValueError`` naming the file that is missing or damaged, or the pair of different sizes.
     """
-    recipe = code_hash("blur")  # a cache made by other code is not used
-    file = cache / f"{dataset}-{split}-{count}x{size}-s{seed}-{recipe}.npz" if cache else None
-    if file and file.exists():
-        with np.load(file) as stored:
-            pixels, keys = torch.from_numpy(stored["pixels"]), [str(key) for key in stored["keys"]]
-    else:
-        pixels = torch.empty(count, 2, 3, size, size, dtype=torch.uint8)
-        keys = []
-        bar = tqdm(range(count), desc=f"making {dataset}-syn ({split})", leave=False, disable=not progress)
-        for i in bar:
-            made = sets.synthesize(dataset, split, i, size=size, seed=seed)
-            pixels[i, 0] = (made.blurred * 255).round().byte()
-            pixels[i, 1] = (made.sharp * 255).round().byte()
-            keys.append(f"{i:04d}_{made.source}")
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(f".{np.random.SeedSequence().entropy}.tmp")
-            with partial.open("wb") as stream:
-                np.savez(stream, pixels=pixels.numpy(), keys=np.array(keys))
-            partial.replace(file)
-    return PairedSet(f"{dataset}-syn", "synthetic", keys, lambda i: (pixels[i, 0], pixels[i, 1]))
+    if bits not in (8, 16):
+        raise ValueError(f"{name}: pictures are read with 8 or 16 bits a sample, not {bits}")
+    entries = tuple(entries)
+    keys = [entry.key for entry in entries]
+    # Partial functions rather than closures: worker processes are sent a copy.
+    read, size = partial(_read, entries, bits), partial(_size, entries)
+    return PairedSet(name, data, keys, read, size, 65535 if bits == 16 else 255)
+
+
+def _read(
+    entries: tuple[FilePair, ...], bits: int, i: int, window: Window | None = None
+) -> tuple[Tensor, Tensor | None]:
+    entry = entries[i]
+    if entry.sharp is None:
+        return pixels.read(entry.blurred, window, bits), None
+    (height, width), (other_height, other_width) = pixels.size(entry.blurred), pixels.size(entry.sharp)
+    if (height, width) != (other_height, other_width):
+        raise ValueError(
+            f"{entry.blurred} and {entry.sharp} are a pair of different sizes: {width}x{height} and "
+            f"{other_width}x{other_height}"
+        )
+    return pixels.read(entry.blurred, window, bits), pixels.read(entry.sharp, window, bits)
+
+
+def _size(entries: tuple[FilePair, ...], i: int) -> tuple[int, int]:
+    return pixels.size(entries[i].blurred)
 
 
 def folder(name: str, blurred: Path, sharp: Path) -> PairedSet:
-    """Real pairs: two folders of pictures with equal names (suffixes may differ).
+    """One's own pairs: two folders of pictures with equal names, subfolders included (suffixes may differ).
 
     Raises ``FileNotFoundError`` for a missing or empty folder, ``ValueError`` naming the first picture without a
-    partner; reading raises ``ValueError`` for a pair of different sizes.
+    partner and two pictures of one name. Reading raises as in ``files``.
     """
-    pictures = []
+    from .scan import pictures
+
+    sides = []
     for place in (blurred, sharp):
         if not place.is_dir():
             raise FileNotFoundError(f"{name}: there is no folder {place}")
-        found = {file.relative_to(place).with_suffix("").as_posix(): file for file in images.list_photographs(place)}
+        found: dict[str, Path] = {}
+        for file in pictures(place):
+            key = file.relative_to(place).with_suffix("").as_posix()
+            if key in found:
+                raise ValueError(f"{name}: {found[key]} and {file} have one name; remove one of them")
+            found[key] = file
         if not found:
             raise FileNotFoundError(f"{name}: no pictures in {place}")
-        pictures.append(found)
-    inputs, targets = pictures
+        sides.append(found)
+    inputs, targets = sides
     alone = sorted(inputs.keys() ^ targets.keys())
     if alone:
         has, lacks = (blurred, sharp) if alone[0] in inputs else (sharp, blurred)
         raise ValueError(f"{name}: {alone[0]} in {has} has no partner in {lacks} ({len(alone)} without a partner)")
-    keys = sorted(inputs)
-
-    def read(i: int) -> tuple[Tensor, Tensor]:
-        pair = [(images.read(side[keys[i]]).pixels * 255).round().byte() for side in (inputs, targets)]
-        if pair[0].shape != pair[1].shape:
-            sizes = " and ".join(f"{p.shape[2]}x{p.shape[1]}" for p in pair)
-            raise ValueError(f"{inputs[keys[i]]} and {targets[keys[i]]} are a pair of different sizes: {sizes}")
-        return pair[0], pair[1]
-
-    return PairedSet(name, "real", keys, read)
+    return files(name, [FilePair(key, inputs[key], targets[key]) for key in sorted(inputs)])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from demoe import provenance
-from demoe.paths import results_dir
+from demoe.paths import results_dir, write_text
 
 
 def save(table: pd.DataFrame, name: str, mark: provenance.Stamp, decimals: int = 5) -> Path:
@@ -24,14 +24,6 @@ def save(table: pd.DataFrame, name: str, mark: provenance.Stamp, decimals: int =
     write_text(folder / f"{name}.csv", stamped.to_csv(index=False, float_format=f"%.{decimals}f", lineterminator="\n"))
     write_text(folder / f"{name}.json", json.dumps(provenance.full(mark), indent=2) + "\n")
     return folder / f"{name}.csv"
-
-
-def write_text(file: Path, text: str) -> None:
-    """Writes a text file atomically."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".tmp")
-    partial.write_text(text)
-    partial.replace(file)
 
 
 def by_set(summary: pd.DataFrame, decimals: tuple[int, int] = (2, 3)) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from demoe.data.batches import Batches
+from demoe.data.batches import Batches, ahead
 
 from .losses import LossFunction
 from .stages import trainable, training_mode
@@ -36,6 +36,7 @@ def train(
     betas: tuple[float, float] = (0.9, 0.9),  # AdamW's; paper
     seed: int = 0,  # of the dropout masks; batches carry their own
     device: str | torch.device = "cpu",
+    workers: int = 0,  # processes that read batches ahead; they change nothing but the time
     checkpoint_every: int = 200,  # steps
     log_every: int = 20,  # steps; checkpointed steps are logged as well
     label: str = "training",  # on the progress bar
@@ -43,9 +44,10 @@ def train(
 ) -> nn.Module:
     """Trains ``model`` in place for ``steps`` optimiser steps and returns it in evaluation mode.
 
-    Writes ``metrics.jsonl`` (a line every ``log_every`` steps: losses, gradient norm, learning rate, seconds) and
-    ``state.pt`` into ``run_dir``. If ``state.pt`` is there, training continues from it: on a CPU the result equals that
-    of a run never interrupted, bit for bit. Raises ``FloatingPointError`` when the loss is no longer finite.
+    Writes ``metrics.jsonl`` (a line every ``log_every`` steps: losses, gradient norm, learning rate, seconds since the
+    start, and how many of them were spent waiting for data) and ``state.pt`` into ``run_dir``. If ``state.pt`` is
+    there, training continues from it: on a CPU the result equals that of a run never interrupted, bit for bit. Raises
+    ``FloatingPointError`` when the loss is no longer finite.
     """
     device = torch.device(device)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -55,7 +57,7 @@ def train(
     # Model and optimiser.
     model.to(device, memory_format=torch.channels_last)
     parameters = trainable(model)
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=betas, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
 
     # Continue where an earlier run stopped.
     first = 0
@@ -68,12 +70,16 @@ def train(
 
     # Steps.
     training_mode(model)
-    began = time.perf_counter()
+    began, waited = time.perf_counter(), 0.0
+    data = ahead(batches, first, steps, workers, pin=device.type == "cuda")
     with metrics_file.open("a") as log, tqdm(
         total=steps, initial=first, desc=label, unit="step", disable=not progress, mininterval=1, miniters=1
     ) as bar:
         for step in range(first, steps):
-            batch = type(item := batches[step])(*(side.to(device, non_blocking=True) for side in item))
+            asked = time.perf_counter()
+            item = next(data)
+            waited += time.perf_counter() - asked
+            batch = type(item)(*(side.to(device, non_blocking=True) for side in item))
             torch.manual_seed(seed * 1_000_003 + step)  # dropout: a function of the step, so that resuming is exact
             rate = cosine(step, steps, learning_rate, min_learning_rate)
             for group in optimizer.param_groups:
@@ -96,7 +102,8 @@ def train(
                         "start again with a lower learning rate"
                     )
                 line = {"step": step, **values, "grad_norm": round(norm.item(), 6), "lr": rate}
-                log.write(json.dumps(line | {"seconds": round(time.perf_counter() - began, 3)}) + "\n")
+                times = {"seconds": round(time.perf_counter() - began, 3), "waited": round(waited, 3)}
+                log.write(json.dumps(line | times) + "\n")
                 log.flush()
                 bar.set_postfix(loss=f"{values['total']:.4f}", refresh=False)
             bar.update()

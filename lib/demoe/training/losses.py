@@ -30,3 +30,9 @@ def stage2_loss(model: nn.Module, batch: Batch) -> Losses:
     """L = L_pixel for a DeMoE whose encoder and router no longer learn."""
     pixel = F.l1_loss(model(batch.blurred).image.float(), batch.sharp)
     return {"total": pixel, "pixel": pixel}
+
+
+def pixel_loss(model: nn.Module, batch: Batch) -> Losses:
+    """L1 alone, for a network without router (Section 3.1's task-specific ones)."""
+    pixel = F.l1_loss(model(batch.blurred).float(), batch.sharp)
+    return {"total": pixel, "pixel": pixel}

@@ -1,0 +1,106 @@
+"""How blurred the synthetic inputs are, beside how blurred the real ones are.
+
+The targets come from several places, not all of them certain; ``source`` says which:
+"measured" by others on the real pictures, "published" (recalled from the sets' papers, not checked again), "bound" (no
+figure exists; what networks trained elsewhere reach bounds it), "none" (the real set has no sharp images, and the
+stand-in is held against its hidden ones).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from demoe.data.pairs import PairedSet
+from demoe.evaluation.metrics import psnr, ssim
+
+from . import sources
+from .job import Options
+from .sets import SETS, synthesize
+
+TOLERANCE = 1.5  # dB; the mean over 64 patches is itself known to about 0.4 dB
+
+
+@dataclass(frozen=True)
+class Target:
+    """Mean PSNR (dB) and SSIM of the real set's blurred input; ``ssim`` is None where nobody tells."""
+
+    psnr: float
+    ssim: float | None
+    source: str
+
+
+TARGETS: dict[str, Target] = {
+    "RealBlur": Target(27.0, 0.80, "bound"),
+    "ReLoBlur": Target(33.0, None, "bound"),
+    "LOLBlur": Target(11.0, None, "bound"),
+    "GoPro": Target(25.64, 0.78, "measured"),
+    "DPDD": Target(23.89, 0.725, "published"),
+    "RealDOF": Target(22.33, 0.633, "published"),
+    "RSBlur": Target(28.0, None, "bound"),
+    "Real-LOLBlur": Target(27.8, 0.69, "none"),
+    "LOLv2-real": Target(9.72, 0.196, "measured"),
+}
+
+
+def calibrate(
+    count: int = 64,
+    size: int | tuple[int, int] = 256,
+    *,
+    names: Sequence[str] = SETS,
+    splits: Sequence[str] = ("train", "test"),
+    canvases: dict[str, Callable[..., tuple[Tensor, str]]] | None = None,
+    seed: int = 0,
+    options: Options | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Mean PSNR and SSIM of the blurred input of ``count`` samples for every set, split and kind of sharp pictures.
+
+    ``canvases`` names kinds of sharp pictures (default: the bundled ones). One row each, with columns set, pictures
+    (the kind), split, count, target_psnr, psnr, difference, tolerance, within, target_ssim, ssim, psnr_sd (of single
+    samples), target_source. Deterministic.
+    """
+    canvases = canvases or {"bundled": sources.sharp_canvas}
+    todo = [(name, kind, split) for name in names for kind in canvases for split in splits]
+    rows = []
+    for name, kind, split in tqdm(todo, desc="calibrating", unit="set", leave=False, disable=not progress):
+        chosen = replace(options or Options(), canvas=canvases[kind])
+        scores = []
+        for index in range(count):
+            made = synthesize(name, split, index, size=size, seed=seed, options=chosen)
+            both = made.blurred[None], made.sharp[None]
+            scores.append((psnr(*both).item(), ssim(*both).item()))
+        rows.append(_row(name, kind, split, pd.DataFrame(scores, columns=["psnr", "ssim"])))
+    return pd.DataFrame(rows)
+
+
+def measure(sets: Sequence[PairedSet], progress: bool = True) -> pd.DataFrame:
+    """The same columns for the blurred pictures of test sets at hand, real ones above all.
+
+    Sets without sharp pictures, and those that no target is known for, are left out.
+    """
+    rows = []
+    for pairs in tqdm(sets, desc="input PSNR", unit="set", leave=False, disable=not progress):
+        every = map(pairs.pair, range(len(pairs)))
+        both = ((blurred[None], sharp[None]) for blurred, sharp in every if sharp is not None)
+        scores = pd.DataFrame([(psnr(*pair).item(), ssim(*pair).item()) for pair in both], columns=["psnr", "ssim"])
+        name = pairs.name.removesuffix("-syn")
+        if name in TARGETS and len(scores):
+            rows.append(_row(name, pairs.data, "test", scores))
+    return pd.DataFrame(rows)
+
+
+def _row(name: str, kind: str, split: str, scores: pd.DataFrame) -> dict:
+    target = TARGETS[name]
+    difference = scores.psnr.mean() - target.psnr
+    return {
+        "set": name, "pictures": kind, "split": split, "count": len(scores),
+        "target_psnr": target.psnr, "psnr": scores.psnr.mean(), "difference": difference,
+        "tolerance": TOLERANCE, "within": abs(difference) <= TOLERANCE,
+        "target_ssim": target.ssim, "ssim": scores.ssim.mean(), "psnr_sd": scores.psnr.std(),
+        "target_source": target.source,
+    }  # fmt: skip

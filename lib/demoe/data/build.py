@@ -1,0 +1,300 @@
+"""Synthetic sets written to disk as the real ones lie there, so that other people's code can train and test on them.
+
+Folders and file names are those of the official downloads (or a flat ``input``/``target``); what is in the pictures is
+not. Each set's folder says so: ``README.txt`` for people, ``synthetic.json`` with everything the pictures depend on,
+``manifest.csv`` with a line a pair.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from demoe import images
+from demoe.blur import sets
+from demoe.blur.folder import FolderCanvas
+from demoe.blur.job import Options
+from demoe.paths import write_text
+from demoe.provenance import code_hash
+
+from . import datasets, splits
+
+MARKER = "synthetic.json"
+LAYOUTS = ("official", "flat")
+COLUMNS = ("pair", "split", "index", "blurred", "sharp", "mask", "second", "source", "note")
+# A second blurred picture of the same scene, beside the one that benchmarks use: its folder, and how it is made.
+SECOND = {"GoPro": ("blur_gamma", {"gamma": True}), "LOLBlur": ("low_blur", {"capture": False})}
+
+Files = dict[str, str]  # "blurred", "sharp", "mask" or "second" -> path below the set's folder
+
+
+@dataclass(frozen=True)
+class Official:
+    """How a set lies on disk: the name of its folder, and ``files(split, key)`` of a pair.
+
+    ``key(split, i)`` names pair ``i`` where no published split does. ``lists(split, files)`` are the set's list files.
+    """
+
+    folder: str
+    files: Callable[[str, str], Files]
+    key: Callable[[str, int], str] | None = None
+    lists: Callable[[str, list[Files]], dict[str, str]] = lambda split, files: {}
+
+
+def _gopro(split: str, key: str) -> Files:
+    sequence, frame = key.split("/")
+    kinds = {"blurred": "blur", "sharp": "sharp", "second": "blur_gamma"}
+    return {role: f"{split}/{sequence}/{kind}/{frame}.png" for role, kind in kinds.items()}
+
+
+def _realblur(split: str, key: str) -> Files:
+    scene, number = key.split("/")
+    place = f"RealBlur-J_ECC_IMCORR_centroid_itensity_ref/scene{scene}"  # spelt as in the download
+    return {"blurred": f"{place}/blur/blur_{number}.png", "sharp": f"{place}/gt/gt_{number}.png"}
+
+
+def _realblur_lists(split: str, files: list[Files]) -> dict[str, str]:
+    # As published: sharp first, a space at the end of every line but the last, which has no line feed.
+    return {f"RealBlur_J_{split}_list.txt": " \n".join(f"{one['sharp']} {one['blurred']}" for one in files)}
+
+
+def _reloblur_key(split: str, i: int) -> str:
+    scene = i // 100 + 1
+    return f"{f's{scene:02d}' if split == 'train' else f'scene{scene}'}/{i // 20 % 5:02d}/{i % 20:02d}"
+
+
+def _reloblur(split: str, key: str) -> Files:
+    kinds = {role: f"{split}/{key}_{word}.png" for role, word in (("blurred", "blur"), ("sharp", "sharp"))}
+    return kinds | {"mask": f"masks/{split}/{key}.png"}
+
+
+def _lolblur(split: str, key: str) -> Files:
+    kinds = {"blurred": "low_blur_noise", "sharp": "high_sharp_scaled", "second": "low_blur"}
+    return {role: f"{split}/{kind}/{key}.png" for role, kind in kinds.items()}
+
+
+def _dpdd(split: str, key: str) -> Files:
+    target = splits.dpdd_targets(split)[int(key.removeprefix("1P0A"))]
+    return {"blurred": f"{split}_c/source/{key}.png", "sharp": f"{split}_c/target/1P0A{target:04d}.png"}
+
+
+def _rsblur_key(split: str, i: int) -> str:
+    days = [day for day in range(1, 20) if day != 4]  # each day is spread over all splits, so only the number tells
+    first = {"train": 1, "val": 10_001, "test": 20_001}[split]
+    return f"{days[i % len(days)]:04d}/{first + i:06d}"
+
+
+def _rsblur_lists(split: str, files: list[Files]) -> dict[str, str]:
+    lines = "".join(f"RSBlur/{one['sharp']} RSBlur/{one['blurred']}\n" for one in files)
+    return {f"RSBlur_real_{split}.txt": lines}
+
+
+OFFICIAL: dict[str, Official] = {
+    "RealBlur": Official("RealBlur", _realblur, lists=_realblur_lists),
+    "ReLoBlur": Official("ReLoBlur", _reloblur, _reloblur_key),
+    "LOLBlur": Official(
+        "LOLBlur", _lolblur, lambda split, i: f"{i // 60 + (1 if split == 'train' else 201):04d}/{i % 60 + 30:04d}"
+    ),
+    "GoPro": Official("GOPRO_Large", _gopro),
+    "DPDD": Official("dd_dp_dataset_canon", _dpdd),
+    "RealDOF": Official(
+        "RealDOF",
+        lambda split, key: {"blurred": f"source/{key}.png", "sharp": f"target/{key}.png"},
+        lambda split, i: f"{i + 1:02d}",
+    ),
+    "RSBlur": Official(
+        "RSBlur",
+        lambda split, key: {"blurred": f"{key}/real_blur/real_blur.png", "sharp": f"{key}/gt/gt_sharp.png"},
+        _rsblur_key,
+        _rsblur_lists,
+    ),
+    "Real-LOLBlur": Official(
+        "Real-LOLBlur",
+        lambda split, key: {"blurred": f"{key}.png"},
+        lambda split, i: f"{i // 30:04d}_{i % 30 + 1:04d}",
+    ),
+    "LOLv2-real": Official(
+        "LOL-v2",
+        lambda split, key: {
+            role: f"Real_captured/{split.capitalize()}/{kind}/{kind.lower()}{key}.png"
+            for role, kind in (("blurred", "Low"), ("sharp", "Normal"))
+        },
+    ),
+}
+
+
+def _names(name: str, split: str, layout: str, count: int) -> dict[str, Files]:
+    """Key -> files of the first ``count`` pairs. Raises ``ValueError`` for a split or count that the set has not."""
+    counts = datasets.get(name).counts
+    if split not in counts:
+        raise ValueError(f"{name} has no {split} split on disk: choose one of {', '.join(counts)}")
+    if count > counts[split]:
+        raise ValueError(f"{name} has {counts[split]} pairs in its {split} split: names for {count} do not exist")
+    official = OFFICIAL[name]
+    if official.key:
+        keys = [official.key(split, i) for i in range(count)]
+    else:
+        keys = list(splits.published(name)[split][:count])
+    if layout == "flat":
+        stems = {key: key.replace("/", "_") for key in keys}
+        roles = {"blurred": "input"} | ({} if name in sets.WITHOUT_GROUND_TRUTH else {"sharp": "target"})
+        return {
+            key: {role: f"{split}/{folder}/{stem}.png" for role, folder in roles.items()} for key, stem in stems.items()
+        }
+    return {key: official.files(split, key) for key in keys}
+
+
+def build(
+    destination: str | Path,
+    names: Sequence[str] | None,
+    split: str,
+    count: int,
+    size: int | tuple[int, int],
+    seed: int = 0,
+    sharp_images: str | Path | None = None,
+    layout: str = "official",
+    progress: bool = True,
+) -> list[Path]:
+    """Write ``count`` synthetic pairs of each set in ``names`` below ``destination``; returns the sets' folders.
+
+    ``names`` None is every set that has this split, each with as many of ``count`` pairs as the real one has names for.
+    ``split`` is "train", "val" or "test", as far as the real set has it; ``size`` (H,W) or one side in pixels;
+    ``sharp_images`` a folder of sharp photographs in place of the bundled ones. ``layout`` "official" gives the real
+    set's folders, names and list files, ReLoBlur its masks, GoPro ``blur_gamma`` and LOLBlur ``low_blur`` besides, DPDD
+    16 bits; "flat" gives ``<set>/<split>/{input,target}/<name>.png``. Real-LOLBlur is written without sharp pictures.
+
+    A picture appears whole or not at all. Called again with the same arguments (a larger ``count``, another split), it
+    continues. Raises ``ValueError`` before anything is written: for an unknown set, split or layout, a count that the
+    real set has no names for, and a folder that holds something else or pictures made otherwise.
+    """
+    destination = Path(destination)
+    if split not in ("train", "val", "test"):
+        raise ValueError(f"unknown split {split!r}: choose one of train, val, test")
+    if layout not in LAYOUTS:
+        raise ValueError(f"unknown layout {layout!r}: choose one of {', '.join(LAYOUTS)}")
+    if count < 1:
+        raise ValueError(f"count is the number of pairs of each set, at least 1, not {count}")
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 8 or seed < 0:
+        raise ValueError(f"pictures need at least 8x8 pixels and a seed of 0 or more, not {width}x{height}, {seed}")
+    options, source = Options(), "bundled"
+    if sharp_images is not None:
+        canvas = FolderCanvas(sharp_images)
+        options, source = replace(options, canvas=canvas), f"{canvas.folder.name} ({canvas.identity})"
+    plans = []
+    for asked in sets.SETS if names is None else names:
+        name = datasets.get(asked).name
+        if names is None and split not in datasets.get(name).counts:
+            continue
+        if name not in OFFICIAL:
+            raise ValueError(f"there is no synthetic {name}: choose from {', '.join(sets.SETS)}")
+        chosen = replace(options, bits=16) if name == "DPDD" else options
+        root = destination / (OFFICIAL[name].folder if layout == "official" else name)
+        facts = {
+            "synthetic": True, "set": name, "layout": layout, "size": [int(height), int(width)], "seed": int(seed),
+            "options": {key: value for key, value in vars(chosen).items() if key != "canvas"},
+            "sharp_images": source, "recipes": code_hash("blur"),
+        }  # fmt: skip
+        _claim(root, facts)
+        wanted = count if names else min(count, datasets.get(name).counts[split])
+        plans.append((name, root, facts, chosen, _names(name, split, layout, wanted)))
+    for name, root, facts, chosen, files in plans:
+        _write_set(name, root, split, facts, chosen, files, progress)
+    return [root for _, root, *_ in plans]
+
+
+def _claim(root: Path, facts: dict) -> None:
+    """Raises ``ValueError`` unless ``root`` is free or holds pictures made in just this way."""
+    if root.exists() and not root.is_dir():
+        raise ValueError(f"{root} is a file: choose another folder to build in")
+    marker = root / MARKER
+    if marker.is_file():
+        try:
+            found = dict(json.loads(marker.read_text()))
+        except (ValueError, TypeError):
+            found = {}
+        other = [key for key in facts if found.get(key) != facts[key]]
+        if other:
+            said = "; ".join(f"{key} is {found.get(key)!r} there and {facts[key]!r} here" for key in other)
+            raise ValueError(f"{root} holds a set that was built differently ({said}): choose another folder")
+    elif root.is_dir() and (inside := sorted(root.iterdir())):
+        raise ValueError(f"{root} already holds something else ({inside[0].name}): choose another folder to build in")
+
+
+def _write_set(
+    name: str, root: Path, split: str, facts: dict, options: Options, files: dict[str, Files], progress: bool
+) -> None:
+    write_text(root / MARKER, json.dumps(facts, indent=2) + "\n")
+    write_text(root / "README.txt", _readme(name, facts))
+    rows = _read_manifest(root / "manifest.csv")
+    common = {"size": tuple(facts["size"]), "seed": facts["seed"]}
+    bar = tqdm(list(enumerate(files.items())), desc=f"building {name} ({split})", leave=False, disable=not progress)
+    for index, (key, places) in bar:
+        if (split, key) in rows and all((root / place).is_file() for place in places.values()):
+            continue
+        made = sets.synthesize(name, split, index, options=options, **common)
+        pictures = {"blurred": made.blurred, "sharp": made.sharp, "mask": made.mask}
+        if "second" in places:
+            other = replace(options, **SECOND[name][1])
+            pictures["second"] = sets.synthesize(name, split, index, options=other, **common).blurred
+        for role, place in places.items():
+            _write_picture(root / place, pictures[role], options.bits)
+        said = {"pair": key, "split": split, "index": str(index), "source": made.source, "note": made.note}
+        rows[split, key] = said | places
+        with (root / "manifest.csv").open("a", newline="") as stream:
+            stream.write(_csv([rows[split, key]], header=stream.tell() == 0))
+    # Once more and in order: an interrupted build may have left half a line.
+    ordered = sorted(rows.values(), key=lambda row: (row["split"], int(row["index"])))
+    write_text(root / "manifest.csv", _csv(ordered))
+    if facts["layout"] == "official":
+        # All pairs that there are, also when fewer were asked for this time than before.
+        for file, text in OFFICIAL[name].lists(split, [row for row in ordered if row["split"] == split]).items():
+            write_text(root / file, text)
+
+
+def _write_picture(file: Path, pixels: torch.Tensor, bits: int) -> None:
+    images.write(file, images.Photograph(pixels.expand(3, -1, -1), bit_depth=bits, gray=len(pixels) == 1))
+
+
+def _csv(rows: list[dict[str, str]], header: bool = True) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _read_manifest(file: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """(split, key) -> row; a last line that was not written to its end is left out."""
+    if not file.is_file():
+        return {}
+    text = file.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        write_text(file, whole)
+    return {(row["split"], row["pair"]): row for row in csv.DictReader(io.StringIO(whole))}
+
+
+def _readme(name: str, facts: dict) -> str:
+    options = ", ".join(f"{key} {value}" for key, value in facts["options"].items())
+    pairs = (
+        "As in the real set there are no sharp pictures.\n"
+        if name in sets.WITHOUT_GROUND_TRUTH
+        else "Pictures of one sequence or scene are not related: every pair was made on its own.\n"
+    )
+    return (
+        f"SYNTHETIC stand-in for {name}. These are not the pictures of {name}, only its folders and file names.\n"
+        "A score on them is not a score on the real set and must not be reported as one.\n\n"
+        f"Made by demoe data build: {facts['size'][1]}x{facts['size'][0]} pixels, seed {facts['seed']}, "
+        f"sharp pictures: {facts['sharp_images']}.\n"
+        f"Options: {options}.\n{pairs}"
+        "Every picture follows from synthetic.json, its split and its index; manifest.csv says what was done to each.\n"
+    )

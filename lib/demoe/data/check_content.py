@@ -1,0 +1,124 @@
+"""What a sample of pairs looks like: which side is the sharp one, and whether another pair's picture fits better.
+
+These tests are recommendations of the layouts' own research, not measured on the real sets: they warn, no more.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from . import lmdb_files, pixels
+from .datasets import Dataset
+from .found import Split
+
+THUMB = 64  # longer side of a thumbnail, pixels
+MOST = 0.8  # of the sample
+TIE = 1.02  # gradients or means closer than this tell nothing
+BETTER = 0.1  # by which a neighbour's correlation must beat that of the pair for one pair to be suspicious
+FITS = 0.5  # and what it must be at least
+GAMMA = 1.0  # gray levels by which averaging in linear light lifts the mean of GoPro's blurred side
+
+
+def check(
+    dataset: Dataset, split: Split, damaged: Iterable[Path], sample: int, seed: int, progress: bool = True
+) -> dict[str, float | int]:
+    """Looks at ``sample`` pairs, chosen by ``seed``, and adds problems; returns the numbers behind them."""
+    damaged = set(damaged)
+    usable = [i for i, pair in enumerate(split.pairs)
+              if pair.sharp and not {pair.blurred, pair.sharp} & damaged and _readable(pair.blurred, pair.sharp)]
+    if not usable or sample < 1:
+        return {}
+    rng = np.random.default_rng([seed, zlib.crc32(f"{dataset.name} {split.name}".encode())])
+    chosen = sorted(rng.choice(usable, min(sample, len(usable)), replace=False).tolist())
+    reach = 3 if split.pairing == "order" else 1  # pairs made by order may be off by more than one
+    thumbs = lru_cache(maxsize=8)(lambda path: _thumbnail(_gray(path)))  # neighbours come one after the other
+    reversed_, lifts, fits, tested = 0, [], [], 0
+    for i in tqdm(chosen, desc=f"content of {dataset.name} {split.name}", leave=False, disable=not progress):
+        try:
+            blurred, sharp = _gray(split.pairs[i].blurred), _gray(split.pairs[i].sharp)
+            near = {step: thumbs(split.pairs[i + step].sharp) for step in range(-reach, reach + 1)
+                    if step and i + step in set(usable)}  # fmt: skip
+        except ValueError:  # damaged inside, which only --decode finds
+            continue
+        tested += 1
+        reversed_ += _is_reversed(blurred, sharp, dataset.dark)
+        lifts.append(float(blurred.mean() - sharp.mean()))
+        own = _correlation(_thumbnail(blurred), _thumbnail(sharp))
+        fits.append((i, own, {step: _correlation(_thumbnail(blurred), other) for step, other in near.items()}))
+    if not tested:
+        return {}
+    if reversed_ > MOST * tested:
+        split.note("warning", "roles", f"in {reversed_} of {tested} pairs the blurred side is the sharper one: the two "
+                   "folders are probably swapped", "look at a few pairs", [split.blurred[0], split.sharp[0]])
+    _shift(split, fits)
+    lift = sum(lifts) / len(lifts)
+    if dataset.name == "GoPro" and split.variant == "blur" and lift > GAMMA:
+        split.note("warning", "variant", f"the blurred side is {lift:.1f} gray levels brighter, as blur_gamma is and "
+                   "blur is not", "find out which one this copy holds; the two score about 3 dB apart")
+    return {"sampled": tested, "reversed": reversed_, "mean_difference": round(lift, 3)}
+
+
+def _readable(*paths: Path) -> bool:
+    return lmdb_files.available() or not any(map(lmdb_files.split, paths))
+
+
+def _gray(path: Path) -> np.ndarray:
+    """(H, W) float32, 0 to 255."""
+    return pixels.read(path).float().mean(0).numpy()
+
+
+def _thumbnail(gray: np.ndarray) -> np.ndarray:
+    height, width = gray.shape
+    scale = min(1, THUMB / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(gray).resize(size, Image.Resampling.BOX))
+
+
+def _is_reversed(blurred: np.ndarray, sharp: np.ndarray, dark: bool) -> bool:
+    """Whether the side called blurred is the sharp one.
+
+    Where one side is dark, the brightness tells: raised to equal brightness, its noise would pass for sharpness.
+    """
+    means = blurred.mean() + 1e-6, sharp.mean() + 1e-6
+    if dark and max(means) > 1.1 * min(means):
+        return means[0] > means[1]
+    scale = means if dark else (1, 1)
+    gradients = [_gradient(side) / unit for side, unit in zip((blurred, sharp), scale, strict=True)]
+    return gradients[0] > TIE * gradients[1]
+
+
+def _gradient(gray: np.ndarray) -> float:
+    return sum(float(np.abs(np.diff(gray, axis=axis)).mean()) for axis in (0, 1) if gray.shape[axis] > 1)
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Of two thumbnails; NaN for a picture without contrast, or of another shape."""
+    if one.shape != other.shape or one.std() < 1e-3 or other.std() < 1e-3:
+        return float("nan")
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+
+
+def _shift(split: Split, fits: list[tuple[int, float, dict[int, float]]]) -> None:
+    """Warns of a whole split that is shifted, else of single pairs whose neighbour fits better."""
+    for step in sorted({step for _, _, near in fits for step in near}, key=abs):
+        both = [(own, near[step]) for _, own, near in fits if step in near and np.isfinite([own, near[step]]).all()]
+        if len(both) > 2 and sum(other > own + 0.002 for own, other in both) > MOST * len(both):
+            place = f"{abs(step)} {'after' if step > 0 else 'before'}"
+            split.note("warning", "shift", f"the sharp picture {place} its own fits better in most pairs: the pairing "
+                       "is shifted", "look for a missing or an additional file")
+            return
+    odd = []
+    for i, own, near in fits:
+        best = max((value for value in near.values() if np.isfinite(value)), default=float("nan"))
+        if np.isfinite([own, best]).all() and best > FITS and best - own > BETTER:
+            odd.append(f"{split.pairs[i].blurred} and {split.pairs[i].sharp}")
+    if odd:
+        split.note("warning", "shift", f"{len(odd)} of {len(fits)} pairs look less alike than one of them and its "
+                   "neighbour's partner", "look at these pairs: they may be shifted or exchanged", odd)

@@ -1,0 +1,190 @@
+"""Finding a dataset on disk, recognising its layout, and pairing its pictures: one recogniser for all datasets.
+
+A layout is "official", or one of those that repackaged copies have: G1 ``<set>/<split>/{blur,sharp}``, G2
+``<split>/<set>/{...}``, G3 ``<set>/{...}``, G4 with a folder a sequence below these, G5 in LMDB, G6 training patches.
+``recognise`` says what was found and what is wrong with it; ``paired_set`` hands out the pairs of one split.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from . import candidates, datasets, gather, lists, matching, pairing, pairs, scan, unpaired
+from .candidates import LAYOUTS, Candidate
+from .datasets import Dataset
+from .found import Recognition, Split
+from .lists import Lists
+from .pairs import PairedSet
+from .problems import Problem
+from .roots import Roots
+
+SYNTHETIC = "synthetic.json"  # `demoe data build` puts it beside pictures that only have a real set's names
+# Problems that keep a split from being used, the plainest first.
+FATAL = ("lmdb", "unclassified", "empty", "unmatched", "duplicate")
+
+
+def paired_set(
+    name: str, split: str, roots: Roots, *, variant: str | None = None, bits: int = 8, strict: bool = True
+) -> PairedSet:
+    """The pairs of ``split`` of the dataset called ``name`` on disk, in natural order of their keys.
+
+    ``variant`` is one of ``datasets.get(name).variants`` (GoPro: blur, blur_gamma; LOLBlur: low_blur_noise, low_blur;
+    Real-LOLBlur: sony, realblur, all), the first by default. ``bits=16`` keeps 16-bit files as they are. Raises
+    ``FileNotFoundError`` where the split is not found, ``ValueError`` where pictures have no partner or are empty;
+    without ``strict``, the good pairs of such a split are handed out. A set that `demoe data build` wrote is called
+    ``name-syn`` and "synthetic".
+    """
+    dataset = datasets.get(name)
+    name, base = dataset.name, roots.find(dataset.name)
+    where = f"`demoe data where {name}` says what to download"
+    if base is None:
+        raise FileNotFoundError(f"{name}: nothing says where it is: use --data-root; {where}")
+    found = recognise(dataset, base, roots.explicit(name), variant or dataset.variants[0])
+    chosen = found.splits.get(split)
+    if chosen is None or not chosen.blurred:
+        other = recognise(dataset, base, roots.explicit(name)).splits.get(split)
+        if other and other.blurred:
+            raise FileNotFoundError(f"{name} {split}: only {other.variant} pictures are in {other.root}; ask for the "
+                                    f"variant {other.variant}, or fetch the set again; {where}")
+    if chosen is None:
+        raise FileNotFoundError(f"{_absent(found, split)}; {where}")
+    for one in _fatal(chosen.problems) if strict else ():
+        named = f": {', '.join(one.files[:3])}" if one.files else ""
+        raise ValueError(f"{name} {split}: {one.message}{named}; {one.fix}")
+    if not chosen.pairs:
+        raise FileNotFoundError(f"{name}: no pairs of the {split} split in {chosen.root}; {where}")
+    if chosen.synthetic:
+        return pairs.files(f"{name}-syn", chosen.pairs, bits, "synthetic")
+    return pairs.files(name, chosen.pairs, bits)
+
+
+def _fatal(problems: list[Problem]) -> list[Problem]:
+    some = [one for one in problems if one.level == "error" and one.kind in FATAL]
+    return sorted(some, key=lambda one: FATAL.index(one.kind))
+
+
+def _absent(found: Recognition, split: str) -> str:
+    name, base = found.dataset.name, found.base
+    if found.splits:
+        roots = ", ".join(sorted({str(one.root) for one in found.splits.values()}))
+        text = f"{name}: no {split} split in {roots}, only {', '.join(found.splits)}"
+    elif not base.is_dir():
+        text = f"{name}: there is no folder {base}"
+    else:
+        text = f"{name} was not found in {base}, nor in a folder of it called {' or '.join(found.dataset.folders[:3])}"
+    reasons = [one.message for one in found.problems if one.kind in ("foreign", "evidence", "list")]
+    return "; ".join([text, *reasons[:1]])
+
+
+def recognise(dataset: Dataset, base: Path, explicit: bool = False, variant: str | None = None) -> Recognition:
+    """Finds ``dataset`` in ``base`` and pairs its pictures.
+
+    ``explicit``: a person said that it lies there, so that its folder may have any name. Without ``variant`` the
+    default one is taken, or the first that is there. Raises ``ValueError`` for an unknown variant.
+    """
+    if variant is not None and variant not in dataset.variants:
+        raise ValueError(f"{dataset.name} has no variant {variant!r}: choose one of {', '.join(dataset.variants)}")
+    found = Recognition(dataset, base)
+    roots = candidates.roots(dataset, base)
+    choice = variant if dataset.ground_truth else None
+    every = [one for root in roots for one in candidates.below(dataset, root, choice)]
+    sure = [one for one in every if explicit or candidates.has_evidence(dataset, one, base)]
+    if not dataset.ground_truth:
+        sure = [one for one in sure if one.complete]
+    sure.sort(key=lambda one: (not one.complete, LAYOUTS.index(one.layout), one.crops, roots.index(one.root)))
+    listed = Lists()
+    if sure and dataset.lists:
+        around = dict.fromkeys([*(one.root for one in sure), base])
+        listed = lists.read(dataset, around, lambda path: gather.key(dataset, path) or path)
+        found.problems += listed.problems
+    seen: list[Path] = []  # the same folders may fit several descriptions: the first one counts
+    for late in (False, True):  # a folder "val" of a dataset that has no such split is a copy of its test split
+        for one in sure:
+            here = [Path(os.path.realpath(place.folder)) for place in one.blurred or one.sharp]
+            if (one.split == "val" and "val" not in dataset.counts) != late or _overlap(here, seen):
+                continue
+            seen += [*here, *(Path(os.path.realpath(place.folder)) for place in one.sharp)]
+            _take(found, one, listed)
+    if not dataset.ground_truth and not found.splits:
+        chosen = unpaired.recognise(dataset, base, roots, explicit, variant or dataset.variants[0])
+        found.splits |= {"test": chosen} if chosen else {}
+    for split in found.splits.values():
+        above = [base, *(base.joinpath(*split.root.relative_to(base).parts[: n + 1])
+                         for n in range(len(split.root.relative_to(base).parts)))]  # fmt: skip
+        split.synthetic = any((folder / SYNTHETIC).is_file() for folder in above)
+    order = [*dataset.counts, *found.splits]
+    found.splits = {name: found.splits[name] for name in sorted(found.splits, key=order.index)}
+    _note_spare(found)
+    _note_foreign(found, roots)
+    if not found.splits and any(one.root == base and one.complete for one in every):
+        found.note("info", "evidence", f"{base} holds pairs, but no name says that they are {dataset.name}",
+                   f"call the folder {dataset.folders[0]}, or name it in the [datasets] table of a TOML file")
+    return found
+
+
+def _take(found: Recognition, candidate: Candidate, listed: Lists) -> None:
+    """Pairs the pictures of a candidate and enters the splits that are not there yet."""
+    dataset, trouble = found.dataset, []
+    both, patches = gather.sides(dataset, candidate, trouble)
+    if not any(both) and not trouble:
+        return
+    if candidate.split:
+        shares = {"test" if candidate.split == "val" and "val" not in dataset.counts else candidate.split: both}
+    else:
+        shares = gather.distribute(found, both, listed, candidate.layout == "official")
+    for name, share in shares.items():
+        if name in found.splits:
+            _note_second(found.splits[name], candidate)
+            continue
+        nested = candidate.layout in ("G1", "G2", "G3") and any("/" in one.stem for one in share[0])
+        layout = "G4" if nested else candidate.layout
+        split = Split(name, layout, candidate.root, candidate.variant, patches=patches, problems=trouble)
+        trouble = []
+        split.blurred = [place.folder for place in candidate.blurred]
+        split.sharp = [place.folder for place in candidate.sharp]
+        shared = any(place.split == "any" for place in candidate.sharp)
+        pairing.pair(dataset, split, share, listed, bool(candidate.split), shared)
+        if candidate.split not in ("", name):
+            split.note("info", "split", f"there is no {candidate.split} split: its folder was taken for {name}")
+        found.splits[name] = split
+
+
+def _overlap(here: list[Path], there: list[Path]) -> bool:
+    """Whether a folder is in both lists, or the parent of some in one is in the other."""
+    one, other = set(here), set(there)
+    return not (
+        one.isdisjoint(other)
+        and one.isdisjoint(parent for folder in there for parent in folder.parents)
+        and other.isdisjoint(parent for folder in here for parent in folder.parents)
+    )
+
+
+def _note_second(split: Split, candidate: Candidate) -> None:
+    if candidate.complete and not candidate.crops:
+        split.note("info", "second", f"another copy ({candidate.layout}) was left aside: {candidate.blurred[0].folder}")
+
+
+def _note_spare(found: Recognition) -> None:
+    """Sharp pictures that serve all splits and are used by none: an error only where all splits are there."""
+    shared = [split for split in found.splits.values() if split.spare]
+    if not shared or len(shared) < sum(split.layout == shared[0].layout for split in found.splits.values()):
+        return
+    keys = set.intersection(*(set(split.spare) for split in shared))
+    alone = [shared[0].spare[key] for key in sorted(keys, key=matching.natural)]
+    if alone and all(name in found.splits for name in found.dataset.counts):
+        found.note("error", "unmatched", f"{len(alone)} sharp pictures have no blurred partner",
+                   "fetch the partners again, or move these away", alone)
+    elif alone:
+        found.note("info", "spare", f"{len(alone)} sharp pictures belong to splits that are not here", files=alone)
+
+
+def _note_foreign(found: Recognition, roots: list[Path]) -> None:
+    """Folders that a hurried look takes for this dataset."""
+    used = {split.root for split in found.splits.values()}
+    for place in dict.fromkeys(used or [found.base, *roots]):
+        for folder in [*([] if used else [place]), *scan.folders(place)]:
+            why = found.dataset.foreign_reason(folder.name)
+            if why:
+                level = "info" if used else "warning"
+                found.note(level, "foreign", f"{folder.name} is not used: {why}", files=[folder])

@@ -1,0 +1,96 @@
+"""Pictures inside an LMDB in the manner of BasicSR: ``NAME.lmdb/`` with ``data.mdb`` and ``meta_info.txt``.
+
+Each picture is an encoded file (PNG, as a rule) under a key. Here it has a virtual path, ``.../input.lmdb/KEY``. The
+package ``lmdb`` is optional: without it, keys are those of ``meta_info.txt`` and pictures cannot be read.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+SUFFIX = ".lmdb"
+
+
+class NoPackage(RuntimeError):
+    """The package ``lmdb`` is not installed. The message says what to do."""
+
+
+def available() -> bool:
+    """Whether the package that reads databases is installed."""
+    try:
+        import lmdb  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def split(path: Path) -> tuple[Path, str] | None:
+    """(folder of the database, key) of a virtual path; None for the path of an ordinary file."""
+    for place in path.parents:
+        if place.suffix.lower() == SUFFIX:
+            return place, path.relative_to(place).as_posix()
+    return None
+
+
+def listed(database: Path) -> list[str] | None:
+    """The keys in ``meta_info.txt``, one line a picture, ``key.png (720,1280,3) 1``; None where there is no such file.
+
+    A key is the name up to its first dot, as BasicSR makes it.
+    """
+    file = database / "meta_info.txt"
+    if not file.is_file():
+        return None
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line.split(" (")[0].strip().split(".")[0] for line in lines if line.strip()]
+
+
+def stored(database: Path) -> list[str]:
+    """The keys in the database itself. ``NoPackage`` if it is not there, ``ValueError`` if it cannot be opened."""
+    with _open(database).begin() as transaction:
+        return [key.decode("utf-8", "replace") for key in transaction.cursor().iternext(values=False)]
+
+
+def keys(database: Path) -> list[str]:
+    """Of the database where it can be read, else of ``meta_info.txt``. Raises as ``stored``."""
+    known = None if available() else listed(database)
+    return stored(database) if known is None else known
+
+
+def value(path: Path) -> bytes:
+    """The encoded picture at a virtual path. Raises as ``stored``, and ``ValueError`` for a key that is not there."""
+    database, key = split(path)
+    with _open(database).begin() as transaction:
+        found = transaction.get(key.encode())
+    if found is None:
+        raise ValueError(f"{path} does not exist: {database} has no picture {key}")
+    return bytes(found)
+
+
+def _open(database: Path):
+    environment, needed = _environment(str(database), os.getpid())  # must not be carried into another process
+    _check_length(database, needed)
+    return environment
+
+
+def _check_length(database: Path, needed: int) -> None:
+    """A file that ends before its pages do would end this process when they are read, rather than raise an error."""
+    file = database / "data.mdb"
+    there = file.stat().st_size if file.is_file() else 0
+    if there < needed:
+        raise ValueError(f"{file} is cut short: {there} bytes of {needed}; fetch it again")
+
+
+@lru_cache(maxsize=64)
+def _environment(database: str, process: int) -> tuple:
+    try:
+        import lmdb
+    except ImportError:
+        raise NoPackage(f"{database}: reading it needs the package lmdb; `pip install lmdb`") from None
+    _check_length(Path(database), 8192)  # its two head pages
+    try:
+        environment = lmdb.open(database, readonly=True, lock=False, readahead=False, meminit=False, max_readers=512)
+    except (lmdb.Error, OSError) as error:
+        raise ValueError(f"{database} cannot be opened as an LMDB ({error}); fetch it again") from None
+    return environment, (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]

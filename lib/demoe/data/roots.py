@@ -1,0 +1,114 @@
+"""Where pictures come from: real datasets in one folder, or in a folder each as a TOML file says; sharp photographs.
+
+    root = "/data/deblurring"            # optional: looked through for every set not named below
+    sharp_images = "/data/DIV2K"         # optional: what synthetic pairs are made from, where no datasets are named
+
+    [datasets]
+    GoPro = "/ssd/GOPRO_Large"           # relative paths are relative to this file
+    RealBlur = "../RealBlur"
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from demoe.paths import project_root
+
+from . import datasets
+
+
+@dataclass(frozen=True)
+class Roots:
+    """``folder`` for all the sets, ``named`` for single ones; both may be empty. False if there is nothing to look at.
+
+    ``source`` is what a person is shown: the option, the variable or the file that these folders come from.
+    ``sharp_images`` is a folder of one's own sharp photographs for the synthetic sets, in place of the bundled ones.
+    """
+
+    folder: Path | None = None
+    named: Mapping[str, Path] = field(default_factory=dict)
+    source: str = ""
+    sharp_images: Path | None = None
+
+    def __bool__(self) -> bool:
+        return self.folder is not None or bool(self.named)
+
+    def find(self, name: str) -> Path | None:
+        """Where to look for the dataset called ``name``; None if nothing was said about it."""
+        return self.named.get(datasets.get(name).name, self.folder)
+
+    def explicit(self, name: str) -> bool:
+        """Whether a person said that this very dataset lies there, so that its folder may have any name."""
+        return datasets.get(name).name in self.named
+
+    @classmethod
+    def resolve(cls, root: str | Path | Roots | None = None, sharp_images: str | Path | None = None) -> Roots:
+        """From a folder or a ``.toml`` file; from None: ``$DEMOE_DATA_ROOT``, else ``data.toml`` in the project's root,
+        else nothing. ``sharp_images`` is a folder, or None for ``$DEMOE_SHARP_IMAGES``, else what the file says.
+
+        Raises ``FileNotFoundError`` for a root that does not exist, ``ValueError`` naming what is wrong with a file.
+        """
+        if isinstance(root, Roots):
+            return root
+        found = cls._datasets(root)
+        sharp = sharp_images or os.environ.get("DEMOE_SHARP_IMAGES") or found.sharp_images
+        if sharp and not Path(sharp).expanduser().is_dir():
+            raise FileNotFoundError(f"{sharp} is no folder: --sharp-images wants one with sharp photographs")
+        return replace(found, sharp_images=Path(sharp).expanduser() if sharp else None)
+
+    @classmethod
+    def _datasets(cls, root: str | Path | None) -> Roots:
+        source = "--data-root"
+        if root is None and os.environ.get("DEMOE_DATA_ROOT"):
+            root, source = os.environ["DEMOE_DATA_ROOT"], "$DEMOE_DATA_ROOT"
+        if root is None:
+            root, source = project_root() / "data.toml", "data.toml"
+            if not root.is_file():
+                return cls()
+        path = Path(root).expanduser()
+        if path.is_dir():
+            return cls(path, source=f"{source} {path}")
+        if not path.exists():
+            raise FileNotFoundError(f"{source}: {path} does not exist; name the folder that holds the datasets, or a "
+                                    ".toml file that names one for each")
+        if path.suffix.lower() != ".toml":
+            raise ValueError(f"{source}: {path} is neither a folder nor a .toml file")
+        return _from_toml(path)
+
+
+def _from_toml(file: Path) -> Roots:
+    try:
+        text = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is no valid TOML: {error}") from None
+    strange = sorted(text.keys() - {"root", "datasets", "sharp_images"})
+    if strange:
+        raise ValueError(f'{file}: {strange[0]!r} means nothing here; the file may hold root = "...", sharp_images = '
+                         '"..." and a table [datasets] with a folder for each set')
+    table = text.get("datasets", {})
+    if not isinstance(table, dict):
+        raise ValueError(f"{file}: datasets must be a table, [datasets], with lines like GoPro = \"/data/GOPRO_Large\"")
+    named: dict[str, Path] = {}
+    for name, value in table.items():
+        try:
+            known = datasets.get(name).name
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
+        if known in named:
+            raise ValueError(f"{file}: {known} is named twice in [datasets]")
+        named[known] = _place(file, f"datasets.{name}", value)
+    folder = _place(file, "root", text["root"]) if "root" in text else None
+    if folder and not folder.is_dir():
+        raise FileNotFoundError(f"{file}: root: there is no folder {folder}")
+    sharp = _place(file, "sharp_images", text["sharp_images"]) if "sharp_images" in text else None
+    return Roots(folder, named, str(file), sharp)
+
+
+def _place(file: Path, key: str, value: object) -> Path:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{file}: {key} must be the path of a folder in quotes, not {value!r}")
+    return file.parent / Path(value).expanduser()  # an absolute path stays as it is

@@ -1,0 +1,65 @@
+"""Figures of the dataset section: gallery, error histograms, scatter of embedded pictures."""
+
+from __future__ import annotations
+
+import textwrap
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from demoe.data.composition import BINS, histogram
+from demoe.tasks import EXPERTS, OOD_EXPERT, expert_index
+
+from .figures import COLOURS, show
+
+
+def gallery(samples: list[tuple[str, Tensor, Tensor | None, str]], columns: int = 3) -> Figure:
+    """Blurred and sharp side by side with what was done, a block a sample: (name, blurred, sharp or None, note)."""
+    rows = -(-len(samples) // columns)
+    figure = plt.figure(figsize=(3.2 * columns, 2.15 * rows))
+    blocks = figure.subfigures(rows, columns, squeeze=False, wspace=0.03, hspace=0.02)
+    for block in blocks.flat[len(samples) :]:
+        block.set_visible(False)
+    for block, (name, blurred, sharp, note) in zip(blocks.flat, samples, strict=False):
+        block.suptitle(name, fontsize=9, fontweight="bold")
+        left, right = block.subplots(1, 2)
+        show(left, blurred, "input")
+        if sharp is None:
+            right.axis("off")
+            right.text(0.5, 0.5, "no sharp picture", ha="center", va="center", fontsize=8, transform=right.transAxes)
+        else:
+            show(right, sharp, "sharp")
+        block.supxlabel("\n".join(textwrap.wrap(note, 46)), fontsize=7)
+    return figure
+
+
+def error_histograms(errors: np.ndarray, name: str) -> Figure:
+    """Figure 10: errors of the blurred pictures of LOLBlur, in many bins and in the four that pairs are drawn from."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.9))
+    left.hist(errors, bins=min(50, max(5, len(errors) // 6)), color="#0072B2")
+    left.set(title=f"{name}: distribution of the error", xlabel="MSE, pictures in [0, 1]", ylabel="pairs")
+    edges, place = histogram(errors)
+    counts = np.bincount(place, minlength=BINS)
+    colours = ["#0072B2"] * (BINS - 1) + ["#999999"]
+    bars = right.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colours, edgecolor="white")
+    right.bar_label(bars, labels=[*map(str, counts[:-1]), f"{counts[-1]}, left out"], padding=2, fontsize=8)
+    right.set(title="The four bins that pairs are drawn from", xlabel="MSE, pictures in [0, 1]", ylabel="pairs")
+    right.margins(y=0.12)
+    return figure
+
+
+def scatter(points: np.ndarray, groups: np.ndarray, title: str) -> Figure:
+    """Embedded pictures (N, 2), coloured by the blur of their set; sets outside AIO-Blur are hollow."""
+    figure, axis = plt.subplots(figsize=(6.4, 4.4))
+    markers = "osD^vPX*"
+    for i, name in enumerate(dict.fromkeys(groups)):
+        here = points[groups == name]
+        colour = COLOURS[EXPERTS[expert_index(name)]]
+        hollow = name.removesuffix("-syn") in OOD_EXPERT
+        axis.scatter(*here.T, s=22, marker=markers[i % len(markers)], label=name, linewidths=0.9,
+                     edgecolors=colour if hollow else "white", facecolors="none" if hollow else colour)
+    axis.set(title=title, xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)", xticks=[], yticks=[])
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title="test set")
+    return figure

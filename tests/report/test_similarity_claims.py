@@ -1,0 +1,97 @@
+"""Every sentence changes when the numbers that it is about do, and to the right one."""
+
+import pandas as pd
+import pytest
+
+from demoe.analysis import controls
+from demoe.analysis.similarity import KINDS
+from demoe.report import similarity_claims as claims
+
+INHERITED = {  # what networks look like that are alike by their start alone
+    controls.BLURS: 0.95, controls.LOW_LIGHT: 0.95, controls.START_ALONE: 0.95, controls.START_OUT: 0.05,
+    controls.SAME: 0.01, controls.OTHER: 0.0, controls.LOW_LIGHT_OTHER: 0.0, controls.UNTRAINED: 0.97,
+    controls.RENAMED: 0.02,
+}
+SHARED = INHERITED | {  # ... and by their task
+    controls.LOW_LIGHT: 0.1, controls.START_ALONE: 0.2, controls.START_OUT: 0.9, controls.SAME: 0.9,
+    controls.OTHER: 0.85, controls.UNTRAINED: 0.45, controls.RENAMED: 0.8,
+}
+
+
+def summary(spatial: dict[str, float], other: dict[str, float] | None = None, cka: dict[str, float] | None = None):
+    """A summary with ``spatial`` for 3x3 convolutions, ``other`` for the rest, ``cka`` for the CKA of all."""
+    rows = []
+    for measure, values in (("pearson", spatial), ("cka rbf", cka or spatial)):
+        for comparison, value in values.items():
+            for kind in KINDS:
+                mean = value if kind == KINDS[0] or measure != "pearson" else (other or spatial)[comparison]
+                if kind == "LayerNorm" and comparison in (controls.UNTRAINED, controls.START_ALONE):
+                    mean = float("nan")
+                rows.append({"measure": measure, "comparison": comparison, "kind": kind, "mean": mean})
+    return pd.DataFrame(rows)
+
+
+def pairs(lolblur: float, others: float) -> pd.DataFrame:
+    rows = [("LOLBlur-syn", "GoPro-syn", lolblur), ("DPDD-syn", "LOLBlur-syn", lolblur),
+            ("DPDD-syn", "GoPro-syn", others)]
+    table = pd.DataFrame(rows, columns=["first", "second", "value"])
+    return table.assign(comparison=controls.BLURS, measure="pearson", kind=KINDS[0])
+
+
+@pytest.mark.parametrize(("r", "words"), [(0.95, "very high"), (-0.75, "high"), (0.5, "moderate"), (0.3, "low"),
+                                          (0.29, "little if any")])
+def test_correlations_in_words(r, words):
+    assert claims.strength(r) == words
+
+
+def test_conclusions_that_live_on_the_shared_start_fall_with_it():
+    quiet = dict.fromkeys(INHERITED, 0.1)
+    table = claims.verdicts(summary(INHERITED, quiet)).set_index("conclusion")
+    assert list(table["one start"]) == ["holds"] * 3 and list(table["two starts"]) == ["fails", "holds", "fails"]
+    text = " ".join(claims.paragraph(summary(INHERITED, quiet), pairs(0.5, 0.9)))
+    for part in ("the 0.95 from one start is the start's doing", "make are not alike", "have hardly left their start",
+                 "correlated is so here; that the other layers are not correlated is so here",
+                 "does not tell blur from low light", "lower, as in the paper", "some of what is found with one start "
+                 "survives. Hold with one start only: 3x3 convolutions are highly correlated; 3x3 convolutions have a "
+                 "high CKA. Hold with one start and with two: the other layers are not correlated."):
+        assert part in text, part
+
+
+def test_conclusions_that_are_the_tasks_survive():
+    text = " ".join(claims.paragraph(summary(SHARED, dict.fromkeys(SHARED, 0.1)), pairs(0.9, 0.9)))
+    for part in ("the high correlation stays without the shared start (0.95 with it)", "have left their start behind",
+                 "in no kind of layer", "are alike (very high)", "which tells blur from low light", "there is little",
+                 "not lower, unlike in the paper", "the order of the channels matters less",
+                 "what is found with one start survives. Hold with one start and with two"):
+        assert part in text.replace("1x1 convolution, SCA", "no kind of layer"), part
+    assert "only" not in text.split("With the shared start taken away")[1]
+
+
+def test_other_outcomes_have_their_own_words():
+    same_only = INHERITED | {controls.SAME: 0.8, controls.OTHER: 0.2}
+    assert "networks for the same blur find each other again" in claims.paragraph(summary(same_only), pairs(1, 1))[1]
+    middling = INHERITED | {controls.SAME: 0.5, controls.OTHER: 0.5}
+    assert "some is left, but no high correlation" in claims.paragraph(summary(middling), pairs(1, 1))[1]
+    low = INHERITED | {controls.BLURS: 0.4}
+    found = claims.paragraph(summary(low), pairs(1, 1))
+    assert "no high correlation to explain" in found[1] and "highly correlated is not so here" in found[0]
+    assert "LayerNorm (low)" in found[0] and "are found with one start" not in found[-1]
+    assert "none of the paper's conclusions is found with one start" in found[-1]
+    inherited = claims.paragraph(summary(INHERITED), pairs(1, 1))
+    assert "1x1 convolution (very high), LayerNorm (very high), SCA (very high) show" in inherited[0]
+    assert "the rest of the start decides" in inherited[3] and "in every kind of layer" in inherited[2]
+
+
+def test_a_cka_that_is_high_for_unrelated_networks_is_called_empty():
+    noisy = claims.paragraph(summary(INHERITED, cka=dict.fromkeys(INHERITED, 0.9)), pairs(1, 1))[6]
+    assert "already reach 3x3 convolution 0.90" in noisy and "a high CKA says nothing" in noisy
+    clean = claims.paragraph(summary(INHERITED), pairs(1, 1))[6]
+    assert "no kind of layer gets above 0.7 without a shared start" in clean
+
+
+def test_the_table_beside_the_paper_shows_constant_layers_as_such():
+    table = claims.side_by_side(summary(INHERITED))
+    assert list(table.columns) == list(KINDS) and list(table.index)[:-1] == list(controls.COMPARISONS)
+    assert table.loc[controls.UNTRAINED, "LayerNorm"] == "constant" and table.loc[controls.BLURS, "SCA"] == "0.95"
+    assert table.iloc[-1].to_dict() == claims.PAPER
+    assert claims.side_by_side(summary(INHERITED), "cka rbf").iloc[-1, 0] == "great similarity"
