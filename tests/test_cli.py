@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from demoe import cli, images, photos
+from demoe.data.real.roots import Roots
 from demoe.model import checkpoints
 from demoe.model.demoe import DeMoE, DeMoEConfig
 
@@ -244,11 +245,17 @@ def test_train_and_evaluate_hand_over_what_was_asked(run, monkeypatch, tmp_path)
         monkeypatch.setattr(sys.modules[package], attribute, module, raising=False)
     status, out, _ = run("train", "--experiment", "baseline", "--profile", "test", "--seed", "3", "--fresh")
     assert status == 0 and out.strip() == str(tmp_path / "model.safetensors")
-    assert seen["train"] == ("baseline", "test", 3, None, True)
+    assert seen["train"] == ("baseline", "test", 3, Roots(), True)
+    run("train", "--data-root", str(tmp_path), "--sharp-images", str(tmp_path))
+    assert (seen["train"][3].folder, seen["train"][3].sharp_images) == (tmp_path, tmp_path)
+    assert run("train", "--data-root", str(tmp_path / "gone"))[0] == 1
     assert "The whole model." in run("train", "--list")[1]
     assert run("evaluate", "--weights", "w.pt", "--profile", "test", "--csv", "t.csv")[0] == 0
     options = seen["evaluate"]
     assert options["experiment"] is None and str(options["weights"]) == "w.pt" and options["profile"].name == "test"
+    assert options["measured"] == ["psnr", "ssim"] and not options["data_root"]
+    assert run("evaluate", "--metrics", "psnr,niqe", "--aligned")[0] == 0
+    assert seen["evaluate"]["measured"] == ["psnr", "niqe", "aligned"] and seen["evaluate"]["experiment"] == "demoe"
 
 
 def test_help_does_not_wait_for_torch():

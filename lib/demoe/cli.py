@@ -75,11 +75,19 @@ def _parser() -> argparse.ArgumentParser:
                        help="train a network on pairs of your own instead: DIR/blur and DIR/sharp, equal names")
     train.add_argument("--fresh", action="store_true", help="forget earlier runs of this experiment and seed")
     train.add_argument("--list", action="store_true", help="list the experiments and stop")
-    evaluate = command("evaluate", _evaluate, "score a network on the test sets: PSNR and SSIM")
+    evaluate = command("evaluate", _evaluate, "score a network on the test sets, or one folder against another")
+    evaluate.add_argument("folders", nargs="*", type=Path, metavar="PRED_DIR GT_DIR",
+                          help="score these pictures, paired by their names, instead of a network")
     network = evaluate.add_mutually_exclusive_group()
     network.add_argument("--experiment", default=None, metavar="NAME", help="default demoe; trained if need be")
     network.add_argument("--weights", type=Path, metavar="FILE", help="a network from a file instead")
-    evaluate.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
+    evaluate.add_argument("--csv", type=Path, metavar="FILE",
+                          help="also write the scores of every picture there; an interrupted call is continued")
+    evaluate.add_argument("--metrics", default="psnr,ssim", type=lambda text: text.split(","), metavar="NAME,NAME",
+                          help="default psnr,ssim; also psnr_8bit, lpips_vgg, lpips_alex, musiq, niqe and others")
+    evaluate.add_argument("--aligned", action="store_true", help="also PSNR and SSIM aligned as for RealBlur")
+    evaluate.add_argument("--save-images", type=Path, metavar="DIR", help="keep the restored pictures there")
+    evaluate.add_argument("--no-resume", action="store_true", help="with --csv: do not continue an interrupted call")
     for sub in (train, evaluate):
         sub.add_argument("--profile", choices=tuple(PROFILES), help="default: $DEMOE_PROFILE, else smoke")
         sub.add_argument("--seed", type=int, default=0, help="default 0")
@@ -245,7 +253,7 @@ def _cost(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from demoe import experiments, profiles
     from demoe.data.pairs import folder
-    from demoe.data.roots import Roots
+    from demoe.data.real.roots import Roots
 
     if args.list:
         for name, function in experiments.EXPERIMENTS.items():
@@ -262,12 +270,20 @@ def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _evaluate(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    measured = args.metrics + (["aligned"] if args.aligned and "aligned" not in args.metrics else [])
+    if args.folders:
+        if len(args.folders) != 2 or args.weights or args.experiment or args.save_images:
+            parser.error("give PRED_DIR and GT_DIR alone, without a network or --save-images")
+        from demoe.evaluation.folders import evaluate_folders
+
+        return evaluate_folders(*args.folders, measured, args.csv, args.no_resume)
     from demoe import profiles
-    from demoe.data.roots import Roots
+    from demoe.data.real.roots import Roots
     from demoe.evaluation.benchmark import evaluate_command
 
     return evaluate_command(
         experiment=None if args.weights else args.experiment or "demoe", weights=args.weights,
         profile=profiles.get(args.profile), seed=args.seed, csv=args.csv,
-        data_root=Roots.resolve(args.data_root, args.sharp_images),
+        data_root=Roots.resolve(args.data_root, args.sharp_images), measured=measured, pictures=args.save_images,
+        fresh=args.no_resume,
     )

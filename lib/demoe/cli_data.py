@@ -24,15 +24,24 @@ def add_commands(commands) -> None:
     check.add_argument("--json", metavar="FILE", help="also write the report there, for machines; - prints it instead")
     check.add_argument("--pairs", action="store_true", help="name every pair in the JSON report")
     check.add_argument("--decode", action="store_true", help="read every pixel, not only the ends of each file (slow)")
-    check.add_argument("--sample", type=_count, default=24, metavar="N",
-                       help="pairs of each split whose content is looked at (default 24, 0 for none)")
+    check.add_argument(
+        "--sample",
+        type=_count,
+        default=24,
+        metavar="N",
+        help="pairs of each split whose content is looked at (default 24, 0 for none)",
+    )
     check.add_argument("--seed", type=_count, default=0, help="chooses these pairs (default 0)")
     where = command("where", _where, "say where each dataset comes from and what to download")
     for sub in (check, where):
         sub.add_argument("names", nargs="*", type=_dataset, metavar="NAME", help="datasets (default: all ten)")
-        sub.add_argument("--data-root", metavar="DIR", default=None,
-                         help="a folder that holds datasets, or a .toml file that names a folder for each "
-                         "(default: $DEMOE_DATA_ROOT, else data.toml)")
+        sub.add_argument(
+            "--data-root",
+            metavar="DIR",
+            default=None,
+            help="a folder that holds datasets, or a .toml file that names a folder for each "
+            "(default: $DEMOE_DATA_ROOT, else data.toml)",
+        )
 
     build = command("build", _build, "write synthetic sets to disk in the layout of the real ones")
     build.add_argument("folder", type=Path, metavar="DIR", help="where to write; each set gets a folder in it")
@@ -41,12 +50,32 @@ def add_commands(commands) -> None:
     build.add_argument("--count", type=_count, default=100, metavar="N", help="pairs a set (default 100)")
     build.add_argument("--size", type=_count, default=256, metavar="PIXELS", help="their side (default 256)")
     build.add_argument("--seed", type=_count, default=0, help="default 0")
-    build.add_argument("--sharp-images", type=Path, metavar="DIR",
-                       help="sharp photographs to blur (default: those that come with the package)")
+    build.add_argument(
+        "--sharp-images",
+        type=Path,
+        metavar="DIR",
+        help="sharp photographs to blur (default: those that come with the package)",
+    )
+
+    bench = command("bench", _bench, "time synthesis, and whether loading keeps up with training")
+    bench.add_argument(
+        "--profile",
+        default=None,
+        metavar="NAME",
+        help="sizes of patch, batch and network (default: $DEMOE_PROFILE, else smoke)",
+    )
+    bench.add_argument(
+        "--steps",
+        type=_count,
+        default=40,
+        metavar="N",
+        help="training steps timed for each way of loading (default 40)",
+    )
+    bench.add_argument("--data-root", metavar="DIR", default=None, help="load these real datasets instead")
 
 
 def _dataset(name: str) -> str:
-    from demoe.data import datasets
+    from demoe.data.real import datasets
 
     try:
         return datasets.get(name).name
@@ -61,8 +90,8 @@ def _count(text: str) -> int:
 
 
 def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from demoe.data import check, check_print
-    from demoe.data.roots import Roots
+    from demoe.data.real import check, check_print
+    from demoe.data.real.roots import Roots
 
     roots = Roots.resolve(args.data_root)
     if not roots:
@@ -86,8 +115,8 @@ def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _where(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from demoe.data import check_print, datasets
-    from demoe.data.roots import Roots
+    from demoe.data.real import check_print, datasets
+    from demoe.data.real.roots import Roots
 
     roots = Roots.resolve(args.data_root)
     places = {one.name: str(roots.find(one.name) or "") for one in datasets.DATASETS}
@@ -96,10 +125,20 @@ def _where(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _build(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from demoe.blur.sets import SETS
     from demoe.data.build import build
 
-    for folder in build(args.folder, args.sets or list(SETS), args.split, args.count, args.size, args.seed,
+    for folder in build(args.folder, args.sets, args.split, args.count, args.size, args.seed,
                         args.sharp_images, progress=sys.stderr.isatty()):  # fmt: skip
         print(folder)
+    return 0
+
+
+def _bench(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from demoe import bench, profiles
+
+    profile = profiles.get(args.profile)
+    print(f"Patches of {profile.patch} pixels synthesised a second, batches of {profile.batch}; median of five rounds")
+    print(bench.patches_per_second(size=profile.patch, batch=profile.batch).round(1).to_string(index=False))
+    print(f"\nStage 1 at profile {profile.name}: time of a step, and the share of it spent waiting for data")
+    print(bench.loading(profile, max(1, args.steps), args.data_root).round(3).to_string(index=False))
     return 0

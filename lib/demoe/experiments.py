@@ -24,7 +24,7 @@ from demoe.data import aio
 from demoe.data.batches import Batches, workers_for
 from demoe.data.fresh import Fresh
 from demoe.data.pairs import PairedSet
-from demoe.data.roots import Roots
+from demoe.data.real.roots import Roots
 from demoe.model import checkpoints
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.model.nafnet import NAFNet, NAFNetConfig
@@ -104,7 +104,8 @@ def demoe(
     """
     name = "demoe" if experts == "random" else f"demoe-{experts}-experts"
     network = DeMoEConfig(width=profile.width)
-    config = _config(name, profile, seed, data_root, asdict(network), profile.stage2_steps, start_experts=experts)
+    config = _config(name, profile, seed, data_root, asdict(network), profile.stage2_steps,
+                     patch=profile.stage2_patch, start_experts=experts, stage1_patch=profile.patch)
     config["stage1_steps"] = profile.stage1_steps
 
     def start() -> nn.Module:
@@ -229,7 +230,7 @@ def train_experiment(
 
 # Fields of a profile that say nothing about a training, or that only one kind of run depends on and puts in itself.
 ELSEWHERE = ("name", "bench_size", "bench_repeats", "checkpoint_every", "test_images", "stage1_steps", "stage2_steps",
-             "specialist_steps", "specialist_patch", "ablation_steps", "ablation_patch")
+             "stage2_patch", "specialist_steps", "specialist_patch", "ablation_steps", "ablation_patch")
 
 
 def _config(name: str, profile: Profile, seed: int, data_root: aio.Where, network: dict, steps: int, **more) -> dict:
@@ -239,14 +240,15 @@ def _config(name: str, profile: Profile, seed: int, data_root: aio.Where, networ
     numbers = {key: value for key, value in as_dict(profile).items() if key not in ignored}
     config = {"experiment": name, "dataset": "AIO-Blur", "seed": seed, "network": network, "steps": steps}
     config |= numbers | more
-    config["data"] = "real" if roots else "synthetic"
+    config["data"] = "real" if roots and not roots.synthetic else "synthetic"
     # Of folders only a hash is kept: no path of a machine goes into weights that may be given away.
     folders = {"": roots.folder, **roots.named} if roots else {}
     places = {name: str(place.resolve()) for name, place in folders.items() if place}
     config["source"] = provenance.config_hash(places) if roots else "bundled"
     if roots.sharp_images and not roots:
         config["source"] = aio.sharp_photographs(roots.sharp_images).identity
-    config["code"] = provenance.code_hash("model", "training", "data", "blur")
+    rooms = ("model", "training", "data", "blur", *(("data/real",) if roots else ()))
+    config["code"] = provenance.code_hash(*rooms)
     return config
 
 

@@ -22,6 +22,7 @@ class Profile:
     batch: int  # crops per step; paper: 32
     stage1_steps: int  # baseline and router; paper: 400 epochs = 250 400 steps
     stage2_steps: int  # experts and decoder; paper: 400 epochs = 250 400 steps
+    stage2_patch: int  # training crop of the second stage, pixels; paper: 384
     train_images: int  # synthetic training pairs per set
     test_images: int  # synthetic test pairs per set
     image_size: int  # side of a synthetic pair, pixels
@@ -40,20 +41,22 @@ class Profile:
 
 
 PROFILES: dict[str, Profile] = {
-    "test": Profile("test", width=4, patch=32, batch=5, stage1_steps=6, stage2_steps=4, train_images=2, test_images=2,
-                    image_size=64, bench_size=32, bench_repeats=1, specialist_steps=3, specialist_patch=32,
-                    ablation_steps=3, ablation_patch=32, class_weight=0.1, checkpoint_every=3),
-    "smoke": Profile("smoke", width=8, patch=96, batch=8, stage1_steps=1600, stage2_steps=600, train_images=300,
-                     test_images=24, image_size=128, bench_size=64, bench_repeats=3, specialist_steps=160,
-                     specialist_patch=64, ablation_steps=220, ablation_patch=64, class_weight=0.1),
+    "test": Profile("test", width=4, patch=32, batch=5, stage1_steps=6, stage2_steps=4, stage2_patch=32,
+                    train_images=2, test_images=2, image_size=64, bench_size=32, bench_repeats=1,
+                    specialist_steps=3, specialist_patch=32, ablation_steps=3, ablation_patch=32, class_weight=0.1,
+                    checkpoint_every=3),
+    "smoke": Profile("smoke", width=8, patch=96, batch=8, stage1_steps=1600, stage2_steps=600, stage2_patch=64,
+                     train_images=300, test_images=24, image_size=128, bench_size=64, bench_repeats=3,
+                     specialist_steps=140, specialist_patch=64, ablation_steps=180, ablation_patch=64,
+                     class_weight=0.1),
     "quick": Profile("quick", width=32, patch=192, batch=32, stage1_steps=20_000, stage2_steps=20_000,
-                     train_images=400, test_images=50, image_size=384, bench_size=256, bench_repeats=100,
-                     specialist_steps=3000, specialist_patch=128, ablation_steps=4000, ablation_patch=128,
-                     fresh=True, checkpoint_every=1000),
+                     stage2_patch=192, train_images=400, test_images=50, image_size=384, bench_size=256,
+                     bench_repeats=100, specialist_steps=3000, specialist_patch=128, ablation_steps=4000,
+                     ablation_patch=128, fresh=True, checkpoint_every=1000),
     "paper": Profile("paper", width=32, patch=384, batch=32, stage1_steps=250_400, stage2_steps=250_400,
-                     train_images=4006, test_images=200, image_size=512, bench_size=256, bench_repeats=1000,
-                     specialist_steps=250_400, specialist_patch=384, ablation_steps=250_400, ablation_patch=384,
-                     checkpoint_every=2000),
+                     stage2_patch=384, train_images=4006, test_images=200, image_size=512, bench_size=256,
+                     bench_repeats=1000, specialist_steps=250_400, specialist_patch=384, ablation_steps=250_400,
+                     ablation_patch=384, checkpoint_every=2000),
 }
 
 

@@ -114,7 +114,8 @@ LAYOUTS = [
     ("LOLBlur", "official", "test", "LOLBlur/test", [
         (f"test/low_blur_noise/{k}.png", f"test/high_sharp_scaled/{k}.png") for k in ("0012/0032", "0256/0089")]),
     ("LOLBlur", "G1", "test", "LOL-Blur", [
-        (f"Test/low_blur_noise_all/{k}.png", f"Test/high_sharp_scaled_all/{k}.png") for k in ("0012_0032", "0256_0089")]),
+        (f"Test/low_blur_noise_all/{k}.png", f"Test/high_sharp_scaled_all/{k}.png")
+        for k in ("0012_0032", "0256_0089")]),
     ("LOLBlur", "G1", "test", "LOLBlur", [
         (f"test_wo_folder/low_blur_noise/{k}.png", f"test_wo_folder/high_sharp_scaled/{k}.png")
         for k in ("0012_0032", "0256_0089")]),
@@ -124,7 +125,8 @@ LAYOUTS = [
     ("DPDD", "official", "val", "Test_sets/DPDD", [
         (f"val_c/source/1P0A{a}.png", f"val_c/target/1P0A{b}.png") for a, b in (("0894", "0895"), ("2027", "2029"))]),
     ("DPDD", "G2", "test", ".", [
-        (f"test/DPDD/inputC/1P0A{a}.png", f"test/DPDD/target/1P0A{b}.png") for a, b in (("0917", "0916"), ("0933", "0932"))]),
+        (f"test/DPDD/inputC/1P0A{a}.png", f"test/DPDD/target/1P0A{b}.png")
+        for a, b in (("0917", "0916"), ("0933", "0932"))]),
     ("DPDD", "G1", "train", "Downloads/DPDD", [
         (f"train/inputC/1P0A{a}.png", f"train/target/1P0A{a}.png") for a in ("0890", "0892")]),
     ("DPDD", "G1", "test", "DPDD", [(f"test/input/{n}.png", f"test/target/{n}.png") for n in ("0001", "0002")]),

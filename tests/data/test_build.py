@@ -15,9 +15,9 @@ from demoe.blur import sets
 from demoe.blur.folder import FolderCanvas
 from demoe.blur.job import Options
 from demoe.data import build as building
-from demoe.data import layouts
 from demoe.data.build import build
-from demoe.data.roots import Roots
+from demoe.data.real import layouts
+from demoe.data.real.roots import Roots
 
 SIZE = (24, 30)
 
@@ -230,7 +230,7 @@ def test_names_are_unique_up_to_the_last_pair():
 
 def test_what_the_pictures_depend_on_is_written_down(make, tmp_path):
     (root,) = make(["DPDD"], seed=3)
-    facts = json.loads((root / building.MARKER).read_text())
+    facts = json.loads((root / building.MADE).read_text())
     assert facts["synthetic"] is True and (facts["set"], facts["seed"], facts["size"]) == ("DPDD", 3, [24, 30])
     assert facts["options"]["bits"] == 16 and len(facts["recipes"]) == 8
-    assert str(tmp_path) not in (root / building.MARKER).read_text() + (root / "README.txt").read_text()
+    assert str(tmp_path) not in (root / building.MADE).read_text() + (root / "README.txt").read_text()

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from fixture_trees import LAYOUTS, picture, plant, plant_realblur, plant_rsblur, put, put_lmdb, put_pair
 
-from demoe.data import check as module
-from demoe.data import check_print, datasets
-from demoe.data.roots import Roots
+from demoe.data.real import check as module
+from demoe.data.real import check_print, datasets
+from demoe.data.real.roots import Roots
 
 QUIET = {"size", "count"}  # tiny trees have other sizes and counts than the real ones
 
@@ -62,7 +62,9 @@ def test_the_other_good_trees(tmp_path):
     put(tmp_path / "Real-LOLBlur/075_blur_9.png", picture(2))
     assert faults(tmp_path, decode=True) == []
     told = [one.message for report in check(tmp_path) for one in report.problems if one.kind in ("parts", "variant")]
-    assert told == ["blurred pictures: real_blur is used"] * 3 + ["parts: Sony 1, RealBlur 1; sony is used"]
+    assert told == ["blurred pictures: real_blur is used"] * 3 + [
+        "parts: Sony 1 of 872, RealBlur 1 of 482; sony is used"
+    ]
 
 
 def test_counts_exact_known_and_unexpected(tmp_path, monkeypatch):
@@ -115,7 +117,9 @@ def test_empty_truncated_and_undecodable_files(tmp_path):
     assert [file.split(" ")[0] for file in told["damaged"]] == [str(pairs[i][0]) for i in (1, 2, 4, 5)]
     assert "end of the PNG is missing" in told["damaged"][0] and "does not exist" in told["damaged"][3]
     told = {kind: files for kind, _, files in problems(check(tmp_path, "GoPro", decode=True), "error")}
-    assert [file.split(" ")[0] for file in told["damaged"]] == [str(pairs[i][0]) for i in (1, 2, 4, 5)] + [str(pairs[3][1])]
+    assert [file.split(" ")[0] for file in told["damaged"]] == [str(pairs[i][0]) for i in (1, 2, 4, 5)] + [
+        str(pairs[3][1])
+    ]
 
 
 def test_a_truncated_jpeg_and_a_suffix_that_lies(tmp_path):
@@ -136,7 +140,10 @@ def test_unmatched_pairs_on_both_sides(tmp_path):
     pairs[20][1].unlink()
     (report,) = check(tmp_path, "GoPro", sample=0)
     told = [(one.message, one.count, len(one.files)) for one in report.problems if one.kind == "unmatched"]
-    assert told == [("1 blurred pictures have no sharp partner", 1, 1), ("12 sharp pictures have no blurred partner", 12, 10)]
+    assert told == [
+        ("1 blurred picture has no sharp partner", 1, 1),
+        ("12 sharp pictures have no blurred partner", 12, 10),
+    ]
     assert report.splits[0].pairs == 17
     text = " ".join(check_print.table([report]).split())
     assert "... and 2 more" in text and str(pairs[20][0]) in text and "move these away" in text
@@ -162,7 +169,9 @@ def test_expected_sizes_are_not_complained_of(tmp_path):
 def test_the_resized_reloblur_is_named(tmp_path):
     put_pair(tmp_path, "ReLoBlur/train/s01/00/00_blur.png", "ReLoBlur/train/s01/00/00_sharp.png", size=(538, 359))
     (report,) = check(tmp_path, "ReLoBlur")
-    assert ["resized version, not the benchmark" in one.message for one in report.problems if one.kind == "size"] == [True]
+    assert ["resized version, not the benchmark" in one.message for one in report.problems if one.kind == "size"] == [
+        True
+    ]
 
 
 def test_reloblur_masks_are_counted_and_never_required(tmp_path):
@@ -174,7 +183,10 @@ def test_reloblur_masks_are_counted_and_never_required(tmp_path):
         put(root / folder / "train/s01/00/00.png", picture(1))
         told = [(one.split, one.level, one.message[:6], one.files) for report in check(tmp_path, "ReLoBlur")
                 for one in report.problems if one.kind == "masks"]  # fmt: skip
-        assert told == [("train", "info", "1 of 2", ("train/s01/00/01",)), ("test", "info", "0 of 1", ("test/scene7/00/00",))]
+        assert told == [
+            ("train", "info", "1 of 2", ("train/s01/00/01",)),
+            ("test", "info", "0 of 1", ("test/scene7/00/00",)),
+        ]
         assert faults(tmp_path, "ReLoBlur") == []
         (root / folder).rename(tmp_path / f"kept {folder}")
 
@@ -202,7 +214,11 @@ def test_patches_by_name_and_by_size(tmp_path):
 
 @pytest.mark.parametrize(("name", "dark"), [("GoPro", 1.0), ("LOLBlur", 1.0), ("LOLBlur", 0.1), ("LOLv2-real", 0.2)])
 def test_swapped_folders(tmp_path, name, dark):
-    words = {"GoPro": ("blur", "sharp"), "LOLBlur": ("low_blur_noise", "high_sharp_scaled"), "LOLv2-real": ("Low", "Normal")}
+    words = {
+        "GoPro": ("blur", "sharp"),
+        "LOLBlur": ("low_blur_noise", "high_sharp_scaled"),
+        "LOLv2-real": ("Low", "Normal"),
+    }
     here, there = words[name]
     root = datasets.get(name).folders[0]
     stems = [f"0012_00{n}" for n in range(10, 18)] if name != "LOLv2-real" else [f"007{n}" for n in range(10, 18)]
@@ -228,13 +244,18 @@ def test_noise_in_the_dark_is_not_taken_for_sharpness(tmp_path):
 
 def test_a_shifted_pairing(tmp_path):
     """RealDOF with names of no meaning: the first sharp and the last blurred picture are missing."""
-    pairs = plant(tmp_path, "RealDOF", [(f"source/{a}.png", f"target/{b}.png") for a, b in zip("abcdefgh", "pqrstuvw", strict=True)])
+    pairs = plant(
+        tmp_path,
+        "RealDOF",
+        [(f"source/{a}.png", f"target/{b}.png") for a, b in zip("abcdefgh", "pqrstuvw", strict=True)],
+    )
     assert faults(tmp_path, "RealDOF") == ["order"]
     pairs[0][1].unlink()
     pairs[7][0].unlink()
     assert faults(tmp_path, "RealDOF") == ["order", "shift"]
     (report,) = check(tmp_path, "RealDOF")
-    assert "pairing is shifted" in [one.message for one in report.problems if one.kind == "shift"][0]
+    (shift,) = [one for one in report.problems if one.kind == "shift"]
+    assert "pairing is shifted" in shift.message
 
 
 def test_two_exchanged_pictures_are_named(tmp_path):
@@ -261,7 +282,9 @@ def test_blur_against_blur_gamma(tmp_path):
         sharp = picture(n).astype(float)
         for kind, power in (("blur", 1.0), ("blur_gamma", 2.2)):
             frames = [np.roll(sharp, shift, 1) for shift in range(-3, 4)]
-            mean = (np.mean([(frame / 255) ** power for frame in frames], 0) ** (1 / power) * 255).round().astype(np.uint8)
+            mean = (
+                (np.mean([(frame / 255) ** power for frame in frames], 0) ** (1 / power) * 255).round().astype(np.uint8)
+            )
             put(tmp_path / kind / f"GoPro/test/input/GOPR0384_11_00-00000{n}.png", mean)
             put(tmp_path / kind / f"GoPro/test/target/GOPR0384_11_00-00000{n}.png", sharp.astype(np.uint8))
     assert "variant" not in faults(tmp_path / "blur") and "variant" in faults(tmp_path / "blur_gamma")
@@ -341,14 +364,19 @@ def test_exit_status_and_json(tmp_path, monkeypatch):
     plant(tmp_path, "RealDOF", [(f"source/{n}.png", f"target/{n}.png") for n in ("01", "02")])
     reports = check(tmp_path)
     assert module.exit_status(reports) == 0
-    assert module.exit_status(check(tmp_path, "RealDOF", "HIDE"), ["RealDOF", "HIDE"]) == 1  # one asked for is not there
+    assert (
+        module.exit_status(check(tmp_path, "RealDOF", "HIDE"), ["RealDOF", "HIDE"]) == 1
+    )  # one asked for is not there
     data = json.loads(json.dumps(module.as_json(reports, 0)))
     entry = next(one for one in data["datasets"] if one["dataset"] == "RealDOF")
     assert entry["found"] and entry["errors"] == 0 and "all_pairs" not in entry["splits"][0]
     assert entry["splits"][0]["layout"] == "official" and entry["splits"][0]["sizes"] == {"40x28": 2}
     data = module.as_json(reports, 0, pairs=True)
     entry = next(one for one in data["datasets"] if one["dataset"] == "RealDOF")
-    assert entry["splits"][0]["all_pairs"][1] == ["02", *(str(tmp_path / f"RealDOF/{s}/02.png") for s in ("source", "target"))]
+    assert entry["splits"][0]["all_pairs"][1] == [
+        "02",
+        *(str(tmp_path / f"RealDOF/{s}/02.png") for s in ("source", "target")),
+    ]
 
 
 def test_a_named_folder_that_is_gone(tmp_path):
@@ -376,3 +404,21 @@ def test_what_was_not_recognised_is_shown_beside_what_it_should_be(tmp_path):
     (report,) = check(tmp_path, "HIDE")
     text = check_print.not_found(report)
     assert datasets.HIDE.marker in text and "folder0/inside/" in text and "... and 2 more" in text
+
+
+def test_two_archives_in_one_folder(tmp_path):
+    for stem in (*(f"GOPR0384_11_00-00000{n}" for n in range(1, 6)), "3fromGOPR0950"):
+        put_pair(tmp_path, f"GoPro/test/input/{stem}.png", f"GoPro/test/target/{stem}.png")
+    told = {kind: files for kind, _, files in problems(check(tmp_path, "GoPro"), "warning")}
+    assert told == {"mixed": (str(tmp_path / "GoPro/test/input/3fromGOPR0950.png"),)}
+    for n in range(1, 4):
+        put_pair(tmp_path, f"HIDE/test/input/{n}fromGOPR0950.png", f"HIDE/test/target/{n}fromGOPR0950.png")
+    put_pair(tmp_path, "HIDE/test/input/GOPR0384_11_00-000001.png", "HIDE/test/target/GOPR0384_11_00-000001.png")
+    assert faults(tmp_path, "HIDE") == ["mixed"]
+
+
+def test_a_list_that_is_too_short_does_not_hide_what_is_missing(tmp_path):
+    plant_realblur(tmp_path)
+    (report,) = check(tmp_path, "RealBlur")
+    told = {one.split: one for one in report.problems if one.kind == "count"}
+    assert told["test"].count == 978 and told["test"].files[0] == "002/3"

@@ -6,7 +6,7 @@ import pytest
 from fixture_trees import picture, plant, put
 
 from demoe import cli
-from demoe.data import datasets
+from demoe.data.real import datasets
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_check(run, home, monkeypatch):
     assert "HIDE         -     not found" in out and "looks like this" not in out
     pairs[0][0].write_bytes(b"")
     status, out, err = run("check", "realdof", "--data-root", "d")
-    assert status == 1 and "1 files are empty (0 bytes) -> fetch them again" in out and "d/RealDOF/source/01.png" in out
+    assert status == 1 and "1 file is empty (0 bytes) -> fetch them again" in out and "d/RealDOF/source/01.png" in out
     assert "HIDE" not in out
 
 
@@ -55,13 +55,13 @@ def test_check_of_nothing(run, home):
 
 def test_check_as_json(run, home):
     plant(home / "d", "RealDOF", [(f"source/{n}.png", f"target/{n}.png") for n in ("01", "02")])
-    status, out, err = run("check", "RealDOF", "--data-root", "d", "--json", "-", "--pairs")
+    status, out, _ = run("check", "RealDOF", "--data-root", "d", "--json", "-", "--pairs")
     data = json.loads(out)
     assert status == data["exit_status"] == 1
     (entry,) = data["datasets"]
     assert [one["kind"] for one in entry["problems"] if one["level"] == "error"] == ["count"]
     assert [key for key, _, _ in entry["splits"][0]["all_pairs"]] == ["01", "02"]
-    status, out, err = run("check", "RealDOF", "--data-root", "d", "--json", "sub/report.json")
+    status, out, _ = run("check", "RealDOF", "--data-root", "d", "--json", "sub/report.json")
     assert status == 1 and out.startswith("dataset")
     assert json.loads((home / "sub/report.json").read_text())["exit_status"] == 1
     assert not list((home / "sub").glob("*.tmp"))
@@ -80,13 +80,13 @@ def test_a_toml_file_by_option_and_by_variable(run, home, monkeypatch):
 
 
 def test_where(run, home):
-    status, out, err = run("where")
+    status, out, _ = run("where")
     assert status == 0 and max(map(len, out.splitlines())) <= 100
     for one in datasets.DATASETS:
         for text in (one.home, one.licence, one.download, one.marker):
             assert " ".join(text.split()) in " ".join(out.split())
     (home / "d").mkdir()
-    status, out, err = run("where", "lolv2", "--data-root", "d")
+    status, out, _ = run("where", "lolv2", "--data-root", "d")
     assert status == 0 and out.startswith("LOLv2-real\n") and "looked for d" in out and "GoPro" not in out
 
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from fixture_trees import LAYOUTS, picture, plant, plant_realblur, plant_rsblur, put, put_lmdb, put_pair
 
-from demoe.data import build, datasets, layouts, splits
-from demoe.data.roots import Roots
+from demoe.data import build
+from demoe.data.real import datasets, layouts, splits
+from demoe.data.real.roots import MADE, Roots
 
 
 def recognise(home, name, explicit=False, variant=None):
@@ -85,17 +86,18 @@ def test_split_folders_twice_and_browser_copies(tmp_path):
     assert paths(found.splits["test"]) == one and paths(found.splits["train"]) == two
 
 
-@pytest.mark.parametrize(("name", "variant", "folder"), [("GoPro", "blur_gamma", "blur_gamma"), ("GoPro", "blur", "blur"),
-                                                         ("LOLBlur", "low_blur", "low_blur"),
-                                                         ("LOLBlur", "low_blur_noise", "low_blur_noise")])  # fmt: skip
-def test_variants(tmp_path, name, variant, folder):
+VARIANTS = [("GoPro", "blur_gamma"), ("GoPro", "blur"), ("LOLBlur", "low_blur"), ("LOLBlur", "low_blur_noise")]
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_variants(tmp_path, name, variant):
     for kind in ("blur", "blur_gamma", "sharp"):
         put(tmp_path / f"GOPRO_Large/test/GOPR0384_11_00/{kind}/000001.png", picture(kind))
     for kind in ("low_blur", "low_blur_noise", "low_sharp", "high_sharp_scaled", "high_sharp_original"):
         put(tmp_path / f"LOLBlur/test/{kind}/0012/0032.png", picture(kind))
     assert recognise(tmp_path, name).splits["test"].variant == datasets.get(name).variants[0]
     pairs = layouts.paired_set(name, "test", Roots(tmp_path), variant=variant)
-    expected = torch.from_numpy(picture(folder)).permute(2, 0, 1)
+    expected = torch.from_numpy(picture(variant)).permute(2, 0, 1)
     target = picture("sharp" if name == "GoPro" else "high_sharp_scaled")
     assert torch.equal(pairs.read(0, None)[0], expected)
     assert torch.equal(pairs.read(0, None)[1], torch.from_numpy(target).permute(2, 0, 1))
@@ -107,7 +109,10 @@ def test_a_variant_that_is_not_there_is_never_replaced_silently(tmp_path):
     put_pair(tmp_path, "LOL_blur/train/low_blur/0012/0032.png", "LOL_blur/train/high_sharp_scaled/0012/0032.png")
     put_pair(tmp_path, "LOL_blur/eval/low_blur/0013_0032.png", "LOL_blur/eval/high_sharp_scaled/0013_0032.png")
     found = recognise(tmp_path, "LOLBlur")
-    assert {split.variant for split in found.splits.values()} == {"low_blur"} and list(found.splits) == ["train", "test"]
+    assert {split.variant for split in found.splits.values()} == {"low_blur"} and list(found.splits) == [
+        "train",
+        "test",
+    ]
     with pytest.raises(FileNotFoundError, match=r"only low_blur pictures are in .*ask for the variant low_blur"):
         layouts.paired_set("LOLBlur", "train", Roots(tmp_path))
     assert len(layouts.paired_set("LOLBlur", "test", Roots(tmp_path), variant="low_blur")) == 1
@@ -170,7 +175,11 @@ def test_realblur_without_lists_takes_the_published_split(tmp_path):
 
 def test_a_repackaged_realblur_leaves_out_what_the_published_split_does(tmp_path):
     for number in (1, 2):
-        put_pair(tmp_path, f"Realblur_J/test/blur/scene002/blur_{number}.png", f"Realblur_J/test/sharp/scene002/gt_{number}.png")
+        put_pair(
+            tmp_path,
+            f"Realblur_J/test/blur/scene002/blur_{number}.png",
+            f"Realblur_J/test/sharp/scene002/gt_{number}.png",
+        )
     found = recognise(tmp_path, "RealBlur")
     assert [pair.key for pair in found.splits["test"].pairs] == ["002/2"] and kinds(found, "info") == ["unlisted"]
 
@@ -237,7 +246,9 @@ def test_real_lolblur(tmp_path, folder, nested):
         pairs = layouts.paired_set("Real-LOLBlur", "test", Roots(tmp_path), variant=variant)
         assert sorted(pairs.keys) == sorted(keys) and pairs.label == 4
     blurred, sharp = pairs.pair(0)
-    assert sharp is None and torch.equal((blurred * 255).round().byte(), torch.from_numpy(picture(SONY[0])).permute(2, 0, 1))
+    assert sharp is None and torch.equal(
+        (blurred * 255).round().byte(), torch.from_numpy(picture(SONY[0])).permute(2, 0, 1)
+    )
     assert not recognise(tmp_path, "RealBlur").splits
 
 
@@ -248,7 +259,7 @@ def test_real_lolblur_by_size_and_unclassified(tmp_path):
     split = recognise(tmp_path, "Real-LOLBlur").splits["test"]
     assert [pair.key for pair in split.pairs] == ["0000_0082", "night one"]
     put(tmp_path / "Real-LOLBlur/holiday.png", picture(2))
-    with pytest.raises(ValueError, match=r"1 pictures are neither of the Sony nor of the RealBlur part: .*holiday.png"):
+    with pytest.raises(ValueError, match=r"1 picture is neither of the Sony nor of the RealBlur part: .*holiday.png"):
         layouts.paired_set("Real-LOLBlur", "test", Roots(tmp_path))
 
 
@@ -283,8 +294,8 @@ def test_source_and_target_alone_say_nothing(tmp_path):
 
 def test_dpdd_a_missing_file_shifts_no_pair(tmp_path):
     expected = plant(tmp_path, "DPDD", [
-        (f"test_c/source/1P0A{a}.png", f"test_c/target/1P0A{b}.png")
-        for a, b in (("0917", "0916"), ("0933", "0932"), ("0960", "0959"), ("0984", "0985"), ("1983", "1985"))])  # fmt: skip
+        (f"test_c/source/1P0A{a:04d}.png", f"test_c/target/1P0A{b:04d}.png")
+        for a, b in zip((917, 933, 960, 984, 1983), (916, 932, 959, 985, 1985), strict=True)])  # fmt: skip
     put(tmp_path / "DPDD/test_l/source/1P0A0917_L.png", picture(1))
     put(tmp_path / "DPDD/test_r/source/1P0A0917_R.png", picture(1))
     assert paths(recognise(tmp_path, "DPDD").splits["test"]) == set(expected)
@@ -294,14 +305,16 @@ def test_dpdd_a_missing_file_shifts_no_pair(tmp_path):
     assert paths(split) == {expected[0], expected[2], expected[4]}
     assert sorted(one.files for one in split.problems if one.kind == "unmatched") == sorted(
         [(str(expected[1][0]),), (str(expected[3][1]),)])  # fmt: skip
-    with pytest.raises(ValueError, match=r"DPDD test: 1 blurred pictures have no sharp partner: .*1P0A0933.png"):
+    with pytest.raises(ValueError, match=r"DPDD test: 1 blurred picture has no sharp partner: .*1P0A0933.png"):
         layouts.paired_set("DPDD", "test", Roots(tmp_path))
     assert len(layouts.paired_set("DPDD", "test", Roots(tmp_path), strict=False)) == 3
 
 
 def test_dpdd_numbers_that_were_never_published(tmp_path):
     pairs = [("5000", "5001"), ("5004", "5003"), ("5009", "5010")]
-    expected = plant(tmp_path, "DPDD", [(f"train_c/source/1P0A{a}.png", f"train_c/target/1P0A{b}.png") for a, b in pairs])
+    expected = plant(
+        tmp_path, "DPDD", [(f"train_c/source/1P0A{a}.png", f"train_c/target/1P0A{b}.png") for a, b in pairs]
+    )
     assert paths(recognise(tmp_path, "DPDD").splits["train"]) == set(expected)
     expected[0][1].unlink()
     split = recognise(tmp_path, "DPDD").splits["train"]
@@ -312,7 +325,9 @@ def test_realdof_by_order_only_as_a_last_resort(tmp_path):
     names = [("a", "one"), ("b", "three"), ("c", "two")]  # zipped in sorted order
     expected = plant(tmp_path, "RealDOF", [(f"source/{a}.png", f"target/{b}.png") for a, b in names])
     split = recognise(tmp_path, "RealDOF").splits["test"]
-    assert paths(split) == set(expected) and split.pairing == "order" and kinds(recognise(tmp_path, "RealDOF"), "warning")
+    assert (
+        paths(split) == set(expected) and split.pairing == "order" and kinds(recognise(tmp_path, "RealDOF"), "warning")
+    )
     expected[0][0].unlink()
     split = recognise(tmp_path, "RealDOF").splits["test"]  # never by order when the counts differ
     assert not split.pairs and sorted(one.count for one in split.problems if one.kind == "unmatched") == [2, 3]
@@ -368,7 +383,9 @@ def test_a_val_folder_of_a_set_without_one(tmp_path):
 
 def test_whole_pictures_are_preferred_to_patches(tmp_path):
     root = tmp_path / "GoPro"
-    put_pair(root, "train/blur_crops/GOPR0372_07_00-000047_s001.png", "train/sharp_crops/GOPR0372_07_00-000047_s001.png")
+    put_pair(
+        root, "train/blur_crops/GOPR0372_07_00-000047_s001.png", "train/sharp_crops/GOPR0372_07_00-000047_s001.png"
+    )
     assert recognise(tmp_path, "GoPro").splits["train"].patches
     expected = put_pair(root, "train/input/GOPR0372_07_00-000047.png", "train/target/GOPR0372_07_00-000047.png")
     split = recognise(tmp_path, "GoPro").splits["train"]
@@ -471,7 +488,9 @@ def test_empty_and_double_and_unmatched_files(tmp_path):
     assert told == {"empty": (str(pairs[0][0]),), "unmatched": (str(pairs[1][0]),),
                     "duplicate": (str(pairs[2][1].with_suffix(".jpg")), str(pairs[2][1]))}  # fmt: skip
     assert {pair.key for pair in split.pairs} == {"3fromGOPR0950", "4fromGOPR0950", "5fromGOPR0950"}
-    with pytest.raises(ValueError, match=r"HIDE test: 1 files are empty \(0 bytes\): .*1fromGOPR0950.png; fetch them again"):
+    with pytest.raises(
+        ValueError, match=r"HIDE test: 1 file is empty \(0 bytes\): .*1fromGOPR0950.png; fetch them again"
+    ):
         layouts.paired_set("HIDE", "test", Roots(tmp_path))
 
 
@@ -484,7 +503,9 @@ def test_blur_gamma_alone(tmp_path):
 
 
 def test_what_is_not_there_is_said_so(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"HIDE: nothing says where it is: use --data-root; `demoe data where HIDE`"):
+    with pytest.raises(
+        FileNotFoundError, match=r"HIDE: nothing says where it is: use --data-root; `demoe data where HIDE`"
+    ):
         layouts.paired_set("HIDE", "test", Roots())
     with pytest.raises(FileNotFoundError, match=r"HIDE was not found in .*HIDE_dataset or HIDE"):
         layouts.paired_set("HIDE", "test", Roots(tmp_path))
@@ -496,7 +517,7 @@ def test_what_is_not_there_is_said_so(tmp_path):
 
 
 def test_sets_that_were_built_are_never_called_real(tmp_path):
-    assert layouts.SYNTHETIC == build.MARKER
+    assert MADE == build.MARKER
     build.build(tmp_path, ["GoPro", "LOLv2-real", "Real-LOLBlur"], "test", 2, 32, progress=False)
     for name in ("GoPro", "LOLv2-real", "Real-LOLBlur"):
         pairs = layouts.paired_set(name, "test", Roots(tmp_path))
@@ -515,3 +536,51 @@ def test_published_splits_are_whole():
     assert len(splits.dpdd_indoor()) == 37 and splits.dpdd_indoor() < set(splits.published("DPDD")["test"])
     positions = [i for i, key in enumerate(splits.published("DPDD")["test"]) if key in splits.dpdd_indoor()]
     assert positions == [*range(8, 14), 16, 32, *range(39, 57), *range(59, 68), 74, 75]
+
+
+def test_left_and_right_views_among_the_combined_ones(tmp_path):
+    expected = plant(tmp_path, "DPDD", [("test_c/source/1P0A0917.png", "test_c/target/1P0A0916.png")])
+    put(tmp_path / "DPDD/test_c/source/1P0A0917_L.png", picture(1))
+    found = recognise(tmp_path, "DPDD")
+    assert paths(found.splits["test"]) == set(expected) and kinds(found, "warning") == ["stray"] and not kinds(found)
+
+
+def test_dpdd_without_the_combined_view(tmp_path):
+    for view in "lr":
+        put(tmp_path / f"DPDD/test_{view}/source/1P0A0917_{view.upper()}.png", picture(1))
+    found = recognise(tmp_path, "DPDD")
+    (told,) = found.problems
+    assert not found.splits and told.level == "warning" and "test_l, test_r" in told.message and "*_c" in told.message
+
+
+def test_restormers_patches_in_val_are_no_test_set(tmp_path):
+    for n in (1, 2):
+        stem = f"GOPR0384_11_00-000001-{n}"
+        put_pair(tmp_path, f"val/GoPro/input_crops/{stem}.png", f"val/GoPro/target_crops/{stem}.png")
+    found = recognise(tmp_path, "GoPro")
+    assert list(found.splits) == ["val"] and found.splits["val"].patches
+    with pytest.raises(FileNotFoundError, match="no test split"):
+        layouts.paired_set("GoPro", "test", Roots(tmp_path))
+
+
+def test_naming_one_dataset_does_not_turn_another_into_it(tmp_path):
+    put_pair(tmp_path, "HIDE/input/1fromGOPR0950.png", "HIDE/target/1fromGOPR0950.png")
+    put_pair(tmp_path, "DPDD/test/source/a.png", "DPDD/test/target/a.png")
+    for name in ("GoPro", "RealDOF", "RSBlur"):
+        assert not recognise(tmp_path, name, explicit=True).splits
+    expected = put_pair(tmp_path / "x/only/one", "test/input/a.png", "test/target/a.png")
+    assert paths(recognise(tmp_path / "x/only", "GoPro", explicit=True).splits["test"]) == {expected}
+
+
+def test_an_empty_folder_with_the_better_word_hides_nothing(tmp_path):
+    (tmp_path / "HIDE/test/blur").mkdir(parents=True)
+    expected = put_pair(tmp_path, "HIDE/test/input/1fromGOPR0950.png", "HIDE/test/target/1fromGOPR0950.png")
+    assert paths(recognise(tmp_path, "HIDE").splits["test"]) == {expected}
+
+
+@pytest.mark.parametrize("sharp", ["sharp", "target", "gt", "GT", "groundtruth"])
+@pytest.mark.parametrize("blurred", ["blur", "input", "lq", "LQ", "source", "blurred"])
+@pytest.mark.parametrize("name", [one.name for one in datasets.DATASETS if one.official])
+def test_every_word_for_blurred_and_sharp(tmp_path, name, blurred, sharp):
+    expected = plant(tmp_path, name, [(f"test/{blurred}/{n}.png", f"test/{sharp}/{n}.png") for n in ("p", "q")])
+    assert paths(recognise(tmp_path, name).splits["test"]) == set(expected)

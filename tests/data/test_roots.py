@@ -1,7 +1,7 @@
 import pytest
 
-from demoe.data import datasets
-from demoe.data.roots import Roots
+from demoe.data.real import datasets
+from demoe.data.real.roots import Roots
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_roots_that_are_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"--data-root: .*gone does not exist"):
         Roots.resolve(tmp_path / "gone")
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(ValueError, match="neither a folder nor a .toml file"):
+    with pytest.raises(ValueError, match="neither a folder nor a"):
         Roots.resolve(tmp_path / "a.txt")
     (tmp_path / "sets.toml").write_text('root = "gone"')
     with pytest.raises(FileNotFoundError, match=r"sets.toml: root: there is no folder .*gone"):

@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -5,62 +6,35 @@ import pandas as pd
 import pytest
 import torch
 from conftest import shake
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from demoe import images, provenance
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import benchmark
-from demoe.evaluation.metrics import psnr, ssim
+from demoe.evaluation.journal import Journal
+from demoe.evaluation.statistics import by_scene, difference, intervals, report, scene
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.tasks import EXPERTS
 
 TINY = DeMoEConfig(width=4, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,))
 
 
-def test_psnr_equals_scikit_image_and_the_formula():
-    a, b = torch.rand(3, 3, 17, 23), torch.rand(3, 3, 17, 23)
-    expected = [peak_signal_noise_ratio(y.numpy(), x.numpy(), data_range=1) for x, y in zip(a, b, strict=True)]
-    np.testing.assert_allclose(psnr(a, b).numpy(), expected, rtol=1e-6)
-    flat = torch.full((1, 3, 8, 8), 0.5)
-    assert psnr(flat, flat + 0.1).item() == pytest.approx(20, abs=1e-5)
-    assert psnr(a, a).tolist() == [100, 100, 100]
-
-
-def test_ssim_is_near_scikit_image_and_one_for_equals():
-    torch.manual_seed(0)
-    a = torch.rand(2, 3, 40, 33)
-    b = (a + 0.1 * torch.randn_like(a)).clamp(0, 1)
-    assert ssim(a, a).tolist() == pytest.approx([1, 1])
-    expected = [
-        structural_similarity(x.numpy(), y.numpy(), data_range=1, channel_axis=0, gaussian_weights=True,
-                              use_sample_covariance=False)
-        for x, y in zip(a, b, strict=True)
-    ]
-    np.testing.assert_allclose(ssim(a, b).numpy(), expected, atol=5e-3)  # the two differ at the border only
-
-
-def test_metrics_refuse_what_they_cannot_compare():
-    with pytest.raises(ValueError, match="shapes"):
-        psnr(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 9))
-    with pytest.raises(ValueError, match="at least 11x11"):
-        ssim(torch.rand(1, 3, 10, 30), torch.rand(1, 3, 10, 30))
-
-
-def flat_set(name, difference, count=2):
+def flat_set(name, difference, count=2, truth=True):
     sharp = torch.full((3, 24, 18), 100, dtype=torch.uint8)
-    return PairedSet(name, "synthetic", [f"{i}" for i in range(count)], lambda i: (sharp + difference, sharp))
+    keys = [f"{i:04d}_{'chelsea' if i % 2 else 'grass'}" for i in range(count)]
+    return PairedSet(name, "synthetic", keys, lambda i, window: (sharp + difference + i, sharp if truth else None),
+                     lambda i: (24, 18))
 
 
 def test_scores_and_averages():
-    sets = [flat_set("GoPro-syn", 10, 3), flat_set("RealBlur-syn", 51, 1)]
+    sets = [flat_set("GoPro-syn", 10, 1), flat_set("RealBlur-syn", 51, 1)]
     methods = {"input": benchmark.blurred_input, "perfect": lambda image, pairs: torch.full_like(image, 100 / 255)}
     scores = benchmark.score(sets, methods, progress=False)
-    assert len(scores) == 8
+    assert len(scores) == 4 and (scores.missing == '').all()
     summary = benchmark.summarise(scores).set_index(["set", "method"])
     ten, fifty = -20 * math.log10(10 / 255), -20 * math.log10(51 / 255)
     assert summary.loc[("GoPro-syn", "input"), "psnr"] == pytest.approx(ten, abs=1e-4)
-    # The mean of the sets' means, not of the pictures: the three GoPro pictures do not outweigh the one of RealBlur.
     assert summary.loc[("Average", "input"), "psnr"] == pytest.approx((ten + fifty) / 2, abs=1e-4)
-    assert summary.loc[("Average", "input"), "images"] == 4
+    assert summary.loc[("Average", "input"), "images"] == 2
     assert summary.loc[("GoPro-syn", "perfect"), "psnr"] == pytest.approx(100, abs=0.5)
     assert list(dict.fromkeys(benchmark.summarise(scores).set)) == ["RealBlur-syn", "GoPro-syn", "Average"]
 
@@ -84,3 +58,123 @@ def test_methods_differ_as_they_say():
         torch.testing.assert_close(manual, model(image, expert="low_light").image.clamp(0, 1))
         torch.testing.assert_close(methods["DeMoE k=5"](image, None), model(image, k=5).image.clamp(0, 1))
         torch.testing.assert_close(methods["DeMoE k=1"](image, None), model(image, k=1).image.clamp(0, 1))
+
+
+MARK = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
+
+
+def sets():
+    return [flat_set("GoPro-syn", 10, 5), flat_set("Real-LOLBlur-syn", 20, 3, truth=False)]
+
+
+def half(image, pairs):
+    return (image + 100 / 255) / 2
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 8])
+def test_interrupted_in_the_middle_of_a_set_it_ends_with_the_same_bytes(tmp_path, stop_at):
+    calls = []
+
+    def breaks(image, pairs):
+        calls.append(1)
+        if len(calls) == stop_at:
+            raise KeyboardInterrupt
+        return half(image, pairs)
+
+    whole, broken = tmp_path / "whole.csv", tmp_path / "broken.csv"
+    expected = benchmark.score(sets(), {"input": benchmark.blurred_input, "half": half}, progress=False, file=whole,
+                               mark=MARK)
+    compared = {"input": benchmark.blurred_input, "half": breaks}
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.score(sets(), compared, progress=False, file=broken, mark=MARK)
+    assert not broken.exists()
+    with (tmp_path / "broken.csv.partial").open("ab") as stream:
+        stream.write(b"GoPro-syn,0004_grass,inp")  # torn
+    found = benchmark.score(sets(), compared, progress=False, file=broken, mark=MARK)
+    assert broken.read_bytes() == whole.read_bytes() and not list(tmp_path.glob("*.partial*"))
+    assert len(calls) == 9  # what was done is not done again
+    pd.testing.assert_frame_equal(found, expected)
+    straight = benchmark.score(sets(), compared, progress=False, mark=MARK)
+    np.testing.assert_allclose(straight.psnr, expected.psnr, atol=1e-5)
+
+
+def test_rows_of_something_else_are_not_continued(tmp_path):
+    file = tmp_path / "a.csv"
+    for identity, kept in (("one", 0), ("one", 2), ("two", 0)):
+        journal = Journal(file, ["x", "y"], identity, group=2)
+        assert journal.kept == kept
+        journal.append([["1", "a,b"], ["2", ""]])
+    journal.append([["3", "half a group"]])
+    assert Journal(file, ["x", "y"], "two", group=2).kept == 2
+    assert Journal(file, ["x", "y"], "two", group=2, fresh=True).kept == 0
+    journal.append([["4", "d"]])
+    assert journal.finish().read_text() == "x,y\n4,d\n"
+
+
+def test_sets_without_ground_truth_have_no_psnr_and_say_so():
+    scores = benchmark.score(sets(), {"input": benchmark.blurred_input}, progress=False)
+    alone = scores[scores["set"] == "Real-LOLBlur-syn"]
+    assert alone.psnr.isna().all() and (alone.missing == "psnr: no ground truth; ssim: no ground truth").all()
+    summary = benchmark.summarise(scores).set_index("set")
+    assert list(summary.index) == ["GoPro-syn", "Real-LOLBlur-syn", "Average"]
+    assert math.isnan(summary.psnr["Average"]) and summary.psnr["GoPro-syn"] > 20
+    text = report(intervals(scores))
+    assert "missing" in text and "nan" not in text.lower()
+
+
+def test_a_run_has_a_folder_and_is_loaded_the_second_time(home):
+    compared = {"input": benchmark.blurred_input, "half": half}
+    scores, folder = benchmark.run("t", sets(), compared, {"weights": "a"}, MARK, progress=False, pictures=True)
+    restored = images.read(benchmark.picture_file(folder / "pictures", "GoPro-syn", "half", "0001_chelsea"))
+    torch.testing.assert_close(restored.pixels * 255, torch.full((3, 24, 18), 106.0), atol=0.5, rtol=0)
+    assert json.loads((folder / "config.json").read_text())["config"] == {"weights": "a"}
+
+    def never(image, pairs):
+        raise AssertionError("computed again")
+
+    again, same = benchmark.run("t", sets(), {"input": never, "half": never}, {"weights": "a"}, MARK, progress=False,
+                                pictures=True)
+    assert same == folder
+    pd.testing.assert_frame_equal(again, scores)
+    _, other = benchmark.run("t", sets(), compared, {"weights": "b"}, MARK, progress=False)
+    assert other != folder
+
+
+def test_intervals_come_from_scenes():
+    rng = np.random.default_rng(0)
+    rows = [{"set": "GoPro-syn", "image": f"{i:04d}_s{i % 6}", "method": m, "psnr": 20 + i % 6 + rng.random() + add}
+            for i in range(60) for m, add in (("a", 0), ("b", 0.3))]
+    scores = pd.DataFrame(rows)
+    one, two = intervals(scores), intervals(scores)
+    pd.testing.assert_frame_equal(one, two)
+    row = one[(one.method == "a") & (one.set == "GoPro-syn")].iloc[0]
+    assert row["mean"] == pytest.approx(scores[scores.method == "a"].psnr.mean()) and row.scenes == 6
+    means = by_scene(scores).query("method == 'a'").psnr
+    assert row.high - row.low == pytest.approx(2 * 1.96 * means.std(ddof=0) / 6**0.5, rel=0.15)
+    gain = difference(scores, "b", "a").iloc[0]
+    assert gain.low < 0.3 < gain.high and gain.high - gain.low < (row.high - row.low) / 3
+    single = intervals(scores[scores.image.str.endswith("s1")]).iloc[0]
+    assert math.isnan(single.low) and single.images == 10
+    with pytest.raises(ValueError, match="no scores of 'c'"):
+        difference(scores, "c", "a")
+
+
+def test_scenes():
+    assert scene("GoPro-syn", "0003_chelsea") == "chelsea" and scene("GoPro", "0003_chelsea") == "0003_chelsea"
+    assert scene("RealBlur", "scene002/7") == "scene002" and scene("HIDE", "1fromGOPR1096.MP4") == "1fromGOPR1096.MP4"
+
+
+def test_nothing_is_taken_for_something_else(tmp_path):
+    for bad, text in (([], "nothing to compare"), ([flat_set("A", 1), flat_set("A", 2)], "one name")):
+        with pytest.raises(ValueError, match=text):
+            benchmark.score(bad, {"input": benchmark.blurred_input}, progress=False)
+    assert benchmark.picture_file(tmp_path, "A", "k=1 x", "../b").relative_to(tmp_path).as_posix() == "A/k=1_x/_/b.png"
+
+
+def test_sets_of_no_expert():
+    model = shake(DeMoE(TINY))
+    none = flat_set("LOLv2-real", 5)
+    routed = benchmark.route(model, [none])
+    assert routed.correct.isna().all() and (routed.label == "").all()
+    scores = benchmark.score([none], benchmark.methods(None, model), progress=False)
+    assert scores[scores.method == "DeMoE manual"].psnr.isna().all() and scores.psnr.notna().sum() == 6

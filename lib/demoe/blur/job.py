@@ -27,10 +27,10 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Pair:
-    """A blurred image and its sharp counterpart, (3,H,W) sRGB on 8-bit levels in [0,1], or (B,3,H,W) for a batch.
+    """A blurred image and its sharp counterpart, (3,H,W) sRGB in [0,1] on the levels of ``Options.bits``, 8 by default.
 
     ``mask`` (1,H,W) is 1 where a moving object left its trace (ReLoBlur only, else None). ``source`` names the sharp
-    picture and ``note`` says in words what was done to it; a batch has a tuple of each.
+    picture and ``note`` says in words what was done to it. A batch has (B,3,H,W), (B,1,H,W) and a tuple of each text.
     """
 
     blurred: Tensor
@@ -66,7 +66,8 @@ class Job:
         """``make(rng, ...)`` for every sample. Beside a GPU all cores take part, or it would wait for one of them."""
         if self.device.type == "cpu" or len(self.rngs) == 1:
             return list(map(make, self.rngs, *columns))
-        with ThreadPoolExecutor(min(len(self.rngs), os.cpu_count() or 1)) as pool:
+        workers = min(len(self.rngs), os.cpu_count() or 1)
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             return list(pool.map(make, self.rngs, *columns))
 
     def draw(self, sampler: Callable[[np.random.Generator], float]) -> list[float]:

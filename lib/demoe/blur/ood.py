@@ -24,7 +24,7 @@ def rsblur(job: Job) -> Pair:
     """
     canvas, names = job.canvases()
     light, budget = night(job, canvas, (0, 1), lamps=1)
-    paths = job.paths(median=3.7, log_sd=0.5, length=None, anchor="mid")
+    paths = job.paths(median=3.4, log_sd=0.5, length=None, anchor="mid")
     shot, read = (job.column([level * u for u in job.uniform(0.5, 1.5)]) for level in (1e-4, 9.15e-4))
     exposed = job.camera(job.crop(job.blurred(light, paths)), shot, read, job.gains(), spare_saturated=True)
     return job.pair(sensor.to_srgb(exposed), sensor.to_srgb(job.crop(light)), names, night_notes(paths, budget))
@@ -46,7 +46,7 @@ def real_lolblur(job: Job) -> Pair:
 def lolv2_real(job: Job) -> Pair:
     """LOL-v2 real: a short against a long exposure of a scene that does not move. No blur: a control."""
     canvas, names = job.canvases(margin=0)
-    part = job.uniform(0.02, 0.10)
+    part = job.uniform(0.02, 0.11)
     light = sensor.to_linear(job.crop(canvas)) * job.column(part)
     shot, read = (job.column([level * u for u in job.uniform(0.3, 1.5)]) for level in (2.5e-3, 2e-3))
     exposed = job.camera(light, shot, read, job.gains())

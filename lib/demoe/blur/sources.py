@@ -147,7 +147,7 @@ def random_crop(
         crop = np.pad(crop, ((0, 0), *((b, m - b) for b, m in zip(before, missing, strict=True))), mode="reflect")
     if recolour:
         crop = crop[[*rng.permutation(3), *range(3, len(crop))]]
-    pixels = torch.from_numpy(np.ascontiguousarray(crop))
+    pixels = torch.from_numpy(np.array(crop, order="C"))  # a copy: callers may write into it
     pixels = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels
     if recolour:
         gray = pixels[:3].mean(0, keepdim=True)

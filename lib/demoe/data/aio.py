@@ -14,11 +14,11 @@ from demoe.paths import results_dir
 from demoe.profiles import Profile
 from demoe.tasks import DATASETS, OOD_EXPERT
 
-from . import layouts
 from .composition import compose
 from .fresh import Fresh
 from .pairs import PairedSet
-from .roots import Roots
+from .real import layouts
+from .real.roots import Roots
 from .synthetic import synthetic
 
 Where = str | Path | Roots | None  # a folder, a TOML file, what they say, or nothing: synthetic data
@@ -29,10 +29,10 @@ def one_set(
 ) -> PairedSet:
     """The set called ``name`` ("GoPro", "RealDOF", "LOLv2-real", ...), ``split`` "train" or "test", as it is.
 
-    With ``data_root`` the real one, found by ``data.layouts`` (``demoe data check`` tells what was found). Without,
-    ``profile`` says how many synthetic pairs of what size, made from the bundled photographs or those of
-    ``Roots.sharp_images``. Raises ``ValueError`` where the paper profile has no real
-    data, ``FileNotFoundError`` naming the set that is not there.
+    With ``data_root`` the real one, found by ``data.real.layouts``; ``demoe data check`` tells what was found. Without,
+    ``profile`` says how many synthetic pairs of what size; they are made from the bundled photographs or those of
+    ``Roots.sharp_images``. Raises ``ValueError`` where the paper profile has no real data, ``FileNotFoundError`` naming
+    the set that is not there.
     """
     roots = Roots.resolve(data_root)
     if roots:

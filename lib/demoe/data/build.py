@@ -24,9 +24,9 @@ from demoe.blur.job import Options
 from demoe.paths import write_text
 from demoe.provenance import code_hash
 
-from . import datasets, splits
+from .real import datasets, splits
+from .real.roots import MADE
 
-MARKER = "synthetic.json"
 LAYOUTS = ("official", "flat")
 COLUMNS = ("pair", "split", "index", "blurred", "sharp", "mask", "second", "source", "note")
 # A second blurred picture of the same scene, beside the one that benchmarks use: its folder, and how it is made.
@@ -214,7 +214,7 @@ def _claim(root: Path, facts: dict) -> None:
     """Raises ``ValueError`` unless ``root`` is free or holds pictures made in just this way."""
     if root.exists() and not root.is_dir():
         raise ValueError(f"{root} is a file: choose another folder to build in")
-    marker = root / MARKER
+    marker = root / MADE
     if marker.is_file():
         try:
             found = dict(json.loads(marker.read_text()))
@@ -231,7 +231,7 @@ def _claim(root: Path, facts: dict) -> None:
 def _write_set(
     name: str, root: Path, split: str, facts: dict, options: Options, files: dict[str, Files], progress: bool
 ) -> None:
-    write_text(root / MARKER, json.dumps(facts, indent=2) + "\n")
+    write_text(root / MADE, json.dumps(facts, indent=2) + "\n")
     write_text(root / "README.txt", _readme(name, facts))
     rows = _read_manifest(root / "manifest.csv")
     common = {"size": tuple(facts["size"]), "seed": facts["seed"]}

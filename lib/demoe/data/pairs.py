@@ -11,8 +11,9 @@ from torch import Tensor
 
 from demoe.tasks import expert_index
 
-from . import pixels
-from .pixels import Window
+from .real import pixels
+from .real.pixels import Window
+from .real.scan import pictures
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,6 @@ def folder(name: str, blurred: Path, sharp: Path) -> PairedSet:
     Raises ``FileNotFoundError`` for a missing or empty folder, ``ValueError`` naming the first picture without a
     partner and two pictures of one name. Reading raises as in ``files``.
     """
-    from .scan import pictures
-
     sides = []
     for place in (blurred, sharp):
         if not place.is_dir():

@@ -1,10 +1,22 @@
-"""Image quality against a sharp reference: PSNR and SSIM on RGB in [0, 1]."""
+"""Image quality of RGB pictures in [0, 1]: functions for tensors, and the table of metrics that can be asked for.
+
+A metric that cannot be had for a picture or on a machine is NaN with a reason, never a stand-in and never a stop.
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from pytorch_msssim import ssim as _ssim
 from torch import Tensor
+
+from .alignment import align, check_align
+from .perceptual import LPIPS_SMALLEST, check_iqa, check_lpips, iqa, lpips, quantise
+from .weights import CannotMeasure
 
 
 def psnr(image: Tensor, reference: Tensor) -> Tensor:
@@ -16,6 +28,11 @@ def psnr(image: Tensor, reference: Tensor) -> Tensor:
     _same_shape(image, reference)
     error = (image.double() - reference.double()).square().flatten(1).mean(1)
     return -10 * torch.log10(error.clamp(min=1e-10))
+
+
+def psnr_8bit(image: Tensor, reference: Tensor) -> Tensor:
+    """``psnr`` of the two as 8-bit files hold them, which is how most benchmarks score saved pictures: (B,)."""
+    return psnr(quantise(image), quantise(reference))
 
 
 def ssim(image: Tensor, reference: Tensor) -> Tensor:
@@ -32,3 +49,124 @@ def ssim(image: Tensor, reference: Tensor) -> Tensor:
 def _same_shape(image: Tensor, reference: Tensor) -> None:
     if image.shape != reference.shape:
         raise ValueError(f"cannot compare images of shapes {tuple(image.shape)} and {tuple(reference.shape)}")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One thing to measure. ``function`` takes a picture and its reference, (1, 3, H, W): one value a column."""
+
+    columns: Mapping[str, str]  # of the CSV, with what a table's head says
+    function: Callable[[Tensor, Tensor | None], Sequence[Tensor | float]]
+    reference: bool = True  # whether a sharp picture is needed
+    smallest: int = 1  # side in pixels
+    check: Callable[[], None] | None = None  # raises CannotMeasure where this machine lacks what is needed
+
+
+def _one(function: Callable[..., Tensor]) -> Callable[[Tensor, Tensor | None], Sequence[Tensor]]:
+    return lambda image, reference: (function(image, reference),)
+
+
+def _aligned(image: Tensor, reference: Tensor) -> tuple[float, float]:
+    found = align(image[0], reference[0])
+    return found.psnr, found.ssim
+
+
+def _without_reference(name: str, head: str) -> Metric:
+    return Metric(
+        {name: head}, lambda image, reference: (iqa(name, image),), reference=False, check=partial(check_iqa, name)
+    )
+
+
+def _lpips(head: str, net: str, authors: bool) -> Metric:
+    column = f"lpips_{net}" + ("_authors" if authors else "")
+    return Metric(
+        {column: head}, _one(partial(lpips, net=net, authors=authors)), smallest=LPIPS_SMALLEST[net],
+        check=partial(check_lpips, net),
+    )
+
+
+METRICS: dict[str, Metric] = {
+    "psnr": Metric({"psnr": "PSNR (dB) ↑"}, _one(psnr)),
+    "psnr_8bit": Metric({"psnr_8bit": "PSNR of 8-bit files (dB) ↑"}, _one(psnr_8bit)),
+    "ssim": Metric({"ssim": "SSIM ↑"}, _one(ssim), smallest=11),
+    "lpips_vgg": _lpips("LPIPS VGG ↓", "vgg", False),
+    "lpips_vgg_authors": _lpips("LPIPS VGG, authors' convention ↓", "vgg", True),
+    "lpips_alex": _lpips("LPIPS Alex ↓", "alex", False),
+    "lpips_alex_authors": _lpips("LPIPS Alex, authors' convention ↓", "alex", True),
+    "aligned": Metric(
+        {"psnr_aligned": "PSNR, RealBlur's alignment (dB) ↑", "ssim_aligned": "SSIM, RealBlur's alignment ↑"},
+        _aligned, smallest=11, check=check_align,
+    ),
+    "musiq": _without_reference("musiq", "MUSIQ ↑"),
+    "nrqm": _without_reference("nrqm", "NRQM ↑"),
+    "niqe": _without_reference("niqe", "NIQE ↓"),
+    "brisque": _without_reference("brisque", "BRISQUE ↓"),
+    "pi": _without_reference("pi", "PI ↓"),
+    "pieapp": Metric({"pieapp": "PieAPP ↓"}, _one(partial(iqa, "pieapp")), check=partial(check_iqa, "pieapp")),
+}
+DEFAULT = ("psnr", "ssim")
+LABELS: dict[str, str] = {name: head for metric in METRICS.values() for name, head in metric.columns.items()}
+
+
+def columns(names: Sequence[str]) -> list[str]:
+    """The CSV's columns for these metrics, in order. ``ValueError`` for an unknown or repeated name, or none."""
+    unknown = [name for name in names if name not in METRICS]
+    if unknown or not names or len(set(names)) != len(names):
+        raise ValueError(
+            f"metrics {', '.join(names) or '(none)'}: choose each at most once from {', '.join(METRICS)}"
+            + (f"; unknown: {', '.join(unknown)}" if unknown else "")
+        )
+    return [column for name in names for column in METRICS[name].columns]
+
+
+def missing(names: Sequence[str]) -> dict[str, CannotMeasure]:
+    """Which of these metrics cannot be had on this machine at all, and why. Within seconds; loads no network."""
+    found = {}
+    for name in names:
+        if check := METRICS[name].check:
+            try:
+                check()
+            except CannotMeasure as error:
+                found[name] = error
+    return found
+
+
+@dataclass
+class Measured:
+    """A picture's values by column, NaN where there is none, and for these why."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    missing: dict[str, CannotMeasure] = field(default_factory=dict)  # by the metric's name
+
+    @property
+    def reasons(self) -> str:
+        """One cell of a CSV: "" or "psnr: no ground truth; niqe: pyiqa not installed"."""
+        return "; ".join(f"{name}: {error.reason}" for name, error in self.missing.items())
+
+
+def measure(image: Tensor | None, reference: Tensor | None, names: Sequence[str] = DEFAULT) -> Measured:
+    """The metrics called ``names`` of one picture (1, 3, H, W) in [0, 1], and its sharp one if there is one.
+
+    Without ``image`` (a method that does not apply) all are missing. Raises ``ValueError`` for an unknown metric, and
+    for a picture and a reference of different shapes.
+    """
+    found = Measured(dict.fromkeys(columns(names), math.nan))
+    if image is not None and reference is not None:
+        _same_shape(image, reference)
+    for name in names:
+        metric = METRICS[name]
+        try:
+            if image is None:
+                raise CannotMeasure("method does not apply to this set")
+            if metric.reference and reference is None:
+                raise CannotMeasure("no ground truth")
+            if min(image.shape[-2:]) < metric.smallest:
+                raise CannotMeasure(f"picture under {metric.smallest}x{metric.smallest} pixels")
+            values = [float(value) for value in metric.function(image, reference)]
+            if not all(map(math.isfinite, values)):
+                raise CannotMeasure("the result is not a finite number")
+        except CannotMeasure as error:
+            found.missing[name] = error
+        else:
+            found.values |= dict(zip(metric.columns, values, strict=True))
+    return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -23,28 +24,47 @@ def restore(
     call and the modes found are put back. Raises ``ValueError`` for another shape or an expert that is not there, and
     ``RuntimeError`` for an output that is not finite.
     """
-    if image.ndim not in (3, 4) or image.shape[-3] != 3 or 0 in image.shape:
-        raise ValueError(f"expected a picture of shape (3, H, W) or a batch (B, 3, H, W), got {tuple(image.shape)}")
-    if expert is not None and not isinstance(model, DeMoE):
-        raise ValueError(f"{type(model).__name__} has no experts to choose from: leave the expert out")
+    check(model, image, expert)
     batch = image if image.ndim == 4 else image.unsqueeze(0)  # (B,3,H,W)
-    # Module by module: model.train() would wake parts that a caller had frozen, such as the router's BatchNorm.
-    in_training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
+    with evaluation_mode(model):
         if isinstance(model, DeMoE):
             out = model(batch, expert=expert, k=k)
         elif isinstance(model, NAFNet):
             out = Restored(*model.classify(batch), None)
         else:
             out = Restored(model(batch), None, None)
+    out = finished(out)
+    return out if image.ndim == 4 else Restored(*(None if field is None else field[0] for field in out))
+
+
+def check(model: nn.Module, image: Tensor, expert: str | Sequence[str | None] | None) -> None:
+    """Raises ``ValueError`` for what ``restore`` does not take."""
+    if image.ndim not in (3, 4) or image.shape[-3] != 3 or 0 in image.shape:
+        raise ValueError(f"expected a picture of shape (3, H, W) or a batch (B, 3, H, W), got {tuple(image.shape)}")
+    if expert is not None and not isinstance(model, DeMoE):
+        raise ValueError(f"{type(model).__name__} has no experts to choose from: leave the expert out")
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; then the modes found are put back.
+
+    Module by module: ``model.train()`` would wake parts that a caller had frozen, such as the router's BatchNorm.
+    """
+    in_training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
     finally:
         for module in in_training:
             module.training = True
+
+
+def finished(out: Restored) -> Restored:
+    """With the image clamped to [0,1]. Raises ``RuntimeError`` if it is not finite."""
     if not out.image.isfinite().all():
         raise RuntimeError(
             "the network's output is not finite (NaN or infinity): the weights are damaged or the numbers overflowed; "
             "try other weights, or float32"
         )
-    out = out._replace(image=out.image.clamp(0, 1))
-    return out if image.ndim == 4 else Restored(*(None if field is None else field[0] for field in out))
+    return out._replace(image=out.image.clamp(0, 1))

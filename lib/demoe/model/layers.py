@@ -37,7 +37,7 @@ class SimpleGate(nn.Module):
 
 
 class _Gate(torch.autograd.Function):
-    """The gate with a backward that writes each half once; that of ``chunk`` fills two full-size copies and adds them."""
+    """The gate with a backward that writes each half once; that of ``chunk`` fills two whole copies and adds them."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:

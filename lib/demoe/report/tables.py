@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from demoe import provenance
+from demoe.evaluation.statistics import shown
 from demoe.paths import results_dir, write_text
 
 
@@ -29,7 +30,10 @@ def save(table: pd.DataFrame, name: str, mark: provenance.Stamp, decimals: int =
 def by_set(summary: pd.DataFrame, decimals: tuple[int, int] = (2, 3)) -> pd.DataFrame:
     """Methods down, sets across, "PSNR / SSIM" in the cells, from ``benchmark.summarise``'s table."""
     cells = summary.assign(
-        value=[f"{p:.{decimals[0]}f} / {s:.{decimals[1]}f}" for p, s in zip(summary.psnr, summary.ssim, strict=True)]
+        value=[
+            f"{shown(p, decimals[0])} / {shown(s, decimals[1])}"
+            for p, s in zip(summary.psnr, summary.ssim, strict=True)
+        ]
     )
     order_rows, order_columns = summary.method.unique(), summary.set.unique()
     return cells.pivot(index="method", columns="set", values="value").loc[order_rows, order_columns]

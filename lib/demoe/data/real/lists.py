@@ -83,6 +83,14 @@ def _parse(
     if strange:
         wanted = "one file name" if dataset.list_fields == 1 else "a sharp and a blurred picture of one pair"
         level = "error" if dataset.list_fields > 1 else "warning"
-        problems.append(problem(level, "list", f"{file} has lines that are not {wanted}",
-                                "fetch the official list again", split, strange))
+        problems.append(
+            problem(
+                level,
+                "list",
+                f"{file} has lines that are not {wanted}",
+                "fetch the official list again",
+                split,
+                strange,
+            )
+        )
     return keys

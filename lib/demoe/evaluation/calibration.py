@@ -15,12 +15,12 @@ import pandas as pd
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from demoe.blur import sources
+from demoe.blur.job import Options
+from demoe.blur.sets import SETS, synthesize
 from demoe.data.pairs import PairedSet
-from demoe.evaluation.metrics import psnr, ssim
 
-from . import sources
-from .job import Options
-from .sets import SETS, synthesize
+from .metrics import psnr, ssim
 
 TOLERANCE = 1.5  # dB; the mean over 64 patches is itself known to about 0.4 dB
 

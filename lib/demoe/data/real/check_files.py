@@ -17,6 +17,7 @@ from . import lmdb_files, pixels
 from .datasets import Dataset
 from .found import Split
 from .pixels import Header
+from .problems import many
 
 PATCH = {(512, 512), (256, 256)}  # of Restormer and NAFNet
 RESIZED = {"ReLoBlur": (538, 359)}  # a version at a quarter of the size
@@ -48,8 +49,13 @@ def check(dataset: Dataset, split: Split, decode: bool = False, progress: bool =
         faults |= {path: fault for path, fault in zip(rest, results, strict=True) if fault}
     found.damaged = set(faults)
     if faults:
-        split.note("error", "damaged", f"{len(faults)} files cannot be read", "fetch them again",
-                   [f"{path} {fault}" for path, fault in faults.items()])
+        split.note(
+            "error",
+            "damaged",
+            many(len(faults), "file", "files") + " cannot be read",
+            "fetch them again",
+            [f"{path} {fault}" for path, fault in faults.items()],
+        )
     _pair_sizes(split, headers, found.damaged)
     good = {path: headers[path] for pair in split.pairs for path in [pair.blurred] if path in headers}
     good = {path: header for path, header in good.items() if path not in faults}
@@ -84,17 +90,28 @@ def _pair_sizes(split: Split, headers: dict[Path, Header], damaged: set[Path]) -
             sizes = f"{one.width}x{one.height} and {other.width}x{other.height}"
             odd.append(f"{pair.blurred} and {pair.sharp}: {sizes}")
     if odd:
-        split.note("error", "pair_size", f"{len(odd)} pairs have pictures of different sizes", "fetch them again", odd)
+        split.note(
+            "error",
+            "pair_size",
+            many(len(odd), "pair has", "pairs have") + " pictures of different sizes",
+            "fetch them again",
+            odd,
+        )
 
 
 def _sizes(dataset: Dataset, split: Split, good: dict[Path, Header], found: Files) -> None:
     if split.patches or split.synthetic or not good:
         if split.patches:
-            split.note("warning", "patches", "these are training patches: usable to train, not to test",
-                       "fetch the whole pictures to test on")
+            split.note(
+                "warning",
+                "patches",
+                "these are training patches: usable to train, not to test",
+                "fetch the whole pictures to test on",
+            )
         return
     cut = sum(count for size, count in found.sizes.items() if size in PATCH)
     if cut > 1 and 2 * cut >= len(good) and dataset.size not in PATCH:
+        split.patches = True
         split.note("warning", "patches", f"{cut} pictures of 512x512 or 256x256 are training patches: usable to train, "
                    "not to test", "fetch the whole pictures to test on")  # fmt: skip
         return
@@ -103,7 +120,11 @@ def _sizes(dataset: Dataset, split: Split, good: dict[Path, Header], found: File
     allowed = {dataset.size} | ({dataset.size[::-1]} if dataset.name in PORTRAIT else set())
     upright = found.sizes[dataset.size[::-1]]
     if upright and dataset.name in PORTRAIT:
-        split.note("info", "size", f"{upright} pictures are upright, {dataset.size[1]}x{dataset.size[0]}")
+        split.note(
+            "info",
+            "size",
+            many(upright, "picture is", "pictures are") + f" upright, {dataset.size[1]}x{dataset.size[0]}",
+        )
     odd = {path: header for path, header in good.items() if (header.width, header.height) not in allowed}
     if not odd:
         return
@@ -111,12 +132,21 @@ def _sizes(dataset: Dataset, split: Split, good: dict[Path, Header], found: File
     small = RESIZED.get(dataset.name)
     if small and all((header.width, header.height) == small for header in odd.values()):
         name = f"{small[0]}x{small[1]}"
-        split.note("warning", "size", f"{len(odd)} pictures are {name}: a resized version, not the benchmark",
-                   f"fetch the version of {usual}", odd)
+        split.note(
+            "warning",
+            "size",
+            many(len(odd), "picture is", "pictures are") + f" {name}: a resized version, not the benchmark",
+            f"fetch the version of {usual}",
+            odd,
+        )
         return
-    split.note("warning", "size", f"{len(odd)} pictures are not {usual}, the size of {dataset.name}",
-               "their scores are not those of the benchmark",
-               [f"{path}: {header.width}x{header.height}" for path, header in odd.items()])
+    split.note(
+        "warning",
+        "size",
+        many(len(odd), "picture is", "pictures are") + f" not {usual}, the size of {dataset.name}",
+        "their scores are not those of the benchmark",
+        [f"{path}: {header.width}x{header.height}" for path, header in odd.items()],
+    )
 
 
 def _depths(dataset: Dataset, split: Split, headers: dict[Path, Header]) -> None:
@@ -124,11 +154,21 @@ def _depths(dataset: Dataset, split: Split, headers: dict[Path, Header]) -> None
         return
     odd = [f"{path}: {header.depth}" for path, header in headers.items() if header.depth != dataset.depth]
     if odd and dataset.depth == 16:
-        split.note("warning", "depth", f"{len(odd)} files have 8 bits a sample instead of 16",
-                   "fine for the single-image protocol, which reads 8 bits", odd)
+        split.note(
+            "warning",
+            "depth",
+            many(len(odd), "file has", "files have") + " 8 bits a sample instead of 16",
+            "fine for the single-image protocol, which reads 8 bits",
+            odd,
+        )
     elif odd:
-        split.note("warning", "depth", f"{len(odd)} files have not {dataset.depth} bits a sample",
-                   "they are read as 8 bits; find out where they come from", odd)
+        split.note(
+            "warning",
+            "depth",
+            many(len(odd), "file has", "files have") + f" not {dataset.depth} bits a sample",
+            "they are read as 8 bits; find out where they come from",
+            odd,
+        )
 
 
 def _suffixes(split: Split, headers: Iterable[Path]) -> None:
@@ -138,5 +178,10 @@ def _suffixes(split: Split, headers: Iterable[Path]) -> None:
         if header.format and named and not lmdb_files.split(path) and header.format.upper() != named.upper():
             odd.append(f"{path}: {header.format}")
     if odd:
-        split.note("warning", "suffix", f"{len(odd)} files are of another format than their names say",
-                   "they are read as what they are; a JPEG is not what the authors published", odd)
+        split.note(
+            "warning",
+            "suffix",
+            many(len(odd), "file is", "files are") + " of another format than the name says",
+            "they are read as what they are; a JPEG is not what the authors published",
+            odd,
+        )

@@ -90,8 +90,11 @@ def files(place: Place) -> list[Path]:
         return [place.folder / key for key in lmdb_files.keys(place.folder)]
     if place.file is None:
         return list(pictures(place.folder))
-    return [Path(entry.path) for entry in entries(place.folder)
-            if is_picture(entry.name) and place.file.fullmatch(entry.name) and not is_folder(entry)]
+    return [
+        Path(entry.path)
+        for entry in entries(place.folder)
+        if is_picture(entry.name) and place.file.fullmatch(entry.name) and not is_folder(entry)
+    ]
 
 
 def places(root: Path, form: Form, kinds: tuple[str, ...], is_name: Callable[[str], bool]) -> list[Place]:

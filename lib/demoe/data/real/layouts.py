@@ -10,16 +10,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from . import candidates, datasets, gather, lists, matching, pairing, pairs, scan, unpaired
+from .. import pairs
+from ..pairs import PairedSet
+from . import candidates, datasets, gather, lists, matching, pairing, scan, unpaired
 from .candidates import LAYOUTS, Candidate
 from .datasets import Dataset
 from .found import Recognition, Split
 from .lists import Lists
-from .pairs import PairedSet
-from .problems import Problem
-from .roots import Roots
+from .matching import Picture
+from .problems import Problem, many
+from .roots import MADE, Roots
+from .scan import Place
 
-SYNTHETIC = "synthetic.json"  # `demoe data build` puts it beside pictures that only have a real set's names
 # Problems that keep a split from being used, the plainest first.
 FATAL = ("lmdb", "unclassified", "empty", "unmatched", "duplicate")
 
@@ -45,8 +47,10 @@ def paired_set(
     if chosen is None or not chosen.blurred:
         other = recognise(dataset, base, roots.explicit(name)).splits.get(split)
         if other and other.blurred:
-            raise FileNotFoundError(f"{name} {split}: only {other.variant} pictures are in {other.root}; ask for the "
-                                    f"variant {other.variant}, or fetch the set again; {where}")
+            raise FileNotFoundError(
+                f"{name} {split}: only {other.variant} pictures are in {other.root}; ask for the "
+                f"variant {other.variant}, or fetch the set again; {where}"
+            )
     if chosen is None:
         raise FileNotFoundError(f"{_absent(found, split)}; {where}")
     for one in _fatal(chosen.problems) if strict else ():
@@ -80,18 +84,16 @@ def _absent(found: Recognition, split: str) -> str:
 def recognise(dataset: Dataset, base: Path, explicit: bool = False, variant: str | None = None) -> Recognition:
     """Finds ``dataset`` in ``base`` and pairs its pictures.
 
-    ``explicit``: a person said that it lies there, so that its folder may have any name. Without ``variant`` the
-    default one is taken, or the first that is there. Raises ``ValueError`` for an unknown variant.
+    ``explicit``: a person said that it lies there, so that ``base``, or a single folder in it, may have any name.
+    Without ``variant`` the default one is taken, or the first that is there. Raises ``ValueError`` for an unknown one.
     """
     if variant is not None and variant not in dataset.variants:
         raise ValueError(f"{dataset.name} has no variant {variant!r}: choose one of {', '.join(dataset.variants)}")
     found = Recognition(dataset, base)
     roots = candidates.roots(dataset, base)
-    choice = variant if dataset.ground_truth else None
-    every = [one for root in roots for one in candidates.below(dataset, root, choice)]
-    sure = [one for one in every if explicit or candidates.has_evidence(dataset, one, base)]
-    if not dataset.ground_truth:
-        sure = [one for one in sure if one.complete]
+    choice = variant if dataset.ground_truth else None  # without, the variant is a choice among the pictures found
+    every = [one for root in roots for one in candidates.below(dataset, root, base, choice)]
+    sure = [one for one in every if _is_sure(dataset, one, base, explicit)]
     sure.sort(key=lambda one: (not one.complete, LAYOUTS.index(one.layout), one.crops, roots.index(one.root)))
     listed = Lists()
     if sure and dataset.lists:
@@ -110,17 +112,28 @@ def recognise(dataset: Dataset, base: Path, explicit: bool = False, variant: str
         chosen = unpaired.recognise(dataset, base, roots, explicit, variant or dataset.variants[0])
         found.splits |= {"test": chosen} if chosen else {}
     for split in found.splits.values():
-        above = [base, *(base.joinpath(*split.root.relative_to(base).parts[: n + 1])
-                         for n in range(len(split.root.relative_to(base).parts)))]  # fmt: skip
-        split.synthetic = any((folder / SYNTHETIC).is_file() for folder in above)
+        above = [folder for folder in (split.root, *split.root.parents) if folder.is_relative_to(base)]
+        split.synthetic = any((folder / MADE).is_file() for folder in above)
     order = [*dataset.counts, *found.splits]
     found.splits = {name: found.splits[name] for name in sorted(found.splits, key=order.index)}
     _note_spare(found)
     _note_foreign(found, roots)
     if not found.splits and any(one.root == base and one.complete for one in every):
-        found.note("info", "evidence", f"{base} holds pairs, but no name says that they are {dataset.name}",
-                   f"call the folder {dataset.folders[0]}, or name it in the [datasets] table of a TOML file")
+        found.note(
+            "info",
+            "evidence",
+            f"{base} holds pairs, but no name says that they are {dataset.name}",
+            f"call the folder {dataset.folders[0]}, or name it in the [datasets] table of a TOML file",
+        )
     return found
+
+
+def _is_sure(dataset: Dataset, candidate: Candidate, base: Path, explicit: bool) -> bool:
+    """Whether a person, a folder's name or the pictures' names say that this is ``dataset``."""
+    if not dataset.ground_truth and not candidate.complete:
+        return False  # pictures without a sharp side are ``unpaired``'s
+    named = explicit and candidates.is_only_choice(base, candidate.root)
+    return named or candidates.has_evidence(dataset, candidate, base)
 
 
 def _take(found: Recognition, candidate: Candidate, listed: Lists) -> None:
@@ -130,7 +143,8 @@ def _take(found: Recognition, candidate: Candidate, listed: Lists) -> None:
     if not any(both) and not trouble:
         return
     if candidate.split:
-        shares = {"test" if candidate.split == "val" and "val" not in dataset.counts else candidate.split: both}
+        copy = candidate.split == "val" and "val" not in dataset.counts and not patches
+        shares = {"test" if copy else candidate.split: both}
     else:
         shares = gather.distribute(found, both, listed, candidate.layout == "official")
     for name, share in shares.items():
@@ -141,13 +155,19 @@ def _take(found: Recognition, candidate: Candidate, listed: Lists) -> None:
         layout = "G4" if nested else candidate.layout
         split = Split(name, layout, candidate.root, candidate.variant, patches=patches, problems=trouble)
         trouble = []
-        split.blurred = [place.folder for place in candidate.blurred]
-        split.sharp = [place.folder for place in candidate.sharp]
+        split.blurred = _folders(candidate.blurred, share[0])
+        split.sharp = _folders(candidate.sharp, share[1])
         shared = any(place.split == "any" for place in candidate.sharp)
         pairing.pair(dataset, split, share, listed, bool(candidate.split), shared)
         if candidate.split not in ("", name):
             split.note("info", "split", f"there is no {candidate.split} split: its folder was taken for {name}")
         found.splits[name] = split
+
+
+def _folders(places: list[Place], side: list[Picture]) -> list[Path]:
+    """Those of the places that hold some of the pictures; all, where pictures lie deeper."""
+    here = {one.path.parent for one in side}
+    return [place.folder for place in places if place.folder in here] or [place.folder for place in places]
 
 
 def _overlap(here: list[Path], there: list[Path]) -> bool:
@@ -173,18 +193,30 @@ def _note_spare(found: Recognition) -> None:
     keys = set.intersection(*(set(split.spare) for split in shared))
     alone = [shared[0].spare[key] for key in sorted(keys, key=matching.natural)]
     if alone and all(name in found.splits for name in found.dataset.counts):
-        found.note("error", "unmatched", f"{len(alone)} sharp pictures have no blurred partner",
-                   "fetch the partners again, or move these away", alone)
+        found.note(
+            "error",
+            "unmatched",
+            many(len(alone), "sharp picture has", "sharp pictures have") + " no blurred partner",
+            "fetch the partners again, or move these away",
+            alone,
+        )
     elif alone:
-        found.note("info", "spare", f"{len(alone)} sharp pictures belong to splits that are not here", files=alone)
+        found.note(
+            "info",
+            "spare",
+            many(len(alone), "sharp picture is", "sharp pictures are") + " of splits that are not here",
+            files=alone,
+        )
 
 
 def _note_foreign(found: Recognition, roots: list[Path]) -> None:
-    """Folders that a hurried look takes for this dataset."""
+    """Folders that a hurried look takes for this dataset, together where the reason is the same."""
     used = {split.root for split in found.splits.values()}
+    seen: dict[str, list[Path]] = {}
     for place in dict.fromkeys(used or [found.base, *roots]):
         for folder in [*([] if used else [place]), *scan.folders(place)]:
-            why = found.dataset.foreign_reason(folder.name)
-            if why:
-                level = "info" if used else "warning"
-                found.note(level, "foreign", f"{folder.name} is not used: {why}", files=[folder])
+            if why := found.dataset.foreign_reason(folder.name):
+                seen.setdefault(why, []).append(folder)
+    for why, folders in seen.items():
+        names = ", ".join(folder.name for folder in folders)
+        found.note("info" if used else "warning", "foreign", f"not used: {names}; {why}", files=folders)

@@ -7,8 +7,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from demoe.blur import calibration, sources
+from demoe.blur import sources
 from demoe.blur.sets import SETS, synthesize
+from demoe.evaluation import calibration
 from demoe.evaluation.metrics import psnr
 
 FEW = partial(sources.sharp_canvas, pool=5)  # dead-leaves scenes take a while to paint

@@ -58,6 +58,8 @@ class Dataset:
     key: str = ""  # found in the path below the dataset's folder; its groups are the key
     key_format: str = "{0}"
     stem: str = ""  # file names of flat copies; such a name with -N or _sNNN behind it is a training patch
+    stray: str = ""  # names of pictures of another kind that people put beside them
+    stray_why: str = ""
     group: str = ""  # what must not be in train and test at once: the whole "key", its "first" part, or "" nothing
     inner_suffix: str = ""  # what one side's names may have before the suffix, and the other's not
     pairing: str = "key"  # "key", or "numbers": the names differ by a camera's count
@@ -218,10 +220,13 @@ DPDD = Dataset(
     key=r"(1P0A\d{4})\.\w+$",
     key_format="{0}",
     stem=r"1P0A\d{4}",
+    stray=r"_[LR]\.\w+$",
+    stray_why="left and right views have no sharp pictures of their own",
     group="key",
     pairing="numbers",
     cause="an archive unpacked in part",
     foreign={
+        "(?:train|val|test)_[lr]": "left and right views have no sharp pictures of their own; *_c is what is needed",
         "dd_dp_dataset_canon_patch": "it holds training patches cut by DPDNet's scripts",
         "dd_dp_dataset_pixel": "it has no sharp pictures",
     },
@@ -382,9 +387,7 @@ HIDE = Dataset(
     licence="none stated",
     download="HIDE_dataset.zip",
     not_needed="depth-annotation.zip, quantity-annotation.zip",
-    notes=(
-        "GT holds the sharp pictures of train and test; never pair it with test by order",
-    ),
+    notes=("GT holds the sharp pictures of train and test; never pair it with test by order",),
 )
 
 DATASETS: tuple[Dataset, ...] = (

@@ -20,6 +20,8 @@ from demoe.paths import project_root
 
 from . import datasets
 
+MADE = "synthetic.json"  # `demoe data build` puts it beside pictures that only have a real set's names
+
 
 @dataclass(frozen=True)
 class Roots:
@@ -36,6 +38,12 @@ class Roots:
 
     def __bool__(self) -> bool:
         return self.folder is not None or bool(self.named)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether what lies there was written by `demoe data build`, all or in part."""
+        folders = [place for place in (self.folder, *self.named.values()) if place]
+        return any((place / MADE).is_file() or any(place.glob(f"*/{MADE}")) for place in folders)
 
     def find(self, name: str) -> Path | None:
         """Where to look for the dataset called ``name``; None if nothing was said about it."""
@@ -73,8 +81,10 @@ class Roots:
         if path.is_dir():
             return cls(path, source=f"{source} {path}")
         if not path.exists():
-            raise FileNotFoundError(f"{source}: {path} does not exist; name the folder that holds the datasets, or a "
-                                    ".toml file that names one for each")
+            raise FileNotFoundError(
+                f"{source}: {path} does not exist; name the folder that holds the datasets, or a "
+                ".toml file that names one for each"
+            )
         if path.suffix.lower() != ".toml":
             raise ValueError(f"{source}: {path} is neither a folder nor a .toml file")
         return _from_toml(path)
@@ -87,11 +97,13 @@ def _from_toml(file: Path) -> Roots:
         raise ValueError(f"{file} is no valid TOML: {error}") from None
     strange = sorted(text.keys() - {"root", "datasets", "sharp_images"})
     if strange:
-        raise ValueError(f'{file}: {strange[0]!r} means nothing here; the file may hold root = "...", sharp_images = '
-                         '"..." and a table [datasets] with a folder for each set')
+        raise ValueError(
+            f'{file}: {strange[0]!r} means nothing here; the file may hold root = "...", sharp_images = '
+            '"..." and a table [datasets] with a folder for each set'
+        )
     table = text.get("datasets", {})
     if not isinstance(table, dict):
-        raise ValueError(f"{file}: datasets must be a table, [datasets], with lines like GoPro = \"/data/GOPRO_Large\"")
+        raise ValueError(f'{file}: datasets must be a table, [datasets], with lines like GoPro = "/data/GOPRO_Large"')
     named: dict[str, Path] = {}
     for name, value in table.items():
         try:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ..pairs import FilePair
 from . import check_content, check_files, datasets, gather, layouts, matching, scan, splits
 from .candidates import shown
 from .datasets import Dataset
 from .found import Recognition, Split
-from .problems import LEVELS, Problem, problem
+from .problems import LEVELS, Problem, many, problem
 from .roots import Roots
 
-GOOD = ("exact", "known variant", "patches", "synthetic", "absent", "no number known")
 MASKS = ("masks", "mask", "mask_v1", "local blur mask", "input_mask")
 PARTS = {"sony": 872, "realblur": 482, "all": 1354}  # Real-LOLBlur
 
 
 @dataclass
 class SplitReport:
-    """One split as found. ``outcome`` is one of ``GOOD`` or "unexpected"; ``note`` says which known variant it is."""
+    """One split as found. ``outcome`` is "exact", "known variant" (``note`` says which) or "unexpected", or, where a
+    count says nothing, "patches", "synthetic", "absent" or "no number known"."""
 
     name: str
     pairs: int = 0
@@ -46,6 +48,7 @@ class DatasetReport:
 
     dataset: str
     looked_in: str
+    marker: str = ""  # its official layout
     found: bool = False
     splits: list[SplitReport] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -69,7 +72,7 @@ def check(
     reports = []
     for dataset in dict.fromkeys(chosen):
         base = roots.find(dataset.name)
-        report = DatasetReport(dataset.name, str(base) if base else "")
+        report = DatasetReport(dataset.name, str(base) if base else "", dataset.marker)
         reports.append(report)
         if base is None:
             continue
@@ -118,8 +121,8 @@ def _split(dataset: Dataset, split: Split, decode: bool, sample: int, seed: int,
     report = SplitReport(split.name, len(split.pairs), layout=split.layout, root=str(split.root), variant=split.variant)
     report.pairing, report.synthetic = split.pairing, split.synthetic
     report.blurred, report.sharp = shown(split.blurred, split.root), shown(split.sharp, split.root)
-    _count(dataset, split, report)
     files = check_files.check(dataset, split, decode, progress)
+    _count(dataset, split, report)
     report.sizes = {f"{width}x{height}": count for (width, height), count in files.sizes.most_common()}
     report.depths = {str(depth): count for depth, count in files.depths.most_common()}
     if dataset.ground_truth:
@@ -143,14 +146,15 @@ def _count(dataset: Dataset, split: Split, report: SplitReport) -> None:
         report.outcome = "exact"
     elif report.pairs in known:
         report.outcome, report.note = "known variant", known[report.pairs]
-        near = report.expected is not None and report.pairs != sum(dataset.counts.values())
-        split.note("warning" if near else "info", "count", f"{report.pairs} pairs: {report.note}")
+        level = "info" if split.name == "all" else "warning"
+        split.note(level, "count", f"{report.pairs} pairs: {report.note}")
     elif report.expected is None and split.name != "all":
         report.outcome = "no number known"
     else:
         report.outcome = "unexpected"
         report.expected = report.expected or sum(dataset.counts.values())
-        missing = split.missing if report.pairs < report.expected else ()
+        there = {pair.key for pair in split.pairs}
+        missing = [key for key in splits.published(dataset.name).get(split.name, split.missing) if key not in there]
         named = f"{report.pairs} pairs, expected {report.expected}"
         split.note("error", "count", named, _likely(dataset), missing or _incomplete(dataset, split))
 
@@ -174,24 +178,34 @@ def _overlaps(found: Recognition) -> list[Problem]:
     dataset, groups = found.dataset, {}
     if not dataset.group:
         return []
-    for name, split in found.splits.items():
+    for name in [name for name in found.splits if name in dataset.counts]:  # others are made from these
+        split = found.splits[name]
         keys = (gather.key(dataset, f"{pair.key}.png") for pair in split.pairs)
         groups[name] = {gather.group(dataset, key) for key in keys if key}
     problems = []
+    what = {"GoPro": "sequence", "RealBlur": "scene", "LOLBlur": "video"}.get(dataset.name, "picture")
     names = list(groups)
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
             both = sorted(groups[one] & groups[other])
             if both:
-                problems.append(problem("error", "overlap", f"{len(both)} are in {one} and in {other} at once",
-                                        "a test on what was trained on is worth nothing: fetch the set again",
-                                        files=both))  # fmt: skip
+                told = many(len(both), what, f"{what}s") + f" in {one} and in {other} at once"
+                fix = "a test on what was trained on is worth nothing: fetch the set again"
+                problems.append(problem("error", "overlap", told, fix, files=both))
     home = {gather.group(dataset, key): name for name, keys in splits.published(dataset.name).items() for key in keys}
     for name, here in groups.items():
         astray = sorted(one for one in here if home.get(one, name) != name)
         if astray:
-            problems.append(problem("warning", "split", f"{len(astray)} in {name} are of another split as published",
-                                    "scores on them are not those of the benchmark", name, astray))
+            problems.append(
+                problem(
+                    "warning",
+                    "split",
+                    many(len(astray), what, f"{what}s") + f" in {name}, but in another split as published",
+                    "scores on them are not those of the benchmark",
+                    name,
+                    astray,
+                )
+            )
     return problems
 
 
@@ -203,8 +217,12 @@ def _particulars(dataset: Dataset, split: Split, report: SplitReport) -> None:
             split.note("warning", "variant", f"the blurred pictures are {split.variant}; {default}, the usual ones, "
                        "are not here", f"name the variant {split.variant} with every score")  # fmt: skip
         else:
-            split.note("error", "variant", f"only {split.variant} is here, neither {default} nor sharp pictures",
-                       "they may have been moved out, as MIMO-UNet's preparation does; unpack the set again")
+            split.note(
+                "error",
+                "variant",
+                f"only {split.variant} is here, neither {default} nor sharp pictures",
+                "they may have been moved out, as MIMO-UNet's preparation does; unpack the set again",
+            )
     if dataset.name == "GoPro" and split.layout != "official" and not split.patches:
         lift = report.content.get("mean_difference")
         told = f": the blurred side is {lift:+.2f} gray levels brighter (near 0: blur)" if lift is not None else ""
@@ -218,10 +236,34 @@ def _particulars(dataset: Dataset, split: Split, report: SplitReport) -> None:
     if dataset.name == "DPDD" and split.pairing == "numbers":
         steps = [abs(matching.number(pair.sharp.stem) - matching.number(pair.blurred.stem)) for pair in split.pairs]
         split.note("info", "numbers", f"paired by camera number, largest step {max(steps, default=0)}")
+    if dataset.name == "DPDD" and split.name == "test" and report.outcome == "exact":
+        split.note("info", "count", "76 pairs are the benchmark's test split; papers that print 75 round 15 % of 500")
     if dataset.name == "ReLoBlur":
         _masks(split)
+    _mixed(dataset, split)
     if split.patches is False and split.pairing == "published list":
         report.note = report.note or "split from this package"
+
+
+def _mixed(dataset: Dataset, split: Split) -> None:
+    """Archives of several datasets are all called test.zip: names of another kind among those of this one."""
+    if not dataset.stem or split.patches:
+        return
+    odd = [pair.blurred for pair in split.pairs if not _fits(dataset, pair)]
+    if odd and 2 * len(odd) < len(split.pairs):
+        split.note(
+            "warning",
+            "mixed",
+            many(len(odd), "picture is", "pictures are") + f" not named like those of {dataset.name}",
+            "two archives may have been unpacked into one folder",
+            odd,
+        )
+
+
+def _fits(dataset: Dataset, pair: FilePair) -> bool:
+    if re.fullmatch(dataset.stem, pair.key.split("/")[-1], re.IGNORECASE):
+        return True
+    return dataset.name != "HIDE" and gather.key(dataset, f"{pair.key}.png") is not None  # any name is a key of HIDE
 
 
 def _kind_folder(folder: Path) -> Path:
@@ -237,5 +279,9 @@ def _masks(split: Split) -> None:
     known = {path.relative_to(place).with_suffix("").as_posix().lower() for place, path in masks}
     lack = [key for pair in split.pairs if (key := f"{split.name}/{pair.key}").lower() not in known]
     covered = f"{len(split.pairs) - len(lack)} of {len(split.pairs)}"
-    split.note("info", "masks", f"{covered} pairs have a mask of the moving object (none is needed)",
-               files=lack if known else ())
+    split.note(
+        "info",
+        "masks",
+        f"{covered} pairs have a mask of the moving object (none is needed)",
+        files=lack if known else (),
+    )

@@ -11,8 +11,17 @@ from .check import DatasetReport, SplitReport
 from .problems import SHOWN, Problem
 
 WIDTH = 100
-_COLUMNS = ("dataset", 12), ("split", 5), ("layout", 8), ("blurred", 14), ("pairs", 6), ("expected", 8), \
-    ("count", 15), ("size", 12), ("bits", 4)
+_COLUMNS = (
+    ("dataset", 12),
+    ("split", 5),
+    ("layout", 8),
+    ("blurred", 14),
+    ("pairs", 6),
+    ("expected", 8),
+    ("count", 15),
+    ("size", 12),
+    ("bits", 4),
+)
 
 
 def table(reports: Sequence[DatasetReport]) -> str:
@@ -46,8 +55,19 @@ def _line(report: DatasetReport, split: SplitReport) -> str:
     sizes = list(split.sizes)
     size = f"{sizes[0]}{f' +{len(sizes) - 1}' if len(sizes) > 1 else ''}" if sizes else "-"
     expected = "?" if split.expected is None else str(split.expected)
-    return _row([report.dataset, split.name, split.layout, split.variant, str(split.pairs), expected, split.outcome,
-                 size, "/".join(split.depths) or "-"])
+    return _row(
+        [
+            report.dataset,
+            split.name,
+            split.layout,
+            split.variant,
+            str(split.pairs),
+            expected,
+            split.outcome,
+            size,
+            "/".join(split.depths) or "-",
+        ]
+    )
 
 
 def _place(report: DatasetReport, split: SplitReport) -> list[str]:
@@ -59,11 +79,13 @@ def _place(report: DatasetReport, split: SplitReport) -> list[str]:
 
 def _problem(dataset: str, one: Problem) -> list[str]:
     text = f"{dataset} {one.split}".rstrip() + f": {one.message}" + (f" -> {one.fix}" if one.fix else "")
-    lines = textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False,
-                          break_on_hyphens=False)
-    lines += [f"      {file}" for file in one.files]
-    if one.count > SHOWN:
-        lines.append(f"      ... and {one.count - SHOWN} more")
+    lines = textwrap.wrap(
+        text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    files = one.files[: SHOWN if one.level == "error" else 3]
+    lines += [f"      {file}" for file in files]
+    if one.count > len(files):
+        lines.append(f"      ... and {one.count - len(files)} more")
     return lines
 
 
@@ -91,15 +113,27 @@ def where(names: Sequence[str], looked_in: dict[str, str]) -> str:
     blocks, nowhere = [], "nowhere yet: use --data-root, $DEMOE_DATA_ROOT or data.toml"
     for dataset in [datasets.get(name) for name in names] or datasets.DATASETS:
         counts = ", ".join(f"{split} {count}" for split, count in dataset.counts.items())
-        rows = [("home", dataset.home), ("licence", dataset.licence), ("download", dataset.download),
-                ("not needed", dataset.not_needed), ("looks like", dataset.marker), ("pairs", counts),
-                ("known as", ", ".join(dict.fromkeys((dataset.name, *dataset.folders)))),
-                ("looked for", looked_in.get(dataset.name, "") or nowhere)]
+        rows = [
+            ("home", dataset.home),
+            ("licence", dataset.licence),
+            ("download", dataset.download),
+            ("not needed", dataset.not_needed),
+            ("looks like", dataset.marker),
+            ("pairs", counts),
+            ("known as", ", ".join(dict.fromkeys((dataset.name, *dataset.folders)))),
+            ("looked for", looked_in.get(dataset.name, "") or nowhere),
+        ]
         rows += [("note", note) for note in dataset.notes]
         block = [dataset.name]
         for title, text in rows:
             if text:
-                block += textwrap.wrap(text, WIDTH, initial_indent=f"  {title:11s}", subsequent_indent=" " * 13,
-                                       break_long_words=False, break_on_hyphens=False)
+                block += textwrap.wrap(
+                    text,
+                    WIDTH,
+                    initial_indent=f"  {title:11s}",
+                    subsequent_indent=" " * 13,
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
         blocks.append("\n".join(block))
     return "\n\n".join(blocks)

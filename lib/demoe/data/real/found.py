@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..pairs import FilePair
 from .datasets import Dataset
-from .pairs import FilePair
 from .problems import Problem, problem
 
 

@@ -22,8 +22,10 @@ THUMB = 64  # longer side of a thumbnail, pixels
 MOST = 0.8  # of the sample
 TIE = 1.02  # gradients or means closer than this tell nothing
 BETTER = 0.1  # by which a neighbour's correlation must beat that of the pair for one pair to be suspicious
+ALIKE = 0.15  # mean correlation below which pictures have nothing to do with each other
 FITS = 0.5  # and what it must be at least
-GAMMA = 1.0  # gray levels by which averaging in linear light lifts the mean of GoPro's blurred side
+# Gray levels by which averaging in linear light lifts the mean of GoPro's blurred side; 0.2 and 2.4 on synthetic pairs.
+GAMMA = 1.0
 
 
 def check(
@@ -31,8 +33,11 @@ def check(
 ) -> dict[str, float | int]:
     """Looks at ``sample`` pairs, chosen by ``seed``, and adds problems; returns the numbers behind them."""
     damaged = set(damaged)
-    usable = [i for i, pair in enumerate(split.pairs)
-              if pair.sharp and not {pair.blurred, pair.sharp} & damaged and _readable(pair.blurred, pair.sharp)]
+    usable = [
+        i
+        for i, pair in enumerate(split.pairs)
+        if pair.sharp and not {pair.blurred, pair.sharp} & damaged and _readable(pair.blurred, pair.sharp)
+    ]
     if not usable or sample < 1:
         return {}
     rng = np.random.default_rng([seed, zlib.crc32(f"{dataset.name} {split.name}".encode())])
@@ -55,13 +60,23 @@ def check(
     if not tested:
         return {}
     if reversed_ > MOST * tested:
-        split.note("warning", "roles", f"in {reversed_} of {tested} pairs the blurred side is the sharper one: the two "
-                   "folders are probably swapped", "look at a few pairs", [split.blurred[0], split.sharp[0]])
+        split.note(
+            "warning",
+            "roles",
+            f"in {reversed_} of {tested} pairs the blurred side is the sharper one: the two "
+            "folders are probably swapped",
+            "look at a few pairs",
+            [split.blurred[0], split.sharp[0]],
+        )
     _shift(split, fits)
     lift = sum(lifts) / len(lifts)
     if dataset.name == "GoPro" and split.variant == "blur" and lift > GAMMA:
-        split.note("warning", "variant", f"the blurred side is {lift:.1f} gray levels brighter, as blur_gamma is and "
-                   "blur is not", "find out which one this copy holds; the two score about 3 dB apart")
+        split.note(
+            "warning",
+            "variant",
+            f"the blurred side is {lift:.1f} gray levels brighter, as blur_gamma is and blur is not",
+            "find out which one this copy holds; the two score about 3 dB apart",
+        )
     return {"sampled": tested, "reversed": reversed_, "mean_difference": round(lift, 3)}
 
 
@@ -109,10 +124,15 @@ def _shift(split: Split, fits: list[tuple[int, float, dict[int, float]]]) -> Non
     """Warns of a whole split that is shifted, else of single pairs whose neighbour fits better."""
     for step in sorted({step for _, _, near in fits for step in near}, key=abs):
         both = [(own, near[step]) for _, own, near in fits if step in near and np.isfinite([own, near[step]]).all()]
-        if len(both) > 2 and sum(other > own + 0.002 for own, other in both) > MOST * len(both):
+        alike = bool(both) and sum(other for _, other in both) / len(both) > ALIKE
+        if len(both) > 2 and alike and sum(other > own + 0.002 for own, other in both) > MOST * len(both):
             place = f"{abs(step)} {'after' if step > 0 else 'before'}"
-            split.note("warning", "shift", f"the sharp picture {place} its own fits better in most pairs: the pairing "
-                       "is shifted", "look for a missing or an additional file")
+            split.note(
+                "warning",
+                "shift",
+                f"the sharp picture {place} its own fits better in most pairs: the pairing is shifted",
+                "look for a missing or an additional file",
+            )
             return
     odd = []
     for i, own, near in fits:
@@ -120,5 +140,10 @@ def _shift(split: Split, fits: list[tuple[int, float, dict[int, float]]]) -> Non
         if np.isfinite([own, best]).all() and best > FITS and best - own > BETTER:
             odd.append(f"{split.pairs[i].blurred} and {split.pairs[i].sharp}")
     if odd:
-        split.note("warning", "shift", f"{len(odd)} of {len(fits)} pairs look less alike than one of them and its "
-                   "neighbour's partner", "look at these pairs: they may be shifted or exchanged", odd)
+        split.note(
+            "warning",
+            "shift",
+            f"{len(odd)} of {len(fits)} pairs look less alike than one of them and its neighbour's partner",
+            "look at these pairs: they may be shifted or exchanged",
+            odd,
+        )

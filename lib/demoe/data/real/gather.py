@@ -11,7 +11,7 @@ from .datasets import Dataset
 from .found import Recognition
 from .lists import Lists
 from .matching import Picture
-from .problems import Problem, problem
+from .problems import Problem, many, problem
 from .scan import Place
 
 Sides = tuple[list[Picture], list[Picture]]  # blurred, sharp
@@ -54,6 +54,20 @@ def _pictures(
         if place.file is not None and not place.role:  # the kind stands in the file's name
             paths = [path for path in paths if place.file.fullmatch(path.name)["kind"].lower() in words]
         start = candidate.root if candidate.layout == "official" else place.folder
+        if dataset.stray:
+            stray = [path for path in paths if re.search(dataset.stray, path.name, re.IGNORECASE)]
+            if stray:
+                problems.append(
+                    problem(
+                        "warning",
+                        "stray",
+                        many(len(stray), "picture", "pictures") + " of another kind left out",
+                        dataset.stray_why,
+                        place.split,
+                        stray,
+                    )
+                )
+            paths = [path for path in paths if path not in set(stray)]
         for path in paths:
             below = os.path.relpath(path, place.folder).replace(os.sep, "/")
             stem = below if place.lmdb else os.path.splitext(below)[0]
@@ -65,14 +79,29 @@ def _pictures(
 def _database_problems(place: Place) -> list[Problem]:
     database = place.folder
     if not lmdb_files.available():
-        return [problem("warning", "lmdb", f"{database}: only the lines of meta_info.txt were counted",
-                        "`pip install lmdb` to read the pictures", place.split)]
+        return [
+            problem(
+                "warning",
+                "lmdb",
+                f"{database}: only the lines of meta_info.txt were counted",
+                "`pip install lmdb` to read the pictures",
+                place.split,
+            )
+        ]
     listed, stored = lmdb_files.listed(database), lmdb_files.stored(database)
     if listed is None or set(listed) == set(stored):
         return []
     odd = sorted(set(listed) ^ set(stored))
-    return [problem("error", "lmdb", f"{database} holds {len(stored)} pictures, its meta_info.txt lists {len(listed)}",
-                    "fetch or make it again", place.split, odd)]
+    return [
+        problem(
+            "error",
+            "lmdb",
+            f"{database} holds {len(stored)} pictures, its meta_info.txt lists {len(listed)}",
+            "fetch or make it again",
+            place.split,
+            odd,
+        )
+    ]
 
 
 def _are_patches(dataset: Dataset, side: list[Picture]) -> bool:
@@ -106,7 +135,12 @@ def distribute(found: Recognition, both: Sides, listed: Lists, official: bool) -
             if not here and role == 0:
                 unlisted.append(one.path)
     if unlisted:
-        found.note("info", "unlisted", f"{len(unlisted)} blurred pictures are in no list: left out", files=unlisted)
+        found.note(
+            "info",
+            "unlisted",
+            many(len(unlisted), "blurred picture is", "blurred pictures are") + " in no list: left out",
+            files=unlisted,
+        )
     if by_list and (official or not keys):
         _missing_lists(found, listed, shares)
     return shares
@@ -117,13 +151,25 @@ def _missing_lists(found: Recognition, listed: Lists, shares: dict[str, Sides]) 
     missing = {split: names[0][0] for split, names in dataset.lists.items() if split not in listed.keys}
     if not splits.published(dataset.name):
         if missing and not listed.keys:
-            found.note("error", "list", f"{', '.join(missing.values())} are missing: nothing else tells splits apart",
-                       f"fetch them from {dataset.home} and put them into {found.base}")
+            found.note(
+                "error",
+                "list",
+                f"{', '.join(missing.values())} are missing: nothing else tells splits apart",
+                f"fetch them from {dataset.home} and put them into {found.base}",
+            )
         elif missing:
-            found.note("warning", "list", f"{', '.join(missing.values())} missing: {', '.join(missing)} left out",
-                       f"fetch from {dataset.home} and put into {found.base}")
+            found.note(
+                "warning",
+                "list",
+                f"{', '.join(missing.values())} missing: {', '.join(missing)} left out",
+                f"fetch from {dataset.home} and put into {found.base}",
+            )
         return
     for split, name in missing.items():
         if split in shares:
-            found.note("warning", "list", f"{name} is missing: the published split of this package was used instead",
-                       "nothing, or fetch the list again")
+            found.note(
+                "warning",
+                "list",
+                f"{name} is missing: the published split of this package was used instead",
+                "nothing, or fetch the list again",
+            )

@@ -98,13 +98,13 @@ def by_numbers(
     have equally many and no step is above ``STEP``. Where they have not, ``nearest`` allows to pair those that are each
     other's nearest within ``STEP``.
     """
-    inputs, targets = ({number(one.stem): one for one in side} for side in (blurred, sharp))
-    if None in inputs or None in targets or len(inputs) < len(blurred) or len(targets) < len(sharp):
+    found = Matched("numbers")
+    inputs, targets = (_by_number(side, found.doubles) for side in (blurred, sharp))
+    if 2 * len(inputs) < len(blurred) or 2 * len(targets) < len(sharp):
         return None
     equal = inputs.keys() & targets.keys()
     if equal and 2 * len(equal) >= min(len(inputs), len(targets)):
         known, nearest = {same: same for same in inputs}, False
-    found = Matched("numbers")
     partners = {source: target for source, target in known.items() if source in inputs and target in targets}
     published = set(known.values())
     left = sorted(inputs.keys() - known.keys())
@@ -119,8 +119,20 @@ def by_numbers(
     if not partners:
         return None
     found.pairs = [(inputs[a], targets[b]) for a, b in sorted(partners.items())]
-    found.blurred_alone = [inputs[a] for a in sorted(inputs.keys() - partners.keys())]
-    found.sharp_alone = [targets[b] for b in sorted(targets.keys() - set(partners.values()))]
+    paired = {one.path for pair in (*found.pairs, *found.doubles) for one in pair}
+    found.blurred_alone = [one for one in blurred if one.path not in paired]
+    found.sharp_alone = [one for one in sharp if one.path not in paired]
+    return found
+
+
+def _by_number(side: Sequence[Picture], doubles: list[tuple[Picture, Picture]]) -> dict[int, Picture]:
+    found: dict[int, Picture] = {}
+    for one in side:
+        n = number(one.stem)
+        if n in found:
+            doubles.append((found[n], one))
+        elif n is not None:
+            found[n] = one
     return found
 
 

@@ -12,7 +12,7 @@ FIRST_TEST = 690  # LOLv2-real: train 1 to 689, test 690 to 789
 
 @cache
 def _table() -> dict:
-    return tomllib.loads(resources.files("demoe.data").joinpath("splits.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(resources.files("demoe.data.real").joinpath("splits.toml").read_text(encoding="utf-8"))
 
 
 @cache
@@ -29,8 +29,10 @@ def published(name: str) -> dict[str, tuple[str, ...]]:
         names = _table()["DPDD"]["splits"]
         return {split: tuple(f"1P0A{number:04d}" for number in dpdd_targets(split)) for split in names}
     if name == "LOLv2-real":
-        return {"train": tuple(f"{n:05d}" for n in range(1, FIRST_TEST)),
-                "test": tuple(f"{n:05d}" for n in range(FIRST_TEST, FIRST_TEST + 100))}
+        return {
+            "train": tuple(f"{n:05d}" for n in range(1, FIRST_TEST)),
+            "test": tuple(f"{n:05d}" for n in range(FIRST_TEST, FIRST_TEST + 100)),
+        }
     return {}
 
 

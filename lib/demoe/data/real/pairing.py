@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..pairs import FilePair
 from . import lmdb_files, matching, splits
 from .datasets import Dataset
 from .found import Split
 from .gather import Sides, group
 from .lists import Lists
 from .matching import Matched, Picture
-from .pairs import FilePair
+from .problems import many
 
 
 def pair(dataset: Dataset, split: Split, both: Sides, listed: Lists, in_path: bool, shared: bool) -> None:
@@ -25,8 +26,13 @@ def pair(dataset: Dataset, split: Split, both: Sides, listed: Lists, in_path: bo
     if not split.patches:
         _compare_with_lists(dataset, split, match, listed, in_path)
     for first, second in match.doubles:
-        split.note("error", "duplicate", f"two pictures have the key {first.key}", "remove one of them",
-                   (first.path, second.path))
+        split.note(
+            "error",
+            "duplicate",
+            f"two pictures have the key {first.key}",
+            "remove one of them",
+            (first.path, second.path),
+        )
     if shared:
         split.spare = {one.key: one.path for one in match.sharp_alone}
         match.sharp_alone = []
@@ -37,16 +43,27 @@ def pair(dataset: Dataset, split: Split, both: Sides, listed: Lists, in_path: bo
     good = [FilePair(one.key, one.path, other.path) for one, other in match.pairs if not empty & {one.path, other.path}]
     split.pairs = sorted(good, key=lambda one: matching.natural(one.key))
     if empty:
-        split.note("error", "empty", f"{len(empty)} files are empty (0 bytes)", "fetch them again", zero)
+        split.note(
+            "error", "empty", many(len(empty), "file is", "files are") + " empty (0 bytes)", "fetch them again", zero
+        )
     for side, role, other in ((match.blurred_alone, "blurred", "sharp"), (match.sharp_alone, "sharp", "blurred")):
         alone = [one.path for one in side if one.path not in empty]
         if alone:
             split.alone += alone
-            split.note("error", "unmatched", f"{len(alone)} {role} pictures have no {other} partner",
-                       "fetch the partners again, or move these away", alone)
+            split.note(
+                "error",
+                "unmatched",
+                many(len(alone), f"{role} picture has", f"{role} pictures have") + f" no {other} partner",
+                "fetch the partners again, or move these away",
+                alone,
+            )
     if split.pairing == "order" and split.pairs:
-        split.note("warning", "order", f"{len(split.pairs)} pairs were made by sorted order, as the names do not match",
-                   "look at the result of the content check, and at a few pairs yourself")
+        split.note(
+            "warning",
+            "order",
+            many(len(split.pairs), "pair was", "pairs were") + " made by sorted order, as the names do not match",
+            "look at the result of the content check, and at a few pairs yourself",
+        )
 
 
 def _match(dataset: Dataset, split: Split, both: Sides) -> Matched:
@@ -68,19 +85,23 @@ def _compare_with_lists(dataset: Dataset, split: Split, match: Matched, listed: 
         _drop_unlisted(dataset, split, match, published)
     elif not in_path and dataset.split_by_list and expected:
         split.pairing = "list" if by_list else "published list"
-    there = {one.key for couple in match.pairs for one in couple}
-    there |= {one.key for one in (*match.blurred_alone, *match.sharp_alone)}
+    there = {one.key for one, _ in match.pairs}
     split.missing = tuple(key for key in expected if key not in there)
     if not by_list:
         return
     if split.missing:
         files = ", ".join(str(file) for file in listed.files[split.name])
         count = f"{len(split.missing)} of {len(expected)}"
-        split.note("error", "list", f"{count} pairs listed in {files} are not on the disk",
-                   "fetch or unpack the set again", [expected[key] for key in split.missing])
+        split.note(
+            "error",
+            "list",
+            f"{count} pairs listed in {files} are not whole on the disk",
+            "fetch or unpack the set again",
+            [expected[key] for key in split.missing],
+        )
     more = [one.path for one, _ in match.pairs if one.key not in expected]
     if more:
-        split.note("info", "unlisted", f"{len(more)} pairs are not in the list", files=more)
+        split.note("info", "unlisted", many(len(more), "pair is", "pairs are") + " not in the list", files=more)
 
 
 def _drop_unlisted(dataset: Dataset, split: Split, match: Matched, published: Mapping[str, object]) -> None:
@@ -95,7 +116,12 @@ def _drop_unlisted(dataset: Dataset, split: Split, match: Matched, published: Ma
     match.blurred_alone = [one for one in match.blurred_alone if used(one)]
     match.sharp_alone = [one for one in match.sharp_alone if used(one)]
     if unlisted:
-        split.note("info", "unlisted", f"{len(unlisted)} pairs are in no published split: left out", files=unlisted)
+        split.note(
+            "info",
+            "unlisted",
+            many(len(unlisted), "pair is", "pairs are") + " in no published split: left out",
+            files=unlisted,
+        )
 
 
 def _is_empty(path: Path) -> bool:

@@ -6,11 +6,12 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from ..pairs import FilePair
 from . import matching, pixels, scan
 from .candidates import SHARP
 from .datasets import Dataset
 from .found import Split
-from .pairs import FilePair
+from .problems import many
 
 _REALBLUR = re.compile(
     r"(?:^|/)(?:scene)?(\d{3})_blur_(\d+)\.(?:png|jpe?g)$|(?:^|/)scene(\d{3})/(?:.*\D)?(\d+)\.\w+$", re.IGNORECASE
@@ -82,11 +83,18 @@ def _split(split: Split, parts: dict[str, list[tuple[str, Path]]], variant: str)
             keys[key] = path
     split.pairs = [FilePair(key, path, None) for key, path in keys.items()]
     if empty:
-        split.note("error", "empty", f"{len(empty)} files are empty (0 bytes)", "fetch them again", empty)
+        split.note(
+            "error", "empty", many(len(empty), "file is", "files are") + " empty (0 bytes)", "fetch them again", empty
+        )
     if parts["unclassified"]:
         files = [path for _, path in parts["unclassified"]]
-        split.note("error", "unclassified", f"{len(files)} pictures are neither of the Sony nor of the RealBlur part",
-                   "move them away: names are SSSS_FFFF.png or NNN_blur_N.png", files)
-    counts = f"Sony {len(parts['sony'])}, RealBlur {len(parts['realblur'])}"
+        split.note(
+            "error",
+            "unclassified",
+            many(len(files), "picture is", "pictures are") + " neither of the Sony nor of the RealBlur part",
+            "move them away: names are SSSS_FFFF.png or NNN_blur_N.png",
+            files,
+        )
+    counts = f"Sony {len(parts['sony'])} of 872, RealBlur {len(parts['realblur'])} of 482"
     split.note("info", "parts", f"parts: {counts}; {variant} is used")
     return split

@@ -22,6 +22,11 @@ class Problem:
     count: int = 0  # of all of them
 
 
+def many(count: int, one: str, more: str) -> str:
+    """ "1 file is" or "2 files are"."""
+    return f"{count} {one if count == 1 else more}"
+
+
 def problem(
     level: str, kind: str, message: str, fix: str = "", split: str = "", files: Iterable[object] = ()
 ) -> Problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -68,8 +68,11 @@ def names(base: Path, root: Path) -> tuple[str, ...]:
     return (base.resolve().name if base.name in ("", ".", "..") else base.name, *root.relative_to(base).parts)
 
 
-def below(dataset: Dataset, root: Path, variant: str | None) -> Iterator[Candidate]:
-    """The candidates below ``root``. Without ``variant``, each has the first one that is there."""
+def below(dataset: Dataset, root: Path, base: Path, variant: str | None) -> Iterator[Candidate]:
+    """The candidates below ``root``. Without ``variant``, each has the first one that is there.
+
+    Where a copy's path below ``root`` says no split, a folder above, up to ``base``, may: ``val/GoPro`` as a root.
+    """
     variants = [variant] if variant else list(dataset.variants)
     own = tuple(dict.fromkeys(word.lower() for words in dataset.blurred.values() for word in words))
     sharp = tuple(word.lower() for word in dataset.sharp)
@@ -77,8 +80,9 @@ def below(dataset: Dataset, root: Path, variant: str | None) -> Iterator[Candida
     official = [place for form in dataset.official for place in scan.places(root, form, own + sharp, is_name)]
     yield from _by_split(dataset, "official", root, official, variants)
     kinds = tuple(dict.fromkeys((*own, *sharp, *(word.lower() for word in (*BLURRED, *SHARP)))))
+    above = next((scan.SPLITS[name.lower()] for name in names(base, root) if name.lower() in scan.SPLITS), "")
     for layout, form in GENERIC.items():
-        found = scan.places(root, form, kinds, is_name)
+        found = [replace(place, split=place.split or above) for place in scan.places(root, form, kinds, is_name)]
         for crops, lmdb in ((False, False), (False, True), (True, False), (True, True)):
             some = [place for place in found if place.crops == crops and place.lmdb == lmdb]
             yield from _by_split(dataset, "G5" if lmdb else "G6" if crops else layout, root, some, variants)
@@ -102,15 +106,26 @@ def _by_split(
 
 
 def _first(places: list[Place], words: list[str], role: str) -> list[Place]:
-    """The places of the first word that is there. Where a form fixes the role, or file names tell the kind, all fit."""
+    """The places of the first word that is there and not empty; all, where a form or file names tell the role."""
     fixed = [place for place in places if place.role == role or (not place.role and not place.kind)]
     if fixed:
         return fixed
+    empty: list[Place] = []
     for word in words:
         found = [place for place in places if place.kind == word.lower() and not place.role]
-        if found:
+        if any(scan.entries(place.folder) for place in found):
             return found
-    return []
+        empty = empty or found
+    return empty
+
+
+def is_only_choice(base: Path, root: Path) -> bool:
+    """Whether ``root`` is ``base``, or below it with no other folder beside it on the way."""
+    while root != base:
+        if len(scan.folders(root.parent)) > 1:
+            return False
+        root = root.parent
+    return True
 
 
 def has_evidence(dataset: Dataset, candidate: Candidate, base: Path) -> bool:

@@ -1,10 +1,17 @@
-"""The benchmark measures what it says; how fast is not its test's business."""
-
-from __future__ import annotations
-
 import pytest
 
-from demoe.blur import bench
+from demoe import bench, profiles
+from demoe.blur.sets import SETS
+
+TINY = profiles.get("test", image_size=32, patch=16)
+
+
+def test_every_way_of_loading_is_timed_on_the_same_steps(home):
+    table = bench.loading(TINY, steps=2, progress=False)
+    assert len(table) >= 2 and (table.steps == 2).all() and table.data.is_unique
+    assert (table.ms_per_step > 0).all() and table.waiting.between(0, 1).all()
+    product = table.images_per_second * table.ms_per_step / 1000
+    assert product.sub(TINY.batch).abs().max() < 1e-6
 
 
 def test_every_case_is_timed_in_turns(monkeypatch):
@@ -23,7 +30,7 @@ def test_every_case_is_timed_in_turns(monkeypatch):
     assert table.ms_per_patch.tolist() == pytest.approx((1000 / table.patches_per_second).tolist())
 
 
-def test_it_runs(monkeypatch):
+def test_every_set_is_timed(monkeypatch):
     monkeypatch.setattr(bench, "POOL", 1)
-    table = bench.patches_per_second(("LOLv2-real",), 16, batch=2, rounds=1, devices=["cpu"], progress=False)
-    assert (table.patches_per_second > 0).all() and (table.batch == 2).all()
+    table = bench.patches_per_second(size=16, batch=2, rounds=1, devices=["cpu"], progress=False)
+    assert tuple(table.set) == SETS and (table.patches_per_second > 0).all() and (table.batch == 2).all()
