@@ -66,6 +66,22 @@ def _parser() -> argparse.ArgumentParser:
     deblur.add_argument("--overwrite", action="store_true",
                         help="replace results that are there already; the photographs themselves never are")
 
+    deblur.add_argument("--max-memory", type=_memory, metavar="SIZE",
+                        help="for the whole process, such as 3G (default: four fifths of what is free); a photograph "
+                        "that needs more is cut into tiles")
+    deblur.add_argument("--route", choices=("image", "tile"), default="image",
+                        help="one decision of the router for the photograph, or one a tile")
+    deblur.add_argument("--tile", type=int, metavar="PIXELS", help="cut into tiles of this side in any case")
+
+    export = command("export", _export, "write a network for other programs (.pt2 or .onnx)")
+    export.add_argument("output", type=Path, metavar="FILE", help="its suffix says which: .pt2 or .onnx")
+    export.add_argument("--expert", type=_expert, default=None, metavar="NAME",
+                        help="fix this expert (default: the router inside)")
+    export.add_argument("--k", type=int, default=1, choices=range(1, len(EXPERTS) + 1),
+                        help="how many experts the router mixes (default 1)")
+    export.add_argument("--weights", type=Path, metavar="FILE",
+                        help="trained network (default: $DEMOE_WEIGHTS, else the one in the package)")
+
     cost = command("cost", _cost, "print parameters and MACs of every published network beside the paper's")
     cost.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
 
@@ -106,6 +122,15 @@ def _expert(name: str) -> str | None:
         return None
     try:
         return EXPERTS[expert_index(name)]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _memory(text: str) -> int:
+    from demoe.evaluation.tiles import memory_size
+
+    try:
+        return memory_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -159,7 +184,8 @@ def _deblur(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     for source, target in tqdm(plan.jobs, unit="photo", leave=False, disable=not sys.stderr.isatty()):
         start = time.perf_counter()
         try:
-            result = deblur(source, model=model, expert=args.expert, k=args.k)
+            result = deblur(source, model=model, expert=args.expert, k=args.k, max_memory=args.max_memory,
+                            route=args.route, tile=args.tile, progress=sys.stderr.isatty())
             images.write(target, result.photograph)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             text = _sentence(error)
@@ -234,7 +260,15 @@ def _line(source: Path, target: Path, result, asked: str | None, seconds: float)
     return f"{source} -> {target}{expert}  ({width}x{height}, {seconds:.1f} s{note})"
 
 
-# demoe cost, train, evaluate
+# demoe export, cost, train, evaluate
+
+
+def _export(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from demoe.export import export
+    from demoe.photos import default_model
+
+    print(export(default_model(args.weights, "cpu"), args.output, expert=args.expert, k=args.k))
+    return 0
 
 
 def _cost(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:

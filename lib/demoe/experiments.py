@@ -244,7 +244,8 @@ def _config(name: str, profile: Profile, seed: int, data_root: aio.Where, networ
     # Of folders only a hash is kept: no path of a machine goes into weights that may be given away.
     folders = {"": roots.folder, **roots.named} if roots else {}
     places = {name: str(place.resolve()) for name, place in folders.items() if place}
-    config["source"] = provenance.config_hash(places) if roots else "bundled"
+    chosen = {"places": places, "variants": dict(roots.variants), "bits": roots.bits}
+    config["source"] = provenance.config_hash(chosen) if roots else "bundled"
     if roots.sharp_images and not roots:
         config["source"] = aio.sharp_photographs(roots.sharp_images).identity
     rooms = ("model", "training", "data", "blur", *(("data/real",) if roots else ()))

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from demoe import images
-from demoe.evaluation.restore import restore
+from demoe.evaluation.tiles import Route, restore_large
 from demoe.images import Photograph
 from demoe.model import checkpoints
 from demoe.paths import project_root
@@ -33,6 +33,8 @@ class Deblurred:
     router: dict[str, float]  # the router's softmax, whatever expert was asked for. Empty for a network without router
     expert: str | None  # the expert with the largest weight; None without experts
     note: str  # what a person should be told about the photograph; mostly empty
+    expert_map: torch.Tensor | None = None  # (rows, columns) of tiles, indices into EXPERTS; None: one decision
+    tile: int | None = None  # side of the tiles in pixels; None: the photograph went through whole, which is exact
 
 
 def deblur(
@@ -43,6 +45,10 @@ def deblur(
     expert: str | None = None,
     k: int | None = 1,
     device: str | None = None,
+    max_memory: int | None = None,
+    route: Route = "image",
+    tile: int | None = None,
+    progress: bool = False,
 ) -> Deblurred:
     """Deblur one photograph at its own size.
 
@@ -51,9 +57,14 @@ def deblur(
     otherwise ``default_model(weights, device)``. ``expert``: a name of ``tasks`` ("defocus", "GoPro", ...); None
     or "auto" lets the router choose. ``k``: how many experts mix, 1..5.
 
+    ``max_memory``: bytes for the whole process, None for four fifths of what is free; within it the photograph goes
+    through whole and exact if it can, else in tiles. ``route``: "image" for one decision of the router, "tile" for one
+    a tile. ``tile``: cut into tiles of this many pixels a side in any case. ``progress`` shows a bar.
+
     Gray photographs run as three equal channels and the output's channels are averaged. Alpha is not touched.
     Raises ``images.ImageError`` for a file that is no readable image, ``ValueError`` for a picture, expert or ``k``
-    that cannot be used, ``FileNotFoundError`` without weights and ``RuntimeError`` if the output is not finite.
+    that cannot be used, ``FileNotFoundError`` without weights, ``RuntimeError`` if the output is not finite and
+    ``MemoryError`` for a photograph that does not fit even in tiles.
     """
     if model is not None and (weights is not None or device is not None):
         raise ValueError("give either a model, which stays on its device, or weights and device")
@@ -65,14 +76,16 @@ def deblur(
     if model is None:
         model = default_model(weights, device)
     place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    out = restore(model, photograph.pixels.to(place), expert=expert, k=k)
+    out = restore_large(model, photograph.pixels.to(place), expert=expert, k=k, max_memory=max_memory, route=route,
+                        tile=tile, progress=progress)
     image = out.image.float().cpu()  # (3,H,W)
     if photograph.gray:
         image = image.mean(0, keepdim=True).repeat(3, 1, 1)
     used = {} if out.weights is None else _by_name(out.weights)
     router = {} if out.logits is None else _by_name(out.logits.float().softmax(0))
     strongest = max(used, key=used.__getitem__) if used else None
-    return Deblurred(image, replace(photograph, pixels=image), used, router, strongest, photograph.note)
+    return Deblurred(image, replace(photograph, pixels=image), used, router, strongest, photograph.note, out.experts,
+                     out.plan.tile)
 
 
 def as_photograph(photo: Picture) -> Photograph:

@@ -517,7 +517,7 @@ def test_what_is_not_there_is_said_so(tmp_path):
 
 
 def test_sets_that_were_built_are_never_called_real(tmp_path):
-    assert MADE == build.MARKER
+    assert build.MADE == MADE
     build.build(tmp_path, ["GoPro", "LOLv2-real", "Real-LOLBlur"], "test", 2, 32, progress=False)
     for name in ("GoPro", "LOLv2-real", "Real-LOLBlur"):
         pairs = layouts.paired_set(name, "test", Roots(tmp_path))
@@ -584,3 +584,11 @@ def test_an_empty_folder_with_the_better_word_hides_nothing(tmp_path):
 def test_every_word_for_blurred_and_sharp(tmp_path, name, blurred, sharp):
     expected = plant(tmp_path, name, [(f"test/{blurred}/{n}.png", f"test/{sharp}/{n}.png") for n in ("p", "q")])
     assert paths(recognise(tmp_path, name).splits["test"]) == set(expected)
+
+
+def test_what_is_available(tmp_path):
+    for name in ("GoPro", "RealDOF"):
+        for side in ("input", "target"):
+            put(tmp_path / name / "test" / side / "a.png", picture(1))
+    assert layouts.available(("GoPro", "RSBlur", "RealDOF"), "test", Roots(tmp_path)) == ["GoPro", "RealDOF"]
+    assert layouts.available(("GoPro", "RSBlur"), "test", Roots()) == ["GoPro", "RSBlur"]

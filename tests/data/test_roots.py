@@ -84,3 +84,15 @@ def test_roots_that_are_not_there(tmp_path):
 ])  # fmt: skip
 def test_names_as_people_type_them(typed, name):
     assert datasets.get(typed).name == name
+
+
+def test_a_file_chooses_variants_and_depth(tmp_path):
+    (tmp_path / "sets.toml").write_text('root = "."\nbits = 16\n[variants]\ngopro = "blur_gamma"\n')
+    roots = Roots.resolve(tmp_path / "sets.toml")
+    assert roots.variants == {"GoPro": "blur_gamma"} and roots.bits == 16
+    (tmp_path / "sets.toml").write_text('root = "."\n[variants]\nGoPro = "gamma"\n')
+    with pytest.raises(ValueError, match=r"sets\.toml: GoPro has no variant 'gamma': choose one of blur, blur_gamma"):
+        Roots.resolve(tmp_path / "sets.toml")
+    (tmp_path / "sets.toml").write_text('root = "."\nbits = 12\n')
+    with pytest.raises(ValueError, match=r"sets\.toml: bits must be 8 or 16, not 12"):
+        Roots.resolve(tmp_path / "sets.toml")

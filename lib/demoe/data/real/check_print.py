@@ -120,6 +120,7 @@ def where(names: Sequence[str], looked_in: dict[str, str]) -> str:
             ("not needed", dataset.not_needed),
             ("looks like", dataset.marker),
             ("pairs", counts),
+            ("variants", ", ".join(dataset.variants) if len(dataset.variants) > 1 else ""),
             ("known as", ", ".join(dict.fromkeys((dataset.name, *dataset.folders)))),
             ("looked for", looked_in.get(dataset.name, "") or nowhere),
         ]

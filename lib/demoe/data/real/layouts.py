@@ -8,6 +8,7 @@ A layout is "official", or one of those that repackaged copies have: G1 ``<set>/
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from .. import pairs
@@ -27,18 +28,20 @@ FATAL = ("lmdb", "unclassified", "empty", "unmatched", "duplicate")
 
 
 def paired_set(
-    name: str, split: str, roots: Roots, *, variant: str | None = None, bits: int = 8, strict: bool = True
+    name: str, split: str, roots: Roots, *, variant: str | None = None, bits: int | None = None, strict: bool = True
 ) -> PairedSet:
     """The pairs of ``split`` of the dataset called ``name`` on disk, in natural order of their keys.
 
     ``variant`` is one of ``datasets.get(name).variants`` (GoPro: blur, blur_gamma; LOLBlur: low_blur_noise, low_blur;
-    Real-LOLBlur: sony, realblur, all), the first by default. ``bits=16`` keeps 16-bit files as they are. Raises
+    Real-LOLBlur: sony, realblur, all), ``bits=16`` keeps 16-bit files as they are; by default both are what ``roots``
+    says, else the first variant and 8. Raises
     ``FileNotFoundError`` where the split is not found, ``ValueError`` where pictures have no partner or are empty;
     without ``strict``, the good pairs of such a split are handed out. A set that `demoe data build` wrote is called
     ``name-syn`` and "synthetic".
     """
     dataset = datasets.get(name)
     name, base = dataset.name, roots.find(dataset.name)
+    variant, bits = variant or roots.variants.get(name), bits or roots.bits
     where = f"`demoe data where {name}` says what to download"
     if base is None:
         raise FileNotFoundError(f"{name}: nothing says where it is: use --data-root; {where}")
@@ -61,6 +64,22 @@ def paired_set(
     if chosen.synthetic:
         return pairs.files(f"{name}-syn", chosen.pairs, bits, "synthetic")
     return pairs.files(name, chosen.pairs, bits)
+
+
+def available(names: Iterable[str], split: str, roots: Roots) -> list[str]:
+    """Those of ``names`` that have this split on disk; all of them where ``roots`` is empty, for then they are made.
+
+    Raises ``ValueError`` as ``paired_set`` does for a split that is there and faulty.
+    """
+    found = []
+    for name in names:
+        try:
+            if roots:
+                paired_set(name, split, roots)
+        except FileNotFoundError:
+            continue
+        found.append(name)
+    return found
 
 
 def _fatal(problems: list[Problem]) -> list[Problem]:

@@ -2,10 +2,14 @@
 
     root = "/data/deblurring"            # optional: looked through for every set not named below
     sharp_images = "/data/DIV2K"         # optional: what synthetic pairs are made from, where no datasets are named
+    bits = 16                            # optional: 16-bit files (DPDD's) are kept as they are; 8 by default
 
     [datasets]
     GoPro = "/ssd/GOPRO_Large"           # relative paths are relative to this file
     RealBlur = "../RealBlur"
+
+    [variants]
+    GoPro = "blur_gamma"                 # optional: another choice than the usual one, as `demoe data where` lists them
 """
 
 from __future__ import annotations
@@ -29,12 +33,15 @@ class Roots:
 
     ``source`` is what a person is shown: the option, the variable or the file that these folders come from.
     ``sharp_images`` is a folder of one's own sharp photographs for the synthetic sets, in place of the bundled ones.
+    ``variants`` and ``bits`` are what ``layouts.paired_set`` hands out unless it is asked for something else.
     """
 
     folder: Path | None = None
     named: Mapping[str, Path] = field(default_factory=dict)
     source: str = ""
     sharp_images: Path | None = None
+    variants: Mapping[str, str] = field(default_factory=dict)
+    bits: int = 8
 
     def __bool__(self) -> bool:
         return self.folder is not None or bool(self.named)
@@ -95,11 +102,11 @@ def _from_toml(file: Path) -> Roots:
         text = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is no valid TOML: {error}") from None
-    strange = sorted(text.keys() - {"root", "datasets", "sharp_images"})
+    strange = sorted(text.keys() - {"root", "datasets", "sharp_images", "variants", "bits"})
     if strange:
         raise ValueError(
-            f'{file}: {strange[0]!r} means nothing here; the file may hold root = "...", sharp_images = '
-            '"..." and a table [datasets] with a folder for each set'
+            f'{file}: {strange[0]!r} means nothing here; the file may hold root, sharp_images, bits, a table '
+            "[datasets] with a folder for each set and a table [variants]"
         )
     table = text.get("datasets", {})
     if not isinstance(table, dict):
@@ -117,7 +124,30 @@ def _from_toml(file: Path) -> Roots:
     if folder and not folder.is_dir():
         raise FileNotFoundError(f"{file}: root: there is no folder {folder}")
     sharp = _place(file, "sharp_images", text["sharp_images"]) if "sharp_images" in text else None
-    return Roots(folder, named, str(file), sharp)
+    return Roots(folder, named, str(file), sharp, _variants(file, text.get("variants", {})), _bits(file, text))
+
+
+def _variants(file: Path, table: object) -> dict[str, str]:
+    if not isinstance(table, dict):
+        raise ValueError(f'{file}: variants must be a table, [variants], with lines like GoPro = "blur_gamma"')
+    chosen = {}
+    for name, variant in table.items():
+        try:
+            dataset = datasets.get(name)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
+        if variant not in dataset.variants:
+            raise ValueError(
+                f"{file}: {name} has no variant {variant!r}: choose one of {', '.join(dataset.variants)}"
+            )
+        chosen[dataset.name] = variant
+    return chosen
+
+
+def _bits(file: Path, text: dict) -> int:
+    if text.get("bits", 8) not in (8, 16):
+        raise ValueError(f"{file}: bits must be 8 or 16, not {text['bits']!r}")
+    return text.get("bits", 8)
 
 
 def _place(file: Path, key: str, value: object) -> Path:

@@ -1,0 +1,107 @@
+"""Whole within a budget, tiles beyond it; tiles with the picture's own statistics give what the whole gives."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from conftest import shake
+
+from demoe.evaluation import tiles
+from demoe.evaluation.restore import restore
+from demoe.model.demoe import DeMoE, DeMoEConfig
+from demoe.model.nafnet import NAFNet, NAFNetConfig
+
+TINY = {"width": 4, "encoder_blocks": (1, 1), "middle_blocks": 1, "decoder_blocks": (1, 1)}
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return shake(DeMoE(DeMoEConfig(**TINY)))
+
+
+def picture(*size):
+    return torch.rand(3, *size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("wish", [{}, {"k": 3}, {"expert": "low_light"}])
+def test_whole_and_tiles_equal_the_plain_forward(model, wish):
+    x = picture(301, 530)
+    expected = restore(model, x, **wish)
+    whole = tiles.restore_large(model, x, **wish)
+    cut = tiles.restore_large(model, x, **wish, tile=256)
+    assert whole.plan.tile is None and cut.plan.tile == 256 and whole.experts is cut.experts is None
+    for out, tolerance in ((whole, 2e-6), (cut, 5e-6)):  # the sample is the whole of so small a picture
+        assert (out.image - expected.image).abs().max() < tolerance
+        torch.testing.assert_close(out.weights, expected.weights, rtol=1e-4, atol=1e-5)
+
+
+def test_a_decision_for_each_tile(model):
+    x = picture(300, 520)
+    out = tiles.restore_large(model, x, route="tile", tile=256)
+    assert out.experts.shape == (2, 4)
+    assert out.image.shape == x.shape and out.weights.sum().item() == pytest.approx(1)
+    share = torch.bincount(out.experts.flatten(), minlength=5) / out.experts.numel()
+    torch.testing.assert_close(out.weights, share)  # k=1: each tile has one expert
+    with pytest.raises(ValueError, match="no experts"):
+        tiles.restore_large(NAFNet(NAFNetConfig(**TINY)), x, route="tile")
+
+
+@pytest.mark.parametrize(("size", "tile"), [(256, 256), (257, 256), (1000, 256), (3000, 1024)])
+def test_blending_weights_add_up_to_one(size, tile):
+    starts = tiles._starts(size, tile, 16)
+    assert starts[0] == 0 and starts[-1] < size <= starts[-1] + tile
+    assert all(start % 16 == 0 for start in starts)
+    assert all(start + tile - after >= tiles.OVERLAP for start, after in pairwise(starts))
+    total = torch.zeros(size)
+    for i, start in enumerate(starts):
+        length = min(tile, size - start)
+        total[start : start + length] += tiles._ramp(length, tile, starts, i, torch.device("cpu"))
+    torch.testing.assert_close(total, torch.ones(size))
+
+
+def test_a_smaller_budget_means_leaner_ways(model):
+    big = DeMoE(DeMoEConfig())
+    needs = [tiles.estimate(big, 24000, 4000, recompute) for recompute in range(3)]
+    assert needs == sorted(needs, reverse=True)
+    for recompute, need in enumerate(needs):
+        assert tiles.plan(big, 24000, 4000, need) == tiles.Plan(None, recompute, need)
+    assert tiles.plan(big, 6000, 4000, 2 << 30).tile is not None
+    with pytest.raises(MemoryError, match="4000x6000"):
+        tiles.plan(model, 6000, 4000, 1 << 20)
+    with pytest.raises(ValueError, match="at least 256"):
+        tiles.plan(model, 600, 400, 1 << 30, tile=100)
+
+
+def test_sample_crops_lie_inside_and_have_whole_units():
+    crops = tiles._sample(torch.zeros(1, 3, 2000, 3001), 16)
+    assert len(crops) > 1 and sum(crop[0, 0].numel() for crop in crops) <= tiles.SAMPLE
+    assert {tuple(crop.shape[-2:]) for crop in crops} == {(512, 512)}
+
+
+def test_sampled_statistics_differ_little_from_the_wholes(model, monkeypatch):
+    monkeypatch.setattr(tiles, "SAMPLE", 4 * 256 * 256)
+    monkeypatch.setattr(tiles, "CROP", 256)
+    found = tiles.compare(model, picture(700, 600), tile=256)
+    assert 0 < found["mean_difference"] < 1e-3 and found["psnr"] > 50
+
+
+def test_amounts_of_memory():
+    assert tiles.memory_size("3G") == tiles.memory_size("3 GiB") == 3 << 30
+    assert tiles.memory_size("512m") == 512 << 20 and tiles.memory_size("1.5KB") == 1536 and tiles.memory_size("7") == 7
+    for text in ("", "3X", "-1G", "0", "G"):
+        with pytest.raises(ValueError, match="amount of memory"):
+            tiles.memory_size(text)
+
+
+def test_modes_are_put_back_and_errors(model):
+    fresh = DeMoE(DeMoEConfig(**TINY)).train()
+    tiles.restore_large(fresh, picture(9, 8))
+    assert all(module.training for module in fresh.modules())
+    with pytest.raises(RuntimeError, match="not finite"):
+        tiles.restore_large(model, torch.full((3, 4, 4), torch.nan))
+    with pytest.raises(ValueError, match="route"):
+        tiles.restore_large(model, picture(4, 4), route="pixel")
+    with pytest.raises(MemoryError):
+        tiles.restore_large(model, picture(400, 400), max_memory=1)
+    assert torch.equal(tiles.restore_large(torch.nn.Identity(), picture(4, 4)).image, picture(4, 4))

@@ -1,0 +1,97 @@
+"""Exported files compute what PyTorch computes, at sizes other than the one they were exported with."""
+
+import pytest
+import torch
+from conftest import shake
+
+from demoe import export as exporting
+from demoe.model.demoe import DeMoE, DeMoEConfig
+from demoe.model.nafnet import NAFNet, NAFNetConfig
+
+TINY = {"width": 4, "encoder_blocks": (1, 1), "middle_blocks": 1, "decoder_blocks": (1, 1)}
+SIZES = [(37, 51), (64, 16), (5, 130), (6, 5)]
+WISHES = [{}, {"k": 3}, {"k": None}, {"expert": "low_light"}]
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return shake(DeMoE(DeMoEConfig(**TINY)))
+
+
+def picture(*size):
+    return torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+def close(found, expected, wish):
+    image, weights = found if "expert" not in wish else (found, None)
+    assert (image - expected.image).abs().max() < 1e-4
+    if weights is not None:
+        torch.testing.assert_close(weights, expected.weights, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("wish", WISHES)
+@torch.no_grad()
+def test_torch_export(model, wish, tmp_path):
+    file = exporting.export(model, tmp_path / "net.pt2", **wish)
+    program = torch.export.load(file).module()
+    for size in SIZES:
+        close(program(picture(*size)), model(picture(*size), **wish), wish)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["net.pt2"]
+
+
+@pytest.mark.parametrize("wish", [{}, {"k": None}, {"expert": "low_light"}])
+@torch.no_grad()
+def test_onnx(model, wish, tmp_path):
+    pytest.importorskip("onnxscript", reason="pip install demoe[onnx]")
+    runtime = pytest.importorskip("onnxruntime", reason="pip install demoe[onnx]")
+    file = exporting.export(model, tmp_path / "net.onnx", **wish)
+    session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    for size in SIZES:
+        found = [torch.from_numpy(part) for part in session.run(None, {"image": picture(*size).numpy()})]
+        close(found[0] if "expert" in wish else found, model(picture(*size), **wish), wish)
+
+
+@torch.no_grad()
+def test_each_expert_can_be_gathered(model):
+    network = exporting.Exportable(model)
+    last = network.net.mlp_branch.classifier[-1]
+    for i in range(5):
+        last.bias.zero_()[i] = 100
+        image, weights = network(picture(20, 30))
+        assert weights.argmax().item() == i
+        expected = model(picture(20, 30), expert=exporting_name(i)).image
+        assert (image - expected).abs().max() < 1e-5
+
+
+def exporting_name(i):
+    from demoe.tasks import EXPERTS
+
+    return EXPERTS[i]
+
+
+@pytest.mark.parametrize("fusion", ["residual", "attention"])
+@torch.no_grad()
+def test_fusions_and_a_network_without_experts(fusion):
+    torch.manual_seed(0)
+    other = shake(DeMoE(DeMoEConfig(**TINY, fusion=fusion)))
+    close(exporting.Exportable(other)(picture(21, 30)), other(picture(21, 30)), {})
+    net = shake(NAFNet(NAFNetConfig(**TINY)))
+    assert (exporting.Exportable(net)(picture(21, 30)) - net(picture(21, 30))).abs().max() < 1e-5
+
+
+def test_errors(model, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="ends in"):
+        exporting.export(model, tmp_path / "net.bin")
+    with pytest.raises(ValueError, match="Identity"):
+        exporting.export(torch.nn.Identity(), tmp_path / "net.pt2")
+    with pytest.raises(ValueError, match="unknown expert"):
+        exporting.export(model, tmp_path / "net.pt2", expert="sharpen")
+    with pytest.raises(ValueError, match="k must"):
+        exporting.export(model, tmp_path / "net.pt2", k=6)
+    with pytest.raises(ValueError, match="no experts"):
+        exporting.export(NAFNet(NAFNetConfig(**TINY)), tmp_path / "net.pt2", expert="defocus")
+    monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RuntimeError, match="pip install"):
+        exporting.export(model, tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
