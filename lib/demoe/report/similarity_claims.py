@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
 from demoe.analysis import controls
@@ -66,8 +68,9 @@ def _means(summary: pd.DataFrame, comparison: str, measure: str = "pearson") -> 
 
 def paragraph(summary: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """The conclusions of notebook 03, a sentence or two each. ``summary`` and ``table`` are ``controls``'."""
-    return [_one_start(summary), _two_starts(summary), _left_of_the_start(summary), _layer_norm(summary),
-            _low_light(summary), _lolblur(table), _cka(summary), _order(summary), _altogether(summary)]
+    sentences = [_one_start(summary), _two_starts(summary), _left_of_the_start(summary), _layer_norm(summary),
+                 _low_light(summary), _lolblur(table), _cka(summary), _order(summary), _altogether(summary)]
+    return [re.sub(r"[+-]0\.00(?!\d)", "0.00", sentence) for sentence in sentences]  # nothing has no sign
 
 
 def _list(r: pd.Series) -> str:
