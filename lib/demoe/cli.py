@@ -286,7 +286,7 @@ def _cost(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from demoe import experiments, profiles
-    from demoe.data.pairs import folder
+    from demoe.data.real.own import own_pairs
     from demoe.data.real.roots import Roots
 
     if args.list:
@@ -295,7 +295,7 @@ def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         return 0
     profile, roots = profiles.get(args.profile), Roots.resolve(args.data_root, args.sharp_images)
     if args.pairs:
-        pairs = folder(args.pairs.resolve().name, args.pairs / "blur", args.pairs / "sharp")
+        pairs = own_pairs(args.pairs)
         run = experiments.specialist(profile, pairs.name, args.seed, roots, pairs=pairs)
     else:
         run = experiments.train_experiment(args.experiment, profile, args.seed, roots, fresh=args.fresh)

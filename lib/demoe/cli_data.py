@@ -45,7 +45,8 @@ def add_commands(commands) -> None:
 
     build = command("build", _build, "write synthetic sets to disk in the layout of the real ones")
     build.add_argument("folder", type=Path, metavar="DIR", help="where to write; each set gets a folder in it")
-    build.add_argument("--sets", nargs="+", type=_dataset, metavar="NAME", default=None, help="default: all nine")
+    build.add_argument("--sets", nargs="+", type=_dataset, metavar="NAME", default=None,
+                       help="default: all that have this split")
     build.add_argument("--split", default="train", choices=("train", "val", "test"), help="default train")
     build.add_argument("--count", type=_count, default=100, metavar="N", help="pairs a set (default 100)")
     build.add_argument("--size", type=_count, default=256, metavar="PIXELS", help="their side (default 256)")

@@ -106,13 +106,14 @@ def test_empty_truncated_and_undecodable_files(tmp_path):
     pairs[1][0].write_bytes(whole[: len(whole) // 2])
     pairs[2][0].write_bytes(b"<html>quota exceeded</html>")
     broken = bytearray(pairs[3][1].read_bytes())
-    broken[60:80] = bytes(20)  # inside the pixels: only --decode finds it
+    broken[60:80] = bytes(20)  # inside the pixels: --decode finds it, or the sample
     pairs[3][1].write_bytes(broken)
     pairs[4][0].write_bytes(pairs[4][0].read_bytes()[:20])
     pairs[5][0].unlink()
     pairs[5][0].symlink_to("nowhere.png")
     reports = check(tmp_path, "GoPro")
     told = {kind: files for kind, _, files in problems(reports, "error")}
+    assert len(told["undecodable"]) == 1 and str(pairs[3][1]) in told["undecodable"][0]  # the sample happened on it
     assert told["empty"] == (str(pairs[0][1]),)
     assert [file.split(" ")[0] for file in told["damaged"]] == [str(pairs[i][0]) for i in (1, 2, 4, 5)]
     assert "end of the PNG is missing" in told["damaged"][0] and "does not exist" in told["damaged"][3]
@@ -422,3 +423,42 @@ def test_a_list_that_is_too_short_does_not_hide_what_is_missing(tmp_path):
     (report,) = check(tmp_path, "RealBlur")
     told = {one.split: one for one in report.problems if one.kind == "count"}
     assert told["test"].count == 978 and told["test"].files[0] == "002/3"
+
+
+def exchange(one, other):
+    one_bytes, other_bytes = one.read_bytes(), other.read_bytes()
+    one.write_bytes(other_bytes)
+    other.write_bytes(one_bytes)
+
+
+def suspects(home):
+    return {kind: files for kind, _, files in problems(check(home, "GoPro"), "warning")}
+
+
+def test_a_picture_of_another_scene_is_named(tmp_path):
+    pairs = gopro(tmp_path, 8)
+    assert suspects(tmp_path) == {}
+    put(pairs[4][1], picture("quite another scene"))
+    assert [str(pairs[4][1]) in file for file in suspects(tmp_path)["shift"]] == [True]
+
+
+def test_pictures_exchanged_over_a_distance_are_named(tmp_path):
+    pairs = gopro(tmp_path, 8)
+    exchange(pairs[0][1], pairs[6][1])
+    named = suspects(tmp_path)["shift"]
+    assert [str(pairs[i][1]) in file for i, file in zip((0, 6), named, strict=True)] == [True, True]
+
+
+def test_a_split_shifted_by_two_is_seen(tmp_path):
+    pairs = gopro(tmp_path, 8)
+    sharp = [pair[1].read_bytes() for pair in pairs]
+    for i, pair in enumerate(pairs):
+        pair[1].write_bytes(sharp[(i + 2) % 8])
+    found = check(tmp_path, "GoPro")
+    assert any("2 before its own fits better" in one.message for report in found for one in report.problems)
+
+
+def test_single_pairs_with_exchanged_roles_are_named(tmp_path):
+    pairs = gopro(tmp_path, 8)
+    exchange(*pairs[3])
+    assert [str(pairs[3][0]) in file for file in suspects(tmp_path)["roles"]] == [True]

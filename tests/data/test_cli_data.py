@@ -99,3 +99,11 @@ def test_build_then_check(run, home):
     assert status == 2 and "unknown dataset" in err
     status, out, err = run("build", "made", "--count", "many")
     assert status == 2 and "'many' is no whole number" in err
+
+
+def test_every_built_set_is_reported_as_json(run, home):
+    """Of every kind of set: the numbers behind the content checks are plain ones."""
+    assert run("build", str(home / "made"), "--count", "2", "--size", "32", "--split", "test")[0] == 0
+    status, out, _ = run("check", "--data-root", str(home / "made"), "--json", "-")
+    report = json.loads(out)
+    assert status == 0 and sum(one["found"] for one in report["datasets"]) >= 8

@@ -209,7 +209,7 @@ def test_rsblur_by_lists(tmp_path, nested):
         assert not kinds(found)
         assert {pair.blurred.name for split in found.splits.values() for pair in split.pairs} == {"real_blur.png"}
     pairs = layouts.paired_set("RSBlur", "train", Roots(tmp_path), variant="avg65_img")
-    assert pairs.keys == ["0001/000022", "0002/000022"]
+    assert pairs.keys == ["avg65_img:0001/000022", "avg65_img:0002/000022"]
     assert torch.equal(pairs.read(0, None)[0], torch.from_numpy(picture("avg65_img0001/000022")).permute(2, 0, 1))
 
 
@@ -592,3 +592,17 @@ def test_what_is_available(tmp_path):
             put(tmp_path / name / "test" / side / "a.png", picture(1))
     assert layouts.available(("GoPro", "RSBlur", "RealDOF"), "test", Roots(tmp_path)) == ["GoPro", "RealDOF"]
     assert layouts.available(("GoPro", "RSBlur"), "test", Roots()) == ["GoPro", "RSBlur"]
+
+
+def test_a_built_set_is_synthetic_wherever_a_person_points(tmp_path):
+    built = build.build(tmp_path / "deep" / "out", ["RealBlur", "GoPro"], "train", 2, 32, progress=False)
+    assert Roots(tmp_path / "deep").synthetic and Roots(tmp_path / "deep" / "out").synthetic
+    for root, name in ((built[0] / "RealBlur-J_ECC_IMCORR_centroid_itensity_ref", "RealBlur"), (built[1], "GoPro")):
+        assert layouts.paired_set(name, "train", Roots(root)).data == "synthetic" and Roots(root).synthetic
+
+
+def test_another_variant_is_told_by_its_keys(tmp_path):
+    build.build(tmp_path, ["GoPro"], "train", 2, 32, progress=False)
+    usual = layouts.paired_set("GoPro", "train", Roots(tmp_path))
+    gamma = layouts.paired_set("GoPro", "train", Roots(tmp_path, variants={"GoPro": "blur_gamma"}))
+    assert list(gamma.keys) == [f"blur_gamma:{key}" for key in usual.keys] and gamma.label == usual.label == 3

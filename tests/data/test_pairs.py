@@ -132,11 +132,13 @@ def test_what_is_read_is_what_the_file_holds(tmp_path, kind, suffix):
 def test_a_window_does_not_inflate_what_lies_below_it(tmp_path):
     """Damage behind the last row of the window is not reached, so it does no harm; above it, it does."""
     array = np.random.default_rng(0).integers(0, 256, (200, 60, 3)).astype(np.uint8)
-    data = bytearray(encoded(array))
-    at = data.index(b"IDAT") + 4
-    data[at + 30_000 : at + 30_050] = bytes(50)
+    data = encoded(array)
+    at = data.index(b"IDAT") - 4
+    body = data[at + 8 : at + 8 + int.from_bytes(data[at : at + 4])]
+    later = bytearray(pixels._chunk(b"IDAT", body[20_000:]))
+    later[10_000:10_050] = bytes(50)
     path = tmp_path / "a.png"
-    path.write_bytes(data)
+    path.write_bytes(data[:at] + pixels._chunk(b"IDAT", body[:20_000]) + later + data[at + 12 + len(body) :])
     assert torch.equal(pixels.read(path, (10, 5, 50, 40)), torch.from_numpy(array[10:60, 5:45]).permute(2, 0, 1))
     with pytest.raises(ValueError, match=r"a\.png is damaged or incomplete"):
         pixels.read(path, (150, 5, 50, 40))
@@ -259,3 +261,15 @@ def test_ones_own_pairs_in_two_folders(tmp_path):
     (tmp_path / "nothing").mkdir()
     with pytest.raises(FileNotFoundError, match="mine: no pictures in"):
         folder("mine", tmp_path / "blur", tmp_path / "nothing")
+
+
+def test_bit_rot_in_a_window_is_refused(tmp_path):
+    """A flipped bit among the compressed pixels: without the chunk's checksum, wrong pixels would be handed out."""
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (60, 50, 3), np.uint8)).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    start = whole.index(b"IDAT")
+    for at in range(start + 10, start + 4000, 397):
+        (tmp_path / "b.png").write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        with pytest.raises(ValueError, match=r"b\.png"):
+            pixels.read(tmp_path / "b.png", (5, 5, 20, 20))

@@ -178,3 +178,8 @@ def test_sets_of_no_expert():
     assert routed.correct.isna().all() and (routed.label == "").all()
     scores = benchmark.score([none], benchmark.methods(None, model), progress=False)
     assert scores[scores.method == "DeMoE manual"].psnr.isna().all() and scores.psnr.notna().sum() == 6
+
+
+def test_the_gain_of_the_identity_is_none():
+    before, after = benchmark.gain(torch.nn.Identity(), flat_set("GoPro", 26, count=1))
+    assert before == after == pytest.approx(20 * math.log10(255 / 26), abs=0.01)

@@ -157,6 +157,13 @@ def _cell(value: object) -> str:
     return str(value)
 
 
+def gain(model: nn.Module, pairs: PairedSet, device: str = "cpu") -> tuple[float, float]:
+    """Mean PSNR (dB) of a set's blurred pictures, and of what ``model`` makes of them."""
+    compared = {"input": blurred_input, "network": lambda image, pairs: restore(model, image).image}
+    means = score([pairs], compared, device, progress=False, measured=("psnr",)).groupby("method").psnr.mean()
+    return float(means["input"]), float(means["network"])
+
+
 def read(file: Path) -> pd.DataFrame:
     """The scores in a CSV that ``score`` wrote. Text stays text: a key "007" is no number, and "NA" is no gap."""
     texts = ("set", "image", "method", "missing", "profile", "data", "commit")

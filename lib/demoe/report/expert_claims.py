@@ -18,6 +18,8 @@ def weights(name: str, correlations: pd.DataFrame, at_start: pd.DataFrame) -> st
     others = [kind for kind in KINDS if kind != "LayerNorm"]
     norm = r["LayerNorm"]
     norms = "very similar, as the paper says" if norm > HIGH else f"not very similar ({strength(norm)})"
+    if pd.notna(before["LayerNorm"]):
+        norms += f" ({before['LayerNorm']:.2f} before training)"
     apart = all(abs(r[kind]) < LITTLE for kind in others)
     said = "show no significant correlation, as the paper says" if apart else "are correlated, unlike in the paper"
     started, now = before[others].mean(), r[others].mean()
@@ -30,13 +32,19 @@ def weights(name: str, correlations: pd.DataFrame, at_start: pd.DataFrame) -> st
     return f"Experts started {name}: {numbers}. Layer norms are {norms}; the other layers {said}. {reason}."
 
 
-def specialisation(name: str, matrix: pd.DataFrame) -> str:
-    """The expert-by-set matrix (``experts.matrix``) of experts that started ``name``, in words."""
+def specialisation(name: str, matrix: pd.DataFrame, scores: pd.DataFrame) -> str:
+    """The expert-by-set matrix (``experts.matrix``) of experts that started ``name``, in words.
+
+    ``scores`` are those that the matrix is made of, with columns set, image, method, psnr. An expert leads where its
+    mean over the pictures is above the next best expert's by more than two standard errors of their difference.
+    """
     by = matrix[list(EXPERTS)]
     own = pd.Series({one: by.loc[one].iloc[expert_index(one)] for one in by.index})
     others = pd.Series({one: by.loc[one].drop(EXPERTS[expert_index(one)]).max() for one in by.index})
     lead = own - others
-    best = list(lead.index[lead > 0])
+    best = [one for one in lead.index if lead[one] > 2 * _standard_error(scores, one, by.loc[one])]
+    worse = [one for one in own.index if own[one] < matrix.loc[one, "input"]]
+    harm = f" Worse than the untouched input even with their own expert: {', '.join(worse)}." if worse else ""
     spread = (by.max(axis=1) - by.min(axis=1)).mean()
     if spread < 0.05:
         verdict = "in practice the experts are interchangeable"
@@ -45,13 +53,20 @@ def specialisation(name: str, matrix: pd.DataFrame) -> str:
     elif len(best) > len(by) / 2:
         verdict = "most experts are the best at their own blur, not all"
     else:
-        verdict = "most blurs are restored better by another blur's expert"
+        verdict = "for most blurs the own expert is not clearly the best"
     which = f" ({', '.join(best)})" if 0 < len(best) < len(by) else ""
     return (
-        f"Experts started {name}: the blur's own expert is the best on {len(best)} of {len(by)} sets{which}, on "
-        f"average {lead.mean():+.2f} dB from the best of the others; the choice matters by {spread:.2f} dB a set: "
-        f"{verdict}."
+        f"Experts started {name}: the blur's own expert leads by more than two standard errors on {len(best)} of "
+        f"{len(by)} sets{which}; its mean is {lead.mean():+.2f} dB from the best of the others; the choice matters by "
+        f"{spread:.2f} dB a set: {verdict}.{harm}"
     )
+
+
+def _standard_error(scores: pd.DataFrame, one: str, means: pd.Series) -> float:
+    """Of the difference between a set's own expert and the best of the others, over the pictures of the set."""
+    own = EXPERTS[expert_index(one)]
+    psnr = scores[scores.set == one].pivot(index="image", columns="method", values="psnr")
+    return float((psnr[own] - psnr[means.drop(own).idxmax()]).sem())
 
 
 def movement(name: str, moved: pd.DataFrame) -> str:
@@ -76,31 +91,35 @@ def encoders(numbers: pd.DataFrame, alike: pd.DataFrame, random: str) -> list[st
     trained = [name for name in here.index if name not in (random, NO_NETWORK)]
     untrained, chance, plain = here.knn[random], here.knn_shuffled[random], here.knn[NO_NETWORK]
     best = here.knn[trained]
-    margin = 0.05  # of accuracy; less is not called a difference
+    margin = 0.1  # of accuracy, about two standard errors for 120 pictures; less is not called a difference
+    clusters = here.silhouette[trained].min() > 0.1
     better = [name for name in trained if best[name] > untrained + margin]
     if len(better) == len(trained):
-        distinct = "better than random ones, as the paper says"
+        distinct = "better than random ones" + (", in distinct clusters as the paper says" if clusters else (
+            ", but not in distinct clusters as the paper has it"))
+    elif better:
+        distinct = f"better than random ones in some cases only ({', '.join(better)})"
     else:
-        distinct = f"better than random ones only {' and '.join(better)}" if better else "no better than random ones"
+        distinct = "no better than random ones"
     seen = "nothing, as in the paper" if untrained <= chance + margin else "them too, unlike in the paper"
     first = (
         f"The five nearest neighbours name a picture's set with an accuracy of {untrained:.2f} in the features of "
         f"random weights (chance {chance:.2f}), {', '.join(f'{best[name]:.2f} {name}' for name in trained)}. Trained "
         f"weights separate the sets {distinct}; random weights separate {seen}."
     )
-    shows = "what a picture shows tells its set, not only its blur" if plain > chance + margin else (
-        "what a picture shows does not tell its set")
+    shows = "brightness and contrast tell sets apart, no encoder is needed for that" if plain > chance + margin else (
+        "brightness and contrast do not tell the sets apart")
     second = (
         f"Mean colour and contrast alone reach {plain:.2f}, {'more' if plain > best.max() else 'less'} than the best "
         f"encoder: {shows}."
     )
     among = alike[alike["first"].isin(trained) & alike["second"].isin(trained)].cka
     against = alike[(alike["first"] == random) | (alike["second"] == random)].cka
-    said = "remarkably similar, as the paper says" if among.min() > HIGH else (
-        "not remarkably similar, unlike in the paper")
-    but = ", but hardly more than with random weights" if among.mean() - against.mean() < 0.1 else ""
+    more = among.mean() - against.mean()
+    than = "more alike than" if more > 0.1 else "less alike than" if more < -0.05 else "about as alike as"
     third = (
-        f"The features of trained encoders are {said}{but}: linear CKA {among.min():.2f} to {among.max():.2f} with "
-        f"each other, {against.mean():.2f} with random weights."
+        f"The paper finds the point clouds of all trained encoders alike. Their features have a linear CKA of "
+        f"{among.min():.2f} to {among.max():.2f} with each other and {against.mean():.2f} with those of random "
+        f"weights: {than} any is to an encoder that learnt nothing."
     )
     return [first, second, third]

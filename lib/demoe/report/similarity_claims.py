@@ -69,7 +69,7 @@ def _means(summary: pd.DataFrame, comparison: str, measure: str = "pearson") -> 
 def paragraph(summary: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """The conclusions of notebook 03, a sentence or two each. ``summary`` and ``table`` are ``controls``'."""
     sentences = [_one_start(summary), _two_starts(summary), _left_of_the_start(summary), _layer_norm(summary),
-                 _low_light(summary), _lolblur(table), _cka(summary), _order(summary), _altogether(summary)]
+                 _low_light(summary, table), _lolblur(table), _cka(summary), _order(summary), _altogether(summary)]
     return [re.sub(r"[+-]0\.00(?!\d)", "0.00", sentence) for sentence in sentences]  # nothing has no sign
 
 
@@ -110,7 +110,7 @@ def _left_of_the_start(summary: pd.DataFrame) -> str:
     )
     left = before[SPATIAL]
     moved = "have hardly left their start" if left > 0.9 else "still resemble their start" if left > HIGH else (
-        "have left their start behind")
+        "have partly left their start" if left >= LITTLE else "have left their start behind")
     alone = alone.dropna()  # layer norms start constant: nothing can be expected of them
     explained = [kind for kind in alone.index if abs(found[kind] - alone[kind]) < 0.1]
     which = "every kind of layer" if len(explained) == len(alone) else ", ".join(explained) or "no kind of layer"
@@ -118,7 +118,8 @@ def _left_of_the_start(summary: pd.DataFrame) -> str:
     return (
         f"Before and after training the 3x3 convolutions of a network correlate at {left:.2f}: they {moved}. Had "
         "training moved two networks of one start in unrelated directions, they would correlate at: "
-        f"{_list(alone)}. That explains what was found, to 0.1, in {which}. With the start taken out, "
+        f"{_list(alone)} (without the last convolution, which starts at zero). That explains what was found, to 0.1, "
+        f"in {which}. With the start taken out, "
         f"{taken_out[SPATIAL]:.2f} is left in the 3x3 convolutions: the changes that trainings for different blurs "
         f"make {alike}."
     )
@@ -133,33 +134,42 @@ def _layer_norm(summary: pd.DataFrame) -> str:
     elif one - max(other, same) > 0.1:
         learnt = "the rest of the start decides what is learnt there, too"
     else:
-        learnt = "there the start plays no part"
+        learnt = "the start makes no difference above 0.1 there"
     return (
         f"Layer norms start at one everywhere, so no correlation of theirs can be inherited: {one:.2f} from one start, "
         f"{other:.2f} from two for different blurs and {same:.2f} for one; {learnt}."
     )
 
 
-def _low_light(summary: pd.DataFrame) -> str:
-    r, blurs = _means(summary, controls.LOW_LIGHT), _means(summary, controls.BLURS)
+def _low_light(summary: pd.DataFrame, table: pd.DataFrame) -> str:
+    r = _means(summary, controls.LOW_LIGHT)
     apart = _means(summary, controls.LOW_LIGHT_OTHER)[SPATIAL]
     quiet = all(abs(value) < LITTLE for value in r)
-    gap = blurs[SPATIAL] - r[SPATIAL]
+    bright = table[(table.measure == "pearson") & ~_with_lolblur(table)].groupby(["comparison", "kind"]).value.mean()
+    gap, norm_gap = (bright[controls.BLURS][kind] - bright[controls.LOW_LIGHT][kind] for kind in (SPATIAL, "LayerNorm"))
     told = "tells blur from low light" if gap > 0.1 else "hardly tells blur from low light" if gap > 0.02 else (
         "does not tell blur from low light")
     return (
         f"Against the low-light network from the same start: {_list(r)}. The paper finds no correlation in any layer; "
-        f"here {'there is none either' if quiet else 'there is'}. In the 3x3 convolutions a blur network is nearer to "
-        f"other blur networks than to it by {gap:+.2f}, which {told}; from two starts {apart:.2f} is left."
+        f"here {'there is none either' if quiet else 'there is'}. Networks for blur by daylight (LOLBlur left out) "
+        f"correlate with each other by {gap:+.2f} more than with it in the 3x3 convolutions, which {told}, and by "
+        f"{norm_gap:+.2f} more in the layer norms; from two starts {apart:.2f} is left in the 3x3 convolutions."
     )
+
+
+def _with_lolblur(table: pd.DataFrame) -> pd.Series:
+    return table["first"].str.startswith("LOLBlur") | table["second"].str.startswith("LOLBlur")
 
 
 def _lolblur(table: pd.DataFrame) -> str:
     here = table[(table.comparison == controls.BLURS) & (table.measure == "pearson") & table.kind.isin(KINDS)]
-    dark = here["first"].str.startswith("LOLBlur") | here["second"].str.startswith("LOLBlur")
-    lower, others = here.value[dark].mean(), here.value[~dark].mean()
-    found = "lower, as in the paper" if others - lower > 0.02 else "not lower, unlike in the paper"
-    return f"Pairs with LOLBlur correlate at {lower:.2f} over all layers, the others at {others:.2f}: {found}."
+    means = here.groupby([_with_lolblur(here).map({True: "dark", False: "bright"}), "kind"]).value.mean()
+    gap = means["bright"] - means["dark"]
+    found = "lower, as in the paper" if gap[SPATIAL] > 0.02 else "hardly lower" if gap[SPATIAL] > 0.005 else (
+        "not lower, unlike in the paper")
+    each = ", ".join(f"{kind} {means['dark'][kind]:.2f} against {means['bright'][kind]:.2f}" for kind in KINDS
+                     if kind in means["dark"].index)
+    return f"Pairs with LOLBlur against the others: {each}; in the 3x3 convolutions they are {found}."
 
 
 def _cka(summary: pd.DataFrame) -> str:
@@ -193,11 +203,15 @@ def _altogether(summary: pd.DataFrame) -> str:
     parts = [f"{verb}: {'; '.join(table.conclusion[rows])}." for verb, rows in (
         ("Hold with one start only", one & ~two), ("Hold with one start and with two", one & two),
         ("Hold with two starts only", ~one & two), ("Hold with neither", ~one & ~two)) if rows.any()]
-    if not one.any():
-        answer = "none of the paper's conclusions is found with one start, so nothing could be lost without it"
-    elif (one & two).any():
-        answer = "some of what is found with one start survives" if (one & ~two).any() else (
-            "what is found with one start survives")
+    # That layers are not alike needs no explanation: what can be lost is likeness, of the 3x3 convolutions.
+    likeness = [0, 2] if _means(summary, controls.OTHER, "cka rbf")[SPATIAL] <= HIGH else [0]
+    found, kept = one.iloc[likeness], (one & two).iloc[likeness]
+    if not found.any():
+        answer = "no likeness is found with one start, so none could be lost without it"
+    elif kept.sum() == found.sum():
+        answer = "the likeness found with one start survives"
     else:
-        answer = "nothing of what is found with one start survives"
-    return f"With the shared start taken away, {answer}. {' '.join(parts)}"
+        answer = "some of the likeness found with one start survives" if kept.any() else (
+            "nothing of the likeness found with one start survives")
+    floor = "" if len(likeness) == 2 else " A high CKA is no likeness here: unrelated networks have it too."
+    return f"With the shared start taken away, {answer}.{floor} {' '.join(parts)}"

@@ -20,6 +20,7 @@ from demoe.tasks import EXPERTS, expert_index
 from .figures import COLOURS
 
 BLUE, ORANGE, RED = "#0072B2", "#E69F00", "#D55E00"
+MARKERS = "osD^v"  # one an expert or set, besides its colour
 PLURAL = {"3x3 convolution": "3x3 convolutions", "1x1 convolution": "1x1 convolutions",
           "LayerNorm": "layer normalisations", "SCA": "SCA"}
 PARTS = ("encoder", "middle", "decoder")
@@ -127,7 +128,7 @@ def comparison_boxes(table: pd.DataFrame, measure: str, label: str) -> Figure:
         for i, name in enumerate(names):
             values = table[(table.comparison == name) & (table.kind == kind)].value
             if values.empty:
-                axis.text(0.35, i, "constant\nbefore training", ha="center", va="center", fontsize=6, color="0.35")
+                axis.text(0.1, i, "constant\nbefore training", ha="center", va="center", fontsize=6, color="0.35")
                 continue
             axis.boxplot(values, positions=[i], orientation="horizontal", widths=0.6, showfliers=False,
                          whis=(5, 95), medianprops={"color": "black"},
@@ -155,7 +156,9 @@ def expert_bars(correlations: dict[str, pd.DataFrame]) -> Figure:
     """
     figure, axes = plt.subplots(len(correlations), len(KINDS), figsize=(7.5, 1.7 * len(correlations) + 0.6),
                                 sharex=True, sharey=True, squeeze=False)
-    low = min(float(table.value[table.kind.isin(KINDS)].min()) for table in correlations.values())
+    shown = [table[table.kind.isin(KINDS)].groupby(["kind", "level", "first", "second"]).value.mean()
+             for table in correlations.values()]
+    low = min(float(means.min()) for means in shown)
     for row, (start, table) in zip(axes, correlations.items(), strict=True):
         levels = list(dict.fromkeys(table.level))
         for axis, kind in zip(row, KINDS, strict=True):
@@ -218,8 +221,8 @@ def movement(tables: dict[str, pd.DataFrame]) -> Figure:
         levels = list(dict.fromkeys(table.level))
         for axis, kind in zip(row, kinds, strict=True):
             here = table[table.kind == kind].groupby(["expert", "level"], sort=False).change.mean()
-            for expert in EXPERTS:
-                axis.plot(range(len(levels)), here[expert].loc[levels], "o-", ms=3, lw=1, color=COLOURS[expert])
+            for expert, marker in zip(EXPERTS, MARKERS, strict=True):
+                axis.plot(range(len(levels)), here[expert].loc[levels], f"{marker}-", ms=3, lw=1, color=COLOURS[expert])
             _level_ticks(axis, levels)
             axis.tick_params(axis="y", labelsize=7)
         row[0].set_ylabel(f"started {start}\nchange / length at start", fontsize=8)
@@ -227,7 +230,8 @@ def movement(tables: dict[str, pd.DataFrame]) -> Figure:
     for axis, kind in zip(axes[-1], kinds, strict=True):
         axis.set_ylim(bottom=0)  # after all rows are drawn, else the first one sets the top for all
         axis.set_xlabel(PLURAL.get(kind, kind), fontsize=7.5)
-    handles = [Line2D([], [], marker="o", ms=3, color=COLOURS[name], label=name) for name in EXPERTS]
+    handles = [Line2D([], [], marker=marker, ms=3, color=COLOURS[name], label=name)
+               for name, marker in zip(EXPERTS, MARKERS, strict=True)]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(EXPERTS), frameon=False, fontsize=7.5)
     return figure
 
@@ -239,8 +243,7 @@ def encoder_views(points: pd.DataFrame, numbers: pd.DataFrame) -> Figure:
     """
     baselines, readings = list(dict.fromkeys(points.baseline)), list(dict.fromkeys(points.reading))
     figure, axes = plt.subplots(len(readings), len(baselines), figsize=(7.6, 2.3 * len(readings) + 0.6), squeeze=False)
-    markers = "osD^v"
-    sets = {name: (markers[i % len(markers)], COLOURS[EXPERTS[expert_index(name)]])
+    sets = {name: (MARKERS[i % len(MARKERS)], COLOURS[EXPERTS[expert_index(name)]])
             for i, name in enumerate(dict.fromkeys(points.set))}
     for row, reading in zip(axes, readings, strict=True):
         for axis, baseline in zip(row, baselines, strict=True):

@@ -79,7 +79,8 @@ def check(
         if not base.is_dir():
             report.problems.append(problem("error", "root", f"there is no folder {base}", f"correct {roots.source}"))
             continue
-        found = layouts.recognise(dataset, base, roots.explicit(dataset.name) or len(names) == 1)
+        found = layouts.recognise(dataset, base, roots.explicit(dataset.name) or len(names) == 1,
+                                  roots.variants.get(dataset.name))
         report.found = bool(found.splits)
         report.problems += found.problems
         for split in found.splits.values():
@@ -229,7 +230,9 @@ def _particulars(dataset: Dataset, split: Split, report: SplitReport) -> None:
         split.note("info", "variant", f"a flat copy does not say whether it holds blur or blur_gamma{told}")
     if dataset.name == "LOLBlur" and split.blurred:
         kinds = ", ".join(folder.name for folder in scan.folders(_kind_folder(split.blurred[0]).parent))
-        split.note("info", "variant", f"kinds here: {kinds}; {report.variant} with high_sharp_scaled is used")
+        used = f"kinds here: {kinds}; {report.variant} with high_sharp_scaled is used"
+        told = used if report.variant in kinds else f"the names {kinds} do not tell low_blur_noise from low_blur"
+        split.note("info", "variant", told)
     if dataset.name == "RSBlur":
         what = f"{split.variant} is used" if split.layout == "official" else "names do not tell real from synthetic"
         split.note("info", "variant", f"blurred pictures: {what}")

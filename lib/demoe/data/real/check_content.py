@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,6 +24,9 @@ MOST = 0.8  # of the sample
 TIE = 1.02  # gradients or means closer than this tell nothing
 BETTER = 0.1  # by which a neighbour's correlation must beat that of the pair for one pair to be suspicious
 ALIKE = 0.15  # mean correlation below which pictures have nothing to do with each other
+UNLIKE, USUAL = 0.5, 0.8  # a pair below the one is suspicious where half of the sample is above the other
+REACH = 3  # neighbours on each side that are compared
+CLEARLY = 1.3  # gradients of the blurred side, over the sharp one's, that make a single pair suspicious
 FITS = 0.5  # and what it must be at least
 # Gray levels by which averaging in linear light lifts the mean of GoPro's blurred side; 0.2 and 2.4 on synthetic pairs.
 GAMMA = 1.0
@@ -40,23 +44,32 @@ def check(
     ]
     if not usable or sample < 1:
         return {}
+    among = set(usable)
     rng = np.random.default_rng([seed, zlib.crc32(f"{dataset.name} {split.name}".encode())])
     chosen = sorted(rng.choice(usable, min(sample, len(usable)), replace=False).tolist())
-    reach = 3 if split.pairing == "order" else 1  # pairs made by order may be off by more than one
-    thumbs = lru_cache(maxsize=8)(lambda path: _thumbnail(_gray(path)))  # neighbours come one after the other
-    reversed_, lifts, fits, tested = 0, [], [], 0
+    thumbs = lru_cache(maxsize=16)(lambda path: _thumbnail(_gray(path)))  # neighbours come one after the other
+    reversed_, lifts, fits, tested, damage, clearly = 0, [], [], 0, [], []
     for i in tqdm(chosen, desc=f"content of {dataset.name} {split.name}", leave=False, disable=not progress):
         try:
             blurred, sharp = _gray(split.pairs[i].blurred), _gray(split.pairs[i].sharp)
-            near = {step: thumbs(split.pairs[i + step].sharp) for step in range(-reach, reach + 1)
-                    if step and i + step in set(usable)}  # fmt: skip
-        except ValueError:  # damaged inside, which only --decode finds
+        except (ValueError, OSError) as error:  # damaged inside, which otherwise only --decode finds
+            damage.append(str(error))
             continue
+        near = {}
+        for step in range(-REACH, REACH + 1):
+            with suppress(ValueError, OSError):  # a damaged neighbour is told of when its own turn comes
+                if step and i + step in among:
+                    near[step] = thumbs(split.pairs[i + step].sharp)
         tested += 1
         reversed_ += _is_reversed(blurred, sharp, dataset.dark)
+        if _is_reversed(blurred, sharp, dataset.dark, CLEARLY):
+            clearly.append(f"{split.pairs[i].blurred} and {split.pairs[i].sharp}")
         lifts.append(float(blurred.mean() - sharp.mean()))
         own = _correlation(_thumbnail(blurred), _thumbnail(sharp))
         fits.append((i, own, {step: _correlation(_thumbnail(blurred), other) for step, other in near.items()}))
+    if damage:
+        split.note("error", "undecodable", f"{len(damage)} of {len(chosen)} sampled pairs cannot be read",
+                   "fetch these files again; --decode looks at all", damage)  # fmt: skip
     if not tested:
         return {}
     if reversed_ > MOST * tested:
@@ -67,6 +80,14 @@ def check(
             "folders are probably swapped",
             "look at a few pairs",
             [split.blurred[0], split.sharp[0]],
+        )
+    elif clearly:
+        split.note(
+            "warning",
+            "roles",
+            f"in {len(clearly)} of {tested} pairs the blurred side is clearly the sharper one",
+            "look at these pairs: their two pictures may be exchanged",
+            clearly,
         )
     _shift(split, fits)
     lift = sum(lifts) / len(lifts)
@@ -96,17 +117,17 @@ def _thumbnail(gray: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(gray).resize(size, Image.Resampling.BOX))
 
 
-def _is_reversed(blurred: np.ndarray, sharp: np.ndarray, dark: bool) -> bool:
-    """Whether the side called blurred is the sharp one.
+def _is_reversed(blurred: np.ndarray, sharp: np.ndarray, dark: bool, margin: float = TIE) -> bool:
+    """Whether the side called blurred is the sharp one, its gradients at least ``margin`` times the other's.
 
     Where one side is dark, the brightness tells: raised to equal brightness, its noise would pass for sharpness.
     """
     means = blurred.mean() + 1e-6, sharp.mean() + 1e-6
     if dark and max(means) > 1.1 * min(means):
-        return means[0] > means[1]
+        return bool(means[0] > means[1])
     scale = means if dark else (1, 1)
     gradients = [_gradient(side) / unit for side, unit in zip((blurred, sharp), scale, strict=True)]
-    return gradients[0] > TIE * gradients[1]
+    return bool(gradients[0] > margin * gradients[1])
 
 
 def _gradient(gray: np.ndarray) -> float:
@@ -135,15 +156,17 @@ def _shift(split: Split, fits: list[tuple[int, float, dict[int, float]]]) -> Non
             )
             return
     odd = []
+    usual = np.median([own for _, own, _ in fits if np.isfinite(own)] or [0])
     for i, own, near in fits:
         best = max((value for value in near.values() if np.isfinite(value)), default=float("nan"))
-        if np.isfinite([own, best]).all() and best > FITS and best - own > BETTER:
+        exchanged = np.isfinite([own, best]).all() and best > FITS and best - own > BETTER
+        if exchanged or (np.isfinite(own) and own < UNLIKE and usual > USUAL):
             odd.append(f"{split.pairs[i].blurred} and {split.pairs[i].sharp}")
     if odd:
         split.note(
             "warning",
             "shift",
-            f"{len(odd)} of {len(fits)} pairs look less alike than one of them and its neighbour's partner",
+            f"the two pictures of {len(odd)} of {len(fits)} pairs do not look like one scene",
             "look at these pairs: they may be shifted or exchanged",
             odd,
         )

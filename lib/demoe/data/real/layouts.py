@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from .. import pairs
@@ -36,7 +37,8 @@ def paired_set(
     Real-LOLBlur: sony, realblur, all), ``bits=16`` keeps 16-bit files as they are; by default both are what ``roots``
     says, else the first variant and 8. Raises
     ``FileNotFoundError`` where the split is not found, ``ValueError`` where pictures have no partner or are empty;
-    without ``strict``, the good pairs of such a split are handed out. A set that `demoe data build` wrote is called
+    without ``strict``, the good pairs of such a split are handed out. Keys of another variant than the first begin
+    with its name. A set that `demoe data build` wrote is called
     ``name-syn`` and "synthetic".
     """
     dataset = datasets.get(name)
@@ -61,9 +63,13 @@ def paired_set(
         raise ValueError(f"{name} {split}: {one.message}{named}; {one.fix}")
     if not chosen.pairs:
         raise FileNotFoundError(f"{name}: no pairs of the {split} split in {chosen.root}; {where}")
+    entries = chosen.pairs
+    # Another variant's scores must not pass for the usual one's.
+    if dataset.ground_truth and chosen.variant not in ("", dataset.variants[0]):
+        entries = [replace(one, key=f"{chosen.variant}:{one.key}") for one in entries]
     if chosen.synthetic:
-        return pairs.files(f"{name}-syn", chosen.pairs, bits, "synthetic")
-    return pairs.files(name, chosen.pairs, bits)
+        return pairs.files(f"{name}-syn", entries, bits, "synthetic")
+    return pairs.files(name, entries, bits)
 
 
 def available(names: Iterable[str], split: str, roots: Roots) -> list[str]:
@@ -131,7 +137,7 @@ def recognise(dataset: Dataset, base: Path, explicit: bool = False, variant: str
         chosen = unpaired.recognise(dataset, base, roots, explicit, variant or dataset.variants[0])
         found.splits |= {"test": chosen} if chosen else {}
     for split in found.splits.values():
-        above = [folder for folder in (split.root, *split.root.parents) if folder.is_relative_to(base)]
+        above = [split.root.absolute(), *split.root.absolute().parents]  # also above where a person pointed
         split.synthetic = any((folder / MADE).is_file() for folder in above)
     order = [*dataset.counts, *found.splits]
     found.splits = {name: found.splits[name] for name in sorted(found.splits, key=order.index)}

@@ -212,6 +212,8 @@ def _rows(data: bytes, rows: int) -> bytes:
     while left and at + 8 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
         if data[at + 4 : at + 8] == b"IDAT":
+            if zlib.crc32(data[at + 4 : at + 8 + length]) != int.from_bytes(data[at + 8 + length : at + 12 + length]):
+                raise ValueError("some of its pixels are damaged")  # without this, bit rot would be trained on
             parts.append(inflate.decompress(data[at + 8 : at + 8 + length], left))
             left -= len(parts[-1])
         at += 12 + length

@@ -49,8 +49,10 @@ class Roots:
     @property
     def synthetic(self) -> bool:
         """Whether what lies there was written by `demoe data build`, all or in part."""
-        folders = [place for place in (self.folder, *self.named.values()) if place]
-        return any((place / MADE).is_file() or any(place.glob(f"*/{MADE}")) for place in folders)
+        folders = [place.absolute() for place in (self.folder, *self.named.values()) if place]
+        return any(
+            (above / MADE).is_file() for place in folders for above in (place, *place.parents)
+        ) or any(any(place.glob(pattern)) for place in folders for pattern in (f"*/{MADE}", f"*/*/{MADE}"))
 
     def find(self, name: str) -> Path | None:
         """Where to look for the dataset called ``name``; None if nothing was said about it."""
