@@ -33,7 +33,7 @@ def side_by_side(summary: pd.DataFrame, measure: str = "pearson") -> pd.DataFram
     here = summary[summary.measure == measure]
     table = here.pivot(index="comparison", columns="kind", values="mean")
     table = table.reindex(index=[c for c in controls.COMPARISONS if c in set(here.comparison)], columns=list(KINDS))
-    shown = table.map(lambda value: "constant" if pd.isna(value) else f"{value:.2f}")
+    shown = table.map(lambda value: "constant" if pd.isna(value) else f"{round(value, 2) + 0.0:.2f}")  # no "-0.00"
     shown.loc["the paper on different blurs"] = PAPER if measure == "pearson" else PAPER_CKA
     return shown.rename_axis(None).rename_axis(None, axis=1)
 
