@@ -11,8 +11,8 @@ from pathlib import Path
 
 import nbformat
 
-from demoe.notebooks import execute, write_atomically
-from demoe.paths import project_root
+from demoe.notebooks import execute
+from demoe.paths import project_root, write_text
 
 
 def refresh(path: Path) -> None:
@@ -31,7 +31,7 @@ def refresh(path: Path) -> None:
             for output in cell.outputs:
                 output.pop("execution_count", None)
             cell.metadata.pop("execution", None)
-    write_atomically(path, nbformat.writes(notebook) + "\n")
+    write_text(path, nbformat.writes(notebook) + "\n")
 
 
 if __name__ == "__main__":

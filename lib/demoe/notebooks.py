@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .paths import write_text
+
 KERNEL = "demoe-this-interpreter"
 # A kernel asks for the inline backend, so that figures land in the notebook whatever the caller's environment says;
 # bars written as text are renewed every ten seconds, because each renewal becomes a line of the notebook.
@@ -87,7 +89,7 @@ def execute(path: Path, output: Path, parameters: dict[str, str], root: Path, wa
             if copy.exists():
                 source_kernel = check(path).get("metadata", {}).get("kernelspec")
                 replacements = {str(root): "", parameters.get("DATA_ROOT", ""): "<data root>", scratch: "<scratch>"}
-                write_atomically(output, portable(copy.read_text(encoding="utf-8"), replacements, source_kernel))
+                write_text(output, portable(copy.read_text(encoding="utf-8"), replacements, source_kernel))
 
 
 def _position(cells: list, index: int) -> tuple[int, int]:
@@ -146,6 +148,9 @@ def portable(text: str, replacements: dict[str, str], kernelspec: dict | None = 
     for number, cell in enumerate(notebook.cells, 1):
         cell.source = _replace(cell.source, known)
         if "outputs" in cell:
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):  # a widget that left a picture for those who cannot run it
+                    output.data.pop(WIDGET, None)
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
         for output in cell.get("outputs", []):
             output.update(_replace(dict(output), known, f"<cell {number}>"))
@@ -173,11 +178,3 @@ def _replace(value, known: dict[str, str], cell: str = "<cell>"):
         value = re.sub(rf"{edge}/(?=[\w.])", rf"\g<1>{word}/" if word else r"\g<1>", value)
         value = re.sub(rf"{edge}(?![\w-])", rf"\g<1>{word or '.'}", value)
     return value
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """``text`` in ``path``, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

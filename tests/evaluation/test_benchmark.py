@@ -183,3 +183,21 @@ def test_sets_of_no_expert():
 def test_the_gain_of_the_identity_is_none():
     before, after = benchmark.gain(torch.nn.Identity(), flat_set("GoPro", 26, count=1))
     assert before == after == pytest.approx(20 * math.log10(255 / 26), abs=0.01)
+
+
+def test_a_run_keeps_its_summary_beside_the_scores_and_makes_it_again_with_the_same_bytes(home):
+    compared = {"input": benchmark.blurred_input, "half": half}
+    scores, folder = benchmark.run("s", sets(), compared, {}, MARK, progress=False)
+    summary = pd.read_csv(folder / "summary.csv", keep_default_na=False)
+    expected = intervals(scores, MARK.seed)
+    assert len(summary) == len(expected) and summary["commit"].astype(str).unique().tolist() == ["1234567"]
+    row, mine = (table[(table["set"] == "GoPro-syn") & (table.method == "half") & (table.metric == "psnr")].iloc[0]
+                 for table in (summary, expected))
+    assert float(row["mean"]) == pytest.approx(mine["mean"], abs=1e-5) and float(row["low"]) <= float(row["mean"])
+    scenes = pd.read_csv(folder / "scenes.csv")
+    assert set(scenes[scenes["set"] == "GoPro-syn"].scene) == {"chelsea", "grass"} and "images" in scenes
+    before = {name: (folder / name).read_bytes() for name in ("summary.csv", "scenes.csv")}
+    for name in before:  # stopped between the scores and their summary
+        (folder / name).unlink()
+    benchmark.run("s", sets(), compared, {}, MARK, progress=False)
+    assert {name: (folder / name).read_bytes() for name in before} == before

@@ -21,10 +21,10 @@ from demoe import images
 from demoe.blur import sets
 from demoe.blur.folder import FolderCanvas
 from demoe.blur.job import Options
-from demoe.paths import write_text
+from demoe.paths import alone, naming, write_text
 from demoe.provenance import code_hash
 
-from .real import datasets, splits
+from .real import datasets, pixels, splits
 from .real.roots import MADE
 
 LAYOUTS = ("official", "flat")
@@ -171,8 +171,9 @@ def build(
     16 bits; "flat" gives ``<set>/<split>/{input,target}/<name>.png``. Real-LOLBlur is written without sharp pictures.
 
     A picture appears whole or not at all. Called again with the same arguments (a larger ``count``, another split), it
-    continues. Raises ``ValueError`` before anything is written: for an unknown set, split or layout, a count that the
-    real set has no names for, and a folder that holds something else or pictures made otherwise.
+    continues; pictures that cannot be read any more are written again. Raises ``ValueError`` before anything is
+    written: for an unknown set, split or layout, a count that the real set has no names for, a folder that holds
+    something else or pictures made otherwise, and one that another process builds in.
     """
     destination = Path(destination)
     if split not in ("train", "val", "test"):
@@ -206,7 +207,10 @@ def build(
         wanted = count if names else min(count, datasets.get(name).counts[split])
         plans.append((name, root, facts, chosen, _names(name, split, layout, wanted)))
     for name, root, facts, chosen, files in plans:
-        _write_set(name, root, split, facts, chosen, files, progress)
+        busy = f"another process is building in {root}: wait for it to end, or choose another folder"
+        with alone(destination / f".{root.name}.lock", busy, wait=False):
+            _claim(root, facts)  # it may have been free before
+            _write_set(name, root, split, facts, chosen, files, progress)
     return [root for _, root, *_ in plans]
 
 
@@ -219,7 +223,8 @@ def _claim(root: Path, facts: dict) -> None:
         try:
             found = dict(json.loads(marker.read_text()))
         except (ValueError, TypeError):
-            found = {}
+            raise ValueError(f"{root} holds a set that was built differently, or its {MADE} is damaged: choose another "
+                             "folder, or remove this one") from None
         other = [key for key in facts if found.get(key) != facts[key]]
         if other:
             said = "; ".join(f"{key} is {found.get(key)!r} there and {facts[key]!r} here" for key in other)
@@ -237,7 +242,8 @@ def _write_set(
     common = {"size": tuple(facts["size"]), "seed": facts["seed"]}
     bar = tqdm(list(enumerate(files.items())), desc=f"building {name} ({split})", leave=False, disable=not progress)
     for index, (key, places) in bar:
-        if (split, key) in rows and all((root / place).is_file() for place in places.values()):
+        whole = {**places, "index": str(index)}.items() <= rows.get((split, key), {}).items()
+        if whole and all(_readable(root / place) for place in places.values()):
             continue
         made = sets.synthesize(name, split, index, options=options, **common)
         pictures = {"blurred": made.blurred, "sharp": made.sharp, "mask": made.mask}
@@ -248,7 +254,8 @@ def _write_set(
             _write_picture(root / place, pictures[role], options.bits)
         said = {"pair": key, "split": split, "index": str(index), "source": made.source, "note": made.note}
         rows[split, key] = said | places
-        with (root / "manifest.csv").open("a", newline="") as stream:
+        manifest = root / "manifest.csv"
+        with naming(manifest), manifest.open("a", newline="", encoding="utf-8") as stream:
             stream.write(_csv([rows[split, key]], header=stream.tell() == 0))
     # Once more and in order: an interrupted build may have left half a line.
     ordered = sorted(rows.values(), key=lambda row: (row["split"], int(row["index"])))
@@ -259,8 +266,16 @@ def _write_set(
             write_text(root / file, text)
 
 
-def _write_picture(file: Path, pixels: torch.Tensor, bits: int) -> None:
-    images.write(file, images.Photograph(pixels.expand(3, -1, -1), bit_depth=bits, gray=len(pixels) == 1))
+def _readable(file: Path) -> bool:
+    try:
+        pixels.read(file)
+    except ValueError:  # not there, or damaged
+        return False
+    return True
+
+
+def _write_picture(file: Path, picture: torch.Tensor, bits: int) -> None:
+    images.write(file, images.Photograph(picture.expand(3, -1, -1), bit_depth=bits, gray=len(picture) == 1))
 
 
 def _csv(rows: list[dict[str, str]], header: bool = True) -> str:
@@ -273,14 +288,16 @@ def _csv(rows: list[dict[str, str]], header: bool = True) -> str:
 
 
 def _read_manifest(file: Path) -> dict[tuple[str, str], dict[str, str]]:
-    """(split, key) -> row; a last line that was not written to its end is left out."""
+    """(split, key) -> row. Lines that are damaged or not whole are left out, and what they say is made again."""
     if not file.is_file():
         return {}
-    text = file.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
+    text = file.read_text(encoding="utf-8", errors="replace")
+    lines = [line for line in text.splitlines(keepends=True)[1:] if line.endswith("\n")]
+    rows = [row for row in csv.DictReader(lines, COLUMNS) if None not in {*row, *row.values()}]
+    rows = [row for row in rows if row["index"].isdecimal()]
+    if (whole := _csv(rows)) != text:
         write_text(file, whole)
-    return {(row["split"], row["pair"]): row for row in csv.DictReader(io.StringIO(whole))}
+    return {(row["split"], row["pair"]): row for row in rows}
 
 
 def _readme(name: str, facts: dict) -> str:

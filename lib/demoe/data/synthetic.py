@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,12 @@ from tqdm.auto import tqdm
 
 from demoe.blur import sets
 from demoe.blur.job import Options
+from demoe.paths import alone, replacing
 from demoe.provenance import code_hash
 
 from .pairs import PairedSet, Window
+
+Pictures = tuple[np.ndarray, list[str], list[str]]  # (count, 2, 3, size, size) uint8, keys, notes
 
 
 def synthetic(
@@ -31,26 +35,26 @@ def synthetic(
 
     Deterministic by (seed, dataset, split, index). With ``cache``, the pictures are kept in that folder, under a name
     that says everything they depend on: the code of ``blur`` and ``source``, which names the sharp pictures that
-    ``options`` brings along. A set whose real model has no ground truth is handed out without it.
+    ``options`` brings along. One that is damaged is made again, and two processes do not make the same one. A set
+    whose real model has no ground truth is handed out without it.
     """
     recipe = code_hash("blur")  # a cache made by other code is not used
     kept = cache / f"{dataset}-{split}-{count}x{size}-s{seed}-{source}-{recipe}.npz" if cache else None
-    if kept and kept.exists():
-        with np.load(kept) as stored:
-            pixels = torch.from_numpy(stored["pixels"])
-            keys, notes = ([str(text) for text in stored[name]] for name in ("keys", "notes"))
-    else:
-        pixels = torch.empty(count, 2, 3, size, size, dtype=torch.uint8)
+
+    def make() -> Pictures:
+        pixels = np.empty((count, 2, 3, size, size), np.uint8)
         keys, notes = [], []
         bar = tqdm(range(count), desc=f"making {dataset}-syn ({split})", leave=False, disable=not progress)
         for i in bar:
             made = sets.synthesize(dataset, split, i, size=size, seed=seed, options=options)
-            pixels[i, 0] = (made.blurred * 255).round().byte()
-            pixels[i, 1] = (made.sharp * 255).round().byte()
+            pixels[i, 0] = (made.blurred * 255).round().byte().numpy()
+            pixels[i, 1] = (made.sharp * 255).round().byte().numpy()
             keys.append(f"{i:04d}_{made.source}")
             notes.append(made.note)
-        if kept:
-            _keep(kept, pixels=pixels.numpy(), keys=np.array(keys), notes=np.array(notes))
+        return pixels, keys, notes
+
+    stored, keys, notes = _kept(kept, (count, 2, 3, size, size), make) if kept else make()
+    pixels = torch.from_numpy(stored)
 
     def read(i: int, window: Window | None = None) -> tuple[Tensor, Tensor | None]:
         top, left, height, width = window or (0, 0, size, size)
@@ -60,9 +64,25 @@ def synthetic(
     return PairedSet(f"{dataset}-syn", "synthetic", keys, read, lambda i: (size, size), notes=notes)
 
 
-def _keep(file: Path, **arrays: np.ndarray) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{np.random.SeedSequence().entropy}.tmp")
-    with partial.open("wb") as stream:
-        np.savez(stream, **arrays)
-    partial.replace(file)
+def _kept(file: Path, shape: tuple[int, ...], make: Callable[[], Pictures]) -> Pictures:
+    if (found := _load(file, shape)) is None:
+        with alone(file.with_name(f".{file.name}.lock")):
+            if (found := _load(file, shape)) is None:  # else another process has made them meanwhile
+                found = pixels, keys, notes = make()
+                with replacing(file) as partial, partial.open("wb") as stream:
+                    np.savez(stream, pixels=pixels, keys=np.array(keys), notes=np.array(notes))
+    return found
+
+
+def _load(file: Path, shape: tuple[int, ...]) -> Pictures | None:
+    """What is kept in ``file``, whose archive has check sums; None if there is nothing, or it is damaged."""
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file) as stored:
+            pixels, keys, notes = stored["pixels"], *(list(map(str, stored[name])) for name in ("keys", "notes"))
+    except MemoryError:  # says nothing about the file
+        raise
+    except Exception:  # every kind of damage has its own exception here
+        return None
+    return (pixels, keys, notes) if pixels.shape == shape and len(keys) == len(notes) == shape[0] else None

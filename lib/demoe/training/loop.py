@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import json
 import math
-import os
+import sys
 import time
+import zipfile
 from pathlib import Path
 
 import torch
@@ -13,6 +16,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from demoe.data.batches import Batches, ahead
+from demoe.paths import naming, set_aside, write_bytes, write_text
 
 from .losses import LossFunction
 from .stages import trainable, training_mode
@@ -46,8 +50,9 @@ def train(
 
     Writes ``metrics.jsonl`` (a line every ``log_every`` steps: losses, gradient norm, learning rate, seconds since the
     start, and how many of them were spent waiting for data) and ``state.pt`` into ``run_dir``. If ``state.pt`` is
-    there, training continues from it: on a CPU the result equals that of a run never interrupted, bit for bit. Raises
-    ``FloatingPointError`` when the loss is no longer finite.
+    there, training continues from it: on a CPU the result equals that of a run never interrupted, bit for bit. One that
+    is damaged is set aside, and training starts from the beginning. Raises ``FloatingPointError`` when the loss is no
+    longer finite.
     """
     device = torch.device(device)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -59,20 +64,15 @@ def train(
     parameters = trainable(model)
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
 
-    # Continue where an earlier run stopped.
-    first = 0
-    if state_file.exists():
-        state = torch.load(state_file, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-    _keep_lines_before(metrics_file, first)
+    # Continue where an earlier run stopped. The log is part of the checkpoint, so that the two always agree.
+    first, lines = _resume(state_file, model, optimizer) if state_file.exists() else (0, "")
+    write_text(metrics_file, lines)
 
     # Steps.
     training_mode(model)
     began, waited = time.perf_counter(), 0.0
     data = ahead(batches, first, steps, workers, pin=device.type == "cuda")
-    with metrics_file.open("a") as log, tqdm(
+    with naming(metrics_file), metrics_file.open("a") as log, tqdm(
         total=steps, initial=first, desc=label, unit="step", disable=not progress, mininterval=1, miniters=1
     ) as bar:
         for step in range(first, steps):
@@ -103,36 +103,46 @@ def train(
                     )
                 line = {"step": step, **values, "grad_norm": round(norm.item(), 6), "lr": rate}
                 times = {"seconds": round(time.perf_counter() - began, 3), "waited": round(waited, 3)}
+                lines += json.dumps(line | times) + "\n"
                 log.write(json.dumps(line | times) + "\n")
                 log.flush()
                 bar.set_postfix(loss=f"{values['total']:.4f}", refresh=False)
             bar.update()
             if save:
-                _save(state_file, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1})
+                state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                _save(state_file, state | {"step": step + 1, "log": lines})
     return model.eval()
 
 
-def _keep_lines_before(file: Path, step: int) -> None:
-    """Drops from a log what a resumed run will write again, and a last line cut short by a crash."""
-    kept = []
-    if file.exists():
-        for text in file.read_text().splitlines():
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
-                break
-            if line["step"] < step:
-                kept.append(line)
-        partial = file.with_suffix(".tmp")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        partial.replace(file)
+def _resume(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, str]:
+    """The step to go on with and the log so far, with model and optimiser as they were then.
+
+    A checkpoint that is damaged, or another network's, is set aside: (0, "") and everything as it was.
+    """
+    content = file.read_bytes()
+    before = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:  # PyTorch itself does not look at the check sums
+            if broken := archive.testzip():
+                raise zipfile.BadZipFile(f"{broken} is damaged")
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        step, lines = int(state["step"]), str(state["log"])
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return step, lines
+    except (MemoryError, torch.OutOfMemoryError):  # says nothing about the file
+        raise
+    except Exception:  # every kind of damage has its own exception here
+        model.load_state_dict(before[0])
+        optimizer.load_state_dict(before[1])
+        place = set_aside(file)
+        print(f"{file} is damaged: it was set aside as {place.name}, and training starts from the beginning.",
+              file=sys.stderr, flush=True)
+        return 0, ""
 
 
 def _save(file: Path, state: dict) -> None:
     """A checkpoint appears whole or not at all."""
-    partial = file.with_suffix(".tmp")
-    with partial.open("wb") as stream:
-        torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
+    content = io.BytesIO()  # a full disk must not stop PyTorch in the middle of writing: it may end the process
+    torch.save(state, content)
+    write_bytes(file, content.getvalue())

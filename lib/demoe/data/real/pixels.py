@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import imagecodecs
 import numpy as np
 import tifffile
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from demoe import image_files
@@ -56,11 +57,13 @@ def header(path: Path, whole: bool = True) -> Header:
     """The header; with ``whole`` also whether the file ends where a picture of its format ends (PNG, JPEG)."""
     nothing = Header("", 0, 0, 0)
     try:
-        if lmdb_files.split(path):
-            data = lmdb_files.value(path)
-            return _header(io.BytesIO(data), len(data), whole)
-        with path.open("rb") as stream:
-            return _header(stream, path.stat().st_size, whole)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's about damage: what is wrong is said here
+            if lmdb_files.split(path):
+                data = lmdb_files.value(path)
+                return _header(io.BytesIO(data), len(data), whole)
+            with path.open("rb") as stream:
+                return _header(stream, path.stat().st_size, whole)
     except FileNotFoundError:
         return Header(**nothing.__dict__ | {"fault": "does not exist"})
     except OSError as error:
@@ -144,19 +147,21 @@ def read(path: Path, window: Window | None = None, bits: int = 8) -> Tensor:
     if bits not in (8, 16):
         raise ValueError(f"pictures are read with 8 or 16 bits a sample, not {bits}")
     try:
-        samples = None if lmdb_files.split(path) else _mapped(path, window)
-        if samples is None:
-            data = lmdb_files.value(path) if lmdb_files.split(path) else path.read_bytes()
-            if not data:
-                raise ValueError(f"{path} is empty (0 bytes)")
-            samples = _crop(_decode(data, window), window)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's about damage: what is wrong is said here
+            samples = _samples(path, window)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist") from None
     except lmdb_files.NoPackage:
         raise
+    except image_files.Refused as error:
+        raise ValueError(f"{path} {error}") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{path} is damaged, or no readable image (PNG, JPEG, BMP, TIFF, WebP)") from None
     except Exception as error:  # every decoder has its own exceptions for damage
-        sentence = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        sentence = sentence if str(path) in sentence else f"{path} is damaged or incomplete: {sentence}"
+        sentence = (str(error).strip().splitlines() or [""])[0]
+        detail = f": {sentence}" if " " in sentence else ""  # at times no more than a tag's number
+        sentence = sentence if str(path) in sentence else f"{path} is damaged or incomplete{detail}"
         raise ValueError(sentence) from None
     if samples is _OUTSIDE:
         raise ValueError(f"{path}: the window {window} (top, left, height, width) is not inside the picture")
@@ -166,6 +171,16 @@ def read(path: Path, window: Window | None = None, bits: int = 8) -> Tensor:
     elif bits == 16:
         samples = samples.astype(np.int32) * (257 if samples.dtype == np.uint8 else 1)
     return torch.from_numpy(np.array(samples.transpose(2, 0, 1), order="C"))  # a copy: nothing of a mapped file is kept
+
+
+def _samples(path: Path, window: Window | None) -> np.ndarray:
+    samples = None if lmdb_files.split(path) else _mapped(path, window)
+    if samples is not None:
+        return samples
+    data = lmdb_files.value(path) if lmdb_files.split(path) else path.read_bytes()
+    if not data:
+        raise ValueError(f"{path} is empty (0 bytes)")
+    return _crop(_decode(data, window), window)
 
 
 _OUTSIDE = np.empty(0)
