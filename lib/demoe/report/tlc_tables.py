@@ -1,0 +1,117 @@
+"""Table 6 (TLC) laid out: the paper's numbers beside ours, and what TLC changes with its intervals."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from demoe.evaluation.statistics import shown, summarise
+from demoe.model.tlc import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC
+
+from .paper import published
+from .tables import Layout, Read, best
+
+PUBLISHED = {  # our rows, and what they are called among the published numbers
+    NAFNET: "NAFNet",
+    NAFNET_TLC: "NAFNet_tlc",
+    DEMOE: "DeMoE_k1",
+    DEMOE_TLC: "DeMoE_k1_tlc",
+    DEMOE_PARTIAL: "DeMoE_k1_partial_tlc",
+}
+COMPARED = ((NAFNET_TLC, NAFNET), (DEMOE_TLC, DEMOE), (DEMOE_PARTIAL, DEMOE), (DEMOE_EXPERTS, DEMOE))
+# Metrics of ours, what the paper calls them, and how many decimals a score and a difference get.
+METRICS = {"psnr": ("psnr", "PSNR (dB) ↑", 2, 3), "ssim": ("ssim", "SSIM ↑", 3, 4),
+           "lpips_vgg": ("lpips", "LPIPS VGG ↓", 3, 4)}
+
+
+def paper_scores() -> pd.DataFrame:
+    """Table 6 as published: rows (metric, method) with our names for both, a column a set and "Average"."""
+    numbers = published().query("table == 'table6_tlc'")
+    wide = numbers.pivot(index=["metric", "method"], columns="dataset", values="value")
+    rows = {(metric, row): wide.loc[theirs, method] for metric, (theirs, *_) in METRICS.items()
+            for row, method in PUBLISHED.items()}
+    table = pd.DataFrame(rows).T
+    table.index.names = ["metric", "method"]
+    return table
+
+
+def paper_gains() -> pd.DataFrame:
+    """What TLC changes in the published Table 6. Columns: network, plain, set ("GoPro", "Average"), metric, gain."""
+    scores = paper_scores()
+    parts = []
+    for network, plain in COMPARED:
+        if network in PUBLISHED:
+            both = (scores.xs(name, level="method").stack() for name in (network, plain))
+            gain = next(both) - next(both)
+            gain.index.names = ["metric", "set"]
+            parts.append(gain.round(3).rename("gain").reset_index().assign(network=network, plain=plain))
+    return pd.concat(parts, ignore_index=True)[["network", "plain", "set", "metric", "gain"]]
+
+
+def table_6(read: Read) -> pd.DataFrame:
+    """From ``09_scores``: metrics and methods down, sets across, each set ours and then the paper's; best in bold."""
+    scores = read("09_scores")
+    means, paper = summarise(scores), paper_scores()
+    blocks = []
+    for metric, (_, label, decimals, _) in METRICS.items():
+        ours = means.pivot(index="method", columns="set", values=metric)
+        columns: dict[tuple[str, str], list[str]] = {}
+        for name in means["set"].unique():
+            theirs = paper.loc[metric].reindex(list(ours.index))[bare(name)]
+            columns[name, "here"] = best(ours[name], decimals, lowest="↓" in label)
+            columns[bare(name), "paper (real)"] = [
+                "-" if text == "missing" else text for text in best(theirs, decimals, lowest="↓" in label)
+            ]
+        block = pd.DataFrame(columns, index=pd.MultiIndex.from_product([[label], ours.index]))
+        blocks.append(block.loc[[(label, row) for row in means["method"].unique()]])
+    table = pd.concat(blocks)
+    table.index.names = ["metric", "method"]
+    return table
+
+
+def gains(read: Read) -> pd.DataFrame:
+    """From ``09_gains``: what TLC changes, a row a network and set, ours with its interval beside the paper's."""
+    ours, paper = read("09_gains"), paper_gains().set_index(["network", "set", "metric"]).gain
+    rows = {}
+    for (network, name), group in ours.groupby(["network", "set"], sort=False):
+        cells = {}
+        for metric, (_, label, _, decimals) in METRICS.items():
+            row = group[group.metric == metric].iloc[0]
+            text = signed(row["mean"], decimals)
+            if not math.isnan(row.low):
+                text += f" [{signed(row.low, decimals)}, {signed(row.high, decimals)}]"
+            theirs = paper.get((network, bare(name), metric), math.nan)
+            cells[label, "here"] = text
+            cells[label, "paper (real)"] = "-" if math.isnan(theirs) else signed(theirs, decimals - 1)
+        rows[network, name] = cells | {("pictures", "here"): str(int(group["images"].max()))}
+    table = pd.DataFrame(rows).T
+    table.index.names = ["with TLC against without", "set"]
+    return table
+
+
+def bare(name: str) -> str:
+    """The set that a synthetic one stands in for."""
+    return name.removesuffix("-syn")
+
+
+def signed(value: float, decimals: int) -> str:
+    """A difference for a reader: always with its sign, none before a zero."""
+    if math.isnan(value):
+        return shown(value)
+    rounded = round(value, decimals) + 0.0
+    return f"{rounded:+.{decimals}f}" if rounded else f"{0:.{decimals}f}"
+
+
+LAYOUTS: dict[str, Layout] = {
+    "09_table_6": Layout(
+        table_6,
+        "TLC at test time (Table 6 of the paper), on pictures larger than the training crops. Paper: real sets, other "
+        "networks; the two columns of a set cannot be compared with each other.",
+    ),
+    "09_gains": Layout(
+        gains,
+        "What TLC changes on the same pictures, with 95 % bootstrap intervals over scenes, beside the differences of "
+        "the published rows (Table 6 of the paper, real sets, without intervals).",
+    ),
+}

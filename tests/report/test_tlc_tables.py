@@ -1,0 +1,83 @@
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from demoe import provenance
+from demoe.evaluation import sizes
+from demoe.model.tlc import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC
+from demoe.report import tables, tlc_figures, tlc_tables
+from demoe.tasks import PAPER_ORDER
+
+ROWS = (NAFNET, NAFNET_TLC, DEMOE, DEMOE_TLC, DEMOE_PARTIAL, DEMOE_EXPERTS)
+MARK = provenance.Stamp("test", "synthetic", 0, commit="0abc")
+
+
+def scores() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for name in PAPER_ORDER:
+        for i in range(3):
+            base = 25 + rng.normal()
+            for j, method in enumerate(("input", *ROWS)):
+                rows.append({"set": f"{name}-syn", "image": f"{i:04d}_s{i}", "method": method, "psnr": base + 0.1 * j,
+                             "ssim": 0.8 + 0.01 * j, "lpips_vgg": math.nan, "missing": "lpips_vgg: weights missing"})
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def written(home):
+    table = scores()
+    tables.save(table, "09_scores", MARK)
+    tables.save(sizes.gains(table, tlc_tables.COMPARED), "09_gains", MARK)
+    return {name: tables.write(name, layout, "test") for name, layout in tlc_tables.LAYOUTS.items()}
+
+
+def test_the_published_gains():
+    gains = tlc_tables.paper_gains().set_index(["network", "set", "metric"]).gain
+    assert gains[DEMOE_TLC, "LOLBlur", "psnr"] == -0.71 and gains[DEMOE_TLC, "Average", "psnr"] == -0.09
+    assert gains[NAFNET_TLC, "GoPro", "psnr"] == 0.39 and gains[DEMOE_PARTIAL, "LOLBlur", "psnr"] == -0.52
+    assert gains[DEMOE_TLC, "DPDD", "lpips_vgg"] == -0.008
+    assert len(gains) == 3 * 6 * 3 and gains.notna().all()
+
+
+def test_table_6_shows_both_and_marks_the_best(written):
+    table = written["09_table_6"]
+    assert list(table.index.get_level_values(1)[:7]) == ["input", *ROWS] and len(table) == 3 * 7
+    assert table.loc[("PSNR (dB) ↑", DEMOE_TLC), ("LOLBlur", "paper (real)")] == "26.13"
+    assert table.loc[("PSNR (dB) ↑", DEMOE), ("LOLBlur", "paper (real)")] == "**26.84**"
+    ours = table["GoPro-syn", "here"]
+    assert ours["SSIM ↑", DEMOE_EXPERTS] == "**0.860**" and ours["SSIM ↑", "input"] == "0.800"
+    assert (ours["LPIPS VGG ↓"] == "missing").all()
+    assert table.loc[("LPIPS VGG ↓", DEMOE_EXPERTS), ("GoPro", "paper (real)")] == "-"
+    assert table.loc[("LPIPS VGG ↓", DEMOE_TLC), ("GoPro", "paper (real)")] == "**0.170**"
+
+
+def test_gains_stand_beside_the_published_ones(written):
+    table = written["09_gains"]
+    assert len(table) == len(tlc_tables.COMPARED) * 6
+    row = table.loc[DEMOE_TLC, "LOLBlur-syn"]
+    assert row["PSNR (dB) ↑", "here"] == "+0.100 [+0.100, +0.100]" and row["PSNR (dB) ↑", "paper (real)"] == "-0.71"
+    assert row["LPIPS VGG ↓", "here"] == "missing" and row["pictures", "here"] == "3"
+    assert table.loc[DEMOE_EXPERTS, "Average"]["PSNR (dB) ↑", "paper (real)"] == "-"
+
+
+def test_signs():
+    assert [tlc_tables.signed(value, 2) for value in (0.125, -0.3, -0.001, 0, math.nan)] == [
+        "+0.12", "-0.30", "0.00", "0.00", "missing"
+    ]
+
+
+def test_figures_draw_what_they_are_given():
+    gains = sizes.gains(scores(), tlc_tables.COMPARED)
+    figure = tlc_figures.gains(gains)
+    below = figure.axes[len(tlc_figures.PANELS) + 1]  # DeMoE with full TLC
+    assert [bar.get_height() for bar in below.containers[0]] == pytest.approx([0.1] * 6)
+    above = figure.axes[1].containers[0]
+    assert [bar.get_height() for bar in above] == pytest.approx([0.04, -0.29, 0.14, -0.71, 0.36, -0.09])
+    by_size = pd.concat([gains.assign(side=side) for side in (64, 96, 256)]).query("metric == 'psnr'")
+    figure = tlc_figures.by_size(by_size, {NAFNET_TLC: 144, DEMOE_TLC: 96})
+    assert len(figure.axes) == 2 and len(figure.axes[0].lines) == 7  # five sets, their average, the window
+    plt.close("all")
