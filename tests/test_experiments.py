@@ -7,6 +7,7 @@ import torch
 from demoe import cli, experiments, profiles, provenance
 from demoe.data import aio
 from demoe.evaluation import benchmark
+from demoe.experiments import runs
 from demoe.report import tables
 
 TINY = profiles.get("test", stage1_steps=3, stage2_steps=2, train_images=1, test_images=1, image_size=48)
@@ -14,8 +15,8 @@ TINY = profiles.get("test", stage1_steps=3, stage2_steps=2, train_images=1, test
 
 def count_trainings(monkeypatch):
     calls = []
-    real = experiments.train
-    monkeypatch.setattr(experiments, "train", lambda *a, **k: calls.append(k["label"]) or real(*a, **k))
+    real = runs.train
+    monkeypatch.setattr(runs, "train", lambda *a, **k: calls.append(k["label"]) or real(*a, **k))
     return calls
 
 

@@ -32,6 +32,10 @@ class Profile:
     specialist_patch: int  # its training crop, pixels
     ablation_steps: int  # each variant of the baseline (Table 5 right, Figure 13); paper: as stage 1
     ablation_patch: int  # its training crop, pixels
+    large_size: int  # side of the test pictures that are larger than any training crop (Table 6), pixels
+    large_images: int  # how many of them, a set
+    ablation_seeds: int = 1  # trainings of each ablation, from as many seeds
+    threads: int = 0  # CPU threads of a training, several of which then run side by side; 0: all, one at a time
     fresh: bool = False  # synthetic training pairs are made anew at every step instead of drawn from train_images
     learning_rate: float = 1e-3  # paper
     min_learning_rate: float = 1e-7  # paper
@@ -43,20 +47,21 @@ class Profile:
 PROFILES: dict[str, Profile] = {
     "test": Profile("test", width=4, patch=32, batch=5, stage1_steps=6, stage2_steps=4, stage2_patch=32,
                     train_images=2, test_images=2, image_size=64, bench_size=32, bench_repeats=1,
-                    specialist_steps=3, specialist_patch=32, ablation_steps=3, ablation_patch=32, class_weight=0.1,
-                    checkpoint_every=3),
+                    specialist_steps=3, specialist_patch=32, ablation_steps=3, ablation_patch=32,
+                    large_size=96, large_images=1, class_weight=0.1, checkpoint_every=3),
     "smoke": Profile("smoke", width=8, patch=96, batch=8, stage1_steps=1600, stage2_steps=600, stage2_patch=64,
                      train_images=300, test_images=24, image_size=128, bench_size=64, bench_repeats=3,
                      specialist_steps=140, specialist_patch=64, ablation_steps=180, ablation_patch=64,
-                     class_weight=0.1),
+                     large_size=256, large_images=8, threads=1, class_weight=0.1),
     "quick": Profile("quick", width=32, patch=192, batch=32, stage1_steps=20_000, stage2_steps=20_000,
                      stage2_patch=192, train_images=400, test_images=50, image_size=384, bench_size=256,
                      bench_repeats=100, specialist_steps=3000, specialist_patch=128, ablation_steps=4000,
-                     ablation_patch=128, fresh=True, checkpoint_every=1000),
+                     ablation_patch=128, large_size=720, large_images=20, ablation_seeds=3, fresh=True,
+                     checkpoint_every=1000),
     "paper": Profile("paper", width=32, patch=384, batch=32, stage1_steps=250_400, stage2_steps=250_400,
                      stage2_patch=384, train_images=4006, test_images=200, image_size=512, bench_size=256,
                      bench_repeats=1000, specialist_steps=250_400, specialist_patch=384, ablation_steps=250_400,
-                     ablation_patch=384, checkpoint_every=2000),
+                     ablation_patch=384, large_size=720, large_images=200, checkpoint_every=2000),
 }
 
 

@@ -1,7 +1,7 @@
 """Run the notebooks in order, once: what is up to date is skipped, what fails stops the run. Called by run_all.sh.
 
-A notebook is up to date when its executed copy, and every table, figure and trained network that it wrote, still exist,
-and it was run from the same notebook, package, profile, data and library versions.
+A notebook is up to date when its executed copy, and every table, figure and trained network that it wrote, are as they
+were written, and it was run from the same notebook, package, profile, data and library versions.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -24,8 +25,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from . import provenance
-from .notebooks import NotebookError, check, execute, write_atomically
-from .paths import figures_dir, project_root, results_dir
+from .notebooks import NotebookError, check, execute
+from .paths import checksum, figures_dir, project_root, results_dir, write_text
 from .profiles import PROFILES
 
 DESCRIPTION = """Run the notebooks in order: train, evaluate, and write every table and figure of a profile.
@@ -33,6 +34,7 @@ DESCRIPTION = """Run the notebooks in order: train, evaluate, and write every ta
 Results go to results/<profile>/ and figures/<profile>/. A notebook that is up to date is skipped, so a run that was
 stopped, or failed, continues where it was when started again."""
 SHARP_IMAGES = "DEMOE_SHARP_IMAGES"  # the variable that the notebooks' kernels get it by
+ASKED = r'experiments\.NEEDED_BY\[\\?"(\w+)\\?"\]'  # what a notebook (as JSON text) prepares
 HEARTBEAT = 60  # seconds between signs of life where there is no terminal
 
 
@@ -76,6 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
     except NotebookError as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a full disk, no permission
+        print(f"run_all.sh: {error.filename or project_root()}: {error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nrun_all.sh: interrupted; the same command continues where this one stopped.", file=sys.stderr)
         return 130
@@ -111,9 +116,8 @@ def run(
             for name in ("notebooks", "runs", "cache"):
                 shutil.rmtree(results_dir(profile) / name, ignore_errors=True)
         print(f"profile {profile}: {', '.join(path.stem for path in notebooks)}", flush=True)
-        outcomes = []
-        for path in notebooks:
-            outcomes.append(run_one(path, profile, parameters))
+        networks = train(notebooks, profile, parameters)
+        outcomes = [run_one(path, profile, parameters, networks.get(path.name[:2], [])) for path in notebooks]
         print(summary(outcomes), flush=True)
     return 0
 
@@ -145,14 +149,41 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def run_one(path: Path, profile: str, parameters: dict[str, str]) -> Outcome:
-    """Run one notebook, or find that it is up to date."""
-    root, results = project_root(), results_dir(profile)
-    output = results / "notebooks" / path.name
-    # Not beside the executed notebook: those are committed, and a fresh clone has none of the trained networks.
-    stamp = results / "cache" / "notebooks" / f"{path.stem}.json"
-    identity = identify(path, parameters)
-    if (known := up_to_date(stamp, identity, output)) is not None:
+def train(notebooks: list[Path], profile: str, parameters: dict[str, str]) -> dict[str, list[str]]:
+    """Train what the notebooks that are not up to date will load, before the first of them runs: together it is
+    quicker. Returns the networks' files, relative to the root, by the number of the notebook."""
+    todo = [path for path in notebooks if up_to_date(path, profile, identify(path, parameters)) is None]
+    asked = {path.name[:2]: re.findall(ASKED, path.read_text(encoding="utf-8")) for path in todo}
+    if not any(asked.values()):
+        return {}
+    from . import experiments  # PyTorch takes seconds to load: not for a run with nothing to train
+
+    needed = {number: [name for one in some for name in experiments.NEEDED_BY[one]] for number, some in asked.items()}
+    names = list(dict.fromkeys(name for some in needed.values() for name in some))
+    chosen, data_root = PROFILES[profile], parameters.get("DATA_ROOT")
+    start = time.monotonic()
+    try:
+        trained = experiments.prepare(names, chosen, 0, data_root, sys.stderr.isatty(), say)
+    except (experiments.TrainingFailed, OSError, ValueError, ArithmeticError) as error:
+        raise NotebookError(f"before the notebooks, training: {error}") from None
+    if trained:
+        print(f"training: {len(trained)} networks in {clock(time.monotonic() - start)}", flush=True)
+    root = project_root()
+    return {number: [str(file.relative_to(root)) for file in experiments.weights(some, chosen, 0, data_root)]
+            for number, some in needed.items()}
+
+
+def say(text: str) -> None:
+    """A line about a network that is trained, above the bar if there is one."""
+    tqdm.write(f"trained {text}")
+    sys.stdout.flush()
+
+
+def run_one(path: Path, profile: str, parameters: dict[str, str], networks: list[str]) -> Outcome:
+    """Run one notebook, or find that it is up to date. ``networks`` are the files that it loads."""
+    root, output = project_root(), executed(path, profile)
+    identity, stamp = identify(path, parameters), stamp_file(path, profile)
+    if (known := up_to_date(path, profile, identity)) is not None:
         print(f"{path.stem}: up to date", flush=True)
         return known
     before = products(profile)
@@ -162,8 +193,10 @@ def run_one(path: Path, profile: str, parameters: dict[str, str]) -> Outcome:
         execute(path, output, parameters, root, progress.cell)
     after = products(profile)
     changed = {kind: [name for name in after[kind] if before[kind].get(name) != after[kind][name]] for kind in after}
+    changed["networks"] = sorted({*changed["networks"], *networks})
     outcome = Outcome(path.stem, time.monotonic() - start, **changed)
-    write_atomically(stamp, json.dumps({"identity": identity, **vars(outcome)}, indent=1) + "\n")
+    sums = {name: checksum(root / name) for name in _written(outcome, output)}
+    write_text(stamp, json.dumps({"identity": identity, "sums": sums, **vars(outcome)}, indent=1) + "\n")
     print(f"{path.stem}: done in {clock(outcome.seconds)}", flush=True)
     return outcome
 
@@ -186,16 +219,34 @@ def package_files() -> list[Path]:
     return sorted([*folder.rglob("*.py"), *folder.rglob("*.csv"), *folder.rglob("*.toml")])
 
 
-def up_to_date(stamp: Path, identity: str, output: Path) -> Outcome | None:
+def executed(path: Path, profile: str) -> Path:
+    """Where the executed copy of a notebook lies."""
+    return results_dir(profile) / "notebooks" / path.name
+
+
+def stamp_file(path: Path, profile: str) -> Path:
+    """Where it is noted what a notebook was run from. Not beside the executed copy: those are committed, and a fresh
+    clone has none of the trained networks."""
+    return results_dir(profile) / "cache" / "notebooks" / f"{path.stem}.json"
+
+
+def up_to_date(path: Path, profile: str, identity: str) -> Outcome | None:
     """The earlier outcome, if it still stands."""
+    output = executed(path, profile)
     try:
-        record = json.loads(stamp.read_text(encoding="utf-8"))
-        same = record.pop("identity") == identity
+        record = json.loads(stamp_file(path, profile).read_text(encoding="utf-8"))
+        same, sums = record.pop("identity") == identity, dict(record.pop("sums"))
         outcome = Outcome(**{**record, "skipped": True})
+        names = _written(outcome, output)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # never run, or not written by this version
         return None
-    written = [output, *(project_root() / name for name in [*outcome.tables, *outcome.figures, *outcome.networks])]
-    return outcome if same and all(file.exists() for file in written) else None
+    known = same and all(sums.get(name) == (checksum(project_root() / name) or None) for name in names)
+    return outcome if known else None
+
+
+def _written(outcome: Outcome, output: Path) -> list[str]:
+    """All that a notebook wrote or loads, relative to the root."""
+    return [str(output.relative_to(project_root())), *outcome.tables, *outcome.figures, *outcome.networks]
 
 
 def products(profile: str) -> dict[str, dict[str, tuple[int, int]]]:

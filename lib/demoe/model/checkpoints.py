@@ -1,18 +1,17 @@
 """Networks on disk: our own safetensors files, and the public releases of DeMoE (``DeMoE.pt``) and NAFNet (``.pth``).
 
-Our files hold the tensors, the configuration and where they came from, so that loading needs no other file. The public
-releases are pickled dictionaries without a configuration: it is read off the tensors' names and shapes. Nothing in a
-file is ever executed.
+Our files hold the tensors of a NAFNet, a DeMoE or one of the networks they are compared with, the configuration and
+where they came from, so that loading needs no other file. The public releases are pickled dictionaries without a
+configuration: it is read off the tensors' names and shapes. Nothing in a file is ever executed.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import pickletools
 import re
-import tempfile
 import warnings
+import zipfile
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import asdict
@@ -21,35 +20,40 @@ from pathlib import Path
 import safetensors
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from demoe.paths import replacing
+
+from . import comparator_sizes
 from .demoe import DeMoE, DeMoEConfig
 from .experts import expert_block
 from .nafnet import NAFNet, NAFNetConfig
 
-NETWORKS = {"NAFNet": (NAFNet, NAFNetConfig), "DeMoE": (DeMoE, DeMoEConfig)}
+NETWORKS = {"NAFNet": (NAFNet, NAFNetConfig), "DeMoE": (DeMoE, DeMoEConfig), **comparator_sizes.NETWORKS}
 EXPERT_KINDS = ("naf", "restormer", "plk", "wavelet", "darkir")
 # One metadata entry only: safetensors orders several at random, and the same network should give the same bytes.
 METADATA_KEY = "demoe"
 WRAPPERS = ("params", "params_ema", "state_dict")  # where releases keep the tensors, in order of preference
+TENSORS = 4  # at least, of a block of any network
+MOST_LEVELS = 40  # of any network, with the middle and the decoder's
 PARTS = ("intro.", "encoders.", "downs.", "middle_blks.", "ups.", "decoders.", "ending.", "experts.", "mlp_branch.")
-Config = NAFNetConfig | DeMoEConfig
+Config = NAFNetConfig | DeMoEConfig | comparator_sizes.Config
 
 
 class CheckpointError(ValueError):
     """A file that is not a whole, finite NAFNet or DeMoE. The message is one sentence that names the file."""
 
 
-def save(model: NAFNet | DeMoE, path: str | Path, provenance: dict | None = None, half: bool = False) -> Path:
+def save(model: nn.Module, path: str | Path, provenance: dict | None = None, half: bool = False) -> Path:
     """Write ``model`` to ``path`` as safetensors with its configuration and ``provenance`` (plain values) inside.
 
-    ``half`` stores floating-point tensors in 16 bits (half the size, three decimal digits). The file appears whole or
-    not at all. Raises ``CheckpointError`` for a network of another class, and for values that are, or in 16 bits
-    become, infinite or NaN.
+    ``model`` is of a class in ``NETWORKS``. ``half`` stores floating-point tensors in 16 bits (half the size, three
+    decimal digits). The file appears whole or not at all. Raises ``CheckpointError`` for a network of another class,
+    and for values that are, or in 16 bits become, infinite or NaN.
     """
     path, name = Path(path), type(model).__name__
     if name not in NETWORKS:
-        raise CheckpointError(f"{path} was not written: only {' and '.join(NETWORKS)} can be saved, not {name}.")
+        raise CheckpointError(f"{path} was not written: only {', '.join(NETWORKS)} can be saved, not {name}.")
     tensors = {}
     for key, value in model.state_dict().items():
         value = value.detach().to("cpu", torch.float16 if half and value.is_floating_point() else value.dtype)
@@ -58,28 +62,20 @@ def save(model: NAFNet | DeMoE, path: str | Path, provenance: dict | None = None
             raise CheckpointError(f"{path} was not written: {key} holds infinite or NaN values{in_half}.")
         tensors[key] = value.clone(memory_format=torch.contiguous_format)
     record = {"network": name, "config": asdict(model.config), "provenance": provenance or {}}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(record, sort_keys=True, default=str)})
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())  # else a power cut can leave the new name on an empty file
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as partial:
+        try:
+            save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(record, sort_keys=True, default=str)})
+        except safetensors.SafetensorError as error:  # a full disk, as no other exception
+            raise OSError(f"{path} was not written: {_reason(error)}") from None
     return path
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> NAFNet | DeMoE:
+def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
     """The network in ``path``, in float32 and evaluation mode, on ``device``; every tensor of it is accounted for.
 
     Reads our own files and the releases named above. A release does not say how the experts' outputs are fused: "sum"
-    is assumed. Raises ``CheckpointError`` (one sentence) for anything else.
+    is assumed. Raises ``CheckpointError`` (one sentence) for anything else, and for a network whose optional package is
+    not installed.
     """
     path = Path(path)
     state, record = _read(path)
@@ -90,9 +86,11 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> NAFNet | DeMoE
     try:
         with torch.device("meta"):  # names and shapes without memory, so that a foreign file cannot ask for much
             expected = network(config).state_dict()
-    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, ModuleNotFoundError) as error:
         raise CheckpointError(f"{path} describes a {name} that cannot be built: {_reason(error)}.") from None
     _compare(path, name, state, expected)
+    if sum(value.numel() * value.element_size() for value in state.values()) > path.stat().st_size:
+        raise CheckpointError(f"{path} is damaged: its tensors hold more values than the file.")
     state = {key: value.to(expected[key].dtype) for key, value in state.items()}
     for key, value in state.items():
         if not _finite(value):
@@ -101,6 +99,19 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> NAFNet | DeMoE
         model = network(config)
     model.load_state_dict(state, strict=True)
     return model.to(device).eval()
+
+
+def tensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors by name of a file of any network, on the CPU; nothing in it is executed.
+
+    Raises ``CheckpointError`` for a file that is damaged, or holds something else.
+    """
+    return dict(_read(Path(path))[0])
+
+
+def is_own(path: str | Path) -> bool:
+    """Whether ``save`` wrote this file, which then holds its configuration."""
+    return bool(_read(Path(path))[1])
 
 
 def provenance(path: str | Path) -> dict:
@@ -145,6 +156,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def _read_pickle(path: Path, head: bytes) -> dict[str, Tensor]:
+    if _is_packed(path):
+        raise CheckpointError(f"{path} was refused: it is a compressed archive, which PyTorch does not write.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about old formats; the outcome is judged below
@@ -174,6 +187,15 @@ def _read_pickle(path: Path, head: bytes) -> dict[str, Tensor]:
     return state
 
 
+def _is_packed(path: Path) -> bool:
+    """Whether this is a ZIP archive that unpacks to more than the file: a decompression bomb."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size
+    except Exception:  # not an archive, or a damaged one: PyTorch says so
+        return False
+
+
 def _holds_objects(path: Path, head: bytes) -> bool:
     """Whether a plain pickle, which torch cannot read at all, is whole and names a class or function. Runs nothing."""
     if not head.startswith(b"\x80"):
@@ -194,17 +216,27 @@ def _reason(error: Exception) -> str:
 def _recorded(path: Path, record: dict, state: dict[str, Tensor]) -> tuple[str, Config]:
     """Class name and configuration from the metadata that ``save`` wrote."""
     name = record.get("network")
-    if name not in NETWORKS:
-        raise CheckpointError(f"{path} holds a network called {name!r}: this version knows {' and '.join(NETWORKS)}.")
+    if not isinstance(name, str) or name not in NETWORKS:
+        known = ", ".join(NETWORKS)
+        raise CheckpointError(f"{path} holds a network called {str(name)[:80]!r}: this version knows {known}.")
     try:
         fields = {key: tuple(value) if isinstance(value, list) else value for key, value in record["config"].items()}
         config = NETWORKS[name][1](**fields)
-        blocks = sum(config.encoder_blocks) + config.middle_blocks + sum(config.decoder_blocks)
+        _check_counts(path, config, state)
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} has a configuration unknown to this version: {_reason(error)}.") from None
-    if max(blocks, getattr(config, "moe_per_level", 1), config.num_experts) > len(state):
-        raise CheckpointError(f"{path} is damaged: its configuration names more blocks than it has tensors.")
     return name, config
+
+
+def _check_counts(path: Path, config: Config, state: dict[str, Tensor]) -> None:
+    """Refuses a configuration before anything is built of it that the file cannot hold, or that is absurdly deep."""
+    counts = [count for key, count in asdict(config).items() if key.endswith("blocks")]
+    counts = [one for count in counts for one in (count if isinstance(count, tuple) else (count,))]
+    blocks = TENSORS * sum(counts)
+    if isinstance(config, DeMoEConfig):
+        blocks += TENSORS * config.num_experts * config.moe_per_level * (len(config.decoder_blocks) + 1)
+    if len(counts) > MOST_LEVELS or min(counts) < 0 or max(blocks, getattr(config, "num_experts", 1)) > len(state):
+        raise CheckpointError(f"{path} is damaged: its configuration names more blocks than it has tensors.")
 
 
 def _inferred(path: Path, state: dict[str, Tensor]) -> tuple[str, Config]:
@@ -220,6 +252,8 @@ def _inferred(path: Path, state: dict[str, Tensor]) -> tuple[str, Config]:
         raise CheckpointError(f"{path} has the wrong shape for 'intro.weight': {shape}, not (width, 3, 3, 3).")
     width = len(first)
     levels = _count(state, r"downs\.(\d+)\.")
+    if levels > MOST_LEVELS:
+        raise CheckpointError(f"{path} is a checkpoint of another network: it has {levels} levels.")
     inner = r"modules_list\." if any(key.startswith("experts.") for key in state) else ""
     encoder = tuple(_count(state, rf"encoders\.{level}\.{inner}(\d+)\.") for level in range(levels))
     decoder = tuple(_count(state, rf"decoders\.{level}\.{inner}(\d+)\.") for level in range(levels))
@@ -227,10 +261,12 @@ def _inferred(path: Path, state: dict[str, Tensor]) -> tuple[str, Config]:
     if not inner:
         scores = state.get("mlp_branch.classifier.6.weight")
         classes = {} if scores is None or scores.ndim == 0 else {"num_experts": len(scores)}
-        return "NAFNet", NAFNetConfig(
+        plain = NAFNetConfig(
             width, encoder, middle, decoder, router=any(key.startswith("mlp_branch.") for key in state), **classes
         )
-    return "DeMoE", DeMoEConfig(
+        _check_counts(path, plain, state)
+        return "NAFNet", plain
+    config = DeMoEConfig(
         width,
         encoder,
         middle,
@@ -239,6 +275,8 @@ def _inferred(path: Path, state: dict[str, Tensor]) -> tuple[str, Config]:
         moe_per_level=max(1, _count(state, r"experts\.(\d+)\.experts\.") // (levels + 1)),
         expert=_expert_kind(path, state, width * 2**levels),
     )
+    _check_counts(path, config, state)
+    return "DeMoE", config
 
 
 def _count(state: dict[str, Tensor], pattern: str) -> int:

@@ -6,6 +6,7 @@ PromptIR and SFHFormer are written here. Restormer and FFTFormer come from spand
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -261,7 +262,9 @@ def restormer(**sizes) -> nn.Module:
     ``sizes`` go to ``spandrel_extra_arches``' class (``dim``, ``num_blocks``, ...). Raises ``ModuleNotFoundError``.
     """
     try:
-        from spandrel_extra_arches.architectures.Restormer import Restormer
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's, about how an architecture we do not use is written
+            from spandrel_extra_arches.architectures.Restormer import Restormer
     except ImportError as error:
         raise ModuleNotFoundError(f"Restormer is {NOT_INSTALLED}", name="spandrel_extra_arches") from error
     return Restormer(**sizes)
@@ -273,7 +276,9 @@ def fftformer(**sizes) -> nn.Module:
     ``sizes`` go to ``spandrel``'s class (``dim``, ``num_blocks``, ...). Raises ``ModuleNotFoundError``.
     """
     try:
-        from spandrel.architectures.FFTformer import FFTformer
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as above
+            from spandrel.architectures.FFTformer import FFTformer
     except ImportError as error:
         raise ModuleNotFoundError(f"FFTFormer is {NOT_INSTALLED}", name="spandrel") from error
     return FFTformer(**sizes)

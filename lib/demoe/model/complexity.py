@@ -19,7 +19,7 @@ import pandas as pd
 import ptflops.pytorch_ops
 import torch
 from ptflops import get_model_complexity_info
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from demoe.report.paper import published
@@ -89,10 +89,16 @@ def count(model: nn.Module, size: tuple[int, int, int] = SIZE) -> tuple[int, int
     modes = {module: module.training for module in model.modules()}
     before = {module: set(vars(module)) for module in modes}
     said = io.StringIO()
+
+    def black(shape: tuple[int, ...]) -> Tensor:  # ptflops' own input is whatever lay in memory: a router may saturate
+        like = next(model.parameters(), torch.empty(0))
+        return torch.zeros(1, *shape, dtype=like.dtype, device=like.device)
+
     try:
         with torch.inference_mode(), _layers_only(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             macs, _ = get_model_complexity_info(
-                model, tuple(size), as_strings=False, print_per_layer_stat=False, backend="pytorch"
+                model, tuple(size), as_strings=False, print_per_layer_stat=False, backend="pytorch",
+                input_constructor=black,
             )
     finally:
         for module, training in modes.items():
@@ -122,15 +128,16 @@ def _layers_only() -> Iterator[None]:
         table.update(kept)
 
 
-def cost_table(progress: bool = True) -> pd.DataFrame:
-    """The 17 published rows, counted here: the same numbers on every machine, so that the CSV is too.
+def cost_table(progress: bool = True, tables: tuple[str, ...] | None = None) -> pd.DataFrame:
+    """The 17 published rows (or those of ``tables``), counted here: the same numbers on every machine, so the CSV too.
 
     Columns: table, row, params, macs (whole counts, missing where a package is not installed), paper_params_m
     (millions), paper_macs_g (10^9), note, paper_runtime_ms (on the authors' GPU). One network is in memory at a time.
     """
     counted: dict[tuple, tuple[int, int]] = {}
     records = []
-    for row in tqdm(COST_ROWS, desc="counting", unit="row", disable=not progress):
+    rows = [row for row in COST_ROWS if tables is None or row.table in tables]
+    for row in tqdm(rows, desc="counting", unit="row", disable=not progress):
         key, note = (row.network, row.config), row.note
         try:
             if key not in counted:

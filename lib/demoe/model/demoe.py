@@ -60,7 +60,13 @@ class DeMoE(nn.Module):
     for all images; a list of names, or ``None`` for the router, takes one an image. ``k``: how many experts mix
     at inference; ``None`` mixes all with the router's own softmax. In training mode the gating is always soft and ``k``
     is not used (Section 3.3).
+
+    ``router_noise`` is the standard deviation of Gaussian noise on the logits that gate in training mode, drawn anew
+    for each image and expert (Figure 6 right; form and size are not stated in the paper). It is no part of the
+    configuration: inference has none.
     """
+
+    router_noise: float = 0.0
 
     def __init__(self, config: DeMoEConfig):
         super().__init__()
@@ -127,6 +133,8 @@ class DeMoE(nn.Module):
 
         Raises ``ValueError`` for an unknown expert, a list of the wrong length, or a ``k`` outside 1..N.
         """
+        if self.training and self.router_noise:
+            return F.softmax(logits.float() + self.router_noise * torch.randn_like(logits.float()), dim=1)
         soft = F.softmax(logits.float(), dim=1)
         if self.training:
             return soft

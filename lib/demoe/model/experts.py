@@ -102,8 +102,41 @@ class PLKBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.mixer(x)  # (B, C, H, W)
         far, near = y[:, : self.part], y[:, self.part :]  # (B, C/4, H, W), (B, 3C/4, H, W)
-        y = torch.cat((self.large(far), near), dim=1)  # (B, C, H, W)
+        y = torch.cat((self._large(far), near), dim=1)  # (B, C, H, W)
         return x + self.refine(y * self.attention(y))
+
+    def _large(self, x: Tensor) -> Tensor:
+        learning = torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_compiling()
+        if learning and x.device.type == "cpu" and self.part < 8:
+            return _LargeKernel.apply(x, self.large.weight, self.large.bias)
+        return self.large(x)
+
+
+class _LargeKernel(torch.autograd.Function):
+    """A convolution that keeps the size, whose gradients are computed with Fourier transforms.
+
+    On a CPU the usual backward of a large kernel on a handful of channels takes up to fifty times as long: its inner
+    loops run over the channels.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors  # (B, I, H, W), (O, I, K, K)
+        side = weight.shape[-1]
+        half, (height, width) = side // 2, x.shape[-2:]
+        size = (height + side - 1, width + side - 1)  # room for both, so that nothing wraps around
+        spectra = [torch.fft.rfft2(one.contiguous(), s=size) for one in (grad, weight, x)]
+        grads, weights, inputs = spectra  # each (., ., H + K - 1, (W + K) / 2) complex
+        to_x = torch.fft.irfft2(torch.einsum("bohw,oihw->bihw", grads, weights), s=size)
+        to_weight = torch.fft.irfft2(torch.einsum("bohw,bihw->oihw", grads.conj(), inputs), s=size)
+        to_weight = to_weight.roll((half, half), (-2, -1))[..., :side, :side]  # shifts of -K/2 .. K/2, in that order
+        return to_x[..., half : half + height, half : half + width], to_weight, grad.sum((0, 2, 3))
 
 
 class HaarTransform(nn.Module):

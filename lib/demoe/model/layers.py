@@ -104,8 +104,8 @@ class BlockList(nn.Module):
 def intro(width: int) -> nn.Conv2d:
     """The first convolution: (B, 3, H, W) -> (B, width, H, W).
 
-    Its initialisation is not stated in the paper; our choice. A blur shows in the finest contrasts, which are a
-    thousand times weaker than brightness: with filters of random mean, short trainings never teach the router to see
+    Its initialisation is not stated in the paper; our choice. A blur shows in the finest contrasts, which are
+    far weaker than brightness: with filters of random mean, short trainings never teach the router to see
     them. So three filters in four start with zero mean over their window and are magnified, the rest are subdued.
     """
     convolution = nn.Conv2d(3, width, 3, padding=1)

@@ -1,0 +1,190 @@
+"""Every ablation differs in what it claims to differ in, and in nothing else."""
+
+import copy
+from collections import Counter
+from dataclasses import asdict
+
+import pytest
+import torch
+from conftest import shake
+
+from demoe import experiments, profiles
+from demoe.data.batches import Batch
+from demoe.experiments import ablations, runs
+from demoe.experiments.ablations import ABLATIONS, VARIANTS
+from demoe.model.experts import DarkIRBlock, PLKBlock, RestormerBlock, WaveletBlock
+from demoe.model.layers import NAFBlock
+from demoe.model.moe import MoEBlock
+from demoe.training import stages
+
+TINY = profiles.get("test", ablation_steps=2, train_images=1, test_images=1, image_size=48)
+FROZEN = {"intro", "encoders", "downs", "mlp_branch"}
+PARTS = FROZEN | {"middle_blks", "ups", "decoders", "ending", "experts"}
+KINDS = {"darkir": DarkIRBlock, "wavelet": WaveletBlock, "restormer": RestormerBlock, "plk": PLKBlock}
+
+
+@pytest.fixture(scope="module")
+def made():
+    """What every experiment would train: name -> (configuration, network at the start, loss). Nothing is trained: a
+    variant's network is shaken instead, so that a weight taken from it can be told from a new one."""
+    found = {}
+
+    def instead(config, profile, start, data, loss, progress, label):
+        if config["experiment"] not in found:
+            model = start()
+            found[config["experiment"]] = config, model, loss
+        model = found[config["experiment"]][1]
+        trained = shake(copy.deepcopy(model)) if config["experiment"].startswith("variant") else model
+        return runs.Run(config["experiment"], trained, None, config)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ablations, "train_or_load", instead)
+        for name, experiment in ablations.NAMED.items():
+            before = set(found)
+            experiment.run(TINY, 0, None, False)
+            assert set(found) - before - {name} <= set(experiment.after), name  # what it needs is what it says
+    return {name.removeprefix("ablation-"): value for name, value in found.items()}
+
+
+def batch(count=3):
+    generator = torch.Generator().manual_seed(2)
+    images = (torch.rand(count, 3, 32, 32, generator=generator) for _ in range(2))
+    return Batch(*images, torch.arange(count) % 5)
+
+
+def gradients(model, loss) -> set[str]:
+    """The parts with a parameter that a training step of a copy of ``model`` would move."""
+    model = shake(copy.deepcopy(model))
+    stages.training_mode(model)
+    loss(model, batch())["total"].backward()
+    return {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+
+
+def blocks(model) -> Counter:
+    return Counter(type(module).__name__ for module in model.modules() if isinstance(module, (NAFBlock, MoEBlock)))
+
+
+def test_the_same_parts_learn_but_where_the_variant_says_so(made):
+    for name in ABLATIONS:
+        _, model, loss = made[name]
+        learns = PARTS if name in ("from-scratch", "finetune-all") else PARTS - FROZEN
+        assert gradients(model, loss) == learns, name
+        model = copy.deepcopy(model)
+        stages.training_mode(model)
+        assert model.mlp_branch.training == (name in ("from-scratch", "finetune-all")), name
+
+
+def test_only_the_training_from_scratch_classifies_and_it_is_as_long_as_two_stages(made):
+    for name in ABLATIONS:
+        config, model, loss = made[name]
+        assert ("class" in loss(copy.deepcopy(model), batch())) == (name == "from-scratch"), name
+        assert config["steps"] == (4 if name == "from-scratch" else 2), name
+    assert made["variant-class-loss"][0]["steps"] == 2
+
+
+def test_shared_weights_start_equal(made):
+    """Wherever the reference has a tensor of that name and shape, and the stage 1 is the same, it starts the same."""
+    reference = made["demoe"][1].state_dict()
+    for name in ABLATIONS:
+        state = made[name][1].state_dict()
+        if name in ("wide", "more-middle", "from-scratch"):
+            continue
+        different = {key for key, value in state.items() if key in reference and value.shape == reference[key].shape
+                     and not torch.equal(value, reference[key])}
+        allowed = () if name in ("demoe", "router-noise", "finetune-all", "residual", "attention") else ("experts.",)
+        assert all(key.startswith(allowed) for key in different), name
+        if name in ("router-noise", "finetune-all", "residual", "attention"):
+            assert state.keys() == reference.keys() and not different, name
+    _, pretrained, _ = made["pretrained-experts"]
+    assert any(not torch.equal(value, reference[key]) for key, value in pretrained.state_dict().items())
+
+
+def test_from_scratch_starts_where_stage_1_starts(made):
+    start, first = made["from-scratch"][1].state_dict(), made["variant-class-loss"][1].state_dict()
+    trained = made["demoe"][1].state_dict()
+    shared = {key: key.replace("modules_list.", "") for key in start if not key.startswith("experts.")}
+    assert all(torch.equal(start[key], first[theirs]) for key, theirs in shared.items())
+    assert not all(torch.equal(start[key], trained[key]) for key in shared)
+
+
+def test_only_the_router_noise_variant_has_noise(made):
+    assert {name: made[name][1].router_noise for name in ABLATIONS if made[name][1].router_noise} == {
+        "router-noise": ablations.ROUTER_NOISE}
+
+
+def test_graphs_have_the_blocks_that_the_variant_says(made):
+    usual = blocks(made["demoe"][1])
+    assert usual == {"NAFBlock": 8 + 2 + 8 + 25, "MoEBlock": 5}
+    assert blocks(made["more-middle"][1]) == usual + Counter(NAFBlock=10)
+    assert blocks(made["more-moe"][1]) == usual + Counter(NAFBlock=25, MoEBlock=5)
+    for name, kind in KINDS.items():
+        model = made[name][1]
+        experts = [expert for block in model.experts for expert in block.experts]
+        assert len(experts) == 25 and all(type(expert) is kind for expert in experts), name
+        assert blocks(model) == usual - Counter(NAFBlock=25), name
+    for name in ("from-scratch", "router-noise", "finetune-all", "pretrained-experts"):
+        assert asdict(made[name][1].config) == asdict(made["demoe"][1].config)
+    wide = made["wide"][1].config
+    assert wide.width == 2 * TINY.width and asdict(wide) | {"width": TINY.width} == asdict(made["demoe"][1].config)
+    assert made["variant-wide"][1].config.width == wide.width
+    assert made["variant-more-middle"][1].config.middle_blocks == 13
+    for block in made["pretrained-experts"][1].experts:
+        assert len({expert.conv2.weight.sum().item() for expert in block.experts}) == 1
+    assert made["more-moe"][1].config.middle_blocks == made["demoe"][1].config.middle_blocks
+
+
+def test_fusions_are_those_of_equations_7_and_8(made):
+    """Block by block against the reference's, which starts from the same weights."""
+    torch.manual_seed(0)
+    plain, residual, attention = (shake(copy.deepcopy(made[name][1])) for name in ("demoe", "residual", "attention"))
+    weights = torch.softmax(torch.randn(2, 5), 1)
+    for block, plus, times in zip(plain.experts, residual.experts, attention.experts, strict=True):
+        channels = block.experts[0].norm1.weight.numel()
+        x = torch.randn(2, channels, 5, 7)
+        torch.testing.assert_close(plus(x, weights), x + block(x, weights))
+        torch.testing.assert_close(times(x, weights), x * block(x, weights))
+
+
+def test_outputs_differ_where_the_network_does(made):
+    x = batch().blurred
+    with torch.no_grad():
+        usual = shake(copy.deepcopy(made["demoe"][1]))(x).image
+        same = shake(copy.deepcopy(made["router-noise"][1]))(x).image
+        assert torch.equal(usual, same)  # the noise is a matter of training
+        for name in ("residual", "attention", "wide", "more-middle", "more-moe", *KINDS):
+            assert not torch.allclose(shake(copy.deepcopy(made[name][1]))(x).image, usual), name
+
+
+def test_configurations_name_the_difference_and_the_stage_1(made):
+    usual = made["demoe"][0]
+    differ = {name: {key for key in usual if made[name][0][key] != usual[key]} - {"experiment"} for name in ABLATIONS}
+    assert differ.pop("demoe") == set()
+    assert differ.pop("from-scratch") == {"steps", "stage1", "learns_all"}
+    assert differ.pop("router-noise") == {"router_noise"} and differ.pop("finetune-all") == {"learns_all"}
+    assert differ.pop("pretrained-experts") == {"start_experts"}
+    assert differ.pop("wide") == differ.pop("more-middle") == {"network", "stage1"}
+    assert all(fields == {"network"} for fields in differ.values()) and len(differ) == 7
+    assert len({runs.provenance.config_hash(config) for config, _, _ in made.values()}) == len(made)
+
+
+def test_unknown_names_are_refused_with_the_choices():
+    with pytest.raises(ValueError, match="unknown ablation 'x': choose one of demoe, from-scratch"):
+        ablations.ablation(TINY, "x")
+    with pytest.raises(ValueError, match="unknown variant 'x': choose one of class-loss"):
+        ablations.variant(TINY, "x")
+
+
+def test_names_and_seeds():
+    assert set(ablations.NAMED) == {*(f"variant-{name}" for name in VARIANTS), *(f"ablation-{n}" for n in ABLATIONS)}
+    assert list(ablations.trainings(profiles.get("test"), 3)) == [3]
+    assert list(ablations.trainings(profiles.get("quick"), 3)) == [3, 4, 5]
+
+
+def test_a_real_training_keeps_what_is_frozen_and_moves_what_is_not(home):
+    first = experiments.EXPERIMENTS["variant-class-loss"].run(TINY, 0, None, False).model.state_dict()
+    for name, moves in (("ablation-demoe", False), ("ablation-finetune-all", True)):
+        run = experiments.EXPERIMENTS[name].run(TINY, 0, None, False)
+        moved = {key.split(".")[0] for key, value in run.model.state_dict().items() if not key.startswith("experts")
+                 and not torch.equal(value, first[key.replace("modules_list.", "")])}
+        assert bool(moved & FROZEN) == moves and "decoders" in moved
+        assert run.name == name and run.model.router_noise == 0.0
