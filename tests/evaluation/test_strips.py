@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import shake
 
-from demoe.evaluation import strips
+from demoe.evaluation import strip_run, strips
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.model.layers import NAFBlock
 from demoe.model.nafnet import NAFNet, NAFNetConfig
@@ -90,8 +90,8 @@ def test_k_1_runs_the_chosen_experts_alone(model, monkeypatch):
     x = picture(20, 20)
     chosen = int(model(x).weights.argmax())
     seen = set()
-    half = strips._Run._first_half
-    monkeypatch.setattr(strips._Run, "_first_half", lambda run, s, block: (seen.add(block), half(run, s, block))[1])
+    half = strip_run.Run._first_half
+    monkeypatch.setattr(strip_run.Run, "_first_half", lambda run, s, block: (seen.add(block), half(run, s, block))[1])
     strips.forward(model, x)
     experts = {expert: i for moe in model.experts for i, expert in enumerate(moe.experts)}
     assert {experts[block] for block in seen if block in experts} == {chosen}

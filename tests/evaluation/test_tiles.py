@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import shake
 
-from demoe.evaluation import tiles
+from demoe.evaluation import grid, memory, tiles
 from demoe.evaluation.restore import restore
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.model.nafnet import NAFNet, NAFNetConfig
@@ -30,7 +30,7 @@ def test_whole_and_tiles_equal_the_plain_forward(model, wish):
     expected = restore(model, x, **wish)
     whole = tiles.restore_large(model, x, **wish)
     cut = tiles.restore_large(model, x, **wish, tile=256)
-    assert whole.plan.tile is None and cut.plan.tile == 256 and whole.experts is cut.experts is None
+    assert whole.plan.tile is None and cut.plan.tile == 256 and whole.map is cut.map is None
     for out, tolerance in ((whole, 2e-6), (cut, 5e-6)):  # the sample is the whole of so small a picture
         assert (out.image - expected.image).abs().max() < tolerance
         torch.testing.assert_close(out.weights, expected.weights, rtol=1e-4, atol=1e-5)
@@ -39,9 +39,9 @@ def test_whole_and_tiles_equal_the_plain_forward(model, wish):
 def test_a_decision_for_each_tile(model):
     x = picture(300, 520)
     out = tiles.restore_large(model, x, route="tile", tile=256)
-    assert out.experts.shape == (2, 4)
+    assert out.map.experts.shape == (2, 4)
     assert out.image.shape == x.shape and out.weights.sum().item() == pytest.approx(1)
-    share = torch.bincount(out.experts.flatten(), minlength=5) / out.experts.numel()
+    share = torch.bincount(out.map.experts.flatten(), minlength=5) / out.map.experts.numel()
     torch.testing.assert_close(out.weights, share)  # k=1: each tile has one expert
     with pytest.raises(ValueError, match="no experts"):
         tiles.restore_large(NAFNet(NAFNetConfig(**TINY)), x, route="tile")
@@ -49,49 +49,76 @@ def test_a_decision_for_each_tile(model):
 
 @pytest.mark.parametrize(("size", "tile"), [(256, 256), (257, 256), (1000, 256), (3000, 1024)])
 def test_blending_weights_add_up_to_one(size, tile):
-    starts = tiles._starts(size, tile, 16)
+    starts = grid.starts(size, tile, 16)
     assert starts[0] == 0 and starts[-1] < size <= starts[-1] + tile
     assert all(start % 16 == 0 for start in starts)
-    assert all(start + tile - after >= tiles.OVERLAP for start, after in pairwise(starts))
+    assert all(start + tile - after >= memory.OVERLAP for start, after in pairwise(starts))
     total = torch.zeros(size)
     for i, start in enumerate(starts):
         length = min(tile, size - start)
-        total[start : start + length] += tiles._ramp(length, tile, starts, i, torch.device("cpu"))
+        total[start : start + length] += grid.ramp(length, tile, starts, i, torch.device("cpu"))
     torch.testing.assert_close(total, torch.ones(size))
 
 
 def test_a_smaller_budget_means_leaner_ways(model):
     big = DeMoE(DeMoEConfig())
-    needs = [tiles.estimate(big, 24000, 4000, recompute) for recompute in range(3)]
+    needs = [memory.estimate(big, 24000, 4000, recompute) for recompute in range(3)]
     assert needs == sorted(needs, reverse=True)
     for recompute, need in enumerate(needs):
-        assert tiles.plan(big, 24000, 4000, need) == tiles.Plan(None, recompute, need)
-    assert tiles.plan(big, 6000, 4000, 2 << 30).tile is not None
+        assert memory.plan(big, 24000, 4000, need) == memory.Plan(None, recompute, need)
+    assert memory.plan(big, 6000, 4000, 2 << 30).tile is not None
     with pytest.raises(MemoryError, match="4000x6000"):
-        tiles.plan(model, 6000, 4000, 1 << 20)
+        memory.plan(model, 6000, 4000, 1 << 20)
     with pytest.raises(ValueError, match="at least 256"):
-        tiles.plan(model, 600, 400, 1 << 30, tile=100)
+        memory.plan(model, 600, 400, 1 << 30, tile=100)
 
 
 def test_sample_crops_lie_inside_and_have_whole_units():
-    crops = tiles._sample(torch.zeros(1, 3, 2000, 3001), 16)
-    assert len(crops) > 1 and sum(crop[0, 0].numel() for crop in crops) <= tiles.SAMPLE
+    crops = grid.sample(torch.zeros(1, 3, 2000, 3001), 16)
+    assert len(crops) > 1 and sum(crop[0, 0].numel() for crop in crops) <= grid.SAMPLE
     assert {tuple(crop.shape[-2:]) for crop in crops} == {(512, 512)}
 
 
 def test_sampled_statistics_differ_little_from_the_wholes(model, monkeypatch):
-    monkeypatch.setattr(tiles, "SAMPLE", 4 * 256 * 256)
-    monkeypatch.setattr(tiles, "CROP", 256)
+    monkeypatch.setattr(grid, "SAMPLE", 4 * 256 * 256)
+    monkeypatch.setattr(grid, "CROP", 256)
     found = tiles.compare(model, picture(700, 600), tile=256)
     assert 0 < found["mean_difference"] < 1e-3 and found["psnr"] > 50
+    assert 0 <= found["seam"] < 1e-3 and 0 <= found["elsewhere"] < 1e-3
+
+
+def test_a_seam_is_found_where_it_is():
+    values = torch.zeros(999)
+    values[tiles.starts(1000, 256, 16)[1] + 64 - 1] = 0.5  # where the first two tiles are blended
+    values[20] = 0.25
+    assert tiles._steps(values, 256, tiles.starts(1000, 256, 16)) == (0.5, 0.25)
+    assert tiles._steps(values[:100], 256, [0]) == (0.0, 0.25)
+
+
+def test_a_function_may_choose_the_experts(model):
+    x = picture(300, 280)
+    chosen = []
+
+    def choose(logits):
+        chosen.append(logits)
+        return torch.tensor([[0.25, 0, 0.75, 0, 0]])
+
+    whole = tiles.restore_large(model, x, expert=choose)
+    expected = restore(model, x, k=5)
+    torch.testing.assert_close(chosen[0], expected.logits[None], rtol=1e-4, atol=1e-5)
+    assert whole.weights.tolist() == [0.25, 0, 0.75, 0, 0]
+    cut = tiles.restore_large(model, x, expert=choose, tile=256)
+    assert (cut.image - whole.image).abs().max() < 5e-6 and cut.map is None
+    assert (whole.image - expected.image).abs().max() > 1e-3
 
 
 def test_amounts_of_memory():
-    assert tiles.memory_size("3G") == tiles.memory_size("3 GiB") == 3 << 30
-    assert tiles.memory_size("512m") == 512 << 20 and tiles.memory_size("1.5KB") == 1536 and tiles.memory_size("7") == 7
+    assert memory.memory_size("3G") == memory.memory_size("3 GiB") == 3 << 30
+    assert memory.memory_size("512m") == 512 << 20 and memory.memory_size("1.5KB") == 1536
+    assert memory.memory_size("7") == 7
     for text in ("", "3X", "-1G", "0", "G"):
         with pytest.raises(ValueError, match="amount of memory"):
-            tiles.memory_size(text)
+            memory.memory_size(text)
 
 
 def test_modes_are_put_back_and_errors(model):

@@ -5,53 +5,33 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
 from demoe import images, provenance
 from demoe.data.pairs import PairedSet
 from demoe.model.demoe import DeMoE
-from demoe.paths import results_dir, write_text
+from demoe.paths import SUMS, alone, clear, damaged, results_dir, seal, set_aside, write_text
 from demoe.profiles import Profile
 from demoe.tasks import EXPERTS
 
 from . import metrics
+from .compared import Made, Method, blurred_input, methods, network
 from .journal import Journal
 from .restore import restore
-from .statistics import intervals, report, summarise
+from .statistics import by_scene, intervals, report, summarise
 
-__all__ = ["blurred_input", "evaluate_command", "methods", "route", "run", "score", "summarise"]
+__all__ = ["Made", "blurred_input", "evaluate_command", "methods", "network", "route", "run", "score", "summarise"]
 
-# (1, 3, H, W) blurred -> restored, given the set it is from; None where the method does not apply to that set
-Method = Callable[[Tensor, PairedSet], Tensor | None]
+
 DECIMALS = 5  # of a score in a CSV
-
-
-def blurred_input(image: Tensor, pairs: PairedSet) -> Tensor:
-    """The picture as it came: the score that restoration has to beat."""
-    return image
-
-
-def methods(baseline: nn.Module | None, demoe: DeMoE | None) -> dict[str, Method]:
-    """The columns of the comparison: input, baseline, DeMoE with the router's one best expert, mixing all five, and
-    with the expert of the set's blur chosen by hand (which sets of no expert do not have)."""
-    found: dict[str, Method] = {"input": blurred_input}
-    if baseline is not None:
-        found["baseline"] = lambda image, pairs: restore(baseline, image).image
-    if demoe is not None:
-        found["DeMoE k=1"] = lambda image, pairs: restore(demoe, image, k=1).image
-        found["DeMoE k=5"] = lambda image, pairs: restore(demoe, image, k=5).image
-        found["DeMoE manual"] = lambda image, pairs: (
-            None if pairs.label is None else restore(demoe, image, expert=EXPERTS[pairs.label]).image
-        )
-    return found
 
 
 def score(
@@ -69,8 +49,8 @@ def score(
 ) -> pd.DataFrame:
     """The metrics ``measured`` (names in ``metrics.METRICS``) of every method on every picture.
 
-    Columns: set, image, method, a column a metric (NaN where it is missing), missing (why, or ""). With ``mark`` its
-    columns follow, and ``data`` is each set's own.
+    Columns: set, image, method, a column a metric (NaN where it is missing), missing (why, or ""), how ("whole" or
+    "tiles of 1024": what the network saw at a time). With ``mark`` its columns follow, and ``data`` is each set's own.
 
     With ``file`` the rows also go into that CSV, which appears when all are there; interrupted, the same call goes on
     where it stopped and ends with the same bytes (numbers have five decimals, also those returned). Rows are only kept
@@ -78,9 +58,21 @@ def score(
     weights. ``fresh`` forgets them. ``pictures`` is a folder for what the methods restored, 8-bit PNG, one a picture:
     set/method/key.png.
 
-    Raises ``ValueError`` for an unknown metric, an empty comparison, two sets of one name or two pictures of one key.
+    Raises ``ValueError`` for an unknown metric, an empty comparison, two sets of one name or two pictures of one key,
+    and while another process writes ``file``.
     """
-    head = ["set", "image", "method", *metrics.columns(measured), "missing", *(mark.columns() if mark else ())]
+    if file:
+        busy = f"another process is writing {file}: wait for it to end, or choose another file"
+        with alone(file.with_name(f".{file.name}.lock"), busy, wait=False):
+            return _score(sets, compared, device, progress, measured, file, config, mark, pictures, fresh)
+    return _score(sets, compared, device, progress, measured, file, config, mark, pictures, fresh)
+
+
+def _score(
+    sets: Sequence[PairedSet], compared: Mapping[str, Method], device: str, progress: bool, measured: Sequence[str],
+    file: Path | None, config: Mapping | None, mark: provenance.Stamp | None, pictures: Path | None, fresh: bool,
+) -> pd.DataFrame:
+    head = ["set", "image", "method", *metrics.columns(measured), "missing", "how", *(mark.columns() if mark else ())]
     _check(sets, compared)
     journal = None
     if file:
@@ -108,12 +100,13 @@ def _rows(
         blurred, sharp = (None if side is None else side.unsqueeze(0).to(device) for side in pairs.pair(i))
         group = []
         for name, method in compared.items():
-            image = method(blurred, pairs)  # (1, 3, H, W) or None
+            made = method(blurred, pairs)
+            image, how = made if isinstance(made, Made) else (made, "" if made is None else "whole")
             if pictures and image is not None:
                 images.write(picture_file(pictures, pairs.name, name, pairs.keys[i]), images.Photograph(image[0]))
             found = metrics.measure(image, sharp, measured)
-            row = {"set": pairs.name, "image": pairs.keys[i], "method": name, **found.values, "missing": found.reasons}
-            group.append((row, pairs.data))
+            row = {"set": pairs.name, "image": pairs.keys[i], "method": name, **found.values}
+            group.append((row | {"missing": found.reasons, "how": how}, pairs.data))
         yield group
 
 
@@ -166,7 +159,7 @@ def gain(model: nn.Module, pairs: PairedSet, device: str = "cpu") -> tuple[float
 
 def read(file: Path) -> pd.DataFrame:
     """The scores in a CSV that ``score`` wrote. Text stays text: a key "007" is no number, and "NA" is no gap."""
-    texts = ("set", "image", "method", "missing", "profile", "data", "commit")
+    texts = ("set", "image", "method", "missing", "how", "profile", "data", "commit")
     head = pd.read_csv(file, nrows=0).columns
     scores = pd.read_csv(file, dtype={name: str for name in texts if name in head}, keep_default_na=False,
                          na_values={name: [""] for name in head if name in metrics.LABELS})
@@ -189,22 +182,49 @@ def run(
     """``score`` as a run with a folder of its own: done once, loaded afterwards, continued if it was interrupted.
 
     ``config`` says what the methods are (hashes of the trainings, files of weights, whole or tiled). The folder,
-    ``results/<profile>/runs/benchmark-<name>-s<seed>-<hash>``, gets scores.csv, config.json, and with ``pictures`` the
-    restored pictures. Returns the scores and the folder; ``intervals`` makes the summary of them.
+    ``results/<profile>/runs/benchmark-<name>-s<seed>-<hash>``, gets scores.csv (a row a picture), scenes.csv (means of
+    each scene), summary.csv (``intervals``: means with bootstrap intervals over scenes), config.json, and with
+    ``pictures`` the restored pictures. Returns the scores and the folder. A process that finds another one at work in
+    the folder waits for it; files that are damaged are set aside and made again.
     """
     identity = _identity(sets, compared, measured, config, pictures)
     folder = results_dir(mark.profile) / "runs" / f"benchmark-{name}-s{mark.seed}-{identity}"
     file = folder / "scores.csv"
-    if fresh and folder.exists():
-        shutil.rmtree(folder)
-    if file.is_file():
-        return read(file), folder
+    with alone(folder / ".lock", f"another process is scoring {folder.name}: waiting for it" if progress else ""):
+        if fresh:
+            clear(folder)
+        if broken := damaged(folder):
+            (folder / SUMS).unlink()
+            for damage in (folder / name for name in broken if (folder / name).is_file()):
+                print(f"{damage} is damaged: it was set aside as {set_aside(damage).name}, and is made again.",
+                      file=sys.stderr, flush=True)
+        if file.is_file():
+            scores = read(file)
+        else:
+            scores = _scored(sets, compared, config, mark, device, progress, measured, folder, pictures)
+        _sum_up(scores, folder, mark)
+        seal(folder, "scores.csv", "summary.csv", "scenes.csv")
+    return scores, folder
+
+
+def _scored(
+    sets: Sequence[PairedSet], compared: Mapping[str, Method], config: Mapping, mark: provenance.Stamp, device: str,
+    progress: bool, measured: Sequence[str], folder: Path, pictures: bool,
+) -> pd.DataFrame:
     about = {"config": dict(config), "sets": {pairs.name: len(pairs) for pairs in sets}, "methods": list(compared),
              "metrics": list(measured), "missing": _missing(measured)}
     write_text(folder / "config.json", json.dumps(provenance.full(mark) | about, indent=2, default=str) + "\n")
-    scores = score(sets, compared, device, progress, measured=measured, file=file, config=config, mark=mark,
-                   pictures=folder / "pictures" if pictures else None)
-    return scores, folder
+    return score(sets, compared, device, progress, measured=measured, file=folder / "scores.csv", config=config,
+                 mark=mark, pictures=folder / "pictures" if pictures else None)
+
+
+def _sum_up(scores: pd.DataFrame, folder: Path, mark: provenance.Stamp) -> None:
+    """summary.csv and scenes.csv of scores.csv, where they are missing: a run may have stopped between the two."""
+    for name, table in (("summary", lambda: intervals(scores, mark.seed)), ("scenes", lambda: by_scene(scores))):
+        if not (file := folder / f"{name}.csv").is_file():
+            text = table().assign(**mark.columns()).to_csv(index=False, float_format=f"%.{DECIMALS}f",
+                                                           lineterminator="\n")
+            write_text(file, text)
 
 
 @torch.no_grad()
@@ -237,33 +257,37 @@ def evaluate_command(
     measured: Sequence[str] = metrics.DEFAULT,
     pictures: Path | None = None,
     fresh: bool = False,
+    tile: int | None = None,
+    max_memory: int | None = None,
 ) -> int:
     """``demoe evaluate``: prints the metrics a set and the router's accuracy; ``csv`` gets a row a picture.
 
-    The network is that of ``weights``, or the experiment's, trained first if need be. ``pictures`` is a folder for the
-    restored pictures. With ``csv``, an interrupted call is continued unless ``fresh``. Returns the exit status, 0.
+    The network is that of ``weights`` (ours or others', ``published.load``), or the experiment's, trained first if need
+    be. ``pictures`` is a folder for the restored pictures. With ``csv``, an interrupted call is continued unless
+    ``fresh``. ``tile`` and ``max_memory`` (bytes) are those of ``network``. Returns the exit status, 0.
     """
-    import hashlib
-
     from demoe import experiments
     from demoe.data import aio
-    from demoe.model import checkpoints
     from demoe.report import tables
+
+    from . import published
 
     metrics.columns(measured)  # an unknown one is told before anything is trained
     device = experiments.default_device()
     if weights:
-        model, trained = checkpoints.load(weights, device), None
-        config = {"weights": hashlib.sha256(weights.read_bytes()).hexdigest()}
+        found = published.load(weights, device)
+        model, name, config = found.model, found.label, {"weights": found.sha256}
     else:
         trained = experiments.train_experiment(experiment, profile, seed, data_root)
-        model, config = trained.model, {"training": trained.config}
+        model, name, config = trained.model, "network", {"training": trained.config}
+    large = {"tile": tile, "max_memory": max_memory}
+    config |= large
     # A DeMoE of ours is shown beside the baseline that it was made from; a file's has none that we know.
     known = isinstance(model, DeMoE) and not weights
     baseline = experiments.baseline(profile, seed, data_root).model if known else None
     sets = aio.aio_blur(profile, "test", seed, data_root)
-    plain = {"input": blurred_input, "network": lambda image, pairs: restore(model, image).image}
-    compared = methods(baseline, model) if isinstance(model, DeMoE) else plain
+    plain = {"input": blurred_input, name: network(model, **large)}
+    compared = methods(baseline, model, **large) if isinstance(model, DeMoE) else plain
     mark = provenance.stamp(profile.name, aio.kind(sets), seed)
     scores = score(sets, compared, device, measured=measured, file=csv, config=config, mark=mark, pictures=pictures,
                    fresh=fresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,6 +11,10 @@ from torch import Tensor, nn
 
 from demoe.model.demoe import DeMoE, Restored
 from demoe.model.nafnet import NAFNet
+
+
+class NotFinite(RuntimeError):
+    """A network's output holds NaN or infinity."""
 
 
 @torch.no_grad()
@@ -22,7 +27,7 @@ def restore(
     comes back without one, in all three fields. ``expert`` and ``k`` are those of ``DeMoE``. Other networks have no
     experts: ``weights`` is None then, and so is ``logits`` unless there is a router. Evaluation mode is set for the
     call and the modes found are put back. Raises ``ValueError`` for another shape or an expert that is not there, and
-    ``RuntimeError`` for an output that is not finite.
+    ``NotFinite``, a ``RuntimeError``, for an output that is not finite.
     """
     check(model, image, expert)
     batch = image if image.ndim == 4 else image.unsqueeze(0)  # (B,3,H,W)
@@ -37,7 +42,7 @@ def restore(
     return out if image.ndim == 4 else Restored(*(None if field is None else field[0] for field in out))
 
 
-def check(model: nn.Module, image: Tensor, expert: str | Sequence[str | None] | None) -> None:
+def check(model: nn.Module, image: Tensor, expert: object) -> None:
     """Raises ``ValueError`` for what ``restore`` does not take."""
     if image.ndim not in (3, 4) or image.shape[-3] != 3 or 0 in image.shape:
         raise ValueError(f"expected a picture of shape (3, H, W) or a batch (B, 3, H, W), got {tuple(image.shape)}")
@@ -60,10 +65,24 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
+@contextmanager
+def in_float32(model: nn.Module) -> Iterator[nn.Module]:
+    """The network in float32 (a copy if it is in another type), without TF32 and autocast for a while."""
+    kinds = {parameter.dtype for parameter in model.parameters()}
+    place = next((parameter.device.type for parameter in model.parameters()), "cpu")
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, False
+    try:
+        with torch.autocast(place, enabled=False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield model if kinds <= {torch.float32} else copy.deepcopy(model).float()
+    finally:
+        matmul.allow_tf32 = before
+
+
 def finished(out: Restored) -> Restored:
-    """With the image clamped to [0,1]. Raises ``RuntimeError`` if it is not finite."""
+    """With the image clamped to [0,1]. Raises ``NotFinite`` if it is not finite."""
     if not out.image.isfinite().all():
-        raise RuntimeError(
+        raise NotFinite(
             "the network's output is not finite (NaN or infinity): the weights are damaged or the numbers overflowed; "
             "try other weights, or float32"
         )

@@ -1,0 +1,133 @@
+"""What notebook 05 computes from the compared networks: who they are, what they cost, and who is better by how much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demoe.experiments.comparisons import COMPARATORS, EQUAL, Compared
+from demoe.model import complexity
+from demoe.model.demoe import DEMOE_PRESETS, DeMoE
+from demoe.model.nafnet import NAFNET_PRESETS, NAFNet
+
+from .statistics import difference
+
+MAIN = "DeMoE longer k=1"  # the DeMoE that is compared with DeMoE*, with other k and with the input
+ENSEMBLE = 5  # networks of DeMoE-5 (Section 5)
+
+
+class AtK(nn.Module):
+    """A DeMoE that mixes its ``k`` best experts, as a network of one output: (B, 3, H, W) -> (B, 3, H, W)."""
+
+    def __init__(self, model: DeMoE, k: int):
+        super().__init__()
+        self.model, self.k = model, k
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x, k=self.k).image
+
+
+def methods_table(entries: Sequence[Compared], left_out: Mapping[str, str]) -> pd.DataFrame:
+    """Who is compared. Columns: role, method, group, training, params and macs (at 3x256x256, of the size trained
+    here; NaN for the input), missing (why a network of Table 1 is not there), trained (what tells weights apart)."""
+    rows, counted = [], {}
+    for one in entries:
+        model, k = one.model, _k(one)
+        key = (id(model), k)
+        if key not in counted:
+            counted[key] = (math.nan, math.nan) if model is None else complexity.count(
+                AtK(model, k) if isinstance(model, DeMoE) else model)
+        rows.append((one.role, one.method, one.group, one.training, *counted[key], "", one.trained))
+    rows += [(name, name, EQUAL, "", math.nan, math.nan, why, "") for name, why in left_out.items()]
+    columns = ["role", "method", "group", "training", "params", "macs", "missing", "trained"]
+    table = pd.DataFrame(rows, columns=columns)
+    order = {name: i for i, name in enumerate(("input", *COMPARATORS))}
+    return table.sort_values("role", key=lambda roles: roles.map(order).fillna(len(order)), kind="stable",
+                             ignore_index=True).astype({"params": float, "macs": float})
+
+
+def pairs_to_compare(roles: Iterable[str]) -> list[tuple[str, str]]:
+    """Which differences are of interest, (first, second) for first minus second, among the roles that are there."""
+    roles = list(roles)
+    wanted = [("DeMoE", name) for name in (*COMPARATORS, "NAFNet", "input")]
+    wanted += [(name, "input") for name in (*COMPARATORS, "NAFNet", "NAFNet longer", MAIN, "DeMoE*")]
+    wanted += [(MAIN, "NAFNet longer"), ("DeMoE*", MAIN), ("DeMoE*", "NAFNet longer")]
+    wanted += [(f"DeMoE longer k={k}", MAIN) for k in range(2, 6)]
+    return [(first, second) for first, second in wanted if first in roles and second in roles]
+
+
+def differences(scores: pd.DataFrame, methods: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """First minus second on the same pictures, for ``pairs_to_compare``, with intervals (``statistics.difference``).
+
+    Columns: first, second (roles), set, metric, mean, low, high, images, missing, scenes.
+    """
+    scored = methods[methods.method.isin(scores.method.unique())].set_index("role").method
+    found = [
+        difference(scores, scored[first], scored[second], seed).assign(first=first, second=second)
+        for first, second in pairs_to_compare(scored.index)
+    ]
+    table = pd.concat(found, ignore_index=True)
+    return table[["first", "second", *(one for one in table if one not in ("first", "second", "method"))]]
+
+
+def cost_of_k(side: int = 256) -> pd.DataFrame:
+    """MACs of the published DeMoE by the number of experts that mix. Columns: k, params, macs. No weights matter."""
+    model = DeMoE(DEMOE_PRESETS["demoe"]).eval()
+    rows = [(k, *complexity.count(AtK(model, k), (3, side, side))) for k in range(1, model.config.num_experts + 1)]
+    return pd.DataFrame(rows, columns=["k", "params", "macs"])
+
+
+def runtimes(entries: Sequence[Compared], side: int, repeats: int) -> pd.DataFrame:
+    """Median milliseconds a forward pass of a 3 x side x side picture, of the size trained here, on this machine.
+
+    Columns: role, method, runtime_ms, side. No two runs give the same, so this belongs to no table.
+    """
+    rows = []
+    for one in entries:
+        if one.model is not None:
+            model = AtK(one.model, _k(one)) if isinstance(one.model, DeMoE) else one.model
+            seconds = complexity.measure_runtime(model, (3, side, side), repeats, warm_up=1)
+            rows.append((one.role, one.method, 1e3 * seconds, side))
+    return pd.DataFrame(rows, columns=["role", "method", "runtime_ms", "side"])
+
+
+def _k(one: Compared) -> int:
+    return int(one.role.partition("k=")[2] or 1)
+
+
+def ensemble() -> pd.DataFrame:
+    """Section 5's sums, counted at the published size. Columns: what, networks, params (of all together)."""
+    one = sum(p.numel() for p in NAFNet(NAFNET_PRESETS["baseline"]).parameters())
+    demoe = sum(p.numel() for p in DeMoE(DEMOE_PRESETS["demoe"]).parameters())
+    rows = [("one DeMoE*, a NAFNet", 1, one), ("DeMoE-5, one for each set", ENSEMBLE, ENSEMBLE * one),
+            ("DeMoE", 1, demoe)]
+    return pd.DataFrame(rows, columns=["what", "networks", "params"])
+
+
+def median_gain(scores: pd.DataFrame, name: str, method: str, before: str) -> str:
+    """The key of the picture of the set ``name`` that gains the median PSNR by ``method`` over ``before``.
+
+    Of an even number the lower of the two in the middle; among equals the first by its key.
+    """
+    rows = scores[scores["set"] == name].pivot(index="image", columns="method", values="psnr")
+    gain = (rows[method] - rows[before]).sort_index().sort_values(kind="stable")
+    return str(gain.index[(len(gain) - 1) // 2])
+
+
+def worst_crop(blurred: Tensor, sharp: Tensor, share: int = 4) -> tuple[int, int, int]:
+    """Where a blurred picture (3, H, W) lacks most of the sharp one: top, left and side of a square crop, pixels.
+
+    Its side is the shorter side of the picture over ``share``. The crop is the one in which the difference between the
+    two varies most (its variance, over the channels; the first in reading order where several are equal): a mere change
+    of brightness, as in LOLBlur, says nothing about blur.
+    """
+    side = min(max(8, min(blurred.shape[-2:]) // share), *blurred.shape[-2:])
+    difference = (blurred.double() - sharp.double())[None]  # (1, 3, H, W)
+    mean, square = (F.avg_pool2d(one, side, stride=1) for one in (difference, difference.square()))
+    found = (square - mean.square()).sum(1)[0]
+    place = int(found.flatten().argmax())
+    return place // found.shape[1], place % found.shape[1], side

@@ -1,0 +1,94 @@
+"""How much memory a restoration may take and needs, and the way through a network that follows from it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from demoe.model.demoe import DeMoE
+from demoe.model.layers import NAFBlock
+from demoe.model.nafnet import NAFNet
+
+from . import strips
+
+OVERLAP = 128  # pixels that neighbouring tiles share
+SAMPLE = 2 << 20  # pixels of the first pass over a photograph that is cut into tiles
+# Over the maps and strips counted: what convolutions need besides, and the allocator's waste. With 1.3 a measured need
+# was half a per cent above its estimate; this leaves a tenth.
+SLACK = 1.45
+CROP, MARGIN = 512, 64  # pixels: side of a sample crop, and what its rim leaves out of the averages
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a photograph goes through a network."""
+
+    tile: int | None  # side of a tile in pixels; None: whole, which is exact
+    recompute: int = 0  # of ``strips.forward``
+    bytes: int = 0  # estimated need beyond the photograph and the network
+
+
+def memory_size(text: str) -> int:
+    """Bytes of "3G", "512M", "2.5 GiB" (1024-based) or a plain number. Raises ``ValueError`` for anything else."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    if match is None or not float(match[1]):
+        raise ValueError(f"{text!r} is no amount of memory: write 3G or 800M")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
+
+
+def budget(max_memory: int | None, device: torch.device) -> int:
+    """Bytes that a restoration may add. ``max_memory`` is for the whole process; None: four fifths of what is free."""
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+        return int(0.8 * free) if max_memory is None else max_memory - torch.cuda.memory_allocated(device)
+    if max_memory is not None:
+        return max_memory - psutil.Process().memory_info().rss
+    free = psutil.virtual_memory().available
+    limit, used = (Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory.current"))
+    if limit.is_file() and limit.read_text().strip().isdigit():  # a container's
+        free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return int(0.8 * free)
+
+
+def estimate(model: NAFNet | DeMoE, height: int, width: int, recompute: int = 0, k: int | None = 1) -> int:
+    """Bytes that ``strips.forward`` needs for one picture beside the picture and the network: maps, strips, output."""
+    unit = 2 ** len(model.encoders)
+    height, width = height + -height % unit, width + -width % unit
+    item = next(model.parameters()).element_size()
+    channels = model.config.width
+    top = channels * height * width * item  # the map of the full resolution; each level's is half of that above
+    strip = channels * min(strips.rows_for(model, width), height) * width * item
+    blocks = (1 + len(model.encoders[0]) if isinstance(model, NAFNet) else 5) if recompute else 0
+    several = 1 if k == 1 else (k or 5)
+    need = top * (2.0, 1.25, 1.0)[recompute] + strip * (12 + 6 * blocks * (1 + recompute)) * several
+    if any(not isinstance(expert, NAFBlock) for moe in getattr(model, "experts", ()) for expert in moe.experts):
+        need += 10 * top  # those run on the whole map
+    return int(SLACK * need + 3 * height * width * item + (128 << 20))
+
+
+def plan(model: NAFNet | DeMoE, height: int, width: int, free: int, k: int | None = 1, tile: int | None = None) -> Plan:
+    """The fastest exact way that fits ``free`` bytes, else tiles of a size that does. ``tile`` asks for that size.
+
+    Raises ``MemoryError`` if not even the smallest tile fits.
+    """
+    if tile is not None:
+        if tile < 2 * OVERLAP or tile % 2 ** len(model.encoders):
+            raise ValueError(f"a tile has at least {2 * OVERLAP} pixels a side, in whole multiples of 16, got {tile}")
+        return Plan(tile)
+    for recompute in range(strips.MAX_RECOMPUTE + 1):  # narrow networks gain little: their strips weigh more
+        need = estimate(model, height, width, recompute, k)
+        if need <= free:
+            return Plan(None, recompute, need)
+    crops = 4 * model.config.width * (2.25 * min(SAMPLE, height * width) + 12 * CROP**2)  # float32
+    sampled = int(SLACK * crops) + 12 * height * width + (128 << 20)
+    if height * width <= SAMPLE:  # then the picture itself is the sample
+        sampled = estimate(model, height, width, 0, k) + 12 * height * width
+    for side in (4096, 2048, 1024, 512, 2 * OVERLAP):
+        need = estimate(model, side, side, 0, k) + 12 * height * width
+        if side < max(height, width) and max(need, sampled) <= free:
+            return Plan(side, 0, need)
+    raise MemoryError(f"not enough memory for {width}x{height} pixels: {max(free, 0) >> 20} MiB are left for the work")

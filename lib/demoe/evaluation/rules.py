@@ -1,0 +1,244 @@
+"""Who chooses the expert: the router, a person, a rule that needs no labels, or an oracle; all on the same candidates.
+
+Every picture is encoded once and decoded by each expert once (``candidates``). A rule only picks among what is there,
+so that rules are compared without noise, and a new rule costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from demoe import provenance
+from demoe.data.pairs import PairedSet
+from demoe.model.demoe import DeMoE, Restored
+from demoe.model.layers import pad_to_multiple
+from demoe.paths import results_dir, write_text
+from demoe.tasks import EXPERTS
+
+from . import metrics, statistics
+from .benchmark import read
+from .journal import Journal
+from .restore import evaluation_mode, finished, restore
+from .sharpness import metric_q
+
+MEASURED = ("psnr", "ssim", "lpips_vgg", "musiq", "nrqm", "niqe")  # Tables 2, 8 and 9
+INPUT, BASELINE, SOFT, EQUAL = "input", "baseline", "DeMoE k=5", "equal mixture"
+CANDIDATES = (INPUT, BASELINE, *EXPERTS, SOFT, EQUAL)
+ROUTER, MANUAL, ORACLE, FIXED, RANDOM = "DeMoE k=1", "DeMoE manual", "oracle", "best fixed expert", "random expert"
+ENTROPY, DISTANCE, SHARPEST = "entropy gate", "distance gate", "sharpest candidate"
+LEAST_GAP = 0.01  # dB between router and oracle, on average; a share of less would only be noise
+LABEL_FREE = (ENTROPY, DISTANCE, SHARPEST)
+NEEDS = {MANUAL: "the set's name", FIXED: "sharp pictures", ORACLE: "sharp pictures"}  # all others: nothing
+METHODS = (INPUT, BASELINE, ROUTER, SOFT, EQUAL, *LABEL_FREE, MANUAL, FIXED, ORACLE, RANDOM)
+
+
+@torch.no_grad()
+def restore_each(model: DeMoE, image: Tensor) -> dict[str, Tensor]:
+    """What each expert makes of a picture, and all five mixed: by the router's softmax (k=5), and in equal parts.
+
+    ``image`` is (1, 3, H, W) in [0, 1]; so is each result. Encoded once, which is exact: the experts stand behind it.
+    """
+    height, width = image.shape[-2:]
+    with evaluation_mode(model):
+        padded = pad_to_multiple(image, 2 ** len(model.encoders))  # (1, 3, H', W')
+        y, skips = model.encode(padded)
+        logits = model.mlp_branch(y)  # (1, 5)
+        one_hot = torch.eye(len(EXPERTS), device=image.device).split(1)
+        mixtures = dict(zip(EXPERTS, one_hot, strict=True))
+        mixtures |= {SOFT: F.softmax(logits.float(), 1), EQUAL: torch.full_like(one_hot[0], 1 / len(EXPERTS))}
+        images = {}
+        for name, weights in mixtures.items():
+            restored = (model.decode(y, skips, weights) + padded)[..., :height, :width]
+            images[name] = finished(Restored(restored, logits, weights)).image
+    return images
+
+
+def candidates(
+    demoe: DeMoE,
+    baseline: nn.Module,
+    sets: Sequence[PairedSet],
+    config: Mapping,
+    mark: provenance.Stamp,
+    device: str = "cpu",
+    progress: bool = True,
+    measured: Sequence[str] = MEASURED,
+) -> pd.DataFrame:
+    """The metrics of all ``CANDIDATES`` of every picture: done once, loaded afterwards, continued if interrupted.
+
+    ``config`` says what the networks are (the hashes of their trainings). Columns: set, image, method, a column a
+    metric, sharpness (Metric Q, which needs no sharp picture), missing, and ``mark``'s. Pictures go through whole. The
+    rows lie in ``results/<profile>/runs/routing-s<seed>-<hash>/scores.csv``.
+    """
+    identity = provenance.config_hash({
+        "sets": [[pairs.name, pairs.data, pairs.peak, list(pairs.keys)] for pairs in sets], "config": dict(config),
+        "metrics": list(measured), "missing": {name: error.reason for name, error in metrics.missing(measured).items()},
+        "mark": mark.columns(), "code": provenance.code_hash("evaluation", "model"),
+    })
+    folder = results_dir(mark.profile) / "runs" / f"routing-s{mark.seed}-{identity}"
+    if (folder / "scores.csv").is_file():
+        return read(folder / "scores.csv")
+    write_text(folder / "config.json", json.dumps(provenance.full(mark) | {"config": dict(config)}, indent=2) + "\n")
+    head = ["set", "image", "method", *metrics.columns(measured), "sharpness", "missing", *mark.columns()]
+    journal = Journal(folder / "scores.csv", head, identity, len(CANDIDATES))
+    todo = [(pairs, i) for pairs in sets for i in range(len(pairs))][journal.kept // len(CANDIDATES) :]
+    for pairs, i in tqdm(todo, desc="candidates", unit="picture", leave=False, disable=not progress):
+        blurred, sharp = (None if side is None else side.unsqueeze(0).to(device) for side in pairs.pair(i))
+        images = {INPUT: blurred, BASELINE: restore(baseline, blurred).image} | restore_each(demoe, blurred)
+        rows = []
+        for name in CANDIDATES:
+            found = metrics.measure(images[name], sharp, measured)
+            row = {"set": pairs.name, "image": pairs.keys[i], "method": name, **found.values,
+                   "sharpness": float(metric_q(images[name])), "missing": found.reasons}
+            rows.append(row | mark.columns() | {"data": pairs.data})
+        journal.append([[_cell(row[column]) for column in head] for row in rows])
+    return read(journal.finish())
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.5f}"
+    return str(value)
+
+
+def choices(candidates: pd.DataFrame, routing: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
+    """Which candidate each method takes for every picture: index (set, image), a column a method but ``RANDOM``.
+
+    ``routing`` is the table of ``routing.add_signs``, ``limits`` that of ``routing.thresholds``. Where a method cannot
+    choose (no sharp picture, no expert named by hand) the cell is "".
+
+    - entropy gate: the router's best expert, or the router's mixture of all where its entropy is above the limit;
+    - distance gate: the router's best expert, or the mixture in equal parts where the features are farther from all
+      that is known than the limit: what the router says there, however sure, is not to be relied on;
+    - sharpest candidate: that of the five with the highest Metric Q (``sharpness``). Our choice of criterion.
+    """
+    seen = routing.set_index(["set", "image"])
+    found = pd.DataFrame({INPUT: INPUT, BASELINE: BASELINE, ROUTER: seen.predicted, SOFT: SOFT, EQUAL: EQUAL})
+    found[ENTROPY] = seen.predicted.where(seen.entropy <= limits["entropy"], SOFT)
+    found[DISTANCE] = seen.predicted.where(seen.distance <= limits["distance"], EQUAL)
+    of_experts = candidates[candidates.method.isin(EXPERTS)]
+    by = of_experts.pivot(index=["set", "image"], columns="method", values=["sharpness", "psnr"])
+    by = by.reindex(found.index)
+    psnr = by["psnr"][list(EXPERTS)].dropna()
+    found[SHARPEST] = by["sharpness"][list(EXPERTS)].idxmax(axis=1)
+    found[MANUAL] = seen.label
+    fixed = psnr.groupby(level="set").mean().idxmax(axis=1)
+    found[FIXED] = found.index.get_level_values("set").map(fixed.to_dict()).fillna("") if len(psnr) else ""
+    found[ORACLE] = psnr.idxmax(axis=1).reindex(found.index).fillna("") if len(psnr) else ""
+    return found[[name for name in METHODS if name != RANDOM]]
+
+
+def score(candidates: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+    """The metrics of every method on every picture, from those of the candidates and ``choices``.
+
+    Columns: set, image, method, choice, encoder, decoder, experts (passes of each: a mixture runs five experts in one
+    pass of the decoder), then the metrics, sharpness and missing. ``RANDOM`` is what an expert drawn blindly can
+    expect: the mean of the five.
+    """
+    values = [*statistics.metric_columns(candidates), "sharpness"]
+    long = chosen.rename_axis(columns="method").stack().rename("choice").reset_index()
+    scored = candidates.rename(columns={"method": "choice"})[["set", "image", "choice", *values, "missing"]]
+    found = long.merge(scored, on=["set", "image", "choice"], how="left")
+    found["missing"] = found["missing"].fillna("nothing to choose by")
+    grouped = candidates[candidates.method.isin(EXPERTS)].groupby(["set", "image"], sort=False)
+    blind = grouped[values].mean().assign(missing=grouped["missing"].first(), method=RANDOM, choice="any").reset_index()
+    found = pd.concat([found, blind], ignore_index=True)
+    found["encoder"] = (found.method != INPUT).astype(int)
+    found["decoder"] = found["encoder"].where(~found.method.isin([SHARPEST, ORACLE]), len(EXPERTS))
+    found["experts"] = found["decoder"].where(~found.choice.isin([SOFT, EQUAL]), len(EXPERTS))
+    order = {name: i for i, name in enumerate(METHODS)}
+    pictures = {key: i for i, key in enumerate(chosen.index)}
+    places = [(pictures[a, b], order[m]) for a, b, m in zip(found["set"], found["image"], found.method, strict=True)]
+    found = found.iloc[sorted(range(len(found)), key=places.__getitem__)].reset_index(drop=True)
+    return found[["set", "image", "method", "choice", "encoder", "decoder", "experts", *values, "missing"]]
+
+
+def gap_closed(
+    scores: pd.DataFrame, method: str, seed: int = 0, resamples: int = 2000, level: float = 0.95
+) -> pd.DataFrame:
+    """How much of the way from the router to the oracle ``method`` goes in PSNR: 0 the router's, 1 the oracle's.
+
+    A row a set with sharp pictures, and "Average" (mean gain over mean gap of the sets). Columns: set, method, gap
+    (dB), share, low, high: the percentile interval of a bootstrap over scenes, as in ``statistics.intervals``. A
+    mixture can pass 1, because the oracle has only single experts. NaN where the gap is under ``LEAST_GAP``.
+    """
+    table = scores.pivot(index=["set", "image"], columns="method", values="psnr")
+    table = table.dropna(subset=[ROUTER, ORACLE, method])
+    gains, gaps, rows = [], [], []
+    for name in dict.fromkeys(scores["set"]):
+        if name not in table.index.get_level_values("set"):
+            continue
+        part = table.loc[name]
+        codes = pd.factorize(pd.Series([statistics.scene(name, key) for key in part.index]))[0]
+        scenes = codes.max() + 1
+        draws = np.random.default_rng([seed, zlib.crc32(name.encode())]).integers(scenes, size=(resamples, scenes))
+        draws = np.vstack([np.arange(scenes), draws])  # first the sample itself
+        pictures = np.bincount(codes)[draws].sum(1)
+        for found, other in ((gains, method), (gaps, ORACLE)):
+            found.append(np.bincount(codes, part[other] - part[ROUTER])[draws].sum(1) / pictures)
+        rows.append((name, scenes))
+    if not rows:
+        return pd.DataFrame(columns=["set", "method", "gap", "share", "low", "high"])
+    gains.append(np.mean(gains, axis=0))
+    gaps.append(np.mean(gaps, axis=0))
+    rows.append(("Average", min(scenes for _, scenes in rows)))
+    found = []
+    for (name, scenes), gain, gap in zip(rows, gains, gaps, strict=True):
+        shares = np.divide(gain, gap, out=np.full_like(gain, np.nan), where=gap > 1e-6)
+        shares[0] = shares[0] if gap[0] >= LEAST_GAP else np.nan
+        known = shares[1:][np.isfinite(shares[1:])] if gap[0] >= LEAST_GAP else []
+        tails = [50 * (1 - level), 50 * (1 + level)]
+        low, high = np.percentile(known, tails) if scenes > 1 and len(known) else (math.nan, math.nan)
+        found.append({"set": name, "method": method, "gap": gap[0], "share": shares[0], "low": low, "high": high})
+    return pd.DataFrame(found)
+
+
+def compare(scores: pd.DataFrame, inside: Sequence[str], outside: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """Everything about the methods in one long table: method, group, set, quantity, mean, low, high, scenes.
+
+    ``group`` is "inside" (the sets named by ``inside``: in the training distribution) or "outside"; of the sets without
+    sharp pictures only the cost is known. ``set`` is a set's name or "Average". Quantities: "psnr" (dB), "gain" (dB
+    over the router's k=1), "share" (of the gap between router and oracle), and the mean passes "encoder", "decoder",
+    "experts". Intervals are 95 % bootstraps over ``scenes``, empty for the passes; of an average, ``scenes`` is the
+    number in the set that has fewest.
+    """
+    parts = []
+    for group, names in (("inside", inside), ("outside", outside)):
+        every = scores[scores["set"].isin(names)]
+        known = every.groupby("set").psnr.transform("count") > 0
+        rated = every.loc[known, ["set", "image", "method", "psnr"]]
+        methods = [name for name in METHODS if name in set(every.method)]
+        found = []
+        if len(rated):
+            found.append(statistics.intervals(rated, seed).assign(quantity="psnr"))
+            scenes = found[0][found[0]["set"] != "Average"].groupby("set").scenes.first()
+            scenes["Average"] = scenes.min()
+            for name in methods:
+                found.append(statistics.difference(rated, name, ROUTER, seed).assign(method=name, quantity="gain"))
+                found.append(gap_closed(rated, name, seed).rename(columns={"share": "mean"}).assign(quantity="share"))
+            found = [part.assign(scenes=part["set"].map(scenes)) for part in found]
+        passes = every.groupby("method", sort=False)[["encoder", "decoder", "experts"]].mean().reset_index()
+        passes = passes.melt("method", var_name="quantity", value_name="mean").assign(set="Average")
+        parts.append(pd.concat([*found, passes], ignore_index=True).assign(group=group))
+    table = pd.concat(parts, ignore_index=True)
+    return table[["method", "group", "set", "quantity", "mean", "low", "high", "scenes"]]
+
+
+def shown_pictures(routing: pd.DataFrame, name: str) -> list[str]:
+    """The pictures of a set that Figure 14 shows, by rule: those of the median and of the least router confidence.
+
+    Confidence is the largest softmax weight: known without sharp pictures, blind to what the experts make of a picture.
+    """
+    part = routing[routing["set"] == name]
+    confidence = part[list(EXPERTS)].max(axis=1).to_numpy()
+    order = np.argsort(confidence, kind="stable")
+    return [part.image.iloc[order[place]] for place in dict.fromkeys([(len(part) - 1) // 2, 0])]

@@ -1,0 +1,193 @@
+"""Figure 6 right, Tables 5 and 7: which experiment stands for which published row, and both side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+
+from demoe.evaluation import trainings
+
+from .paper import published
+from .tables import Layout, Read, best, shown
+
+REFERENCE = "ablation-demoe"
+BASELINE = "variant-class-loss"
+FIGURE_6, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, START = (
+    "Figure 6 right", "Table 5 left", "Table 5 right", "Table 7", "start of the experts")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the paper, the experiment that stands for it, and the one that it is compared with."""
+
+    table: str
+    label: str
+    experiment: str
+    source: tuple[str, str] = ("", "")  # table and method in ``published()``; none: not in the paper
+    reference: str = REFERENCE
+
+
+_F6, _T5L, _T5R, _T7 = ("figure6_training_ablation", "table5_fusion_ablation", "table5_baseline_ablation",
+                        "table7_experts")
+ROWS: tuple[Row, ...] = (
+    Row(FIGURE_6, "end to end from scratch", "ablation-from-scratch", (_F6, "end_to_end_from_scratch")),
+    Row(FIGURE_6, "noise on the router", "ablation-router-noise", (_F6, "router_noise")),
+    Row(FIGURE_6, "whole baseline fine-tuned", "ablation-finetune-all", (_F6, "finetune_whole_baseline")),
+    Row(FIGURE_6, "MoE decoder fine-tuned (DeMoE)", REFERENCE, (_F6, "finetune_moe_decoder_only")),
+    Row(TABLE_5_LEFT, "residual fusion", "ablation-residual", (_T5L, "residual_addition")),
+    Row(TABLE_5_LEFT, "attention fusion", "ablation-attention", (_T5L, "attention")),
+    Row(TABLE_5_LEFT, "twice the width", "ablation-wide", (_T5L, "width_64")),
+    Row(TABLE_5_LEFT, "DeMoE", REFERENCE, (_T5L, "DeMoE_k1")),
+    Row(TABLE_5_RIGHT, "baseline, no classification loss", "variant-no-class-loss",
+        (_T5R, "baseline_without_classification_loss"), BASELINE),
+    Row(TABLE_5_RIGHT, "baseline, original architecture", "variant-original",
+        (_T5R, "baseline_original_architecture"), BASELINE),
+    Row(TABLE_5_RIGHT, "baseline, classification loss", BASELINE,
+        (_T5R, "baseline_with_classification_loss"), BASELINE),
+    Row(TABLE_5_RIGHT, "more middle NAFBlocks", "ablation-more-middle", (_T5R, "more_middle_nafblocks")),
+    Row(TABLE_5_RIGHT, "more MoEBlocks", "ablation-more-moe", (_T5R, "more_moeblocks")),
+    Row(TABLE_7, "DarkIR experts", "ablation-darkir", (_T7, "DarkIR")),
+    Row(TABLE_7, "wavelet experts", "ablation-wavelet", (_T7, "Wavelet")),
+    Row(TABLE_7, "Restormer experts", "ablation-restormer", (_T7, "Restormer")),
+    Row(TABLE_7, "PLK experts", "ablation-plk", (_T7, "PLK")),
+    Row(TABLE_7, "NAFBlock experts (DeMoE)", REFERENCE, (_T7, "NAFBlock")),
+    Row(START, "random (DeMoE)", REFERENCE),
+    Row(START, "copies of the baseline's blocks", "ablation-pretrained-experts"),
+)
+
+
+def rows(*tables: str) -> list[Row]:
+    """The rows of these tables, in their order there."""
+    return [row for row in ROWS if row.table in tables]
+
+
+def experiments_of(*tables: str) -> list[str]:
+    """The experiments that these tables need, each once; those that they are compared with are among them."""
+    return list(dict.fromkeys(name for row in rows(*tables) for name in (row.experiment, row.reference)))
+
+
+def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
+    """A row a row of these tables: ``trainings.compare`` beside the published averages on the real sets.
+
+    ``scores``: ``benchmark.score``'s with the experiment as method and a column ``training``. Columns: table, row,
+    those of ``compare``, paper_psnr, paper_ssim, paper_lpips, paper_difference (dB; all NaN where the paper has none).
+    """
+    wanted = rows(*tables)
+    found = trainings.compare(scores, {row.experiment: row.reference for row in wanted}, seed).set_index("method")
+    numbers = published()
+    numbers = numbers[numbers["dataset"] == "Average"].set_index(["table", "method", "metric"])["value"]
+
+    def paper(row: Row, metric: str) -> float:
+        return float(numbers.get((*row.source, metric), math.nan))
+
+    # The published PSNR of what a row is compared with: that experiment's first row in the paper.
+    reference = {name: paper(next(row for row in ROWS if row.experiment == name), "psnr") for name in
+                 {row.reference for row in wanted}}
+    records = []
+    for row in wanted:
+        gap = paper(row, "psnr") - reference[row.reference]
+        records.append({"table": row.table, "row": row.label, "method": row.experiment,
+                        **found.loc[row.experiment].to_dict(), **{f"paper_{m}": paper(row, m) for m in
+                        ("psnr", "ssim", "lpips")}, "paper_difference": round(gap, 5)})
+    return pd.DataFrame(records)
+
+
+def orders(table: pd.DataFrame) -> pd.DataFrame:
+    """``trainings.order`` of every table's PSNR, and of all published rows together, each experiment once.
+
+    ``table`` is ``results``'. Columns: table, rows, rho, p (one-sided), exact.
+    """
+    known = table[table.paper_psnr.notna()]
+    groups = [(name, part) for name, part in known.groupby("table", sort=False)]
+    if len(groups) > 1:
+        groups.append(("all rows", known.drop_duplicates("method")))
+    found = [(name, trainings.order(part.paper_psnr, part.psnr)) for name, part in groups]
+    return pd.DataFrame([{"table": name, "rows": one.rows, "rho": one.rho, "p": one.p, "exact": one.exact}
+                         for name, one in found])
+
+
+def _signed(value: float, decimals: int = 2) -> str:
+    return shown(value) if math.isnan(value) else f"{round(value, decimals) + 0.0:+.{decimals}f}"
+
+
+def interval(row, over: str = "") -> str:
+    """"+0.120 [+0.010, +0.230]": the difference with its interval over pictures, or ``over`` "trainings".
+
+    "-" for what the others are compared with, and over a single training.
+    """
+    low, high = (row.low_trainings, row.high_trainings) if over == "trainings" else (row.low, row.high)
+    if row.method == row.reference or (over == "trainings" and math.isnan(low)):
+        return "-"
+    return f"{_signed(row.difference, 3)} [{_signed(low, 3)}, {_signed(high, 3)}]"
+
+
+def _comparison(tables: Sequence[str], csv: str, read: Read) -> pd.DataFrame:
+    table = read(csv)
+    table = table[table.table.isin(tables)]
+    columns = {}
+    if table.paper_psnr.notna().any():
+        columns |= {
+            ("paper (real)", "PSNR (dB) ↑"): best(table.paper_psnr),
+            ("paper (real)", "SSIM ↑"): best(table.paper_ssim, 3),
+            ("paper (real)", "LPIPS ↓"): best(table.paper_lpips, 3, lowest=True),
+            ("paper (real)", "difference (dB)"): [_signed(value) for value in table.paper_difference],
+        }
+    ours = f"here ({_kind(table)})"
+    columns |= {(ours, "PSNR (dB) ↑"): best(table.psnr), (ours, "SSIM ↑"): best(table.ssim, 3)}
+    if "lpips_vgg" in table:
+        columns[ours, "LPIPS ↓"] = best(table.lpips_vgg, 3, lowest=True)
+    columns[ours, "difference (dB) [95 % over pictures]"] = [interval(row) for row in table.itertuples()]
+    several = table.trainings.max() > 1
+    if several:
+        columns[ours, "[95 % over trainings]"] = [interval(row, "trainings") for row in table.itertuples()]
+        columns[ours, "standard deviation over trainings (dB)"] = [shown(value, 3) for value in table.spread]
+    return pd.DataFrame(columns, index=pd.Index(table.row, name=""))
+
+
+def _kind(table: pd.DataFrame) -> str:
+    """ "real" or "-syn", from the stamp of the CSV."""
+    return "real" if "data" in table and set(table["data"]) == {"real"} else "-syn"
+
+
+_SETS = "averages over the five test sets of AIO-Blur, the paper's of the real ones"
+_AGAINST = ("differences are to DeMoE trained as long, those of baselines to the baseline with classification loss")
+
+
+def _layout(csv: str, title: str, *tables: str) -> Layout:
+    build: Callable[[Read], pd.DataFrame] = partial(_comparison, tables, csv)
+    return Layout(build, f"{title}: {_SETS}; {_AGAINST}")
+
+
+def _costs(read: Read) -> pd.DataFrame:
+    table = read("08_costs")
+    names = {row.experiment: row.label for row in reversed(ROWS)} | {
+        REFERENCE: "DeMoE", "variant-wide": "stage 1 of twice the width",
+        "variant-more-middle": "stage 1 of more middle NAFBlocks"}
+    at = {size: part.set_index("experiment") for size, part in table.groupby("size", sort=False)}
+    paper, here = at["paper"], at["here"].loc[at["paper"].index]
+    return pd.DataFrame({
+        "parameters (M)": [f"{value / 1e6:.2f}" for value in paper.params],
+        "MACs (G)": [f"{value / 1e9:.2f}" for value in paper.macs],
+        "activations kept (GiB)": [f"{value / 2**30:.1f}" for value in paper.activation_bytes],
+        "weights, gradients, AdamW (GiB)": [f"{value / 2**30:.2f}" for value in paper.state_bytes],
+        "here: parameters (M)": [f"{value / 1e6:.2f}" for value in here.params],
+        "here: MACs (G)": [f"{value / 1e9:.2f}" for value in here.macs],
+        "here: activations kept (MiB)": [f"{value / 2**20:.0f}" for value in here.activation_bytes],
+        "here: weights, gradients, AdamW (MiB)": [f"{value / 2**20:.0f}" for value in here.state_bytes],
+        "here: steps of all stages": [f"{value}" for value in here.steps],
+    }, index=pd.Index([names[name] for name in paper.index], name=""))
+
+
+LAYOUTS: dict[str, Layout] = {
+    "04_figure_6_right": _layout("04_figure_6", "Training variants (Figure 6 right)", FIGURE_6),
+    "08_table_5_left": _layout("08_ablations", "Fusion and width (Table 5 left)", TABLE_5_LEFT),
+    "08_table_5_right": _layout("08_ablations", "Baselines and depth (Table 5 right)", TABLE_5_RIGHT),
+    "08_table_7": _layout("08_ablations", "Expert blocks (Table 7)", TABLE_7),
+    "08_start": _layout("08_ablations", "How the experts start (not stated in the paper)", START),
+    "08_costs": Layout(_costs, "What each ablation costs, counted: at the published size (MACs at 3x256x256, memory of "
+                       "a training step of 32 crops of 384x384 in float32) and as trained here"),
+}

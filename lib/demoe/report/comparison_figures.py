@@ -1,0 +1,103 @@
+"""Figures of notebook 05: restored crops (the paper's Figure 5), and gains with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from demoe.data.pairs import PairedSet
+from demoe.evaluation.compared import Made
+from demoe.evaluation.comparison import MAIN, median_gain, worst_crop
+from demoe.experiments.comparisons import COMPARATORS, Compared
+
+from .figures import METHOD_COLOURS, show
+
+FRAME = "#F0E442"  # yellow: seen on dark and bright pictures, and in print
+
+
+@dataclass(frozen=True)
+class Row:
+    """A picture in Figure 5. ``images`` are (3, H, W) in [0, 1], one a column."""
+
+    label: str  # its set
+    images: Sequence[Tensor]
+    titles: Sequence[str]  # "27.02 dB"
+    crop: tuple[int, int, int]  # top, left, side in pixels: what the lower half shows larger
+
+
+COLUMNS = {  # role -> head of its column; narrow, so that the sizes stand in the tables
+    "input": "blurred", **{name: name for name in COMPARATORS}, "NAFNet": "NAFNet", "DeMoE": "DeMoE k=1",
+    MAIN: "DeMoE k=1, longer", "DeMoE*": "DeMoE*",
+}
+
+
+def chosen(
+    sets: Sequence[PairedSet], entries: Sequence[Compared], scores: pd.DataFrame, device: str = "cpu"
+) -> tuple[list[Row], list[str]]:
+    """What Figure 5 shows, by rule, and the heads of its columns; nothing is picked by hand.
+
+    Of every set the picture that gains the median PSNR by the longer trained DeMoE over the input; of the picture the
+    square crop that lacks most (``comparison.worst_crop``). The last column is the sharp picture.
+    """
+    by_role = {one.role: one for one in entries}
+    roles = [role for role in COLUMNS if role in by_role]
+    rows = []
+    for pairs in sets:
+        key = median_gain(scores, pairs.name, by_role[MAIN].method, by_role["input"].method)
+        blurred, sharp = pairs.pair(list(pairs.keys).index(key))
+        psnr = scores[(scores["set"] == pairs.name) & (scores.image == key)].set_index("method").psnr
+        made = [by_role[role].make(blurred[None].to(device), pairs) for role in roles]
+        images = [(one.image if isinstance(one, Made) else one)[0].cpu() for one in made]
+        titles = [f"{psnr[by_role[role].method]:.2f} dB" for role in roles]
+        rows.append(Row(pairs.name, [*images, sharp], [*titles, ""], worst_crop(blurred, sharp)))
+    return rows, [*(COLUMNS[role] for role in roles), "sharp"]
+
+
+def figure_5(rows: Sequence[Row], columns: Sequence[str], width: float = 1.35) -> Figure:
+    """Every picture with a frame around the crop, and below it the crop enlarged. One column a method."""
+    shapes = [row.images[0].shape[-2:] for row in rows]
+    heights = [part for height, across in shapes for part in (height / across, 1.0)]
+    size = (width * len(columns) + 0.3, width * sum(heights) + 0.22 * len(rows) + 0.5)
+    figure, axes = plt.subplots(2 * len(rows), len(columns), figsize=size, squeeze=False,
+                                gridspec_kw={"height_ratios": heights})
+    for i, row in enumerate(rows):
+        top, left, side = row.crop
+        for j, (image, title) in enumerate(zip(row.images, row.titles, strict=True)):
+            whole, zoom = axes[2 * i, j], axes[2 * i + 1, j]
+            head = f"{columns[j]}\n{title}" if i == 0 else title
+            show(whole, image, head)
+            whole.title.set_fontsize(6.5)
+            show(zoom, image[:, top : top + side, left : left + side])
+            for axis, corner in ((whole, (left - 0.5, top - 0.5)), (zoom, (-0.5, -0.5))):
+                axis.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=FRAME, lw=1.2, clip_on=False))
+        axes[2 * i, 0].text(-0.08, 0.5, row.label, transform=axes[2 * i, 0].transAxes, rotation=90, ha="right",
+                            va="center", fontsize=8)
+    return figure
+
+
+def gains(differences: pd.DataFrame, methods: pd.DataFrame) -> Figure:
+    """Average PSNR over the blurred input, of the same pictures, with its 95 % interval; a colour and mark a group."""
+    rows = differences[(differences["second"] == "input") & (differences["set"] == "Average")
+                       & (differences.metric == "psnr")].set_index("first")
+    shown = methods[methods.role.isin(rows.index)]
+    groups = list(shown.group.unique())
+    figure, axis = plt.subplots(figsize=(7.5, 0.3 * len(shown) + 1.1))
+    for i, one in enumerate(shown.itertuples()):
+        row, group = rows.loc[one.role], groups.index(one.group)
+        colour = METHOD_COLOURS[1 + group % (len(METHOD_COLOURS) - 1)]
+        first = one.role == shown[shown.group == one.group].role.iloc[0]
+        axis.plot([row.low, row.high], [i, i], color=colour, lw=2)
+        axis.plot(row["mean"], i, marker="os^D"[group % 4], color=colour, ls="none", label=one.group if first else None)
+    axis.axvline(0, color="0.35", ls="--", lw=1)
+    axis.set_yticks(range(len(shown)), shown.method)
+    axis.set(xlabel="PSNR over the blurred input (dB), mean of the sets; lines: 95 % bootstrap over scenes")
+    axis.invert_yaxis()
+    axis.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=len(groups), fontsize=8)
+    axis.grid(axis="y", visible=False)
+    return figure

@@ -1,0 +1,164 @@
+"""Pictures of the router: Figure 12, its choices, its calibration, its signs of doubt, and what choosing is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor, nn
+
+from demoe.data.pairs import PairedSet
+from demoe.evaluation import rules
+from demoe.evaluation.metrics import psnr
+from demoe.evaluation.restore import restore
+from demoe.model.demoe import DeMoE
+from demoe.tasks import EXPERTS, TASKS
+
+from .figures import METHOD_COLOURS, pictures
+
+GREY, BLUE, ORANGE = METHOD_COLOURS[:3]
+MIDDLE = 256  # pixels a side of what is shown of a picture
+GROUPS = {"inside": "in distribution", "outside": "out of distribution"}
+
+
+def average_output(routing: pd.DataFrame) -> pd.DataFrame:
+    """Mean softmax weight of every expert (across) on every set (down), from ``routing.look``'s table."""
+    return routing.groupby("set", sort=False)[list(EXPERTS)].mean()
+
+
+def choices(routing: pd.DataFrame) -> pd.DataFrame:
+    """Share of each set's pictures (down) that the router gives to each expert (across): its confusion."""
+    table = pd.crosstab(routing["set"], routing.predicted, normalize="index")
+    return table.reindex(index=routing["set"].unique(), columns=list(EXPERTS), fill_value=0.0)
+
+
+def heat_maps(routing: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> Figure:
+    """Figure 12 (above): the router's average output; below, which expert it chooses. A column a group of sets.
+
+    A frame marks the expert of the set's blur; for a set outside AIO-Blur, the one that the paper chooses by hand.
+    """
+    sizes = [len(names) for names in groups.values()]
+    figure, axes = plt.subplots(2, len(groups), figsize=(9.5, 1.6 + 0.75 * max(sizes)), squeeze=False)
+    labels = [f"{task.expert}\n({task.dataset})" for task in TASKS]
+    for column, (group, names) in enumerate(groups.items()):
+        part = routing[routing["set"].isin(names)]
+        of_sets = part.groupby("set", sort=False).label.first()
+        for row, (table, title) in enumerate(((average_output(part), "mean softmax weight"),
+                                              (choices(part), "share of pictures sent there"))):
+            axis = axes[row, column]
+            axis.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            for (i, j), value in np.ndenumerate(table.to_numpy(float)):
+                axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8,
+                          color="white" if value > 0.6 else "black")
+            for i, label in enumerate(of_sets.reindex(table.index)):
+                if label:
+                    axis.add_patch(Rectangle((EXPERTS.index(label) - 0.48, i - 0.46), 0.96, 0.92, fill=False,
+                                             edgecolor=ORANGE, lw=1.6))
+            axis.set_yticks(range(len(table)), table.index)
+            axis.set_xticks(range(len(EXPERTS)), labels if row else [], fontsize=7, rotation=30, ha="right")
+            axis.set_title(f"{GROUPS.get(group, group)}: {title}", fontsize=9)
+            axis.grid(visible=False)
+    return figure
+
+
+def reliability(bins: pd.DataFrame, errors: pd.DataFrame) -> Figure:
+    """Reliability diagrams, a panel a group of ``routing.calibration``: accuracy against confidence, pictures a bin."""
+    groups = list(errors.group.unique())
+    figure, axes = plt.subplots(2, len(groups), figsize=(3.2 * len(groups), 4.6), squeeze=False, sharex=True,
+                                gridspec_kw={"height_ratios": [3, 1]})
+    for column, group in enumerate(groups):
+        above, below = axes[:, column]
+        above.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="calibrated")
+        for place, (t, colour, marker) in enumerate(zip(errors[errors.group == group].temperature, (BLUE, ORANGE), "os",
+                                                        strict=True)):
+            part = bins[(bins.group == group) & (bins.temperature == t)]
+            error = errors[(errors.group == group) & (errors.temperature == t)].iloc[0]
+            filled = part[part["count"] > 0]
+            name = "as it is" if place == 0 else f"temperature {t:.2f}"
+            above.plot(filled.confidence, filled.accuracy, marker=marker, color=colour, lw=1.2, ms=5,
+                       ls="-" if place == 0 else ":", label=f"{name}, error {error.ece:.3f}")
+            width = (part.high - part.low) * 0.45
+            left = part.low + (part.high - part.low) * (0.03 + 0.48 * place)
+            below.bar(left, part["count"], width, align="edge", color=colour, hatch=None if place == 0 else "//",
+                      edgecolor="white", lw=0.3)
+        above.set(xlim=(0, 1), ylim=(-0.03, 1.03), ylabel="accuracy (share right)" if column == 0 else "", title=group)
+        below.set(xlabel="confidence (largest softmax weight)", ylabel="pictures" if column == 0 else "")
+        below.legend(*above.get_legend_handles_labels(), frameon=False, fontsize=8, loc="upper center",
+                     bbox_to_anchor=(0.5, -0.55))
+    return figure
+
+
+def signs(routing: pd.DataFrame, limits: Mapping[str, float], groups: Mapping[str, Sequence[str]]) -> Figure:
+    """The two signs that a picture is unknown, a dot a picture, with each gate's limit (from held-out pictures)."""
+    names = [name for sets in groups.values() for name in sets]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 0.6 + 0.36 * len(names)), sharey=True)
+    heads = {"entropy": "entropy of the router's softmax (nats)", "distance": "distance to known features (0 to 2)"}
+    for axis, (sign, head) in zip(axes, heads.items(), strict=True):
+        for i, name in enumerate(names):
+            values = routing[routing["set"] == name][sign].to_numpy()
+            jitter = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else np.zeros(len(values))
+            colour = BLUE if name in groups["inside"] else ORANGE
+            axis.scatter(values, i + jitter, s=12, color=colour, alpha=0.6, lw=0, marker="o" if colour == BLUE else "^")
+            axis.plot([np.median(values)] * 2, [i - 0.35, i + 0.35], color="black", lw=1.4)
+        axis.axvline(limits[sign], color=GREY, ls="--", lw=1.2)
+        axis.text(limits[sign], -0.75, " limit", fontsize=7, color="0.3", ha="left", va="center")
+        axis.set(xlabel=head, ylim=(len(names) - 0.4, -1.1))
+        axis.grid(axis="y", visible=False)
+    axes[0].set_yticks(range(len(names)), names)
+    return figure
+
+
+def worth(comparison: pd.DataFrame) -> Figure:
+    """What each way of choosing gives over the router's k=1, with its interval, in and out of distribution."""
+    methods = [name for name in rules.METHODS if name not in (rules.INPUT, rules.BASELINE, rules.ROUTER)]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 0.9 + 0.33 * len(methods)), sharey=True)
+    for axis, (group, title) in zip(axes, GROUPS.items(), strict=True):
+        rows = comparison[(comparison.group == group) & (comparison["set"] == "Average")]
+        by = rows[rows.quantity == "gain"].set_index("method").reindex(methods)
+        colours = [ORANGE if name in rules.NEEDS else BLUE for name in methods]
+        for i, (row, colour) in enumerate(zip(by.itertuples(), colours, strict=True)):
+            axis.plot([row.low, row.high], [i, i], color=colour, lw=1.6)
+            axis.plot(row.mean, i, marker="s" if colour == ORANGE else "o", color=colour, ms=5)
+        axis.axvline(0, color=GREY, lw=1, ls="--")
+        axis.set(xlabel="PSNR over the router's k=1 (dB)", title=title)
+        axis.grid(axis="y", visible=False)
+    axes[0].set_yticks(range(len(methods)), [f"{name} *" if name in rules.NEEDS else name for name in methods])
+    axes[0].invert_yaxis()
+    note = "* and squares: needs the set's name or sharp pictures. Bars: 95 % bootstrap intervals."
+    figure.supxlabel(note, fontsize=8)
+    return figure
+
+
+def examples(
+    demoe: DeMoE, networks: Mapping[str, nn.Module], sets: Sequence[PairedSet], shown: Mapping[str, Sequence[str]],
+    device: str = "cpu",
+) -> Figure:
+    """Figure 14: the pictures ``shown`` (keys by set), as ``networks`` restore them, DeMoE's router, and a person.
+
+    PSNR is that of the whole picture; of large ones the middle ``MIDDLE`` pixels are shown. The last column is the
+    sharp picture, where there is one.
+    """
+    rows, labels = [], []
+    for pairs in sets:
+        for key in shown.get(pairs.name, ()):
+            blurred, sharp = (None if side is None else side.unsqueeze(0).to(device)
+                              for side in pairs.pair(list(pairs.keys).index(key)))
+            by_expert, chosen = rules.restore_each(demoe, blurred), restore(demoe, blurred).weights[0].argmax()
+            images = {"input": blurred} | {name: restore(model, blurred).image for name, model in networks.items()}
+            images[f"DeMoE, router:\n{EXPERTS[int(chosen)]}"] = by_expert[EXPERTS[int(chosen)]]
+            if pairs.label is not None:
+                images[f"DeMoE, by hand:\n{EXPERTS[pairs.label]}"] = by_expert[EXPERTS[pairs.label]]
+            row = [(name + ("" if sharp is None else f"\n{float(psnr(image, sharp)):.2f} dB"), _middle(image[0]))
+                   for name, image in images.items()]
+            rows.append(row if sharp is None else [*row, ("sharp", _middle(sharp[0]))])
+            labels.append(f"{pairs.name}\n{key}")
+    return pictures(rows, labels, width=1.7)
+
+
+def _middle(image: Tensor) -> Tensor:
+    top, left = (max(0, (side - MIDDLE) // 2) for side in image.shape[-2:])
+    return image[..., top : top + MIDDLE, left : left + MIDDLE]

@@ -1,0 +1,220 @@
+import copy
+import math
+import zlib
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import shake
+
+from demoe import provenance
+from demoe.data.pairs import PairedSet
+from demoe.evaluation import rules, statistics
+from demoe.evaluation.journal import Journal
+from demoe.evaluation.restore import restore
+from demoe.evaluation.sharpness import metric_q
+from demoe.model.demoe import DeMoE, DeMoEConfig
+from demoe.model.nafnet import NAFNet, NAFNetConfig
+from demoe.tasks import EXPERTS
+
+SIZES = {"width": 4, "encoder_blocks": (1,), "middle_blocks": 1, "decoder_blocks": (1,)}
+MARK = provenance.Stamp("test", "synthetic", 0, commit="abc")
+INSIDE, OUTSIDE, BLIND = "DPDD-syn", "RSBlur-syn", "Real-LOLBlur-syn"
+
+
+def noisy_set(name: str, count: int = 2, truth: bool = True) -> PairedSet:
+    generator = torch.Generator().manual_seed(len(name))
+    pictures = torch.randint(0, 256, (count, 2, 3, 23, 17), generator=generator).byte()
+    pictures[..., 8:, :] //= 4  # an edge, or there is no sharpness to measure
+    return PairedSet(name, "synthetic", [f"{i:04d}_{'ab'[i % 2]}" for i in range(count)],
+                     lambda i, window: (pictures[i, 0], pictures[i, 1] if truth else None), lambda i: (23, 17))
+
+
+@pytest.fixture(scope="module")
+def networks():
+    torch.manual_seed(0)
+    return shake(DeMoE(DeMoEConfig(**SIZES))), shake(NAFNet(NAFNetConfig(**SIZES)), 1)
+
+
+def test_each_expert_is_what_restore_gives(networks):
+    demoe, _ = networks
+    image = torch.rand(1, 3, 23, 17, generator=torch.Generator().manual_seed(0))
+    images = rules.restore_each(demoe, image)
+    for name in EXPERTS:
+        assert torch.equal(images[name], restore(demoe, image, expert=name).image)
+    assert torch.allclose(images[rules.SOFT], restore(demoe, image, k=5).image, atol=1e-6)
+    assert images[rules.EQUAL].shape == image.shape and not torch.equal(images[rules.EQUAL], images[rules.SOFT])
+    undecided = copy.deepcopy(demoe)
+    torch.nn.init.zeros_(undecided.mlp_branch.classifier[-1].weight)
+    torch.nn.init.zeros_(undecided.mlp_branch.classifier[-1].bias)
+    assert torch.allclose(images[rules.EQUAL], restore(undecided, image, k=5).image, atol=1e-6)
+    assert list(images) == [*EXPERTS, rules.SOFT, rules.EQUAL]
+
+
+def found_candidates(networks, sets, **more):
+    return rules.candidates(*networks, sets, {"networks": "x"}, MARK, progress=False, measured=("psnr", "niqe"), **more)
+
+
+def test_candidates_are_measured_once_and_continued(networks, home, monkeypatch):
+    sets = [noisy_set(INSIDE), noisy_set(BLIND, truth=False)]
+    whole = found_candidates(networks, sets)
+    file = next((home / "results" / "test" / "runs").glob("routing-s0-*")) / "scores.csv"
+    expected = file.read_bytes()
+    assert list(whole.method[:9]) == list(rules.CANDIDATES) and len(whole) == 4 * 9
+    assert whole[whole["set"] == BLIND].psnr.isna().all() and whole[whole["set"] == INSIDE].psnr.notna().all()
+    assert "psnr: no ground truth" in whole.missing.iloc[-1]
+    blurred, sharp = (side[None] for side in sets[0].pair(1))
+    value = rules.metrics.psnr(restore(networks[0], blurred, expert="low_light").image, sharp).item()
+    assert whole.sharpness[9] == pytest.approx(metric_q(blurred).item(), abs=1e-5)  # the second picture's input
+    row = whole[(whole.image == sets[0].keys[1]) & (whole["set"] == INSIDE) & (whole.method == "low_light")]
+    assert row.psnr.item() == pytest.approx(value, abs=1e-5)
+
+    def never(*_):
+        raise AssertionError("restored again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rules, "restore_each", never)
+        assert found_candidates(networks, sets).equals(whole)
+    file.unlink()
+    append, seen = Journal.append, []
+
+    def interrupted(self, rows):
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        seen.append(len(rows))
+        append(self, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            found_candidates(networks, sets)
+    each, again = rules.restore_each, []
+    monkeypatch.setattr(rules, "restore_each", lambda *given: again.append(1) or each(*given))
+    assert found_candidates(networks, sets).equals(whole) and file.read_bytes() == expected
+    assert len(again) == 1
+
+
+def made(psnr: dict[str, list[list[float]]], sharpness: dict[str, list[list[float]]] | None = None) -> pd.DataFrame:
+    """Candidates of sets: a list of pictures each, with the five experts' PSNR (or NaN)."""
+    rows = []
+    for name, pictures in psnr.items():
+        for i, values in enumerate(pictures):
+            known = dict(zip(EXPERTS, values, strict=True))
+            known |= {"input": min(values), "baseline": np.mean(values), rules.SOFT: np.mean(values) + 0.5,
+                      rules.EQUAL: np.mean(values)}
+            sharp = dict(zip(EXPERTS, (sharpness or {}).get(name, pictures)[i], strict=True))
+            rows += [{"set": name, "image": f"{i:04d}_{chr(97 + i % 3)}", "method": method, "psnr": known[method],
+                      "sharpness": sharp.get(method, 0.0), "missing": ""}
+                     for method in rules.CANDIDATES]
+    return pd.DataFrame(rows).fillna({"sharpness": 1.0})
+
+
+def routed(candidates: pd.DataFrame, predicted: list[str], entropy=0.0, distance=0.0) -> pd.DataFrame:
+    table = candidates[["set", "image"]].drop_duplicates().reset_index(drop=True)
+    labels = {INSIDE: "defocus", OUTSIDE: "global_motion", BLIND: "low_light"}
+    return table.assign(label=table["set"].map(labels), predicted=predicted, entropy=entropy, distance=distance)
+
+
+LIMITS = {"entropy": 1.0, "distance": 0.5}
+THREE = {INSIDE: [[30.0, 29, 28, 27, 26], [30, 31, 28, 27, 26], [33, 29, 28, 27, 26]],
+         OUTSIDE: [[20.0, 24, 21, 20, 20], [20, 22, 25, 20, 20]], BLIND: [[math.nan] * 5]}
+
+
+def test_rules_choose_as_they_say():
+    sharp = {BLIND: [[1.0, 2, 9, 2, 1]]}
+    candidates = made(THREE, sharp)
+    seen = routed(candidates, ["defocus", "low_light", "defocus", "local_motion", "local_motion", "global_motion"],
+                  entropy=[0.1, 1.0, 1.2, 0.2, 0.2, 1.5], distance=[0.1, 0.6, 0.1, 0.1, 0.5, 0.7])
+    chosen = rules.choices(candidates, seen, LIMITS).reset_index(drop=True)
+    assert chosen[rules.ROUTER].tolist() == seen.predicted.tolist()
+    assert chosen[rules.ENTROPY].tolist() == ["defocus", "low_light", rules.SOFT, "local_motion", "local_motion",
+                                              rules.SOFT]
+    assert chosen[rules.DISTANCE].tolist() == ["defocus", rules.EQUAL, "defocus", "local_motion", "local_motion",
+                                               rules.EQUAL]
+    assert chosen[rules.SHARPEST].tolist() == ["defocus", "global_motion", "defocus", "global_motion", "local_motion",
+                                               "local_motion"]
+    assert chosen[rules.MANUAL].tolist() == ["defocus"] * 3 + ["global_motion"] * 2 + ["low_light"]
+    assert chosen[rules.FIXED].tolist() == ["defocus"] * 3 + ["global_motion"] * 2 + [""]
+    assert chosen[rules.ORACLE].tolist() == ["defocus", "global_motion", "defocus", "global_motion", "local_motion", ""]
+
+
+def scored(predicted=None, candidates=None) -> pd.DataFrame:
+    candidates = made(THREE) if candidates is None else candidates
+    predicted = predicted or ["local_motion"] * len(candidates[["set", "image"]].drop_duplicates())
+    return rules.score(candidates, rules.choices(candidates, routed(candidates, predicted), LIMITS))
+
+
+def test_scores_are_those_of_the_candidates_chosen():
+    scores = scored()
+    assert scores.method.tolist() == list(rules.METHODS) * 6
+    assert scores["set"].tolist() == [name for name, part in THREE.items() for _ in range(12 * len(part))]
+    by = scores.pivot(index=["set", "image"], columns="method", values="psnr")
+    assert by[rules.ORACLE].loc[OUTSIDE].tolist() == [24, 25] and by[rules.FIXED].loc[OUTSIDE].tolist() == [24, 22]
+    assert by[rules.RANDOM].loc[OUTSIDE].tolist() == [21, 21.4] and by.loc[BLIND].isna().all().all()
+    truth = by.drop(index=BLIND, level="set")
+    experts = [one for one in rules.METHODS if one not in (rules.INPUT, rules.BASELINE, rules.SOFT, rules.EQUAL)]
+    assert (truth[experts].le(truth[rules.ORACLE], axis=0)).all().all()
+    passes = scores.groupby("method")[["encoder", "decoder", "experts"]].first()
+    assert passes.loc[rules.ROUTER].tolist() == [1, 1, 1] and passes.loc[rules.SOFT].tolist() == [1, 1, 5]
+    assert passes.loc[rules.SHARPEST].tolist() == [1, 5, 5] and passes.loc[rules.INPUT].tolist() == [0, 0, 0]
+    assert (scores[(scores["set"] == BLIND) & (scores.method == rules.ORACLE)].missing == "nothing to choose by").all()
+
+
+def test_gap_closed_in_closed_cases():
+    scores = scored()
+    for method, share in ((rules.ROUTER, 0), (rules.ORACLE, 1)):
+        found = rules.gap_closed(scores, method)
+        assert found.share.tolist() == [share] * 3 and found.low.tolist() == [share] * 3
+        assert found["set"].tolist() == [INSIDE, OUTSIDE, "Average"]
+    fixed = rules.gap_closed(scores, rules.FIXED).set_index("set")
+    assert fixed.loc[OUTSIDE, "share"] == pytest.approx(0.0) and fixed.loc[OUTSIDE, "gap"] == pytest.approx(1.5)
+    inside, outside = (31 - 28, 94 / 3 - 28), (23 - 23, 24.5 - 23)
+    assert fixed.loc["Average", "share"] == pytest.approx((inside[0] + outside[0]) / (inside[1] + outside[1]))
+    assert rules.gap_closed(scores[scores["set"] == BLIND], rules.FIXED).empty
+
+
+def test_gap_without_a_gap_has_no_share():
+    same = rules.gap_closed(scored(candidates=made({OUTSIDE: [[20.0] * 5, [21.0] * 5]})), rules.SOFT)
+    assert same.share.isna().all() and same.low.isna().all() and (same.gap == 0).all()
+
+
+def test_gap_interval_equals_a_slow_bootstrap():
+    rng = np.random.default_rng(0)
+    candidates = made({OUTSIDE: (25 + rng.normal(size=(7, 5))).tolist()})
+    scores = scored(predicted=[EXPERTS[i] for i in rng.integers(0, 5, 7)], candidates=candidates)
+    found = rules.gap_closed(scores, rules.MANUAL, resamples=200).iloc[0]
+    table = scores.pivot(index="image", columns="method", values="psnr")
+    scenes = pd.factorize(pd.Series([statistics.scene(OUTSIDE, key) for key in table.index]))[0]
+    draws = np.random.default_rng([0, zlib.crc32(OUTSIDE.encode())]).integers(3, size=(200, 3))
+    shares = []
+    for draw in draws:
+        pictures = np.concatenate([np.flatnonzero(scenes == one) for one in draw])
+        mean = table.iloc[pictures].mean()
+        shares.append((mean[rules.MANUAL] - mean[rules.ROUTER]) / (mean[rules.ORACLE] - mean[rules.ROUTER]))
+    assert [found.low, found.high] == pytest.approx(np.percentile(shares, [2.5, 97.5]))
+
+
+def test_compare_holds_gains_and_passes():
+    scores = scored()
+    table = rules.compare(scores, [INSIDE], [OUTSIDE, BLIND])
+    by = table.set_index(["group", "quantity", "method", "set"])["mean"]
+    assert by["outside", "gain", rules.ORACLE, "Average"] == pytest.approx(1.5)  # Real-LOLBlur has no truth
+    assert by["inside", "gain", rules.ROUTER, "Average"] == 0 and by["outside", "psnr", rules.ROUTER, OUTSIDE] == 23
+    assert by["outside", "experts", rules.SOFT, "Average"] == 5 and by["inside", "share", rules.ORACLE, INSIDE] == 1
+    assert BLIND not in set(table["set"])
+    counts = table[table.quantity == "gain"].groupby(["group", "set"]).scenes.unique()
+    assert counts["inside", INSIDE] == [3] and counts["outside", "Average"] == [2]
+    both = rules.compare(scores, [INSIDE, OUTSIDE], [BLIND]).query("quantity == 'gain'")
+    assert both[both["set"] == "Average"].scenes.eq(2).all() and both[both["set"] == INSIDE].scenes.eq(3).all()
+    assert table.equals(rules.compare(scores, [INSIDE], [OUTSIDE, BLIND]))
+    only_blind = rules.compare(scores, [INSIDE], [BLIND])
+    assert set(only_blind[only_blind.group == "outside"].quantity) == {"encoder", "decoder", "experts"}
+
+
+def test_pictures_are_shown_by_rule():
+    confidences = [0.9, 0.3, 0.5, 0.7]
+    rows = [{"set": OUTSIDE, "image": f"p{i}"} | dict.fromkeys(EXPERTS, 0.01) | {"defocus": c}
+            for i, c in enumerate(confidences)]
+    assert rules.shown_pictures(pd.DataFrame(rows), OUTSIDE) == ["p2", "p1"]
+    assert rules.shown_pictures(pd.DataFrame(rows[:1]), OUTSIDE) == ["p0"]

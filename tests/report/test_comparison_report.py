@@ -1,0 +1,178 @@
+"""Tables, claims and figures of notebook 05 on made-up numbers, both ways."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+from demoe import provenance
+from demoe.evaluation.comparison import MAIN
+from demoe.paths import results_dir
+from demoe.report import comparison_claims as claims
+from demoe.report import comparison_figures, comparison_tables, tables
+from demoe.report.comparison_figures import Row
+
+SETS = ("RealBlur-syn", "ReLoBlur-syn", "DPDD-syn", "LOLBlur-syn", "GoPro-syn")
+MARK = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
+KS = [f"DeMoE longer k={k}" for k in range(1, 6)]
+ROLES = {"input": "input", "PromptIR": "equal length", "Restormer": "equal length", "NAFNet": "equal length",
+         "DeMoE": "equal length", "NAFNet longer": "longer", **dict.fromkeys(KS, "longer"), "DeMoE*": "task-specific"}
+
+
+def methods(left_out: str = "", width: str = "") -> pd.DataFrame:
+    rows = [(role, f"the {role}{width}", group, "3 steps", 1e6, 2e9, "", "abc") for role, group in ROLES.items()]
+    table = pd.DataFrame(rows, columns=["role", "method", "group", "training", "params", "macs", "missing", "trained"])
+    table.loc[table.role == left_out, "missing"] = "not installed"
+    return table
+
+
+def summary(psnr: float = 25.0) -> pd.DataFrame:
+    rows = [{"set": name, "method": f"the {role}", "metric": metric, "mean": value, "low": value - 1, "high": value + 1}
+            for i, role in enumerate(ROLES) for name in (*SETS, "Average")
+            for metric, value in (("psnr", psnr + 0.1 * i), ("ssim", 0.8), ("lpips_vgg", math.nan))]
+    return pd.DataFrame(rows).assign(images=4, missing=0, scenes=4)
+
+
+def differences(means: dict[tuple[str, str], float], spread: float = 0.05, sets=("Average",)) -> pd.DataFrame:
+    rows = [{"first": first, "second": second, "set": name, "metric": "psnr", "mean": mean, "low": mean - spread,
+             "high": mean + spread} for (first, second), mean in means.items() for name in sets]
+    return pd.DataFrame(rows).assign(images=4, missing=0, scenes=4)
+
+
+def test_a_difference_counts_only_where_its_interval_leaves_out_zero():
+    for mean, low, high, expected in ((1, 0.5, 1.5, 1), (-1, -1.5, -0.5, -1), (1, -0.1, 2, 0), (0.1, math.nan, 1, 0),
+                                      (0.001, 0.0009, 0.0011, 0)):
+        assert claims.sign(pd.Series({"mean": mean, "low": low, "high": high})) == expected
+
+
+def test_table_1_is_judged_by_the_intervals():
+    best = {("DeMoE", name): 0.3 for name in ("PromptIR", "Restormer", "NAFNet")}
+    text = claims.table_1(differences(best), methods())
+    assert "on average the best, as the paper says" in text and "slim" not in text and "Left out" not in text
+    text = claims.table_1(differences(best | {("DeMoE", "NAFNet"): 0.01}), methods(width=" (width 8)"))
+    assert "not told apart from NAFNet; clearly below it: PromptIR, Restormer" in text and "slim networks" in text
+    text = claims.table_1(differences(best | {("DeMoE", "PromptIR"): -0.3}), methods("Restormer"))
+    assert "not the best: PromptIR is above it" in text and "Left out: Restormer (not installed)" in text
+    text = claims.table_1(differences(best | {("DeMoE", "input"): -5.0}), methods())
+    assert "the best, as the paper says" in text  # the input is no competitor
+
+
+def test_stage_2_and_the_gain():
+    assert "is above its baseline, as in the paper" in claims.longer(differences({(MAIN, "NAFNet longer"): 0.2}))
+    assert "is not told apart from its baseline, where" in claims.longer(differences({(MAIN, "NAFNet longer"): 0.02}))
+    assert "is below its baseline, where" in claims.longer(differences({(MAIN, "NAFNet longer"): -0.2}))
+    table = pd.concat([differences({(MAIN, "input"): mean}, sets=(name,))
+                       for name, mean in (("A", 1), ("B", -1), ("C", 0), ("Average", 0.5))], ignore_index=True)
+    text = claims.gain(table)
+    assert "+0.50 dB [+0.45, +0.55] on average; clearly better on A; clearly worse on B" in text
+    assert "not clearly different on C." in text
+    assert claims.gain(table[table["set"] != "B"]).endswith("clearly better on A; not clearly different on C.")
+
+
+def test_the_upper_bound_is_one_only_where_it_is_above():
+    for mean, text in ((0.25, "DeMoE loses to the five"), (0.01, "are not told apart"),
+                       (-0.25, "which here are no upper bound")):
+        table = differences({("DeMoE*", MAIN): mean}, sets=(*SETS, "Average"))
+        said = claims.task_specific(table, summary(), methods())
+        assert text in said and f"{mean:+.2f} dB" in said
+        assert ("clearly ahead on RealBlur-syn, ReLoBlur-syn" in said) == (mean > 0.05)
+    assert "1.0 % of its PSNR" in claims.task_specific(
+        differences({("DeMoE*", MAIN): 0.25}, sets=(*SETS, "Average")), summary(), methods())
+
+
+def test_more_experts():
+    costs = pd.DataFrame({"k": range(1, 6), "macs": [1e10, 1.2e10, 1.4e10, 1.6e10, 2e10]})
+
+    def said(*means: float) -> str:
+        pairs = {(name, MAIN): mean for name, mean in zip(KS[1:], means, strict=True)}
+        return claims.experts_k(differences(pairs), costs)
+
+    assert "no k is told apart" in said(0, 0, 0, 0.01) and "2.00 times the multiply-accumulates" in said(0, 0, 0, 0)
+    assert "more experts help for k = 4, 5" in said(0, 0, 0.2, 0.2)
+    assert "more experts harm for k = 5" in said(0, 0, 0, -0.2)
+    assert "k = 2 is above k = 1, k = 5 below" in said(0.2, 0, 0, -0.2)
+
+
+def test_costs_follow_from_the_counts():
+    counted = pd.DataFrame({"row": ["PromptIR", "NAFNet", "DeMoE k=1"], "params": [35.6e6, 10e6, 20e6],
+                            "macs": [158.0e9, 11.0e9, 11.1e9]})
+    assert "1.78 times" in claims.cost(counted) and "14.2 times" in claims.cost(counted)
+    assert "the second fewest of the 3 networks' operations, as the paper says" in claims.cost(counted)
+    other = counted.assign(macs=[158.0e9, 11.0e9, 10e9])
+    assert "the fewest of the 3 networks' operations, unlike" in claims.cost(other)
+    sums = pd.DataFrame({"what": ["DeMoE-5, one for each set", "DeMoE"], "params": [50.38e6, 20.15e6]})
+    assert "2.50 times fewer: the numbers" in claims.ensemble(sums)
+    assert "not the numbers" in claims.ensemble(sums.assign(params=[40e6, 20.15e6]))
+
+
+@pytest.fixture
+def saved(home):
+    kept = methods("Restormer")
+    some = summary()
+    tables.save(kept, "05_methods", MARK, decimals=0)
+    tables.save(some[some.method != "the Restormer"], "05_summary", MARK)
+    pairs = {("DeMoE*", MAIN): 0.25} | {(name, MAIN): 0.1 for name in KS[1:]}
+    tables.save(differences(pairs, sets=(*SETS, "Average")), "05_differences", MARK)
+    costs = pd.DataFrame({"table": "Table 1", "row": ["PromptIR", "Restormer", "NAFNet", "DeMoE k=1"],
+                          "params": [35592263, None, 10076675, 20150665], "macs": [158405655870, None, 11015009120, 1],
+                          "paper_params_m": 35.59, "paper_macs_g": 158.4, "note": ["", "not installed", "", ""]})
+    tables.save(costs.astype({"params": "Int64", "macs": "Int64"}), "05_costs", MARK)
+    tables.save(pd.DataFrame({"k": range(1, 6), "params": 20150665, "macs": [11049122154] * 5}), "05_cost_of_k", MARK)
+    tables.save(pd.DataFrame({"what": ["one DeMoE*, a NAFNet", "DeMoE-5, one for each set", "DeMoE"],
+                              "networks": [1, 5, 1], "params": [10076675, 50383375, 20150665]}), "05_ensemble", MARK)
+
+
+def test_every_table_comes_from_the_csvs_alone(saved):
+    written, left_out = tables.write_all(comparison_tables.LAYOUTS, "test")
+    assert set(written) == set(comparison_tables.LAYOUTS) and not left_out
+    folder = results_dir("test") / "tables"
+    for name in written:
+        assert "profile test · data synthetic · seed 0 · commit 1234567" in (folder / f"{name}.md").read_text()
+        tex = (folder / f"{name}.tex").read_text()
+        assert tex.count("{") == tex.count("}") and "–" not in tex
+
+
+def test_table_1_never_mixes_papers_numbers_with_ours(saved):
+    table = comparison_tables.table_1(lambda name: tables.read(name, "test"))
+    assert list(table.columns[:2]) == ["RealBlur, paper (real)", "RealBlur-syn, here"]
+    rows = table.droplevel(0)
+    assert rows.loc["the PromptIR", "RealBlur, paper (real)"] == "29.23 / 0.867 / 0.198"
+    assert rows.loc["the DeMoE", "Average, paper (real)"] == "29.19 / 0.877 / 0.208"
+    assert rows.loc["the DeMoE", "Average, here"] == "**25.40 / 0.800 / –**"  # the best of its group
+    assert rows.loc["the NAFNet", "GoPro-syn, here"] == "25.30 / 0.800 / –"
+    assert rows.loc["the Restormer (not installed)", "GoPro-syn, here"] == "–"
+    assert rows.loc["the NAFNet longer", "GoPro, paper (real)"] == "–" and "the DeMoE*" not in rows.index
+    assert KS[4] not in rows.index.str.removeprefix("the ")
+
+
+def test_tables_of_cost_of_specialists_and_of_k(saved):
+    def reading(name):
+        return tables.read(name, "test")
+
+    cost = comparison_tables.table_1_cost(reading)
+    assert cost.loc["PromptIR"].tolist() == ["35.59 / 158.40", "35.59 / 158.41", "1.00 / 2.00", "the PromptIR"]
+    assert cost.loc["Restormer", "published size, counted here"] == "not installed"
+    three = comparison_tables.table_3(reading)
+    assert three.loc["GoPro", "drop in dB, paper"] == "+0.11" and three.loc["Average", "drop in dB, paper"] == "+0.08"
+    assert three.loc["GoPro", "drop in dB, here [95 % interval]"] == "+0.25 [+0.20, +0.30]"
+    assert three.loc["GoPro", "set here"] == "GoPro-syn" and three.loc["RealBlur-J", "set here"] == "RealBlur-syn"
+    reference = comparison_tables.table_3_published(reading)
+    assert reference.loc[("GoPro", "FFTFormer"), "PSNR (dB)"] == "34.21" and len(reference) == 44
+    k = comparison_tables.table_k(reading)
+    assert k.loc["1"].iloc[2] == "29.19" and k.loc["1"].iloc[-1] == "–" and k.loc["5"].iloc[-1].startswith("+0.100 [")
+    ensemble = comparison_tables.table_ensemble(reading)
+    assert ensemble.loc["DeMoE-5, one for each set"].tolist() == ["5", "50.40", "50.38", "2.50"]
+
+
+def test_figures_are_drawn():
+    images = [torch.rand(3, 20, 30) for _ in range(3)]
+    rows = [Row("GoPro-syn", images, ["1 dB", "2 dB", ""], (4, 9, 8)), Row("DPDD-syn", images, ["", "", ""], (0, 0, 8))]
+    figure = comparison_figures.figure_5(rows, ["a", "b", "sharp"])
+    assert len(figure.axes) == 12 and figure.axes[0].get_title() == "a\n1 dB" and figure.axes[6].get_title() == ""
+    zoom = figure.axes[3].images[0].get_array()
+    assert zoom.shape == (8, 8, 3) and torch.allclose(torch.tensor(zoom), images[0][:, 4:12, 9:17].permute(1, 2, 0))
+    table = differences({("DeMoE", "input"): 0.5, ("NAFNet", "input"): -0.1, ("DeMoE", "NAFNet"): 9.0})
+    drawn = comparison_figures.gains(table, methods()).axes[0]
+    assert [text.get_text() for text in drawn.get_yticklabels()] == ["the NAFNet", "the DeMoE"]
+    assert drawn.lines[2].get_xdata().tolist() == pytest.approx([0.45, 0.55])

@@ -1,0 +1,74 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import shake
+
+from demoe.data.pairs import PairedSet
+from demoe.evaluation import routing, rules
+from demoe.model.demoe import DeMoE, DeMoEConfig
+from demoe.report import router_figures
+from demoe.tasks import EXPERTS
+
+GROUPS = {"inside": ["DPDD-syn", "GoPro-syn"], "outside": ["RSBlur-syn"]}
+LABELS = {"DPDD-syn": "defocus", "GoPro-syn": "synth_global_motion", "RSBlur-syn": "global_motion"}
+
+
+@pytest.fixture
+def seen():
+    rng = np.random.default_rng(0)
+    rows = []
+    for names in GROUPS.values():
+        for name in names:
+            for i, weights in enumerate(rng.dirichlet(np.ones(5), 4)):
+                predicted = EXPERTS[int(weights.argmax())]
+                rows.append({"set": name, "image": f"{i}", "label": LABELS[name], "predicted": predicted,
+                             "correct": predicted == LABELS[name], "entropy": 1.0, "distance": 0.2 + 0.1 * i}
+                            | dict(zip(EXPERTS, weights, strict=True)))
+    yield pd.DataFrame(rows).astype({"correct": "boolean"})
+    plt.close("all")
+
+
+def test_tables_behind_figure_12_sum_to_one(seen):
+    for table in (router_figures.average_output(seen), router_figures.choices(seen)):
+        assert list(table.columns) == list(EXPERTS) and list(table.index) == list(LABELS)
+        assert table.sum(axis=1).to_numpy() == pytest.approx(np.ones(3))
+
+
+def test_heat_maps_print_the_numbers_that_they_colour(seen):
+    figure = router_figures.heat_maps(seen, GROUPS)
+    average = router_figures.average_output(seen)
+    first = figure.axes[0]
+    assert [text.get_text() for text in first.texts][:5] == [f"{value:.2f}" for value in average.loc["DPDD-syn"]]
+    frames = [patch.get_xy() for patch in first.patches]
+    assert frames == [(-0.48, -0.46), (2.52, 0.54)]  # the blur's own expert: defocus, synth_global_motion
+
+
+def test_reliability_and_signs_have_a_panel_each(seen):
+    figure = router_figures.reliability(*routing.calibration({"in": seen, "out": seen}, 2.0))
+    assert [axis.get_title() for axis in figure.axes[:2]] == ["in", "out"]
+    figure = router_figures.signs(seen, {"entropy": 0.9, "distance": 0.4}, GROUPS)
+    assert "nats" in figure.axes[0].get_xlabel() and len(figure.axes[1].collections) == 3
+
+
+def test_examples_show_sharp_pictures_only_where_there_are_some():
+    pictures = torch.randint(0, 256, (2, 3, 19, 27), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    sets = [PairedSet(name, "synthetic", ["0_a"], lambda i, window, sharp=sharp: (pictures[0], sharp),
+                      lambda i: (19, 27)) for name, sharp in (("RSBlur-syn", pictures[1]), ("Real-LOLBlur-syn", None))]
+    model = shake(DeMoE(DeMoEConfig(width=4, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,))))
+    shown = {pairs.name: ["0_a"] for pairs in sets}
+    figure = router_figures.examples(model, {"NAFNet": model}, sets, shown)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[4] == "sharp" and "dB" in titles[0] and "global_motion" in titles[3]
+    assert titles[5] == "input" and "low_light" in titles[8] and titles[9] == ""
+    plt.close(figure)
+
+
+def test_worth_has_a_dot_for_every_way_of_choosing():
+    rows = [{"method": name, "group": group, "set": "Average", "quantity": "gain", "mean": 0.1, "low": 0.0, "high": 0.2}
+            for name in rules.METHODS for group in ("inside", "outside")]
+    figure = router_figures.worth(pd.DataFrame(rows))
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert "oracle *" in names and rules.ENTROPY in names and rules.ROUTER not in names
+    plt.close(figure)

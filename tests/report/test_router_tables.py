@@ -1,0 +1,112 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from demoe import provenance
+from demoe.evaluation import rules
+from demoe.report import router_tables, tables
+from demoe.report.paper import published
+
+SETS = ("RealDOF-syn", "RSBlur-syn", "Real-LOLBlur-syn")
+SHORT = tuple(name + router_tables.SHORT for name in ("PromptIR", "SFHFormer", "NAFNet", "DeMoE"))
+METRICS = ("psnr", "ssim", "lpips_vgg", "musiq", "nrqm", "niqe")
+MARK = provenance.Stamp("test", "synthetic", 3, commit="abc")
+
+
+def scores(methods, sets=SETS) -> pd.DataFrame:
+    """Two pictures a set; the value tells set and method, and LPIPS is nowhere."""
+    rows = []
+    for i, name in enumerate(sets):
+        for j, method in enumerate(methods):
+            for picture in (-1, 1):
+                row = {"set": name, "image": f"{picture}", "method": method, "missing": ""}
+                values = {metric: 20 + 10 * i + j + 0.25 * picture for metric in METRICS}
+                rows.append(row | values | {"lpips_vgg": np.nan})
+    return pd.DataFrame(rows)
+
+
+def comparison() -> pd.DataFrame:
+    rows = []
+    for group, name in (("inside", "GoPro-syn"), ("outside", "RSBlur-syn")):
+        for i, method in enumerate(rules.METHODS):
+            common = {"method": method, "group": group}
+            rows += [common | {"set": place, "quantity": quantity, "mean": value, "low": low, "high": high}
+                     for place in (name, "Average")
+                     for quantity, value, low, high in (("psnr", 25.0 + i, 24.0, 26.0), ("gain", 0.1 * i, -0.1, 0.5),
+                                                        ("share", 0.25, 0.1, 0.4))]
+            rows += [common | {"set": "Average", "quantity": quantity, "mean": value, "low": np.nan, "high": np.nan}
+                     for quantity, value in (("encoder", 1.0), ("decoder", 5.0), ("experts", 2.125))]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def saved(home):
+    tables.save(scores(rules.METHODS), "06_scores", MARK)
+    tables.save(scores(SHORT), "06_short", MARK)
+    tables.save(comparison(), "06_comparison", MARK)
+    return home / "results" / "test" / "tables"
+
+
+def test_every_table_is_written_from_its_csvs(saved):
+    for name, layout in router_tables.LAYOUTS.items():
+        table = tables.write(name, layout, "test")
+        assert table.index.is_unique and table.map(lambda cell: isinstance(cell, str)).all().all()
+        for suffix in ("md", "tex"):
+            assert (saved / f"{name}.{suffix}").read_text()
+        heads = [" ".join(column) for column in table.columns]
+        assert not any("real" in head and "-syn" in head for head in heads)
+
+
+def test_table_2_keeps_the_papers_numbers_apart(saved):
+    table = tables.write("06_table_2", router_tables.LAYOUTS["06_table_2"], "test")
+    table.columns = table.columns.droplevel(0)
+    by_hand = table.loc["DeMoE, expert chosen by hand"]
+    place = rules.METHODS.index(rules.MANUAL)
+    assert by_hand["paper (RSBlur, real)"] == "27.53 / 0.763"
+    assert by_hand["here (RSBlur-syn)"] == f"{30 + place:.2f} / {30 + place:.3f}"
+    assert by_hand["here (RealDOF-syn)"].endswith("/ missing")
+    assert table.loc["NAFNet", "paper (RealDOF, real)"] == "24.64 / 0.762 / 0.382"
+    assert table.loc["NAFNet", "here (RealDOF-syn)"].startswith("21.00")  # the baseline's, not the short one's
+    assert table.loc["NAFNet, as short as these", "here (RealDOF-syn)"].startswith("22.00")
+    assert table.loc["NAFNet, as short as these", "paper (RealDOF, real)"] == router_tables.NONE
+    assert table.loc["Restormer", "here (RealDOF-syn)"] == router_tables.NONE  # not trained here
+    assert table.loc["IFAN", "paper (RealDOF, real)"] == "24.71 / 0.748 / 0.306"
+    assert table.loc["LEDNet", "here (Real-LOLBlur-syn)"] == router_tables.NONE
+
+
+@pytest.mark.parametrize(("name", "paper", "dataset"), [
+    ("06_table_8_realdof", "table8_realdof", "RealDOF"), ("06_table_8_rsblur", "table8_rsblur", "RSBlur"),
+    ("06_table_9", "table9_real_lolblur", "Real-LOLBlur")])
+def test_every_published_number_of_tables_8_and_9_is_there_once(saved, name, paper, dataset):
+    table = tables.write(name, router_tables.LAYOUTS[name], "test")
+    printed = table.xs(f"paper ({dataset}, real)", axis=1, level=1)
+    numbers = published().query("table == @paper")
+    shown = sorted(float(cell) for cell in printed.to_numpy().ravel() if cell != router_tables.NONE)
+    assert shown == pytest.approx(sorted(numbers.value))
+    assert "DeMoE k=1" in printed.index and printed.loc["DeMoE k=1"].ne(router_tables.NONE).all()
+    here = table.xs(f"here ({dataset}-syn)", axis=1, level=1)
+    assert here.loc["input"].ne(router_tables.NONE).all() and here.loc["DeMoE k=5"].ne(router_tables.NONE).all()
+
+
+def test_the_rules_tell_intervals_needs_and_cost(saved):
+    table = tables.write("06_rules", router_tables.LAYOUTS["06_rules"], "test")
+    row = table.loc[rules.ORACLE]
+    place = rules.METHODS.index(rules.ORACLE)
+    assert row["needs", "at inference"] == "sharp pictures"
+    assert table.loc[rules.ENTROPY, ("needs", "at inference")] == "nothing"
+    assert row["PSNR (dB)", "RSBlur-syn"] == f"{25 + place:.2f}"
+    assert row["gap to the oracle closed", "OOD average"] == "25 % [10 %, 40 %]"
+    assert row["dB over k=1", "in-distribution average"] == f"{0.1 * place:+.3f} [-0.100, +0.500]"
+    assert row["passes of encoder / decoder / experts", "OOD"] == "1 / 5 / 2.12"
+
+
+def test_a_set_that_was_not_scored_is_named():
+    read = {"06_scores": scores(rules.METHODS, SETS[1:]), "06_short": scores(SHORT, SETS[1:])}.__getitem__
+    with pytest.raises(ValueError, match="have no RealDOF"):
+        router_tables.table_2(read)
+
+
+def test_real_sets_are_called_by_their_name():
+    real = [name.removesuffix("-syn") for name in SETS]
+    read = {"06_scores": scores(rules.METHODS, real), "06_short": scores(SHORT, real)}.__getitem__
+    assert "here (RealDOF)" in router_tables.table_2(read).columns.get_level_values(1)

@@ -1,0 +1,105 @@
+import argparse
+import math
+import re
+
+import pandas as pd
+import pytest
+
+from demoe import provenance
+from demoe.paths import results_dir
+from demoe.report import command, tables
+from demoe.report.tables import Layout
+
+MARK = provenance.Stamp("test", "synthetic", 3, "", "12345678", "a machine")
+ROWS = pd.DataFrame({
+    "set": ["GoPro-syn", "NA"], "image": ["0001", "007"], "psnr": [20.5, math.nan], "count": [3, 4],
+    "scene": ["01", "1"], "correct": [True, None], "lpips_vgg": [math.nan, math.nan], "missing": ["", "psnr: 1|2"],
+})
+
+
+def layout(*names: str) -> Layout:
+    def build(read):
+        frames = [read(name) for name in names]
+        return pd.DataFrame({"A_b & c": ["**1.0 ±0.1**", "a|b"], "x": ["50 %", "↑"]}, index=pd.Index(
+            frames[0]["set"], name="set_"))
+
+    return Layout(build, "Scores_1, 100 % of 3#")
+
+
+def test_text_stays_text_and_gaps_stay_gaps(home):
+    tables.save(ROWS, "a", MARK)
+    back = tables.read("a", "test")
+    assert back["set"].tolist() == ["GoPro-syn", "NA"] and back.image.tolist() == ["0001", "007"]
+    assert back.scene.tolist() == ["01", "1"] and back.commit.tolist() == ["12345678"] * 2
+    assert back.psnr.dtype == float and math.isnan(back.psnr[1]) and back["count"].tolist() == [3, 4]
+    assert back.correct[0] and back.correct.isna().tolist() == [False, True]
+    assert back.lpips_vgg.dtype == float and back.lpips_vgg.isna().all()
+    assert back.missing.tolist() == ["", "psnr: 1|2"] and back.seed.tolist() == [3, 3]
+    with pytest.raises(FileNotFoundError, match=r"b\.csv: run the notebook"):
+        tables.read("b", "test")
+
+
+def test_markdown_and_latex_hold_the_same_cells(home):
+    tables.save(ROWS, "a", MARK)
+    shown = tables.write("t", layout("a"), "test")
+    assert shown.shape == (2, 2)
+    folder = results_dir("test") / "tables"
+    text, tex = (folder / "t.md").read_text(), (folder / "t.tex").read_text()
+    assert text.splitlines() == [
+        "**Scores_1, 100 % of 3#**", "", "| set_ | A_b & c | x |", "|---|---:|---:|",
+        "| GoPro-syn | **1.0 ±0.1** | 50 % |", "| NA | a\\|b | ↑ |", "",
+        "*profile test · data synthetic · seed 3 · commit 12345678*",
+    ]
+    assert r"GoPro-syn & \textbf{1.0 $\pm$0.1} & 50 \% \\" in tex and r"NA & a|b & $\uparrow$ \\" in tex
+    assert r"set\_ & A\_b \& c & x \\" in tex and r"\caption{Scores\_1, 100 \% of 3\#}" in tex
+    assert r"commit 12345678" in tex and tex.count("{") == tex.count("}") and not list(folder.glob("*.tmp"))
+
+
+def test_the_stamp_names_all_sources_and_no_count_hides_the_data(home):
+    tables.save(ROWS, "a", MARK)
+    tables.save(ROWS, "b", provenance.Stamp("test", "real", 4, "", "aaa", ""))
+    tables.save(ROWS, "c", provenance.Stamp("test", "none", 0, "", "bbb", ""))
+    tables.write("t", layout("a", "b", "c"), "test")
+    text = (results_dir("test") / "tables" / "t.md").read_text()
+    assert "*profile test · data real, synthetic · seed 3, 4 · commit 12345678, aaa*" in text
+    tables.write("t", layout("c"), "test")
+    assert "data none · seed 0 · commit bbb" in (results_dir("test") / "tables" / "t.md").read_text()
+
+
+def test_levels_become_columns_and_names():
+    index = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["group", None])
+    table = pd.DataFrame([["1", "2"], ["3", "4"]], index, pd.MultiIndex.from_tuples([("x", "paper"), ("x", "")]))
+    lines = tables.markdown(table, "c", "l").splitlines()
+    assert lines[2:5] == ["| group |  | x, paper | x |", "|---|---|---:|---:|", "| a | 1 | 1 | 2 |"]
+    assert r"\begin{tabular}{llrr}" in tables.latex(table, "c", "l", "n")
+
+
+def test_the_best_is_bold_as_printed():
+    assert tables.best([1.001, 1.004, 0.5, math.nan]) == ["**1.00**", "**1.00**", "0.50", "missing"]
+    assert tables.best([0.2, 0.1], 1, lowest=True) == ["0.2", "**0.1**"]
+    assert tables.best([math.nan]) == ["missing"]
+
+
+def test_report_writes_what_can_be_written(home, monkeypatch, capsys):
+    from demoe.report import all_tables
+
+    tables.save(ROWS, "a", MARK)
+    monkeypatch.setattr(all_tables, "LAYOUTS", {"one": layout("a"), "two": layout("nowhere")})
+    parser = argparse.ArgumentParser()
+    command.add_command(parser.add_subparsers())
+    args = parser.parse_args(["report", "--profile", "test"])
+    assert args.run(args, parser) == 0
+    said = capsys.readouterr().out
+    assert "one.md" in said and "two was left out: there is no" in said
+    assert (results_dir("test") / "tables" / "one.tex").is_file()
+    args = parser.parse_args(["report", "--profile", "smoke"])
+    assert args.run(args, parser) == 1
+
+
+def test_every_table_has_a_name_of_its_own_that_begins_with_its_notebooks_number():
+    from demoe.report import ablation_tables, all_tables, comparison_tables, router_tables, tlc_tables
+
+    parts = [part.LAYOUTS for part in (comparison_tables, router_tables, ablation_tables, tlc_tables)]
+    assert len(all_tables.LAYOUTS) == sum(map(len, parts)) > 10
+    for part in parts:
+        assert all(re.match(r"\d\d_[a-z]", name) and layout.caption for name, layout in part.items())
