@@ -11,7 +11,7 @@ import tifffile
 import torch
 from PIL import Image, ImageCms
 
-from demoe import image_files, images
+from demoe import exif, image_files, images
 from demoe.images import ImageError, Photograph
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -240,7 +240,7 @@ def test_exif_and_profile_are_kept(tmp_path, suffix, dtype):
 def test_big_endian_exif_is_patched_in_place():
     tiff = b"MM\0*" + struct.pack(">IH", 8, 1) + struct.pack(">HHIHH", ORIENTATION, 3, 1, 8, 0) + struct.pack(">I", 99)
     tiff += b"private notes"
-    patched = image_files._upright_exif(b"Exif\0\0" + tiff)
+    patched = exif.kept(b"Exif\0\0" + tiff)
     assert len(patched) == 6 + len(tiff) and patched.endswith(b"private notes")
     assert struct.unpack_from(">HHIHHI", patched, 6 + 10) == (ORIENTATION, 3, 1, 1, 0, 0)  # no thumbnail either
 

@@ -9,14 +9,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-import traceback
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from demoe import __version__, cli_data
+from demoe import __version__, cli_base, cli_data, cli_photos, cli_weights
 from demoe.profiles import PROFILES
-from demoe.tasks import EXPERTS, expert_index
+from demoe.report import command as report_command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,13 +26,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return args.run(args, parser)
     except KeyboardInterrupt:
-        _complain("interrupted", args.debug)
+        cli_base.complain("interrupted", args.debug)
         return 1
     except BrokenPipeError:  # the reader of a pipe went away: `demoe cost | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError, RuntimeError, MemoryError, ArithmeticError) as error:
-        _complain(_sentence(error), args.debug)
+        cli_base.complain(cli_base.sentence(error), args.debug)
         return 1
 
 
@@ -47,40 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, run, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        sub.set_defaults(run=run)
-        return sub
+        return cli_base.add(commands, name, run, text)
 
-    deblur = command("deblur", _deblur, "deblur photographs, at their own size")
-    deblur.add_argument("inputs", nargs="+", type=Path, metavar="IN",
-                        help="an image file (PNG, JPEG, TIFF, WebP, BMP) or a folder, whose subfolders are included")
-    deblur.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
-    deblur.add_argument("--expert", type=_expert, default=None, metavar="NAME",
-                        help=f"auto (the router chooses; default) or one of {', '.join(EXPERTS)}, or a dataset's name")
-    deblur.add_argument("--k", type=int, default=1, choices=range(1, len(EXPERTS) + 1),
-                        help="how many experts are mixed (default 1)")
-    deblur.add_argument("--weights", type=Path, metavar="FILE",
-                        help="trained network (default: $DEMOE_WEIGHTS, else the one in the package)")
-    deblur.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is a GPU")
-    deblur.add_argument("--overwrite", action="store_true",
-                        help="replace results that are there already; the photographs themselves never are")
-
-    deblur.add_argument("--max-memory", type=_memory, metavar="SIZE",
-                        help="for the whole process, such as 3G (default: four fifths of what is free); a photograph "
-                        "that needs more is cut into tiles")
-    deblur.add_argument("--route", choices=("image", "tile"), default="image",
-                        help="one decision of the router for the photograph, or one a tile")
-    deblur.add_argument("--tile", type=int, metavar="PIXELS", help="cut into tiles of this side in any case")
-
+    cli_photos.add_commands(commands)
     export = command("export", _export, "write a network for other programs (.pt2 or .onnx)")
     export.add_argument("output", type=Path, metavar="FILE", help="its suffix says which: .pt2 or .onnx")
-    export.add_argument("--expert", type=_expert, default=None, metavar="NAME",
-                        help="fix this expert (default: the router inside)")
-    export.add_argument("--k", type=int, default=1, choices=range(1, len(EXPERTS) + 1),
-                        help="how many experts the router mixes (default 1)")
-    export.add_argument("--weights", type=Path, metavar="FILE",
-                        help="trained network (default: $DEMOE_WEIGHTS, else the one in the package)")
+    cli_base.add_network(export, "fix this expert (default: the router inside)")
 
     cost = command("cost", _cost, "print parameters and MACs of every published network beside the paper's")
     cost.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
@@ -104,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--aligned", action="store_true", help="also PSNR and SSIM aligned as for RealBlur")
     evaluate.add_argument("--save-images", type=Path, metavar="DIR", help="keep the restored pictures there")
     evaluate.add_argument("--no-resume", action="store_true", help="with --csv: do not continue an interrupted call")
+    evaluate.add_argument("--tile", type=int, metavar="PIXELS",
+                          help="restore in tiles of this side, where the network is ours (default: whole pictures)")
     for sub in (train, evaluate):
         sub.add_argument("--profile", choices=tuple(PROFILES), help="default: $DEMOE_PROFILE, else smoke")
         sub.add_argument("--seed", type=int, default=0, help="default 0")
@@ -114,150 +85,9 @@ def _parser() -> argparse.ArgumentParser:
                          help="sharp photographs to make the synthetic sets from (default: $DEMOE_SHARP_IMAGES, else "
                          "bundled ones)")
     cli_data.add_commands(commands)
+    cli_weights.add_commands(commands)
+    report_command.add_command(commands)
     return parser
-
-
-def _expert(name: str) -> str | None:
-    if name == "auto":
-        return None
-    try:
-        return EXPERTS[expert_index(name)]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _memory(text: str) -> int:
-    from demoe.evaluation.tiles import memory_size
-
-    try:
-        return memory_size(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _complain(text: str, debug: bool = False) -> None:
-    """One line on stderr, which does not break a progress bar; the traceback before it if ``debug``."""
-    from tqdm import tqdm
-
-    if debug and sys.exc_info()[0] is not None:
-        tqdm.write(traceback.format_exc(), file=sys.stderr)
-    tqdm.write(f"demoe: {text}", file=sys.stderr)
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
-        return "not enough memory for a picture of this size"
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-# demoe deblur
-
-
-@dataclass
-class _Plan:
-    """What goes where, made before anything is computed."""
-
-    jobs: list[tuple[Path, Path]] = field(default_factory=list)  # (photograph, result)
-    refused: list[str] = field(default_factory=list)  # one sentence for each input that is not processed
-    skipped: int = 0  # files in folders whose suffix is no image's
-
-
-def _deblur(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    folder: Path = args.output
-    if folder.exists() and not folder.is_dir():
-        parser.error(f"-o needs a folder, and {folder} is a file")
-    from tqdm import tqdm
-
-    from demoe import images
-    from demoe.photos import deblur, default_model
-
-    if not folder.exists() and folder.suffix.lower() in images.SUFFIXES:
-        parser.error(f"-o needs a folder for the results, and {folder} is the name of an image file")
-    plan = _plan(args.inputs, folder, args.overwrite)
-    for sentence in plan.refused:
-        _complain(sentence)
-    failed, done = len(plan.refused), 0
-    if plan.jobs:
-        model = default_model(args.weights, args.device)
-    for source, target in tqdm(plan.jobs, unit="photo", leave=False, disable=not sys.stderr.isatty()):
-        start = time.perf_counter()
-        try:
-            result = deblur(source, model=model, expert=args.expert, k=args.k, max_memory=args.max_memory,
-                            route=args.route, tile=args.tile, progress=sys.stderr.isatty())
-            images.write(target, result.photograph)
-        except (ValueError, OSError, RuntimeError, MemoryError) as error:
-            text = _sentence(error)
-            _complain(text if source.name in text else f"{source}: {text}", args.debug)
-            failed += 1
-            continue
-        done += 1
-        tqdm.write(_line(source, target, result, args.expert, time.perf_counter() - start), file=sys.stdout)
-    if done + failed + plan.skipped > 1:
-        print(f"{done} deblurred, {failed} failed, {plan.skipped} other files skipped", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def _plan(inputs: list[Path], folder: Path, overwrite: bool) -> _Plan:
-    """Every photograph once, each with a result of its own that is no input and, unless ``overwrite``, not there yet.
-
-    A file's result is ``folder``/name; those of a folder keep their names relative to it. Should two of them get the
-    same name, the later one becomes name-2, name-3, ...
-    """
-    from demoe import images
-
-    plan = _Plan()
-    sources: dict[str, tuple[Path, Path]] = {}  # by absolute path: (as named, relative name)
-    for path in inputs:
-        if path.is_dir():
-            listed = images.list_files(path)
-            if path.resolve() in folder.resolve().parents:  # then these are the results of an earlier run
-                listed = [file for file in listed if folder.resolve() not in file.resolve().parents]
-            photographs = [file for file in listed if file.suffix.lower() in images.SUFFIXES]
-            plan.skipped += len(listed) - len(photographs)
-            if not photographs:
-                plan.refused.append(f"{path} holds no photographs")
-            found = [(file, file.relative_to(path)) for file in photographs]
-        else:
-            found = [(path, Path(path.name))]
-        for file, relative in found:
-            sources.setdefault(os.path.abspath(file), (file, relative))
-    inputs_on_disk = {_identity(file) for file, _ in sources.values() if file.exists()}
-    taken: set[str] = set()  # lower case: some file systems do not tell A.jpg from a.jpg
-    for file, relative in sources.values():
-        if file.suffix.lower() not in images.SUFFIXES:
-            plan.refused.append(f"{file} does not exist" if not file.exists() else
-                                f"{file} has no image's suffix; known are {', '.join(images.SUFFIXES)}")
-            continue
-        target, number = folder / relative, 1
-        while str(target).casefold() in taken:
-            number += 1
-            target = folder / relative.with_stem(f"{relative.stem}-{number}")
-        taken.add(str(target).casefold())
-        if target.exists() and _identity(target) in inputs_on_disk:
-            plan.refused.append(f"{file} was left alone: its result {target} would replace an input; choose another -o")
-        elif target.exists() and not overwrite:
-            plan.refused.append(f"{file} was left alone: {target} exists already; use --overwrite or another -o")
-        else:
-            plan.jobs.append((file, target))
-    return plan
-
-
-def _identity(file: Path) -> tuple[int, int]:
-    """The same for two names of one file: links, and letter case where the file system ignores it."""
-    status = file.stat()
-    return status.st_dev, status.st_ino
-
-
-def _line(source: Path, target: Path, result, asked: str | None, seconds: float) -> str:
-    width, height = result.photograph.size
-    expert = ""
-    if result.expert is not None:
-        chosen = f" chosen, router {result.router[asked]:.2f}" if asked else f" {result.router[result.expert]:.2f}"
-        expert = f"  expert {result.expert}{chosen}"
-    note = f", {result.note}" if result.note else ""
-    return f"{source} -> {target}{expert}  ({width}x{height}, {seconds:.1f} s{note})"
 
 
 # demoe export, cost, train, evaluate
@@ -290,8 +120,8 @@ def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from demoe.data.real.roots import Roots
 
     if args.list:
-        for name, function in experiments.EXPERIMENTS.items():
-            print(f"{name:24s} {(function.__doc__ or '').strip().splitlines()[0]}")
+        for name, experiment in experiments.EXPERIMENTS.items():
+            print(f"{name:26s} {(experiment.run.__doc__ or '').strip().splitlines()[0]}")
         return 0
     profile, roots = profiles.get(args.profile), Roots.resolve(args.data_root, args.sharp_images)
     if args.pairs:
@@ -319,5 +149,5 @@ def _evaluate(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         experiment=None if args.weights else args.experiment or "demoe", weights=args.weights,
         profile=profiles.get(args.profile), seed=args.seed, csv=args.csv,
         data_root=Roots.resolve(args.data_root, args.sharp_images), measured=measured, pictures=args.save_images,
-        fresh=args.no_resume,
+        fresh=args.no_resume, tile=args.tile,
     )

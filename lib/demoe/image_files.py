@@ -17,18 +17,18 @@ import tifffile
 from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from demoe import exif as exif_data
+from demoe import heic
+
 FORMAT_OF = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WebP",
              ".bmp": "BMP"}
 MAX_PIXELS = 200_000_000  # beyond this a file is taken for a decompression bomb
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_EXIF = b"Exif\0\0"
-_ORIENTATION, _ICC, _EXIF_IFD, _GPS_IFD = 0x0112, 0x8773, 0x8769, 0x8825
-_TEXT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)  # description, make, model, ..., copyright
 
 # Its warnings about odd files would stand beside our one sentence.
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+for _library in ("tifffile", "imagecodecs", "PIL"):
+    logging.getLogger(_library).setLevel(logging.CRITICAL)
 
 
 class Refused(ValueError):
@@ -47,11 +47,16 @@ class Decoded:
 
 
 def decode(data: bytes) -> Decoded:
-    """The first picture in the bytes of a PNG, JPEG, TIFF, WebP or BMP file, whatever the file's name.
+    """The first picture in the bytes of a PNG, JPEG, TIFF, WebP, BMP or HEIC file, whatever the file's name.
 
     Raises ``Refused`` for what is understood but not read; a damaged file raises whatever its decoder raises.
     """
-    if data.startswith(_TIFF):
+    if heic.is_heic(data):
+        if not heic.installed():
+            raise Refused("is a HEIC image, which needs pillow-heif: pip install 'demoe[heic]'")
+        samples, bit_depth, profile, raw, frames = heic.decode(data, check_size)
+        return Decoded(np.ascontiguousarray(samples), bit_depth, profile, exif_data.kept(raw), frames)
+    if data.startswith(exif_data.TIFF):
         deep = _decode_deep_tiff(data)
         if deep is not None:
             return deep
@@ -61,7 +66,7 @@ def decode(data: bytes) -> Decoded:
             samples, bit_depth, profile = unit(imagecodecs.png_decode(data)), 16, image.info.get("icc_profile")
         else:
             samples, bit_depth, profile = from_pillow(image)
-        orientation, exif = _read_exif(image, data)
+        orientation, exif = exif_data.read(image, data)
         frames = getattr(image, "n_frames", 1)
     return Decoded(_upright(samples, orientation), bit_depth, profile, exif, frames)
 
@@ -162,50 +167,8 @@ def _decode_deep_tiff(data: bytes) -> Decoded | None:
             alpha = samples[..., -1:]
             colour = np.divide(samples[..., :-1], alpha, out=np.zeros_like(samples[..., :-1]), where=alpha > 0)
             samples = np.concatenate((np.clip(colour, 0, 1), alpha), axis=-1)
-        orientation, exif = _read_exif(None, data)
+        orientation, exif = exif_data.read(None, data)
         return Decoded(_upright(samples, orientation), 16, profile, exif, len(file.pages))
-
-
-# EXIF. Kept as the bytes "Exif\0\0" + a small TIFF structure, upright and without the thumbnail of the old picture.
-
-
-def _read_exif(image: Image.Image | None, data: bytes) -> tuple[int, bytes | None]:
-    """(orientation 1..8, EXIF bytes to keep). EXIF that cannot be understood is left out: it never spoils a picture."""
-    try:
-        if data.startswith(_TIFF):
-            tags = Image.Exif()
-            tags.load_from_fp(io.BytesIO(data))
-            return tags.get(_ORIENTATION, 1), _exif_from_tiff(tags)
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        raw = image.info.get("exif")
-        return orientation, _upright_exif(raw) if raw else None
-    except Exception:  # every kind of damage has its own exception here
-        return 1, None
-
-
-def _exif_from_tiff(tags: Image.Exif) -> bytes | None:
-    """A TIFF file's tags about the photograph, without those about its storage."""
-    kept = Image.Exif()
-    for tag in _TEXT_TAGS:
-        if tag in tags:
-            kept[tag] = tags[tag]
-    for tag in (_EXIF_IFD, _GPS_IFD):
-        if tags.get_ifd(tag):
-            kept[tag] = dict(tags.get_ifd(tag))
-    return kept.tobytes() if len(kept) else None
-
-
-def _upright_exif(raw: bytes) -> bytes:
-    """Patch the orientation to 1 and unlink the thumbnail in place, so that a maker's private notes stay valid."""
-    body = bytearray(raw.removeprefix(_EXIF))
-    order = {b"II": "<", b"MM": ">"}[bytes(body[:2])]
-    (start,) = struct.unpack_from(order + "I", body, 4)
-    (entries,) = struct.unpack_from(order + "H", body, start)
-    for at in range(start + 2, start + 2 + 12 * entries, 12):
-        if struct.unpack_from(order + "H", body, at) == (_ORIENTATION,):
-            struct.pack_into(order + "HIHH", body, at + 2, 3, 1, 1, 0)  # one SHORT, 1
-    struct.pack_into(order + "I", body, start + 2 + 12 * entries, 0)
-    return _EXIF + bytes(body)
 
 
 # Encoding.
@@ -261,7 +224,7 @@ def _encode_png(samples: np.ndarray, icc_profile: bytes | None, exif: bytes | No
     if icc_profile:
         chunks += _png_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile))
     if exif:
-        chunks += _png_chunk(b"eXIf", exif.removeprefix(_EXIF))
+        chunks += _png_chunk(b"eXIf", exif.removeprefix(exif_data.PREFIX))
     head = len(_PNG) + 12 + 13  # after IHDR, before the pixels
     return data[:head] + chunks + data[head:]
 
@@ -274,8 +237,8 @@ def _encode_tiff(samples: np.ndarray, icc_profile: bytes | None, exif: bytes | N
     tags = Image.Exif()
     if exif:
         tags.load(exif)
-    extra = [(tag, "s", 0, str(tags[tag]).encode("utf-8"), True) for tag in _TEXT_TAGS if tag in tags]
-    folders = {tag: tags.get_ifd(tag) for tag in (_EXIF_IFD, _GPS_IFD) if tags.get_ifd(tag)}
+    extra = [(tag, "s", 0, str(tags[tag]).encode("utf-8"), True) for tag in exif_data.TEXT_TAGS if tag in tags]
+    folders = {tag: tags.get_ifd(tag) for tag in (exif_data.EXIF_IFD, exif_data.GPS_IFD) if tags.get_ifd(tag)}
     # tifffile refuses the tags of these two, so a neighbour keeps the place of each until it is filled in below.
     extra += [(tag - 1, "I", 1, 0, True) for tag in folders]
     file = io.BytesIO()

@@ -1,6 +1,7 @@
 """Photographs on disk: decided once, here. RGB float32 in [0,1], upright, with what the file must get back.
 
-PNG, JPEG, TIFF, WebP and BMP, 8 or 16 bits a sample, gray or colour, with or without alpha. Nothing is ever resized.
+PNG, JPEG, TIFF, WebP, BMP and (read only, an optional extra) HEIC; 8 or 16 bits a sample, gray or colour, with or
+without alpha. Nothing is ever resized.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from demoe import image_files
+from demoe import heic, image_files
+from demoe.paths import write_bytes
 
-SUFFIXES = tuple(image_files.FORMAT_OF)  # lower case; any letter case is accepted
+SUFFIXES = tuple(image_files.FORMAT_OF)  # read and written; lower case, any letter case is accepted
+READABLE = SUFFIXES + heic.SUFFIXES
 
 
 class ImageError(ValueError):
@@ -42,7 +45,7 @@ class Photograph:
 
 
 def read(path: str | os.PathLike) -> Photograph:
-    """The photograph in a PNG, JPEG, TIFF, WebP or BMP file; the content decides, not the suffix.
+    """The photograph in a PNG, JPEG, TIFF, WebP, BMP or HEIC file; the content decides, not the suffix.
 
     EXIF orientation is applied. Palette, bilevel and CMYK become RGB or gray; of several frames the first is read.
     Raises ``ImageError`` for a missing file, a folder, an empty, foreign or damaged file, more than 200 million pixels,
@@ -64,7 +67,7 @@ def read(path: str | os.PathLike) -> Photograph:
             warnings.simplefilter("ignore")  # Pillow's about size and damaged EXIF: both are decided here
             decoded = image_files.decode(data)
     except UnidentifiedImageError:
-        raise ImageError(f"{path} is not a PNG, JPEG, TIFF, WebP or BMP image") from None
+        raise ImageError(f"{path} is not a PNG, JPEG, TIFF, WebP, BMP or HEIC image") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{path} is too large: at most {image_files.MAX_PIXELS // 1_000_000} million pixels are "
                          "read") from None
@@ -131,7 +134,7 @@ def write(path: str | os.PathLike, photograph: Photograph) -> None:
         data = image_files.encode(path.suffix, np.ascontiguousarray(samples), photograph.icc_profile, photograph.exif)
     except Exception as error:  # encoders' limits, for example a WebP side above 16383 pixels
         raise ValueError(f"{path} cannot be written: {_first_line(error)}") from error
-    _write_whole(path, data)
+    write_bytes(path, data)
 
 
 def check_suffix(path: str | os.PathLike) -> None:
@@ -142,14 +145,9 @@ def check_suffix(path: str | os.PathLike) -> None:
                          f"use one of {', '.join(SUFFIXES)}")
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def result_name(source: Path) -> Path:
+    """The name under which a photograph's result is written: its own; .png, which loses nothing, for HEIC."""
+    return source.with_suffix(".png") if source.suffix.lower() in heic.SUFFIXES else source
 
 
 def list_photographs(folder: str | os.PathLike) -> list[Path]:

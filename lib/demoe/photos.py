@@ -13,11 +13,14 @@ from PIL import Image
 from torch import nn
 
 from demoe import images
+from demoe.evaluation.grid import TileMap
+from demoe.evaluation.strips import Chooser
 from demoe.evaluation.tiles import Route, restore_large
 from demoe.images import Photograph
 from demoe.model import checkpoints
 from demoe.paths import project_root
 from demoe.tasks import EXPERTS, expert_index
+from demoe.verdict import Change, change, entropy, warnings
 
 Picture = str | os.PathLike | Photograph | Image.Image | torch.Tensor | np.ndarray
 PACKAGED_WEIGHTS = Path(__file__).parent / "weights"
@@ -33,7 +36,10 @@ class Deblurred:
     router: dict[str, float]  # the router's softmax, whatever expert was asked for. Empty for a network without router
     expert: str | None  # the expert with the largest weight; None without experts
     note: str  # what a person should be told about the photograph; mostly empty
-    expert_map: torch.Tensor | None = None  # (rows, columns) of tiles, indices into EXPERTS; None: one decision
+    change: Change  # how far the result lies from the photograph
+    entropy: float | None  # of the router, 0 sure to 1 undecided; the mean over tiles with one decision a tile
+    warnings: tuple[str, ...]  # a sentence for each thing that looks wrong; mostly none
+    expert_map: TileMap | None = None  # None: one decision for the photograph
     tile: int | None = None  # side of the tiles in pixels; None: the photograph went through whole, which is exact
 
 
@@ -42,7 +48,7 @@ def deblur(
     *,
     model: nn.Module | None = None,
     weights: str | os.PathLike | None = None,
-    expert: str | None = None,
+    expert: str | Chooser | None = None,
     k: int | None = 1,
     device: str | None = None,
     max_memory: int | None = None,
@@ -55,7 +61,8 @@ def deblur(
     ``photo``: the path of an image file; a ``Photograph``; a Pillow image; a (3,H,W) tensor in [0,1]; or an array (H,W)
     or (H,W,3) of uint8, uint16 or floats in [0,1]. ``model``: a loaded network, used on the device where it is;
     otherwise ``default_model(weights, device)``. ``expert``: a name of ``tasks`` ("defocus", "GoPro", ...); None
-    or "auto" lets the router choose. ``k``: how many experts mix, 1..5.
+    or "auto" lets the router choose; a function makes the experts' weights (1,N) of its logits (1,N). ``k``: how many
+    experts mix, 1..5.
 
     ``max_memory``: bytes for the whole process, None for four fifths of what is free; within it the photograph goes
     through whole and exact if it can, else in tiles. ``route``: "image" for one decision of the router, "tile" for one
@@ -63,14 +70,14 @@ def deblur(
 
     Gray photographs run as three equal channels and the output's channels are averaged. Alpha is not touched.
     Raises ``images.ImageError`` for a file that is no readable image, ``ValueError`` for a picture, expert or ``k``
-    that cannot be used, ``FileNotFoundError`` without weights, ``RuntimeError`` if the output is not finite and
-    ``MemoryError`` for a photograph that does not fit even in tiles.
+    that cannot be used, ``FileNotFoundError`` without weights, ``RuntimeError`` if the output is not finite, not even
+    when computed again in float32, and ``MemoryError`` for a photograph that does not fit even in tiles.
     """
     if model is not None and (weights is not None or device is not None):
         raise ValueError("give either a model, which stays on its device, or weights and device")
     if expert == "auto":
         expert = None
-    if expert is not None:
+    if isinstance(expert, str):
         expert_index(expert)  # a misspelt name is told before anything is read or loaded
     photograph = as_photograph(photo)
     if model is None:
@@ -84,8 +91,15 @@ def deblur(
     used = {} if out.weights is None else _by_name(out.weights)
     router = {} if out.logits is None else _by_name(out.logits.float().softmax(0))
     strongest = max(used, key=used.__getitem__) if used else None
-    return Deblurred(image, replace(photograph, pixels=image), used, router, strongest, photograph.note, out.experts,
-                     out.plan.tile)
+    undecided = entropy(router.values()) if router else None
+    if out.map is not None:
+        undecided = sum(map(entropy, out.map.router.flatten(0, 1).tolist())) / out.map.router[..., 0].numel()
+    difference = change(photograph.pixels, image)
+    said = warnings(difference, None if expert is not None else undecided, used.get("low_light", 0) > 0)
+    if out.recomputed:
+        said.insert(0, "the first result was not finite and was computed anew in float32")
+    return Deblurred(image, replace(photograph, pixels=image), used, router, strongest, photograph.note, difference,
+                     undecided, tuple(said), out.map, out.plan.tile)
 
 
 def as_photograph(photo: Picture) -> Photograph:

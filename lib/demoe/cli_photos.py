@@ -1,0 +1,274 @@
+"""``demoe deblur``, ``frames`` and ``bench tiles``: photographs and frames of one's own.
+
+Frames have a command of their own because they have another kind of input and output (one folder each, in order,
+continued when interrupted), and because one decision for each photograph is what ``deblur`` promises.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from demoe import cli_base
+from demoe.tasks import EXPERTS
+
+EXPERT_HELP = f"auto (the router chooses; default) or one of {', '.join(EXPERTS)}, or a dataset's name"
+
+
+def add_commands(commands) -> None:
+    """Adds these commands to the subparsers of ``demoe``."""
+    deblur = cli_base.add(commands, "deblur", _deblur, "deblur photographs, at their own size")
+    deblur.add_argument("inputs", nargs="+", type=Path, metavar="IN",
+                        help="an image file (PNG, JPEG, TIFF, WebP, BMP, HEIC with the extra heic) or a folder, whose "
+                        "subfolders are included")
+    deblur.add_argument("-o", "--output", type=Path, required=True, metavar="DIR",
+                        help="folder for the results, named as the photographs; those of HEIC are .png")
+    cli_base.add_network(deblur, EXPERT_HELP)
+    deblur.add_argument("--overwrite", action="store_true",
+                        help="replace results that are there already; the photographs themselves never are")
+    deblur.add_argument("--route", choices=("image", "tile"), default=None,
+                        help="one decision of the router for the photograph (default), or one a tile")
+    deblur.add_argument("--tile", type=int, metavar="PIXELS", help="cut into tiles of this side in any case")
+    deblur.add_argument("--expert-map", action="store_true",
+                        help="with --route tile, which it implies: also write which expert each tile had, "
+                        "as NAME.experts.png and NAME.experts.csv")
+    deblur.add_argument("--compare", action="store_true",
+                        help="also write NAME.compare.png: photograph, result and the five experts side by side, "
+                        "whole (made smaller) and a detail; takes up to six times as long")
+
+    frames = cli_base.add(commands, "frames", _frames, "deblur a folder of numbered frames, or a video")
+    frames.add_argument("input", type=Path, metavar="IN", help="a folder of frames, or a video file")
+    frames.add_argument("-o", "--output", type=Path, required=True, metavar="DIR",
+                        help="folder for the frames: those of a folder keep their names, those of a video are "
+                        "000001.png, ...; an interrupted call is continued")
+    cli_base.add_network(frames, EXPERT_HELP)
+    frames.add_argument("--smooth", type=float, default=0.8, metavar="S",
+                        help="from 0 (each frame decides alone) to below 1: how much of the router's average is "
+                        "past (default 0.8)")
+    frames.add_argument("--video", type=Path, metavar="FILE",
+                        help="also put the results together as a video, without sound")
+    frames.add_argument("--fps", type=_rate, metavar="N", help="its frames a second (default: the input's, else 25)")
+
+    for sub in (deblur, frames):
+        sub.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is a GPU")
+        sub.add_argument("--max-memory", type=cli_base.memory, metavar="SIZE",
+                         help="for the whole process, such as 3G (default: four fifths of what is free); a picture "
+                         "that needs more is cut into tiles")
+
+    text = "measure on this machine"
+    bench = commands.add_parser("bench", help=text, description=text[0].upper() + text[1:] + ".")
+    inner = bench.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    tiles = cli_base.add(inner, "tiles", _bench_tiles, "how far tiles are from the whole photograph, and their seams")
+    tiles.add_argument("photo", type=Path, metavar="FILE", help="a photograph that fits into memory whole")
+    tiles.add_argument("--tile", type=int, default=1024, metavar="PIXELS", help="side of the tiles (default 1024)")
+    cli_base.add_network(tiles, EXPERT_HELP)
+
+
+def _rate(text: str):
+    from fractions import Fraction
+
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = 0
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of frames a second: write 25 or 30000/1001")
+    return rate
+
+
+# demoe deblur
+
+
+@dataclass
+class _Plan:
+    """What goes where, made before anything is computed."""
+
+    jobs: list[tuple[Path, Path]] = field(default_factory=list)  # (photograph, result)
+    refused: list[str] = field(default_factory=list)  # one sentence for each input that is not processed
+    skipped: int = 0  # files in folders whose suffix is no image's
+
+
+def _deblur(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    folder: Path = args.output
+    if folder.exists() and not folder.is_dir():
+        parser.error(f"-o needs a folder, and {folder} is a file")
+    if args.expert_map and (args.route == "image" or args.expert):
+        parser.error("--expert-map shows the router's decisions a tile: it goes with --route tile and --expert auto")
+    route = args.route or ("tile" if args.expert_map else "image")
+    from tqdm import tqdm
+
+    from demoe import images
+    from demoe.photos import deblur, default_model
+
+    if not folder.exists() and folder.suffix.lower() in images.READABLE:
+        parser.error(f"-o needs a folder for the results, and {folder} is the name of an image file")
+    beside = [".experts.png", ".experts.csv"] * args.expert_map + [".compare.png"] * args.compare
+    plan = _plan(args.inputs, folder, args.overwrite, beside)
+    for sentence in plan.refused:
+        cli_base.complain(sentence)
+    failed, done, warned = len(plan.refused), 0, 0
+    if plan.jobs:
+        model = default_model(args.weights, args.device)
+    bar = sys.stderr.isatty()
+    for source, target in tqdm(plan.jobs, unit="photo", leave=False, disable=not bar):
+        start = time.perf_counter()
+        try:
+            result = deblur(source, model=model, expert=args.expert, k=args.k, max_memory=args.max_memory, route=route,
+                            tile=args.tile, progress=bar)
+            images.write(target, result.photograph)
+            seconds = time.perf_counter() - start
+            extra = _beside(source, target, result, model, args, bar) if beside else []
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            text = cli_base.sentence(error)
+            cli_base.complain(text if source.name in text else f"{source}: {text}", args.debug)
+            failed += 1
+            continue
+        done += 1
+        warned += bool(result.warnings)
+        tqdm.write("\n".join([*_summary(source, target, result, args.expert, seconds), *extra]), file=sys.stdout)
+    if done + failed + plan.skipped > 1:
+        doubts = f" ({warned} with warnings)" if warned else ""
+        print(f"{done} deblurred{doubts}, {failed} failed, {plan.skipped} other files skipped", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _plan(inputs: list[Path], folder: Path, overwrite: bool, beside: list[str]) -> _Plan:
+    """Every photograph once, each with a result of its own that is no input and, unless ``overwrite``, not there yet.
+
+    A file's result is ``folder``/name; those of a folder keep their names relative to it. Should two of them get the
+    same name, the later one becomes name-2, name-3, ... ``beside``: what is added to a result's name for files beside
+    it, to which the same applies.
+    """
+    from demoe import images
+
+    plan = _Plan()
+    sources: dict[str, tuple[Path, Path]] = {}  # by absolute path: (as named, relative name)
+    for path in inputs:
+        if path.is_dir():
+            listed = images.list_files(path)
+            if path.resolve() in folder.resolve().parents:  # then these are the results of an earlier run
+                listed = [file for file in listed if folder.resolve() not in file.resolve().parents]
+            photographs = [file for file in listed if file.suffix.lower() in images.READABLE]
+            plan.skipped += len(listed) - len(photographs)
+            if not photographs:
+                plan.refused.append(f"{path} holds no photographs")
+            found = [(file, file.relative_to(path)) for file in photographs]
+        else:
+            found = [(path, Path(path.name))]
+        for file, relative in found:
+            sources.setdefault(os.path.abspath(file), (file, relative))
+    inputs_on_disk = {_identity(file) for file, _ in sources.values() if file.exists()}
+    taken: set[str] = set()  # lower case: some file systems do not tell A.jpg from a.jpg
+    for file, relative in sources.values():
+        if file.suffix.lower() not in images.READABLE:
+            plan.refused.append(f"{file} does not exist" if not file.exists() else
+                                f"{file} has no image's suffix; known are {', '.join(images.READABLE)}")
+            continue
+        relative = images.result_name(relative)
+        target, number = folder / relative, 1
+        while taken & {str(one).casefold() for one in (target, *_names(target, beside))}:
+            number += 1
+            target = folder / relative.with_stem(f"{relative.stem}-{number}")
+        wanted = [target, *_names(target, beside)]
+        taken |= {str(one).casefold() for one in wanted}
+        there = [one for one in wanted if one.exists()]
+        if any(_identity(one) in inputs_on_disk for one in there):
+            plan.refused.append(f"{file} was left alone: its result {there[0]} would replace an input; "
+                                "choose another -o")
+        elif there and not overwrite:
+            plan.refused.append(f"{file} was left alone: {there[0]} exists already; use --overwrite or another -o")
+        else:
+            plan.jobs.append((file, target))
+    return plan
+
+
+def _names(target: Path, beside: list[str]) -> list[Path]:
+    return [target.with_name(target.name + ending) for ending in beside]
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    """The same for two names of one file: links, and letter case where the file system ignores it."""
+    status = file.stat()
+    return status.st_dev, status.st_ino
+
+
+def _summary(source: Path, target: Path, result, asked: str | None, seconds: float) -> list[str]:
+    """What a person reads about one photograph: what became of it, what the router said, how much changed, doubts."""
+    width, height = result.photograph.size
+    way = "whole" if result.tile is None else f"tiles of {result.tile}"
+    notes = "".join(f", {note}" for note in (result.note,) if note)
+    lines = [f"{source} -> {target}  ({width}x{height}, {way}, {seconds:.1f} s{notes})"]
+    if result.router:
+        ranked = sorted(result.router.items(), key=lambda item: -item[1])
+        shares = ", ".join(f"{name} {share:.2f}" for name, share in ranked if share >= 0.005)
+        mean = "mean over tiles: " if result.expert_map else ""
+        lines.append(f"  router: {mean}{shares}; entropy {result.entropy:.2f} of 1")
+    if result.expert is not None:
+        mixed = [f"{name} {share:.2f}" for name, share in result.weights.items() if share]
+        used = result.expert if len(mixed) == 1 else ", ".join(mixed)
+        lines.append(f"  expert: {used}{' (as asked)' if asked else ''}")
+    found = result.change
+    lines.append(f"  change: {found.mean:.2f} of 255 levels on average, {found.psnr:.1f} dB to the input, "
+                 f"mean brightness {found.brightness:+.1f}")
+    return lines + [f"  warning: {warning}" for warning in result.warnings]
+
+
+def _beside(source: Path, target: Path, result, model, args: argparse.Namespace, bar: bool) -> list[str]:
+    """Writes the map of experts and the comparison; returns a line about each file."""
+    from demoe import images, sheets
+
+    photo, lines = images.read(source).pixels, []
+    if args.expert_map:
+        picture, table = _names(target, [".experts.png", ".experts.csv"])
+        sheets.save_picture(picture, sheets.expert_map(photo, result.expert_map))
+        sheets.save_table(table, sheets.expert_table(result.expert_map))
+        lines += [f"  experts: {picture}, {table}"]
+    if args.compare:
+        (picture,) = _names(target, [".compare.png"])
+        sheets.save_picture(picture, sheets.comparison(photo, result, model, args.max_memory, bar))
+        lines += [f"  compare: {picture}  (panels of at most {sheets.PANEL} pixels)"]
+    return lines
+
+
+# demoe frames, bench
+
+
+def _frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    if not 0 <= args.smooth < 1:
+        parser.error("--smooth is at least 0 and below 1")
+    if args.video and args.video.exists():
+        parser.error(f"{args.video} exists already; choose another --video")
+    from demoe import frames, photos, video
+
+    if args.video or args.input.is_file():
+        video.tool()  # before an hour's work
+    done = frames.deblur_frames(args.input, args.output, model=photos.default_model(args.weights, args.device),
+                                expert=args.expert, k=args.k, smooth=args.smooth, max_memory=args.max_memory,
+                                progress=sys.stderr.isatty(), tell=cli_base.complain)
+    shares = ", ".join(f"{name} {count}" for name, count in done.experts.most_common())
+    print(f"{args.input} -> {args.output}  {done.made} frames deblurred, {done.kept} kept, {len(done.failed)} failed")
+    if shares:
+        print(f"  experts: {shares}; {done.switches} switches ({done.alone} had each frame decided alone)")
+    print(f"  decisions: {args.output / frames.JOURNAL}" + (f"; warnings on {done.warned} frames" * bool(done.warned)))
+    if args.video and done.failed:
+        cli_base.complain(f"{args.video} was not written: frames are missing")
+    elif args.video:
+        from demoe import images
+
+        rate = args.fps or (video.rate(args.input) if args.input.is_file() else 25)
+        pixels = (images.read(file).pixels for file in done.files)
+        video.write(args.video, ((one * 255).round().byte().permute(1, 2, 0).numpy() for one in pixels), rate)
+        print(f"  video: {args.video}, {float(rate):g} frames a second, without sound")
+    return 1 if done.failed else 0
+
+
+def _bench_tiles(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from demoe import images, photos
+    from demoe.evaluation.tiles import compare
+
+    compare(photos.default_model(args.weights, "cpu"), images.read(args.photo).pixels, args.tile, args.k, args.expert)
+    return 0
