@@ -52,7 +52,7 @@ def test_nothing_is_trained_while_looking(home):
 def test_one_after_the_other_trains_what_is_missing_and_says_so(home):
     told = []
     assert experiments.prepare(["demoe"], TINY, progress=False, say=told.append) == ["baseline", "demoe"]
-    assert [text.split(" in ")[0] for text in told] == ["baseline", "demoe"] and told[1].endswith("(2 of 2)")
+    assert [text.split(" in ")[0] for text in told] == ["trained baseline", "trained demoe"] and told[1].endswith("(2 of 2)")
     assert experiments.prepare(["demoe", "baseline"], TINY, progress=False, say=told.append) == [] and len(told) == 2
 
 
@@ -70,7 +70,7 @@ def test_side_by_side_gives_the_networks_of_one_after_the_other(home, monkeypatc
     names, told = ["demoe", "specialist-gopro"], []
     monkeypatch.setattr(side_by_side, "cores", lambda: 2)
     assert experiments.prepare(names, several, progress=False, say=told.append) == ["baseline", *names]
-    assert told[0].startswith("training pictures of 5 sets") and told[-1].endswith("(3 of 3)")
+    assert told[0].startswith("made the training pictures of 5 sets") and told[-1].endswith("(3 of 3)")
     together = [experiments.EXPERIMENTS[name].run(several, 0, None, False) for name in names]
     monkeypatch.setenv("DEMOE_HOME", str(home / "other"))
     for first in together:

@@ -174,8 +174,8 @@ def train(notebooks: list[Path], profile: str, parameters: dict[str, str]) -> di
 
 
 def say(text: str) -> None:
-    """A line about a network that is trained, above the bar if there is one."""
-    tqdm.write(f"trained {text}")
+    """A line about what is done, above the bar if there is one."""
+    tqdm.write(text)
     sys.stdout.flush()
 
 

@@ -123,7 +123,7 @@ def _make_data(
     made = [pool.submit(_make_one, name, profile, seed, data_root) for name, seed in wanted]
     for future, (name, _) in zip(made, wanted, strict=True):
         _result(future, f"making the training pictures of {name}-syn")
-    say(f"training pictures of {len(TRAINING)} sets in {time.monotonic() - began:.0f} s")
+    say(f"made the training pictures of {len(TRAINING)} sets in {time.monotonic() - began:.0f} s")
 
 
 def _result(future: Future, what: str):
@@ -163,7 +163,7 @@ def _label(name: str, seed: int) -> str:
 
 
 def _done(name: str, seed: int, seconds: float, number: int, count: int) -> str:
-    return f"{_label(name, seed)} in {seconds:.0f} s ({number} of {count})"
+    return f"trained {_label(name, seed)} in {seconds:.0f} s ({number} of {count})"
 
 
 def cores() -> int:
