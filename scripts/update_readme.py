@@ -135,7 +135,8 @@ TLC on pictures larger than the training crops changes the average PSNR by
 
 def difference(row: pd.Series) -> str:
     """ "+0.05 [+0.01, +0.09]"; without brackets where there is no interval, or nothing that could differ."""
-    interval = "" if pd.isna(row["low"]) or row["low"] == row["mean"] == row["high"] else f" [{signed(row['low'])}, {signed(row['high'])}]"
+    nothing = pd.isna(row["low"]) or row["low"] == row["mean"] == row["high"]
+    interval = "" if nothing else f" [{signed(row['low'])}, {signed(row['high'])}]"
     return signed(row["mean"]) + interval
 
 
