@@ -86,8 +86,10 @@ def train_missing(
     try:
         _make_data(pool, jobs, profile, data_root, say)
         _run_all(pool, processes, jobs, experiments, profile, data_root, progress, say)
+    except BaseException:
+        stop.set()  # at once, whatever they are doing
+        raise
     finally:
-        stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 

@@ -40,7 +40,7 @@ def differences(table: pd.DataFrame) -> Figure:
         axis.title.set_fontsize(8)
     ours.set_ylim(len(part) - 0.5, -0.5)
     if any(part.reference != REFERENCE):
-        figure.text(0.01, -0.01, "* against the baseline with classification loss, the others against DeMoE",
+        figure.text(0.01, -0.04, "* against the baseline with classification loss, the others against DeMoE",
                     fontsize=7, va="top")
     return figure
 
