@@ -167,6 +167,10 @@ def test_package_profile_data_and_versions_invalidate(root, executed, monkeypatc
     monkeypatch.setattr(runner.provenance, "versions", lambda: {"torch": "9.9"})
     runner.run("test", data_root=str(root))
     assert len(executed) == 5
+    monkeypatch.setattr(runner, "weights_here", lambda: ["vgg"])  # LPIPS can be measured now
+    runner.run("test", data_root=str(root))
+    runner.run("test", data_root=str(root))
+    assert len(executed) == 6
 
 
 def test_the_package_is_part_of_the_identity():

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from tqdm import tqdm
@@ -202,15 +203,24 @@ def run_one(path: Path, profile: str, parameters: dict[str, str], networks: list
 
 
 def identify(path: Path, parameters: dict[str, str]) -> str:
-    """A hash of all that a notebook's results depend on: its source, the package, its parameters, the libraries."""
+    """A hash of all that a notebook's results depend on: its source, the package, its parameters, the libraries,
+    and the pretrained weights that are here."""
     digest = hashlib.sha256()
     for file in [path, *package_files()]:
         content = file.read_bytes()
         digest.update(f"{file.name} {len(content)}\n".encode() + content)
     named = project_root() / "data.toml"  # where the datasets are, if nothing else says so
     places = [os.environ.get(SHARP_IMAGES), named.read_text(encoding="utf-8") if named.is_file() else None]
-    digest.update(json.dumps([parameters, places, provenance.versions()], sort_keys=True).encode())
+    digest.update(json.dumps([parameters, places, provenance.versions(), weights_here()], sort_keys=True).encode())
     return digest.hexdigest()
+
+
+@lru_cache
+def weights_here() -> list[str]:
+    """Which pretrained weights are on this machine: with them, what was missing in a table can be measured."""
+    from . import pretrained
+
+    return [item.name for item in pretrained.ITEMS if item.find()]
 
 
 def package_files() -> list[Path]:
