@@ -2,6 +2,7 @@
 
 import io
 from datetime import datetime
+from unittest.mock import Mock
 
 import nbformat
 import numpy as np
@@ -67,6 +68,29 @@ def test_an_uploaded_photograph_is_restored_and_a_foreign_file_is_refused_in_a_s
                               "last_modified": datetime.now()},)
     assert explorer.message.value.startswith("notes.png is not a PNG") and "/tmp" not in explorer.message.value
     assert "notes.png" not in explorer.pictures and explorer.photograph.value == "mine.png"
+
+
+def test_a_second_upload_of_the_same_name_is_another_photograph(explorer):
+    for side in (20, 30):
+        stream = io.BytesIO()
+        Image.new("RGB", (side, 24)).save(stream, "PNG")
+        explorer.upload.value = ({"name": "..", "content": memoryview(stream.getvalue()), "type": "image/png",
+                                  "size": 9, "last_modified": datetime.now()},)
+        assert explorer.result.image.shape == (3, 24, side)
+    assert list(explorer.pictures)[-2:] == ["..", ".. (2)"]
+
+
+def test_what_fails_shows_the_photograph_as_it_came(explorer, monkeypatch):
+    explorer.photograph.value = "first"
+    failing = Mock(side_effect=RuntimeError("too <hot>"))
+    monkeypatch.setattr("demoe.explorer.deblur", failing)
+    explorer.photograph.value = "second"
+    assert explorer.result is None and explorer.message.value.startswith("too &lt;hot&gt;")
+    explorer.edge.value = 0.0
+    after = shown(explorer)
+    explorer.edge.value = 1.0
+    assert np.array_equal(after[:, 4:-4], shown(explorer)[:, 4:-4])
+    assert Explorer(explorer.model, {"only": torch.rand(3, 20, 20)}).result is None  # from the start
 
 
 def test_large_pictures_are_computed_whole_and_shown_smaller(model):

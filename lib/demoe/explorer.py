@@ -45,7 +45,9 @@ class Explorer:
         hint = widgets.HTML("before on the left of the edge, after on its right: drag the handle")
         self.picture = widgets.Image(format="png")
         self.message = widgets.HTML()
-        controls = widgets.VBox([widgets.HBox([self.photograph, self.upload]), widgets.HBox([self.expert, self.k])])
+        large = widgets.HTML("a large file goes better by its path: PHOTO, above")  # browsers' messages have a limit
+        rows = ([self.photograph, self.upload, large], [self.expert, self.k])
+        controls = widgets.VBox([widgets.HBox(row) for row in rows])
         self.box = widgets.VBox([controls, self.picture, self.edge, hint, self.message])
         for control in (self.photograph, self.expert, self.k):
             control.observe(self._restore, "value")
@@ -76,7 +78,10 @@ class Explorer:
         try:
             self.result = deblur(photograph, model=self.model, expert=expert, k=self.k.value)
         except (ValueError, RuntimeError, MemoryError) as error:
-            self._say(str(error))
+            self.result = None
+            self._sides = _pictures(photograph.pixels, photograph.pixels)
+            self._say(str(error), "what is shown is the photograph as it came")
+            self._draw()
             return
         self._sides = _pictures(photograph.pixels, self.result.image)
         self.picture.layout.width = self.edge.layout.width = f"{self._sides[0].width}px"  # the handle below the edge
@@ -104,17 +109,22 @@ class Explorer:
 
     def _uploaded(self, change: object = None) -> None:
         for file in self.upload.value:
-            name = Path(file["name"]).name
+            name = file["name"].replace("\\", "/").rsplit("/", 1)[-1] or "photograph"
             with TemporaryDirectory() as folder:
-                kept = Path(folder) / name
+                kept = Path(folder) / "uploaded"  # the content decides what it is, and a name may be anything
                 kept.write_bytes(file["content"])
                 try:
-                    self.pictures[name] = images.read(kept)
+                    photograph = images.read(kept)
                 except images.ImageError as error:
                     self._say(str(error).replace(str(kept), name))
                     continue
+            number, unique = 1, name
+            while unique in self.pictures:
+                number += 1
+                unique = f"{name} ({number})"
+            self.pictures[unique] = photograph
             self.photograph.options = list(self.pictures)
-            self.photograph.value = name  # which restores it
+            self.photograph.value = unique  # which restores it
 
 
 def _largest(shares: Mapping[str, float], least: float = 0.005) -> list[tuple[str, float]]:
