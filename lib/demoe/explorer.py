@@ -45,7 +45,7 @@ class Explorer:
         hint = widgets.HTML("before on the left of the edge, after on its right: drag the handle")
         self.picture = widgets.Image(format="png")
         self.message = widgets.HTML()
-        large = widgets.HTML("a large file goes better by its path: PHOTO, above")  # browsers' messages have a limit
+        large = widgets.HTML("a large file: by its path, PHOTO above")  # browsers' messages have a limit
         rows = ([self.photograph, self.upload, large], [self.expert, self.k])
         controls = widgets.VBox([widgets.HBox(row) for row in rows])
         self.box = widgets.VBox([controls, self.picture, self.edge, hint, self.message])
