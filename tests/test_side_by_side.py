@@ -52,7 +52,8 @@ def test_nothing_is_trained_while_looking(home):
 def test_one_after_the_other_trains_what_is_missing_and_says_so(home):
     told = []
     assert experiments.prepare(["demoe"], TINY, progress=False, say=told.append) == ["baseline", "demoe"]
-    assert [text.split(" in ")[0] for text in told] == ["trained baseline", "trained demoe"] and told[1].endswith("(2 of 2)")
+    assert [text.split(" in ")[0] for text in told] == ["trained baseline", "trained demoe"]
+    assert told[1].endswith("(2 of 2)")
     assert experiments.prepare(["demoe", "baseline"], TINY, progress=False, say=told.append) == [] and len(told) == 2
 
 

@@ -8,8 +8,7 @@ from conftest import shake
 
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import benchmark, comparison
-from demoe.evaluation.compared import Made, network
-from demoe.experiments.comparisons import EQUAL, INPUT, LONGER, Compared
+from demoe.evaluation.compared import EQUAL, FOREIGN, INPUT, LONGER, UNTILED, Compared, Made, network
 from demoe.model import complexity
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.model.nafnet import NAFNet, NAFNetConfig
@@ -38,6 +37,15 @@ def test_a_tiled_picture_says_so_and_a_small_one_is_seen_whole():
     assert 0 < (made.image - whole).abs().max() < 0.2  # tiles come close, and are something else
     torch.testing.assert_close(compared["tiled"](small.pair(0)[0][None], small),
                                compared["whole"](small.pair(0)[0][None], small), rtol=0, atol=0)
+
+
+def test_a_network_that_cannot_be_tiled_says_so_where_it_would_have_been():
+    model = torch.nn.Conv2d(3, 3, 1)
+    sets = [pairs("GoPro-syn", 40, 300), pairs("DPDD-syn", 40, 100)]
+    compared = {"tiled": network(model, tile=256), "whole": network(model)}
+    scores = benchmark.score(sets, compared, progress=False)
+    assert scores.how.tolist() == [UNTILED, "whole", "whole", "whole"]
+    assert scores.psnr[0] == scores.psnr[1]  # it saw the same
 
 
 def test_strips_of_a_large_picture_equal_the_plain_pass(monkeypatch):
@@ -74,6 +82,13 @@ def test_methods_are_counted_with_their_k_and_gaps_stand_in_the_papers_order():
     assert times.role.tolist() == ["DeMoE longer k=1", "DeMoE longer k=5"] and (times.runtime_ms > 0).all()
 
 
+def test_weights_may_be_called_anything():
+    demoe = DeMoE(TINY).eval()
+    entries = [entry(name, FOREIGN, demoe) for name in ("model_k=3.pth", "x k=5")] + [entry("DeMoE", EQUAL, demoe)]
+    assert comparison.methods_table(entries, {}).macs.nunique() == 1  # each mixes one expert
+    assert comparison.runtimes(entries, 16, 1).role.tolist() == ["model_k=3.pth", "x k=5", "DeMoE"]
+
+
 def scored(shift: dict[str, float], count: int = 8) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     base = 20 + rng.random((2, count))
@@ -92,7 +107,17 @@ def test_differences_are_paired_and_only_between_those_that_are_there():
         ("DeMoE", "NAFNet"), ("DeMoE", "input"), ("NAFNet", "input")}
     row = table[(table["second"] == "NAFNet") & (table["set"] == "Average")].iloc[0]
     assert row["mean"] == pytest.approx(0.1) and row.low == pytest.approx(0.1) == row.high  # spread cancels in pairs
-    assert "method" not in table
+    assert "method" not in table and comparison.WITHOUT not in set(table["set"])  # there is no LOLBlur to leave out
+
+
+def test_the_average_without_lolblur_is_that_of_the_other_sets():
+    scores = scored({"input": 0, "NAFNet": 0.1})
+    dark = scores[scores["set"] == "DPDD-syn"].assign(set="LOLBlur-syn")
+    dark.loc[dark.method == "NAFNet!", "psnr"] += 5  # brighter
+    methods = pd.DataFrame({"role": ["input", "NAFNet"], "method": ["input!", "NAFNet!"]})
+    mean = comparison.differences(pd.concat([scores, dark], ignore_index=True), methods).set_index("set")["mean"]
+    assert mean["Average"] == pytest.approx((0.1 + 0.1 + 5.1) / 3) and mean[comparison.WITHOUT] == pytest.approx(0.1)
+    assert comparison.WITHOUT not in set(comparison.differences(dark, methods)["set"])  # nothing would be left
 
 
 def test_the_picture_of_median_gain_by_hand():
@@ -114,6 +139,12 @@ def test_the_worst_crop_as_by_trying_all(size):
              for i in range(size[0] - side + 1) for j in range(size[1] - side + 1)}
     assert (top, left) == max(tried, key=tried.get)
     assert comparison.worst_crop(blurred * 0.5 + 0.2, sharp * 0.5) == (top, left, side)  # brighter alone is not worse
+
+
+def test_of_equal_crops_the_first():
+    sharp = torch.rand(3, 40, 60, generator=torch.Generator().manual_seed(2))
+    assert comparison.worst_crop(sharp * 0.7, sharp * 0.7) == (0, 0, 10)
+    assert comparison.worst_crop(sharp + 0.1, sharp) == (0, 0, 10)  # equal but for rounding
 
 
 def test_the_sums_of_section_5_and_the_cost_of_k():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,6 +59,11 @@ def test_reference_sets_keep_away_from_the_test_sets(monkeypatch, tmp_path):
     known, held_out = routing.reference_sets(profiles.get("test"), data_root=tmp_path)  # real: no "val" of all sets
     assert set(asked) == {"train"} and {len(pairs) for pairs in (*known, *held_out)} == {100}
     assert not set(known[0].keys) & set(held_out[0].keys)
+
+
+def test_what_real_networks_have_seen_is_not_called_held_out():
+    assert routing.reference_name([noisy_set("GoPro-syn")]) == "held-out"
+    assert routing.reference_name([replace(noisy_set("GoPro"), data="real")]) == "training"
 
 
 def test_entropy_at_its_limits():

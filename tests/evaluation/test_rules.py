@@ -1,6 +1,8 @@
 import copy
 import math
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -93,6 +95,51 @@ def test_candidates_are_measured_once_and_continued(networks, home, monkeypatch)
     monkeypatch.setattr(rules, "restore_each", lambda *given: again.append(1) or each(*given))
     assert found_candidates(networks, sets).equals(whole) and file.read_bytes() == expected
     assert len(again) == 1
+
+
+def test_damaged_candidates_are_set_aside_and_made_again(networks, home, capsys):
+    sets = [noisy_set(INSIDE)]
+    whole = found_candidates(networks, sets)
+    file = next((home / "results" / "test" / "runs").glob("routing-s0-*")) / "scores.csv"
+    expected = file.read_bytes()
+    file.write_bytes(expected.replace(b"1", b"2", 1))
+    assert found_candidates(networks, sets).equals(whole) and file.read_bytes() == expected
+    assert "is damaged" in capsys.readouterr().err and file.with_name("scores.csv.damaged").is_file()
+
+
+def test_another_commit_with_the_same_code_measures_nothing_again(networks, home, monkeypatch):
+    sets = [noisy_set(INSIDE)]
+    whole = found_candidates(networks, sets)
+    monkeypatch.setattr(rules, "restore_each", None)
+    later = provenance.Stamp("test", "synthetic", 0, commit="def")
+    again = rules.candidates(*networks, sets, {"networks": "x"}, later, progress=False, measured=("psnr", "niqe"))
+    assert again.equals(whole)
+
+
+def test_a_second_process_waits_and_loads_what_the_first_measured(networks, home, monkeypatch):
+    sets = [noisy_set(INSIDE)]
+    each, counted, inside = rules.restore_each, [], threading.Event()
+
+    def slow(*given):
+        inside.set()
+        counted.append(1)
+        return each(*given)
+
+    monkeypatch.setattr(rules, "restore_each", slow)
+    with ThreadPoolExecutor(2) as pool:  # a lock of files: two threads stand for two processes
+        first = pool.submit(found_candidates, networks, sets)
+        inside.wait(30)
+        second = pool.submit(found_candidates, networks, sets)
+        assert first.result().equals(second.result())
+    assert len(counted) == 2  # each picture once
+
+
+def test_every_set_gets_the_metrics_that_its_tables_print(networks, home):
+    for name, expected in ((INSIDE, ("psnr", "ssim")), ("RealDOF", ("psnr", "ssim", "lpips_vgg")),
+                           (OUTSIDE, ("psnr", "ssim", "lpips_vgg")), (BLIND, rules.MEASURED)):
+        assert rules.needed(noisy_set(name)) == expected
+    found = rules.candidates(*networks, [noisy_set(INSIDE, 1)], {}, MARK, progress=False)
+    assert {"psnr", "ssim"} <= set(found.columns) and not {"niqe", "lpips_vgg"} & set(found.columns)
 
 
 def made(psnr: dict[str, list[list[float]]], sharpness: dict[str, list[list[float]]] | None = None) -> pd.DataFrame:
@@ -208,8 +255,29 @@ def test_compare_holds_gains_and_passes():
     both = rules.compare(scores, [INSIDE, OUTSIDE], [BLIND]).query("quantity == 'gain'")
     assert both[both["set"] == "Average"].scenes.eq(2).all() and both[both["set"] == INSIDE].scenes.eq(3).all()
     assert table.equals(rules.compare(scores, [INSIDE], [OUTSIDE, BLIND]))
+    over = table[(table.quantity == "over input") & (table.method == rules.ROUTER)].set_index("set")
+    assert over.loc[OUTSIDE, "mean"] == pytest.approx(3.0) and over.loc[OUTSIDE, "changed"] == 2
     only_blind = rules.compare(scores, [INSIDE], [BLIND])
     assert set(only_blind[only_blind.group == "outside"].quantity) == {"encoder", "decoder", "experts"}
+
+
+def test_a_gate_that_changes_few_pictures_is_counted():
+    """The gate moves one picture of DPDD's three, and both of RSBlur's, which carry its gain; they are of one scene."""
+    candidates = made(THREE).replace({"image": {"0001_b": "0001_a"}})
+    distance = [0.9, 0.1, 0.1, 0.9, 0.9, 0.9]
+    seen = routed(candidates, ["low_light"] * 6, distance=distance)
+    scores = rules.score(candidates, rules.choices(candidates, seen, LIMITS))
+    table = rules.compare(scores, [], [INSIDE, OUTSIDE, BLIND])
+    counts = table[table.quantity == "gain"].set_index(["method", "set"])[["pictures", "changed", "changed_scenes"]]
+    assert counts.loc[(rules.DISTANCE, INSIDE)].tolist() == [3, 1, 1]
+    assert counts.loc[(rules.DISTANCE, OUTSIDE)].tolist() == [2, 2, 1]
+    assert counts.loc[(rules.ENTROPY, OUTSIDE)].tolist() == [2, 0, 0]
+    assert counts.loc[(rules.RANDOM, INSIDE)].tolist()[:2] == [3, 3]
+    assert counts.loc[(rules.ENTROPY, "Average")].tolist() == [5, 0, 0]
+    scenes = counts.loc[(rules.MANUAL, "Average")]
+    gains = table[(table.method == rules.MANUAL) & (table.quantity == "gain")].set_index("set")["mean"].abs()
+    carrying = gains.drop("Average").idxmax()
+    assert scenes.tolist() == [5, 5, counts.loc[(rules.MANUAL, carrying), "changed_scenes"]]
 
 
 def test_pictures_are_shown_by_rule():

@@ -8,13 +8,17 @@ import pytest
 import torch
 from conftest import shake
 
-from demoe import experiments, profiles
+from demoe import experiments, paths, profiles
+from demoe.data import aio
 from demoe.data.batches import Batch
+from demoe.evaluation import metrics
+from demoe.evaluation.restore import restore
 from demoe.experiments import ablations, runs
 from demoe.experiments.ablations import ABLATIONS, VARIANTS
 from demoe.model.experts import DarkIRBlock, PLKBlock, RestormerBlock, WaveletBlock
 from demoe.model.layers import NAFBlock
 from demoe.model.moe import MoEBlock
+from demoe.tasks import EXPERTS
 from demoe.training import stages
 
 TINY = profiles.get("test", ablation_steps=2, train_images=1, test_images=1, image_size=48)
@@ -145,14 +149,78 @@ def test_fusions_are_those_of_equations_7_and_8(made):
         torch.testing.assert_close(times(x, weights), x * block(x, weights))
 
 
-def test_outputs_differ_where_the_network_does(made):
+def test_fusions_give_other_outputs_and_noise_does_not(made):
+    """All four have the same weights here, so that nothing but the graph can differ."""
     x = batch().blurred
     with torch.no_grad():
         usual = shake(copy.deepcopy(made["demoe"][1]))(x).image
         same = shake(copy.deepcopy(made["router-noise"][1]))(x).image
         assert torch.equal(usual, same)  # the noise is a matter of training
-        for name in ("residual", "attention", "wide", "more-middle", "more-moe", *KINDS):
+        for name in ("residual", "attention"):
             assert not torch.allclose(shake(copy.deepcopy(made[name][1]))(x).image, usual), name
+
+
+@pytest.mark.parametrize("name", ["wide", "more-middle", "more-moe", *KINDS])
+def test_every_block_of_a_larger_network_takes_part(made, name):
+    """Blocks that are there but not in the graph would count as parameters and do nothing."""
+    model = shake(copy.deepcopy(made[name][1])).requires_grad_(True)
+    model(batch().blurred, k=None).image.sum().backward()
+    parts = [module for module in model.modules() if isinstance(module, (NAFBlock, *KINDS.values()))]
+    assert len(parts) >= 8 + 2 + 8 + 25
+    assert all(any(p.grad is not None and p.grad.any() for p in part.parameters()) for part in parts)
+
+
+def test_scores_hold_both_choices_of_the_expert(home):
+    sets = aio.aio_blur(TINY, "test", 0, None, False)
+    names = ["variant-class-loss", "ablation-demoe"]
+    scores, _ = ablations.score(names, TINY, 0, None, sets, ("psnr",), False)
+    assert len(scores) == 2 * 3 * sum(len(pairs) for pairs in sets) and set(scores.choice) == set(ablations.CHOICES)
+    both = scores.pivot(index=["method", "set", "image"], columns="choice", values="psnr")
+    assert both.notna().all().all()
+    alone = both.drop("ablation-demoe")
+    assert (alone[ablations.ROUTER] == alone[ablations.BY_HAND]).all()
+    model = ablations.ablation(TINY, "demoe", 0, None, False).model
+    for pairs in sets:
+        label = EXPERTS[pairs.label]
+        for i, key in enumerate(pairs.keys):
+            blurred, sharp = (side[None] for side in pairs.pair(i))
+            rows = scores[(scores.method == "ablation-demoe") & (scores.set == pairs.name) & (scores.image == key)]
+            out = restore(model, blurred)
+            assert set(rows.right) == {float(EXPERTS[int(out.logits.argmax())] == label)}
+            for choice, image in ((ablations.ROUTER, out.image),
+                                  (ablations.BY_HAND, restore(model, blurred, expert=label).image)):
+                wanted = metrics.measure(image, sharp, ("psnr",)).values["psnr"]
+                assert rows[rows.choice == choice].psnr.item() == pytest.approx(wanted, abs=1e-4)
+    assert scores[scores.method != "ablation-demoe"].right.isna().all()
+
+
+def test_scores_are_a_run_that_is_loaded_the_second_time(home, monkeypatch):
+    sets = aio.aio_blur(TINY, "test", 0, None, False)
+    first, config = ablations.score(["ablation-demoe"], TINY, 0, None, sets, ("psnr",), False)
+    (folder,) = paths.results_dir("test").glob("runs/benchmark-ablations-s0-*")
+    assert (folder / "scores.csv").is_file()
+
+    def never(*arguments, **options):
+        raise AssertionError("scored again")
+
+    monkeypatch.setattr(ablations.compared, "restore", never)
+    again, same = ablations.score(["ablation-demoe"], TINY, 0, None, sets, ("psnr",), False)
+    assert same == config and again.equals(first)
+
+
+def test_one_router_is_looked_at_once_only_where_it_is_the_same(made):
+    """Those that ``_router_of`` calls equal have equal weights there, the others have not."""
+    routers = {name: {key: value for key, value in made[name][1].state_dict().items()
+                      if key.split(".")[0] in FROZEN} for name in ABLATIONS}
+    usual = routers["demoe"]
+    for name in ABLATIONS:
+        same = ablations._router_of(f"ablation-{name}") == ablations._router_of("ablation-demoe")
+        if name == "finetune-all":
+            assert not same  # it starts the same, but learns
+            continue
+        equal = all(value.shape == usual[key].shape and torch.equal(value, usual[key])
+                    for key, value in routers[name].items())
+        assert equal == same, name
 
 
 def test_configurations_name_the_difference_and_the_stage_1(made):

@@ -15,14 +15,18 @@ from demoe.tasks import DATASETS
 ALL = (at.FIGURE_6, at.TABLE_5_LEFT, at.TABLE_5_RIGHT, at.TABLE_7, at.START)
 
 
-def made_up(effects: dict[str, float], count=1):
+def made_up(effects: dict[str, float], count=1, routed=0.0):
+    """Scores by hand; the router's differ by ``routed`` dB for all that has experts."""
     rng = np.random.default_rng(0)
     rows = []
-    for training, method in itertools.product(range(count), at.experiments_of(*ALL)):
+    for training, method in itertools.product(range(count), [*at.experiments_of(*ALL), "input"]):
         for name, image in itertools.product(DATASETS, range(6)):
             psnr = 20 + image + effects.get(method, 0) + 0.03 * rng.standard_normal()
-            rows.append({"training": training, "set": f"{name}-syn", "image": f"{image}_p{image}", "method": method,
-                         "psnr": psnr, "ssim": 0.7})
+            experts = method.startswith("ablation")
+            common = {"training": training, "set": f"{name}-syn", "image": f"{image}_p{image}", "method": method,
+                      "ssim": 0.7, "right": float(image < 3) if experts else np.nan}
+            rows += [common | {"choice": "router", "psnr": psnr + routed * experts},
+                     common | {"choice": "by hand", "psnr": psnr}]
     return pd.DataFrame(rows)
 
 
@@ -44,34 +48,75 @@ def test_every_published_row_has_an_experiment_of_its_own():
 
 def test_results_stand_beside_the_papers_numbers():
     table = at.results(made_up(like_the_paper()), *ALL)
-    plk = table[table.method == "ablation-plk"].iloc[0]
-    assert (plk.paper_psnr, plk.paper_difference) == (28.46, -0.73) and plk.sign == -1
-    loss = table[table.method == "variant-no-class-loss"].iloc[0]
-    assert loss.reference == "variant-class-loss" and loss.paper_difference == -0.28
+    for choice in ("router", "by hand"):
+        part = table[table.choice == choice]
+        plk = part[part.method == "ablation-plk"].iloc[0]
+        assert (plk.paper_psnr, plk.paper_difference) == (28.46, -0.73) and plk.sign == -1 and plk.accuracy == 0.5
+        loss = part[part.method == "variant-no-class-loss"].iloc[0]
+        assert loss.reference == "variant-class-loss" and loss.paper_difference == -0.28 and np.isnan(loss.accuracy)
     assert table[table.table == at.START].paper_psnr.isna().all()
     orders = at.orders(table).set_index("table")
-    assert orders.rho[at.TABLE_7] == pytest.approx(1) and orders.p[at.TABLE_7] == pytest.approx(1 / 120)
-    assert orders.rows["all rows"] == 16 and at.START not in orders.index
+    for suffix in ("", ", expert by hand"):
+        name = at.TABLE_7 + suffix
+        assert orders.rho[name] == pytest.approx(1) and orders.p[name] == pytest.approx(1 / 120)
+        assert orders.rows[f"all rows{suffix}"] == 16
+    assert not any(name.startswith(at.START) for name in orders.index) and orders.index.is_unique
 
 
 def test_sentences_change_with_the_numbers():
-    same, other = at.results(made_up(like_the_paper()), *ALL), at.results(made_up({"ablation-plk": 1}), *ALL)
-    assert "have the paper's sign" in ablation_claims.differences(same, at.TABLE_7)
-    assert "below the reference: " in ablation_claims.differences(same, at.TABLE_7)
-    assert "other way round than in the paper: PLK experts" in ablation_claims.differences(other, at.TABLE_7)
-    assert "No difference here is beyond noise" in ablation_claims.differences(other, at.FIGURE_6)
-    kept, turned = (ablation_claims.order(at.orders(table))[3] for table in (same, other))
-    assert kept.startswith("Table 7, 5 rows: Spearman's rho +1.00") and "more than chance" in kept
-    assert turned.startswith("Table 7, 5 rows") and "cannot be told from a random one" in turned
-    for effect, words in ((1, "copies end above in this one"), (-1, "copies end below"), (0, "cannot be told")):
-        table = at.results(made_up({"ablation-pretrained-experts": effect}), *ALL)
-        assert words in ablation_claims.experts_start(table)
+    same, other = at.results(made_up(like_the_paper(), 3), *ALL), at.results(made_up({"ablation-plk": 1}, 3), *ALL)
+    for i in (0, 1):
+        assert "have the paper's sign" in ablation_claims.differences(same, at.TABLE_7, False)[i]
+        assert "below the reference: " in ablation_claims.differences(same, at.TABLE_7, False)[i]
+        turned = ablation_claims.differences(other, at.TABLE_7, False)[i]
+        assert "other way round than in the paper: PLK experts" in turned
+        assert "No difference here is beyond noise" in ablation_claims.differences(other, at.FIGURE_6, False)[i]
+    kept, turned = (ablation_claims.order(at.orders(table), False)[3] for table in (same, other))
+    assert kept.startswith("Table 7, router's expert, 5 rows: Spearman's rho +1.00") and "more than chance" in kept
+    assert turned.startswith("Table 7, router") and "cannot be told from a random one" in turned
+    for effect, words in ((1, "copies end above."), (-1, "copies end below."), (0, "cannot be told")):
+        table = at.results(made_up({"ablation-pretrained-experts": effect}, 3), *ALL)
+        assert all(words in sentence for sentence in ablation_claims.experts_start(table, False))
 
 
-def test_one_training_is_said_to_be_one():
-    once, thrice = (at.results(made_up({}, count), *ALL) for count in (1, 3))
+def test_no_verdict_from_the_router_where_it_decides():
+    scores = made_up(like_the_paper(), 3, routed=-12)
+    table, basis = at.results(scores, *ALL), at.basis(scores)
+    assert ablation_claims.routing_decides(basis)
+    assert not ablation_claims.routing_decides(at.basis(made_up(like_the_paper(), 3)))
+    router, hand = ablation_claims.differences(table, at.TABLE_7, True)
+    assert router.startswith("Table 7, router's expert, without a verdict (routing decides): DarkIR")
+    assert "paper's sign" not in router and "have the paper's sign" in hand
+    found = ablation_claims.order(at.orders(table), True)
+    said = [sentence for sentence in found if "router's expert" in sentence]
+    assert len(said) == 5 and all("routing decides this order" in sentence for sentence in said)
+    assert any("by hand" in sentence and "more than chance" in sentence for sentence in found)
+    assert "These 10 values of p are not corrected" in found[-1] and "one stage" in found[-1]
+    assert "one stage" not in ablation_claims.order(at.orders(at.results(scores, at.FIGURE_6)), True)[-1]
+    assert "no verdict: routing decides" in ablation_claims.experts_start(table, True)[0]
+
+
+def test_the_reference_stands_beside_its_stage_1_and_the_input():
+    good, bad = at.basis(made_up({at.REFERENCE: 1})), at.basis(made_up({at.REFERENCE: 1}, routed=-3))
+    assert list(good.reference) == ["variant-class-loss", "input"] * 2 and (good.sign == 1).all()
+    assert list(bad.sign) == [-1, -1, 1, 1] and (bad.accuracy == 0.5).all()
+    first, router, hand, decides = ablation_claims.basis(bad)
+    assert "right on 50% of" in first and "(-" not in hand and router.count("-2.") >= 2 and "routing decides" in decides
+    assert len(ablation_claims.basis(good)) == 3
+    laid = at.LAYOUTS["08_basis"].build(lambda name: bad)
+    assert list(laid.index)[:2] == ["DeMoE, router's expert, against its stage 1",
+                                    "DeMoE, router's expert, against the blurred input"]
+    assert list(laid["PSNR (dB)"].str[:2]) == ["20", "20", "23", "23"]
+
+
+def test_one_training_is_said_to_be_one_and_gives_no_verdict():
+    once, thrice = (at.results(made_up(like_the_paper(), count), *ALL) for count in (1, 3))
     assert "spread over trainings is unknown" in ablation_claims.noise(once)
     assert "mean of 3 trainings" in ablation_claims.noise(thrice) and "unknown" not in ablation_claims.noise(thrice)
+    for sentence in ablation_claims.differences(once, at.TABLE_7, False):
+        assert "without a verdict (one training each): " in sentence and "PLK experts (-" in sentence
+        assert not any(word in sentence for word in ("above", "below", "sign"))
+    assert all("no verdict from one training" in one for one in ablation_claims.experts_start(once, False))
     laid = at.LAYOUTS["08_table_7"].build(lambda name: once)
     more = at.LAYOUTS["08_table_7"].build(lambda name: thrice)
     assert {name for _, name in set(more.columns) - set(laid.columns)} == {
@@ -81,11 +126,14 @@ def test_one_training_is_said_to_be_one():
 def test_layouts_hold_both_sides():
     table = at.results(made_up({}), *ALL).assign(data="synthetic")
     laid = at.LAYOUTS["08_table_5_right"].build(lambda name: table)
-    assert {head for head, _ in laid.columns} == {"paper (real)", "here (-syn)"}
+    assert {head for head, _ in laid.columns} == {
+        "paper (real)", "here (-syn), router's expert", "here (-syn), expert by hand", "here"}
+    assert laid.loc["more MoEBlocks", ("here", "router is right")] == "50%"
+    assert laid.loc["baseline, classification loss", ("here", "router is right")] == "-"
     assert laid.loc["more MoEBlocks", ("paper (real)", "PSNR (dB) ↑")] == "**29.26**"
     assert list(laid.index) == [row.label for row in at.rows(at.TABLE_5_RIGHT)]
     start = at.LAYOUTS["08_start"].build(lambda name: table)
-    assert {head for head, _ in start.columns} == {"here (-syn)"}
+    assert "paper (real)" not in {head for head, _ in start.columns}
 
 
 @pytest.mark.parametrize("in_use, words", [((1.5, 2.5), "more experts learn"), ((1.5, 1.51), "hardly more"),
@@ -105,12 +153,33 @@ def made_up_costs():
     return table.reset_index()
 
 
+def both_sizes():
+    published = at.published_costs().macs_g * 1e9
+    paper = made_up_costs().set_index("experiment")
+    paper["macs"] = published.reindex(paper.index).fillna(10**9)
+    paper.loc["ablation-darkir", "macs"] = 10.74e9
+    return pd.concat([paper.reset_index().assign(size="paper"), made_up_costs().assign(size="here")])
+
+
 def test_cost_sentences():
-    first, second = ablation_claims.costs(made_up_costs(), at.results(made_up({}), *ALL))
+    first, second, third = ablation_claims.costs(both_sizes(), at.results(made_up({}, 3), *ALL))
     assert "to 1025 MiB (ablation-wide)" in first and "takes 50% off" in first
-    assert "Of 6 variants with more MACs than DeMoE, 0 are above" in second and "4 are: twice the width" in second
-    dear = ablation_claims.costs(made_up_costs(), at.results(made_up({"ablation-plk": 1}), *ALL))[1]
-    assert "1 are above it here beyond noise: PLK experts (2.00 times the MACs)" in dear
+    assert "Of 6 variants with more MACs than DeMoE, 0 are above" in second and "4 are above it: twice" in second
+    assert "10 are counted to the printed digit; not those of DarkIR experts (10.74 G counted, 11.05 G" in third
+    dear = at.results(made_up({"ablation-plk": 1}, 3), *ALL)
+    said = ablation_claims.costs(both_sizes(), dear)[1]
+    assert "1 are above it beyond noise (expert by hand): PLK experts (2.00 times the MACs)" in said
+    once = ablation_claims.costs(both_sizes(), at.results(made_up({"ablation-plk": 1}), *ALL))[1]
+    assert "no verdict" in once and "noise (expert" not in once and "PLK experts" in once
+
+
+def test_published_costs_stand_beside_the_counted():
+    laid = at.LAYOUTS["08_costs"].build(lambda name: both_sizes())
+    row = laid.loc["DarkIR experts"]
+    assert (row["paper: MACs (G)"], row["counted: MACs (G)"], row["paper: runtime (ms)"]) == ("11.05", "10.74", "14.2")
+    assert laid.loc["residual fusion", "paper: MACs (G)"] == "-" and laid.loc["DeMoE", "paper: MACs (G)"] == "11.05"
+    timed = pd.DataFrame({"experiment": ["ablation-demoe", "ablation-residual"], "runtime_ms": [5.04, 6], "side": 64})
+    assert at.runtimes(timed).to_numpy().tolist() == [["13.1", "5.0"], ["-", "6.0"]]
 
 
 def test_figures_show_every_row():
@@ -118,7 +187,9 @@ def test_figures_show_every_row():
     figure = ablation_figures.differences(table)
     labels = [label.get_text().removesuffix(" *") for label in figure.axes[0].get_yticklabels()]
     assert labels == [row.label for row in at.ROWS if row.experiment != row.reference]
-    both = pd.concat([made_up_costs().assign(size=size) for size in ("paper", "here")])
-    figure = ablation_figures.cost_and_quality(table, both)
+    assert len(figure.axes[0].containers) == 4  # two choices, over pictures and over trainings
+    figure = ablation_figures.cost_and_quality(table, both_sizes())
     (legend,) = figure.legends
-    assert len(legend.get_texts()) == 13
+    printed, router, hand = figure.axes
+    assert len(router.lines) == len(hand.lines) == 13 == len(legend.get_texts()) and len(printed.lines) == 11
+    assert sorted(line.get_xdata()[0] for line in printed.lines)[-1] == 42.77  # published, not counted

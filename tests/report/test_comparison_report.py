@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from demoe import provenance
-from demoe.evaluation.comparison import MAIN
+from demoe.evaluation import benchmark
+from demoe.evaluation.compared import Compared
+from demoe.evaluation.comparison import MAIN, WITHOUT
 from demoe.paths import results_dir
 from demoe.report import comparison_claims as claims
 from demoe.report import comparison_figures, comparison_tables, tables
@@ -49,24 +51,71 @@ def test_a_difference_counts_only_where_its_interval_leaves_out_zero():
 def test_table_1_is_judged_by_the_intervals():
     best = {("DeMoE", name): 0.3 for name in ("PromptIR", "Restormer", "NAFNet")}
     text = claims.table_1(differences(best), methods())
-    assert "on average the best, as the paper says" in text and "slim" not in text and "Left out" not in text
+    assert "on average the best of these trainings, in the paper's direction" in text and "once each" in text
+    assert "+0.07 dB from NAFNet, +0.56 dB from PromptIR" in text and "Without LOLBlur" not in text
+    assert "slim" not in text and "Left out" not in text
     text = claims.table_1(differences(best | {("DeMoE", "NAFNet"): 0.01}), methods(width=" (width 8)"))
-    assert "not told apart from NAFNet; clearly below it: PromptIR, Restormer" in text and "slim networks" in text
+    assert "not told apart from NAFNet; clearly below it: PromptIR, Restormer" in text
+    assert "slim networks of uneven cost (1.00 to 4.00 G multiply" in claims.table_1(
+        differences(best), methods(width=" (width 8)").assign(macs=[math.nan, 1e9, 4e9, *[2e9] * 9]))
     text = claims.table_1(differences(best | {("DeMoE", "PromptIR"): -0.3}), methods("Restormer"))
     assert "not the best: PromptIR is above it" in text and "Left out: Restormer (not installed)" in text
     text = claims.table_1(differences(best | {("DeMoE", "input"): -5.0}), methods())
-    assert "the best, as the paper says" in text  # the input is no competitor
+    assert "the best of these trainings" in text  # the input is no competitor
+
+
+def test_without_lolblur_is_said_where_it_is_known():
+    every = {("DeMoE", "PromptIR"): -0.3, ("DeMoE", "NAFNet"): 0.01}
+    rest = {("DeMoE", "PromptIR"): 0.3, ("DeMoE", "NAFNet"): 0.01}
+    both = pd.concat([differences(every), differences(rest, sets=(WITHOUT,))], ignore_index=True)
+    text = claims.table_1(both, methods())
+    assert "not the best: PromptIR is above it" in text
+    assert "Without LOLBlur: above it none; below it PromptIR; not told apart NAFNet." in text
+    pair = {(MAIN, "NAFNet longer"): 0.2}
+    both = pd.concat([differences(pair), differences({key: -0.1 for key in pair}, sets=(WITHOUT,))])
+    assert "+0.20 dB [+0.15, +0.25]; without LOLBlur -0.10 dB [-0.15, -0.05]." in claims.longer(both, methods())
+
+
+def equal_length(psnr: dict[str, tuple[float, ...]]) -> pd.DataFrame:
+    """A summary: the PSNR of each role on ``SETS``."""
+    return pd.DataFrame([{"set": name, "method": f"the {role}", "metric": "psnr", "mean": value}
+                         for role, values in psnr.items()
+                         for name, value in zip((*SETS, "Average"), (*values, sum(values) / 5), strict=True)])
+
+
+def test_who_only_makes_dark_pictures_brighter_is_told():
+    psnr = {"input": (26, 34, 25, 11, 27), "PromptIR": (25, 33, 24, 17, 26), "NAFNet": (25.5, 33.5, 24.5, 11.5, 28)}
+    text = claims.brightness(equal_length(psnr), methods())
+    assert "hangs most on LOLBlur-syn" in text and "between 11.50 and 17.00 dB there, 5.50 dB apart" in text
+    assert "at most 2.00 dB apart on any other set" in text
+    assert "of all sets: PromptIR 25.00, NAFNet 24.60; without LOLBlur-syn: NAFNet 27.88, PromptIR 27.00 (" in text
+    even = psnr | {"PromptIR": (25, 33, 24, 12, 26)}
+    text = claims.brightness(equal_length(even), methods())
+    assert "does not hang on LOLBlur-syn" in text and "2.00 dB apart on GoPro-syn" in text
+
+
+def test_places_are_set_by_set_and_the_input_is_not_forgotten():
+    psnr = {"input": (26, 34, 25, 11, 27), "PromptIR": (25, 33, 24, 17, 26), "NAFNet": (25.5, 33.5, 24.5, 11.5, 28)}
+    text = claims.places(equal_length(psnr), methods())
+    assert "PromptIR 2, 2, 2, 1, 2; NAFNet 1, 1, 1, 2, 1." in text
+    assert text.endswith("higher mean than every one of them on RealBlur-syn, ReLoBlur-syn, DPDD-syn.")
+    text = claims.places(equal_length(psnr | {"NAFNet": (27, 35, 26, 12, 28)}), methods())
+    assert text.endswith("On every set at least one of them has a higher mean than the blurred input.")
 
 
 def test_stage_2_and_the_gain():
-    assert "is above its baseline, as in the paper" in claims.longer(differences({(MAIN, "NAFNet longer"): 0.2}))
-    assert "is not told apart from its baseline, where" in claims.longer(differences({(MAIN, "NAFNet longer"): 0.02}))
-    assert "is below its baseline, where" in claims.longer(differences({(MAIN, "NAFNet longer"): -0.2}))
+    for mean, text in ((0.2, "is above its baseline, the paper's direction"), (-0.2, "is below its baseline, unlike"),
+                       (0.02, "is not told apart from its baseline, unlike in the paper (+0.07 dB)")):
+        said = claims.longer(differences({(MAIN, "NAFNet longer"): mean}), methods().assign(
+            training=[f"{i} steps" for i in range(len(ROLES))]))
+        assert text in said and "It learned longer: 6 steps; its baseline 5 steps." in said
     table = pd.concat([differences({(MAIN, "input"): mean}, sets=(name,))
                        for name, mean in (("A", 1), ("B", -1), ("C", 0), ("Average", 0.5))], ignore_index=True)
     text = claims.gain(table)
     assert "+0.50 dB [+0.45, +0.55] on average; clearly better on A; clearly worse on B" in text
     assert "not clearly different on C." in text
+    dark = claims.gain(pd.concat([table, differences({(MAIN, "input"): -0.4}, sets=(WITHOUT,))], ignore_index=True))
+    assert "on average; without LOLBlur -0.40 dB [-0.45, -0.35]; clearly better on A; clearly worse on B; not" in dark
     assert claims.gain(table[table["set"] != "B"]).endswith("clearly better on A; not clearly different on C.")
 
 
@@ -77,7 +126,7 @@ def test_the_upper_bound_is_one_only_where_it_is_above():
         said = claims.task_specific(table, summary(), methods())
         assert text in said and f"{mean:+.2f} dB" in said
         assert ("clearly ahead on RealBlur-syn, ReLoBlur-syn" in said) == (mean > 0.05)
-    assert "1.0 % of its PSNR" in claims.task_specific(
+    assert "1.0 % of its average PSNR" in claims.task_specific(
         differences({("DeMoE*", MAIN): 0.25}, sets=(*SETS, "Average")), summary(), methods())
 
 
@@ -116,7 +165,8 @@ def saved(home):
     tables.save(differences(pairs, sets=(*SETS, "Average")), "05_differences", MARK)
     costs = pd.DataFrame({"table": "Table 1", "row": ["PromptIR", "Restormer", "NAFNet", "DeMoE k=1"],
                           "params": [35592263, None, 10076675, 20150665], "macs": [158405655870, None, 11015009120, 1],
-                          "paper_params_m": 35.59, "paper_macs_g": 158.4, "note": ["", "not installed", "", ""]})
+                          "paper_params_m": 35.59, "paper_macs_g": 158.4, "paper_runtime_ms": 34.4,
+                          "note": ["", "not installed", "", ""]})
     tables.save(costs.astype({"params": "Int64", "macs": "Int64"}), "05_costs", MARK)
     tables.save(pd.DataFrame({"k": range(1, 6), "params": 20150665, "macs": [11049122154] * 5}), "05_cost_of_k", MARK)
     tables.save(pd.DataFrame({"what": ["one DeMoE*, a NAFNet", "DeMoE-5, one for each set", "DeMoE"],
@@ -151,7 +201,7 @@ def test_tables_of_cost_of_specialists_and_of_k(saved):
         return tables.read(name, "test")
 
     cost = comparison_tables.table_1_cost(reading)
-    assert cost.loc["PromptIR"].tolist() == ["35.59 / 158.40", "35.59 / 158.41", "1.00 / 2.00", "the PromptIR"]
+    assert cost.loc["PromptIR"].tolist() == ["35.59 / 158.40", "34.4", "35.59 / 158.41", "1.00 / 2.00", "the PromptIR"]
     assert cost.loc["Restormer", "published size, counted here"] == "not installed"
     three = comparison_tables.table_3(reading)
     assert three.loc["GoPro", "drop in dB, paper"] == "+0.11" and three.loc["Average", "drop in dB, paper"] == "+0.08"
@@ -176,3 +226,15 @@ def test_figures_are_drawn():
     drawn = comparison_figures.gains(table, methods()).axes[0]
     assert [text.get_text() for text in drawn.get_yticklabels()] == ["the NAFNet", "the DeMoE"]
     assert drawn.lines[2].get_xdata().tolist() == pytest.approx([0.45, 0.55])
+    rest = differences({("DeMoE", "input"): 0.2, ("NAFNet", "input"): -0.3}, sets=(WITHOUT,))
+    both = comparison_figures.gains(pd.concat([table, rest], ignore_index=True), methods()).axes
+    assert [axis.get_title() for axis in both] == ["all sets", "without LOLBlur"]
+    assert both[1].lines[2].get_xdata().tolist() == pytest.approx([0.15, 0.25])
+
+
+def test_the_columns_of_figure_5_say_how_long_each_learned():
+    def head(role: str, steps: str) -> str:
+        return comparison_figures.heading(Compared(role, "", "", "", "", benchmark.blurred_input, steps=steps))
+
+    assert head("NAFNet", "180 steps") == "NAFNet\n180 steps" and head("input", "") == "blurred\n"
+    assert head(MAIN, "1600 + 600 steps") == "DeMoE k=1\n1600 + 600 steps"

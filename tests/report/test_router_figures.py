@@ -50,6 +50,8 @@ def test_reliability_and_signs_have_a_panel_each(seen):
     assert [axis.get_title() for axis in figure.axes[:2]] == ["in", "out"]
     figure = router_figures.signs(seen, {"entropy": 0.9, "distance": 0.4}, GROUPS)
     assert "nats" in figure.axes[0].get_xlabel() and len(figure.axes[1].collections) == 3
+    keys = " ".join(text.get_text() for text in figure.legends[0].get_texts())
+    assert all(word in keys for word in ("in distribution", "out of distribution", "median", "limit"))
 
 
 def test_examples_show_sharp_pictures_only_where_there_are_some():
@@ -61,14 +63,31 @@ def test_examples_show_sharp_pictures_only_where_there_are_some():
     figure = router_figures.examples(model, {"NAFNet": model}, sets, shown)
     titles = [axis.get_title() for axis in figure.axes]
     assert titles[4] == "sharp" and "dB" in titles[0] and "global_motion" in titles[3]
+    assert all(axis.child_axes for axis in figure.axes if axis.get_title())  # each has its enlarged square
     assert titles[5] == "input" and "low_light" in titles[8] and titles[9] == ""
     plt.close(figure)
 
 
+def test_the_busiest_square_is_that_with_the_edge():
+    image = torch.full((3, 40, 30), 0.5)
+    image[:, 21, 12] = 1.0
+    top, left, side = router_figures.busiest(image)
+    assert side == 6 and top <= 21 < top + side and left <= 12 < left + side
+
+
+def test_only_dark_pictures_are_brightened():
+    dark = torch.full((3, 10, 10), 0.05)
+    dark[:, 0] = 1.0  # lamps
+    assert router_figures.brightening(dark) == pytest.approx(router_figures.SHOWN / 0.05, abs=0.05)
+    assert router_figures.brightening(torch.full((3, 4, 4), 0.4)) == 1.0
+
+
 def test_worth_has_a_dot_for_every_way_of_choosing():
-    rows = [{"method": name, "group": group, "set": "Average", "quantity": "gain", "mean": 0.1, "low": 0.0, "high": 0.2}
+    rows = [{"method": name, "group": group, "set": "Average", "quantity": "gain", "mean": 0.1, "low": 0.0, "high": 0.2,
+             "pictures": 48, "changed": 4 if name == rules.DISTANCE else 48}
             for name in rules.METHODS for group in ("inside", "outside")]
     figure = router_figures.worth(pd.DataFrame(rows))
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    assert "oracle *" in names and rules.ENTROPY in names and rules.ROUTER not in names
+    assert "oracle *" in names and rules.ENTROPY in names and rules.ROUTER not in names and rules.INPUT in names
+    assert [text.get_text() for text in figure.axes[0].texts] == ["4 of 48"]
     plt.close(figure)

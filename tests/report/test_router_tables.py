@@ -30,7 +30,8 @@ def comparison() -> pd.DataFrame:
     for group, name in (("inside", "GoPro-syn"), ("outside", "RSBlur-syn")):
         for i, method in enumerate(rules.METHODS):
             common = {"method": method, "group": group}
-            rows += [common | {"set": place, "quantity": quantity, "mean": value, "low": low, "high": high}
+            rows += [common | {"set": place, "quantity": quantity, "mean": value, "low": low, "high": high,
+                               "pictures": 48, "changed": i}
                      for place in (name, "Average")
                      for quantity, value, low, high in (("psnr", 25.0 + i, 24.0, 26.0), ("gain", 0.1 * i, -0.1, 0.5),
                                                         ("share", 0.25, 0.1, 0.4))]
@@ -97,6 +98,7 @@ def test_the_rules_tell_intervals_needs_and_cost(saved):
     assert row["PSNR (dB)", "RSBlur-syn"] == f"{25 + place:.2f}"
     assert row["gap to the oracle closed", "OOD average"] == "25 % [10 %, 40 %]"
     assert row["dB over k=1", "in-distribution average"] == f"{0.1 * place:+.3f} [-0.100, +0.500]"
+    assert row["another choice than k=1", "OOD pictures"] == f"{place} of 48"
     assert row["passes of encoder / decoder / experts", "OOD"] == "1 / 5 / 2.12"
 
 

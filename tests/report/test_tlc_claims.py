@@ -66,7 +66,8 @@ def test_who_suffers_most():
 @pytest.mark.parametrize(
     ("value", "full", "plain"),
     [(0.3, "does here what full TLC does", "changes the sets by up to 0.300 dB"),
-     (0.1, "differs from full TLC by up to 0.200 dB", "changes the sets by up to 0.100 dB"),
+     (0.1, "differs from full TLC by up to 0.200 dB, on RealBlur-syn (+0.100 against +0.300)",
+      "changes the sets by up to 0.100 dB"),
      (0.0, "differs from full TLC by up to 0.300 dB", "changes no set by 0.01 dB")],
 )
 def test_partial_in_both_readings(value, full, plain):

@@ -37,7 +37,9 @@ BINS = 10  # of the reliability diagram, of equal width
 class Seen:
     """The router's view of pictures. ``table``: set, image, label (the expert of the set's blur; for a set outside
     AIO-Blur the one that the paper chooses by hand; "" where there is none), predicted, correct, and a column an
-    expert with its softmax weight. ``features``: (n, C), the encoder's last map averaged over the picture."""
+    expert with its softmax weight. ``features``: (n, C), the encoder's last map averaged over the picture: not what
+    the router averages, which is that map after its own 1x1 convolution, batch norm, ReLU and attention. Our choice,
+    so that what the router has learnt to overlook still counts."""
 
     table: pd.DataFrame
     features: np.ndarray
@@ -83,6 +85,11 @@ def reference_sets(
         return halves[0], halves[1]
     held_out = [aio.one_set(name, profile, "val", seed, data_root, progress) for name in DATASETS]
     return [_spread(pairs, KNOWN_PICTURES) for pairs in training], held_out
+
+
+def reference_name(sets: Sequence[PairedSet]) -> str:
+    """What the second sets of ``reference_sets`` may be called: "held-out", or, of real data, "training"."""
+    return "training" if any(pairs.data == "real" for pairs in sets) else "held-out"
 
 
 def _spread(pairs: PairedSet, count: int) -> PairedSet:

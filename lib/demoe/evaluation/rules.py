@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,11 +24,11 @@ from demoe import provenance
 from demoe.data.pairs import PairedSet
 from demoe.model.demoe import DeMoE, Restored
 from demoe.model.layers import pad_to_multiple
-from demoe.paths import results_dir, write_text
-from demoe.tasks import EXPERTS
+from demoe.paths import SUMS, alone, damaged, results_dir, seal, set_aside, write_text
+from demoe.tasks import DATASETS, EXPERTS
 
 from . import metrics, statistics
-from .benchmark import read
+from .benchmark import _cell, read
 from .journal import Journal
 from .restore import evaluation_mode, finished, restore
 from .sharpness import metric_q
@@ -40,6 +42,15 @@ LEAST_GAP = 0.01  # dB between router and oracle, on average; a share of less wo
 LABEL_FREE = (ENTROPY, DISTANCE, SHARPEST)
 NEEDS = {MANUAL: "the set's name", FIXED: "sharp pictures", ORACLE: "sharp pictures"}  # all others: nothing
 METHODS = (INPUT, BASELINE, ROUTER, SOFT, EQUAL, *LABEL_FREE, MANUAL, FIXED, ORACLE, RANDOM)
+
+
+def needed(pairs: PairedSet) -> tuple[str, ...]:
+    """Those of ``MEASURED`` that a table or figure uses: without sharp pictures all (Table 9), else those that compare
+    with them; LPIPS only outside AIO-Blur (Tables 2 and 8)."""
+    name = pairs.name.removesuffix("-syn")
+    if name in DATASETS:
+        return MEASURED[:2]
+    return MEASURED if name == "Real-LOLBlur" else MEASURED[:3]
 
 
 @torch.no_grad()
@@ -71,43 +82,60 @@ def candidates(
     mark: provenance.Stamp,
     device: str = "cpu",
     progress: bool = True,
-    measured: Sequence[str] = MEASURED,
+    measured: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """The metrics of all ``CANDIDATES`` of every picture: done once, loaded afterwards, continued if interrupted.
 
-    ``config`` says what the networks are (the hashes of their trainings). Columns: set, image, method, a column a
-    metric, sharpness (Metric Q, which needs no sharp picture), missing, and ``mark``'s. Pictures go through whole. The
-    rows lie in ``results/<profile>/runs/routing-s<seed>-<hash>/scores.csv``.
+    ``config`` says what the networks are (the hashes of their trainings). ``measured`` are the metrics of every set;
+    without it they are what each ``needed``. Columns: set, image, method, a column a metric (NaN where it was not
+    measured), sharpness (Metric Q, which needs no sharp picture), missing, and ``mark``'s, whose commit is that of the
+    code that measured. Pictures go through whole. The rows lie in
+    ``results/<profile>/runs/routing-s<seed>-<hash>/scores.csv``. A process that finds another one at work there waits
+    for it; a file that is damaged is set aside and made again.
     """
+    names = {pairs.name: tuple(measured or needed(pairs)) for pairs in sets}
+    every = [name for name in measured or MEASURED if any(name in some for some in names.values())]
     identity = provenance.config_hash({
         "sets": [[pairs.name, pairs.data, pairs.peak, list(pairs.keys)] for pairs in sets], "config": dict(config),
-        "metrics": list(measured), "missing": {name: error.reason for name, error in metrics.missing(measured).items()},
-        "mark": mark.columns(), "code": provenance.code_hash("evaluation", "model"),
+        "metrics": names, "missing": {name: error.reason for name, error in metrics.missing(every).items()},
+        "code": provenance.code_hash("evaluation", "model"),
     })
     folder = results_dir(mark.profile) / "runs" / f"routing-s{mark.seed}-{identity}"
-    if (folder / "scores.csv").is_file():
-        return read(folder / "scores.csv")
-    write_text(folder / "config.json", json.dumps(provenance.full(mark) | {"config": dict(config)}, indent=2) + "\n")
-    head = ["set", "image", "method", *metrics.columns(measured), "sharpness", "missing", *mark.columns()]
-    journal = Journal(folder / "scores.csv", head, identity, len(CANDIDATES))
+    file = folder / "scores.csv"
+    with alone(folder / ".lock", f"another process is scoring {folder.name}: waiting for it" if progress else ""):
+        if damaged(folder):
+            (folder / SUMS).unlink()
+            if file.is_file():
+                print(f"{file} is damaged: it was set aside as {set_aside(file).name}, and is made again.",
+                      file=sys.stderr, flush=True)
+        if not file.is_file():
+            about = {"config": dict(config), "metrics": names}
+            write_text(folder / "config.json", json.dumps(provenance.full(mark) | about, indent=2) + "\n")
+            _measure(demoe, baseline, sets, names, every, file, identity, mark, device, progress)
+        seal(folder, "scores.csv")
+        return read(file)
+
+
+def _measure(
+    demoe: DeMoE, baseline: nn.Module, sets: Sequence[PairedSet], names: Mapping[str, Sequence[str]],
+    every: Sequence[str], file: Path, identity: str, mark: provenance.Stamp, device: str, progress: bool,
+) -> None:
+    """Writes ``file``, the rows of ``candidates``. Rows of another commit are not continued: a file has one stamp."""
+    columns = metrics.columns(every)
+    head = ["set", "image", "method", *columns, "sharpness", "missing", *mark.columns()]
+    journal = Journal(file, head, f"{identity} {mark.commit}", len(CANDIDATES))
     todo = [(pairs, i) for pairs in sets for i in range(len(pairs))][journal.kept // len(CANDIDATES) :]
     for pairs, i in tqdm(todo, desc="candidates", unit="picture", leave=False, disable=not progress):
         blurred, sharp = (None if side is None else side.unsqueeze(0).to(device) for side in pairs.pair(i))
         images = {INPUT: blurred, BASELINE: restore(baseline, blurred).image} | restore_each(demoe, blurred)
         rows = []
         for name in CANDIDATES:
-            found = metrics.measure(images[name], sharp, measured)
-            row = {"set": pairs.name, "image": pairs.keys[i], "method": name, **found.values,
-                   "sharpness": float(metric_q(images[name])), "missing": found.reasons}
+            found = metrics.measure(images[name], sharp, names[pairs.name])
+            values = dict.fromkeys(columns, math.nan) | found.values | {"sharpness": float(metric_q(images[name]))}
+            row = {"set": pairs.name, "image": pairs.keys[i], "method": name, **values, "missing": found.reasons}
             rows.append(row | mark.columns() | {"data": pairs.data})
         journal.append([[_cell(row[column]) for column in head] for row in rows])
-    return read(journal.finish())
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.5f}"
-    return str(value)
+    journal.finish()
 
 
 def choices(candidates: pd.DataFrame, routing: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
@@ -203,13 +231,18 @@ def gap_closed(
 
 
 def compare(scores: pd.DataFrame, inside: Sequence[str], outside: Sequence[str], seed: int = 0) -> pd.DataFrame:
-    """Everything about the methods in one long table: method, group, set, quantity, mean, low, high, scenes.
+    """Everything about the methods in one long table: method, group, set, quantity, mean, low, high, scenes, pictures,
+    changed, changed_scenes.
 
     ``group`` is "inside" (the sets named by ``inside``: in the training distribution) or "outside"; of the sets without
     sharp pictures only the cost is known. ``set`` is a set's name or "Average". Quantities: "psnr" (dB), "gain" (dB
-    over the router's k=1), "share" (of the gap between router and oracle), and the mean passes "encoder", "decoder",
-    "experts". Intervals are 95 % bootstraps over ``scenes``, empty for the passes; of an average, ``scenes`` is the
-    number in the set that has fewest.
+    over the router's k=1), "over input" (dB over the untouched picture), "share" (of the gap between router and
+    oracle), and the mean passes "encoder", "decoder", "experts". Intervals are 95 % bootstraps over ``scenes``, empty
+    for the passes; of an average, ``scenes`` is the number in the set that has fewest.
+
+    The last three say on how little a gain may rest: of ``pictures``, ``changed`` get another candidate than they
+    would from what the method is compared with, and these are of ``changed_scenes``. Of an average, pictures are
+    counted over all sets, ``changed_scenes`` in the set where the means differ most: the one that carries it.
     """
     parts = []
     for group, names in (("inside", inside), ("outside", outside)):
@@ -223,14 +256,39 @@ def compare(scores: pd.DataFrame, inside: Sequence[str], outside: Sequence[str],
             scenes = found[0][found[0]["set"] != "Average"].groupby("set").scenes.first()
             scenes["Average"] = scenes.min()
             for name in methods:
-                found.append(statistics.difference(rated, name, ROUTER, seed).assign(method=name, quantity="gain"))
-                found.append(gap_closed(rated, name, seed).rename(columns={"share": "mean"}).assign(quantity="share"))
+                for quantity, other in (("gain", ROUTER), ("over input", INPUT)):
+                    rows = statistics.difference(rated, name, other, seed).assign(method=name, quantity=quantity)
+                    counts = _changes(every, name, other, rows)
+                    found.append(rows.merge(counts, on="set", how="left"))
+                    if other == ROUTER:
+                        shares = gap_closed(rated, name, seed).rename(columns={"share": "mean"})
+                        found.append(shares.assign(quantity="share").merge(counts, on="set", how="left"))
             found = [part.assign(scenes=part["set"].map(scenes)) for part in found]
         passes = every.groupby("method", sort=False)[["encoder", "decoder", "experts"]].mean().reset_index()
         passes = passes.melt("method", var_name="quantity", value_name="mean").assign(set="Average")
         parts.append(pd.concat([*found, passes], ignore_index=True).assign(group=group))
     table = pd.concat(parts, ignore_index=True)
-    return table[["method", "group", "set", "quantity", "mean", "low", "high", "scenes"]]
+    counts = ["scenes", "pictures", "changed", "changed_scenes"]
+    return table[["method", "group", "set", "quantity", "mean", "low", "high", *counts]]
+
+
+def _changes(scores: pd.DataFrame, method: str, other: str, differences: pd.DataFrame) -> pd.DataFrame:
+    """On how many pictures with a sharp one ``method`` takes another candidate than ``other``: ``compare``'s counts.
+
+    ``differences`` are the mean differences of the two, by set: they say which set carries the average.
+    """
+    known = scores[scores.psnr.notna()]
+    choice = known.pivot(index=["set", "image"], columns="method", values="choice").dropna(subset=[method, other])
+    changed = choice[method] != choice[other]
+    rows = []
+    for name, part in changed.groupby(level="set"):
+        scenes = {statistics.scene(name, key) for key in part[part].index.get_level_values("image")}
+        rows.append({"set": name, "pictures": len(part), "changed": int(part.sum()), "changed_scenes": len(scenes)})
+    of_sets = pd.DataFrame(rows, columns=["set", "pictures", "changed", "changed_scenes"]).set_index("set")
+    means = differences.set_index("set")["mean"].abs().reindex(of_sets.index).dropna()
+    carried = of_sets.loc[means.idxmax(), "changed_scenes"] if len(means) else 0
+    of_sets.loc["Average"] = [of_sets.pictures.sum(), of_sets.changed.sum(), carried]
+    return of_sets.reset_index()
 
 
 def shown_pictures(routing: pd.DataFrame, name: str) -> list[str]:

@@ -7,19 +7,19 @@ entry says and in nothing else: where the shared part is the same network, it st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
 
 from demoe import provenance
 from demoe.data import aio
 from demoe.data.pairs import PairedSet
-from demoe.evaluation import benchmark
-from demoe.evaluation.restore import restore
+from demoe.evaluation import benchmark, compared, routing
+from demoe.evaluation.compared import Method
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.model.nafnet import NAFNetConfig
 from demoe.profiles import Profile
@@ -30,6 +30,11 @@ from .runs import Experiment, Run, configuration, default_device, train_or_load
 from .two_stages import untrained
 
 ROUTER_NOISE = 1.0  # standard deviation on the logits; not stated in the paper, ours is that of Shazeer et al. (2017)
+
+INPUT = "input"  # the method that returns the blurred picture
+ROUTER, BY_HAND = "router", "by hand"  # who chooses the one expert: the router as in the paper, or the set's blur
+CHOICES = (ROUTER, BY_HAND)
+_BY_HAND = ", by hand"
 
 
 @dataclass(frozen=True)
@@ -163,25 +168,57 @@ def score(
     names: Sequence[str], profile: Profile, seed: int, data_root: aio.Where, sets: Sequence[PairedSet],
     measured: Sequence[str] = ("psnr", "ssim"), progress: bool = True,
 ) -> tuple[pd.DataFrame, str]:
-    """The experiments ``names`` (of ``NAMED``) on every picture of ``sets``, from all seeds of ``trainings``, k = 1.
+    """The experiments ``names`` (of ``NAMED``) on every picture of ``sets``, from all seeds of ``trainings``.
 
-    Trained first if need be. Returns ``benchmark.score``'s table with the experiment as method and a column
-    ``training``, its seed; and the hash of all trainings, for a stamp.
+    Trained first if need be. Each training's scores are a run with a folder of its own (``benchmark.run``): continued
+    where it was interrupted, loaded afterwards. Returns a row a picture, network and choice, and the hash of all
+    trainings, for a stamp. Columns: those of ``benchmark.score`` with the experiment as method, or "input" for the
+    blurred picture; choice, one of ``CHOICES`` (k = 1 both; what has no experts has the same scores in both);
+    training, its seed; right, 1 where the router's expert is that of the set's blur, else 0, NaN without experts.
     """
     tables, hashes = [], {}
     for one in trainings(profile, seed):
-        methods = {}
+        methods: dict[str, Method] = {INPUT: compared.blurred_input}
+        own, routed = {}, {}
         for name in names:
             run = NAMED[name].run(profile, one, data_root, progress)
-            hashes[f"{name}-s{one}"] = run.hash
-            methods[name] = partial(_restored, run.model)
-        scores = benchmark.score(sets, methods, default_device(), progress, measured=measured)
-        tables.append(scores.assign(training=one))
+            own[name] = run.hash
+            methods[name] = compared.network(run.model)
+            if isinstance(run.model, DeMoE):
+                methods[name + _BY_HAND] = compared.network(run.model, manual=True)
+                routed.setdefault(_router_of(name), run.model)
+        mark = provenance.stamp(profile.name, aio.kind(sets), one, provenance.config_hash(own))
+        scores, _ = benchmark.run("ablations", sets, methods, own, mark, default_device(), progress, measured=measured)
+        scores = _by_choice(scores.drop(columns=list(mark.columns())), list(methods))
+        tables.append(_with_router(scores, routed, sets).assign(training=one))
+        hashes |= {f"{name}-s{one}": found for name, found in own.items()}
     return pd.concat(tables, ignore_index=True), provenance.config_hash(hashes)
 
 
-def _restored(model: nn.Module, image: Tensor, pairs: PairedSet) -> Tensor:
-    return restore(model, image, k=1).image
+def _by_choice(scores: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """The methods by hand under the name of their network; what has none is repeated."""
+    by_hand = scores.method.str.endswith(_BY_HAND)
+    alone = ~by_hand & ~(scores.method + _BY_HAND).isin(methods)
+    router, hand = scores[~by_hand].assign(choice=ROUTER), scores[by_hand | alone].assign(choice=BY_HAND)
+    hand["method"] = hand.method.str.removesuffix(_BY_HAND)
+    return pd.concat([router, hand], ignore_index=True)
+
+
+def _router_of(name: str) -> str:
+    """Networks for which this is the same have the same encoder and router: those of a stage 1 that stays frozen."""
+    chosen = ABLATIONS[name.removeprefix("ablation-")]
+    return name if chosen.learns_all else chosen.stage1
+
+
+def _with_router(scores: pd.DataFrame, routed: dict[str, DeMoE], sets: Sequence[PairedSet]) -> pd.DataFrame:
+    """With the column ``right``; each different router looks once at every picture."""
+    right = {}
+    for router, model in routed.items():
+        seen = routing.look(model, sets, default_device()).table
+        right |= {(router, row.set, row.image): float(row.correct) for row in seen.itertuples() if row.label}
+    keys = [(_router_of(row.method) if row.method.startswith("ablation-") else "", row.set, row.image)
+            for row in scores.itertuples()]
+    return scores.assign(right=[right.get(key, math.nan) for key in keys])
 
 
 def _variant_experiment(name: str) -> Experiment:

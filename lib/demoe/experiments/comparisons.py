@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from demoe.data import aio
 from demoe.data.fresh import Fresh
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import published
-from demoe.evaluation.compared import Made, Method, blurred_input
+from demoe.evaluation.compared import EQUAL, FOREIGN, INPUT, LONGER, TASK, Compared, Made, blurred_input
 from demoe.evaluation.compared import network as as_method
 from demoe.model import comparator_sizes
 from demoe.model.comparators import NOT_INSTALLED
@@ -30,20 +30,6 @@ from .two_stages import baseline, demoe
 
 PACKAGES = {"Restormer": "spandrel_extra_arches", "FFTFormer": "spandrel"}  # whose code is an optional extra
 COMPARATORS = tuple(comparator_sizes.NETWORKS)  # in the order of Table 1
-INPUT, EQUAL, LONGER, TASK, FOREIGN = "input", "equal length", "longer", "task-specific", "published weights"  # groups
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One method of the comparison. ``role`` is what tables and claims look for, ``method`` what they show."""
-
-    role: str  # "input", "PromptIR", ..., "NAFNet", "DeMoE", "NAFNet longer", "DeMoE longer k=3", "DeMoE*"
-    method: str  # with the size where it is not the published one: "NAFNet (width 8)"
-    group: str
-    training: str  # in words; empty for the input
-    trained: str  # what tells the weights apart: hashes of trainings, or of a file
-    make: Method
-    model: nn.Module | None = None  # for counting; None for the input
 
 
 def comparator(profile: Profile, name: str, seed: int = 0, data_root: aio.Where = None, progress: bool = True) -> Run:
@@ -130,22 +116,23 @@ def compared(
     length = f"{profile.ablation_steps} steps"
     found = [Compared("input", "blurred input", INPUT, "", "", blurred_input)]
 
-    def add(role: str, method: str, group: str, training: str, run: Run, k: int | None = 1) -> None:
+    def add(role: str, method: str, group: str, training: str, run: Run, steps: str = "", k: int | None = 1) -> None:
         make = as_method(run.model, k=k, tile=tile)
-        found.append(Compared(role, method, group, training, run.hash, make, run.model))
+        found.append(Compared(role, method, group, training, run.hash, make, run.model, steps or training))
 
     for name in COMPARATORS:
         if name not in missing():
             run = comparator(profile, name, seed, data_root, progress)
             add(name, comparator_sizes.label(run.model.config), EQUAL, length, run)
     add("NAFNet", f"NAFNet{size}", EQUAL, length, variant(profile, "class-loss", *here[1:]))
-    add("DeMoE", f"DeMoE k=1{size}", EQUAL, f"{length} of each of two stages", ablation(profile, "demoe", *here[1:]))
+    add("DeMoE", f"DeMoE k=1{size}", EQUAL, f"{length} of each of two stages", ablation(profile, "demoe", *here[1:]),
+        f"{profile.ablation_steps} + {length}")
     long = f"{profile.stage1_steps} steps"
     add("NAFNet longer", f"NAFNet{size}, longer trained", LONGER, long, baseline(*here))
     main = demoe(*here)
     for k in range(1, main.model.config.num_experts + 1):
         add(f"DeMoE longer k={k}", f"DeMoE k={k}{size}, longer trained", LONGER,
-            f"{long}, then {profile.stage2_steps}", main, k)
+            f"{long}, then {profile.stage2_steps}", main, f"{profile.stage1_steps} + {profile.stage2_steps} steps", k)
     tuned = {name: task_specific(profile, name, *here[1:]) for name in DATASETS}
     makers = {name: as_method(run.model, tile=tile) for name, run in tuned.items()}
 
@@ -153,7 +140,8 @@ def compared(
         return None if pairs.label is None else makers[DATASETS[pairs.label]](image, pairs)
 
     found.append(Compared("DeMoE*", f"DeMoE*{size}", TASK, f"{long}, then {profile.specialist_steps} on one set",
-                          ", ".join(run.hash for run in tuned.values()), on_its_own_set, tuned[DATASETS[0]].model))
+                          ", ".join(run.hash for run in tuned.values()), on_its_own_set, tuned[DATASETS[0]].model,
+                          f"{profile.stage1_steps} + {profile.specialist_steps} steps"))
     for one in published.load_all(weights, default_device()):
         make = as_method(one.model, tile=tile)
         found.append(Compared(one.label, one.label, FOREIGN, "by others", one.sha256, make, one.model))

@@ -10,6 +10,7 @@ from functools import partial
 import pandas as pd
 
 from demoe.evaluation import trainings
+from demoe.experiments.ablations import BY_HAND, CHOICES, INPUT, ROUTER
 
 from .paper import published
 from .tables import Layout, Read, best, shown
@@ -18,6 +19,8 @@ REFERENCE = "ablation-demoe"
 BASELINE = "variant-class-loss"
 FIGURE_6, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, START = (
     "Figure 6 right", "Table 5 left", "Table 5 right", "Table 7", "start of the experts")
+ALL_ROWS = "all rows"
+WORDS = {ROUTER: "router's expert", BY_HAND: "expert by hand"}
 
 
 @dataclass(frozen=True)
@@ -66,18 +69,20 @@ def rows(*tables: str) -> list[Row]:
 
 
 def experiments_of(*tables: str) -> list[str]:
-    """The experiments that these tables need, each once; those that they are compared with are among them."""
-    return list(dict.fromkeys(name for row in rows(*tables) for name in (row.experiment, row.reference)))
+    """The experiments that these tables need, each once: those that they are compared with, and the reference and its
+    stage 1 (``basis``), are among them."""
+    named = [name for row in rows(*tables) for name in (row.experiment, row.reference)]
+    return list(dict.fromkeys((*named, REFERENCE, BASELINE)))
 
 
 def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
-    """A row a row of these tables: ``trainings.compare`` beside the published averages on the real sets.
+    """A row a row of these tables and a choice of the expert: ``trainings.compare`` beside the published averages.
 
-    ``scores``: ``benchmark.score``'s with the experiment as method and a column ``training``. Columns: table, row,
-    those of ``compare``, paper_psnr, paper_ssim, paper_lpips, paper_difference (dB; all NaN where the paper has none).
+    ``scores`` are ``ablations.score``'s. Columns: table, row, choice, those of ``compare``, accuracy (of the router;
+    NaN without experts), paper_psnr, paper_ssim, paper_lpips, paper_difference (dB, of the paper's averages over the
+    real sets; all NaN where the paper has none).
     """
     wanted = rows(*tables)
-    found = trainings.compare(scores, {row.experiment: row.reference for row in wanted}, seed).set_index("method")
     numbers = published()
     numbers = numbers[numbers["dataset"] == "Average"].set_index(["table", "method", "metric"])["value"]
 
@@ -88,26 +93,80 @@ def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
     reference = {name: paper(next(row for row in ROWS if row.experiment == name), "psnr") for name in
                  {row.reference for row in wanted}}
     records = []
-    for row in wanted:
-        gap = paper(row, "psnr") - reference[row.reference]
-        records.append({"table": row.table, "row": row.label, "method": row.experiment,
-                        **found.loc[row.experiment].to_dict(), **{f"paper_{m}": paper(row, m) for m in
-                        ("psnr", "ssim", "lpips")}, "paper_difference": round(gap, 5)})
+    for choice in CHOICES:
+        part = scores[scores.choice == choice]
+        found = trainings.compare(part, {row.experiment: row.reference for row in wanted}, seed).set_index("method")
+        accuracy = part.groupby("method").right.mean()
+        for row in wanted:
+            gap = paper(row, "psnr") - reference[row.reference]
+            records.append({"table": row.table, "row": row.label, "choice": choice, "method": row.experiment,
+                            **found.loc[row.experiment].to_dict(), "accuracy": accuracy[row.experiment],
+                            **{f"paper_{m}": paper(row, m) for m in ("psnr", "ssim", "lpips")},
+                            "paper_difference": round(gap, 5)})
     return pd.DataFrame(records)
+
+
+def basis(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Whether the reference is worth comparing with: against its own stage 1 and the blurred input, for each choice.
+
+    ``scores`` are ``ablations.score``'s. Columns: choice, those of ``trainings.compare``, accuracy (of the router).
+    """
+    found = []
+    for choice in CHOICES:
+        part = scores[scores.choice == choice]
+        accuracy = part[part.method == REFERENCE].right.mean()
+        found += [trainings.compare(part, {REFERENCE: other}, seed).assign(choice=choice, accuracy=accuracy)
+                  for other in (BASELINE, INPUT)]
+    table = pd.concat(found, ignore_index=True)
+    return table[["choice", *(column for column in table.columns if column != "choice")]]
 
 
 def orders(table: pd.DataFrame) -> pd.DataFrame:
     """``trainings.order`` of every table's PSNR, and of all published rows together, each experiment once.
 
-    ``table`` is ``results``'. Columns: table, rows, rho, p (one-sided), exact.
+    ``table`` is ``results``'. Columns: table (ending in ", expert by hand" where it was so chosen), choice, rows, rho,
+    p (one-sided, not corrected for how many there are), exact.
     """
-    known = table[table.paper_psnr.notna()]
-    groups = [(name, part) for name, part in known.groupby("table", sort=False)]
-    if len(groups) > 1:
-        groups.append(("all rows", known.drop_duplicates("method")))
-    found = [(name, trainings.order(part.paper_psnr, part.psnr)) for name, part in groups]
-    return pd.DataFrame([{"table": name, "rows": one.rows, "rho": one.rho, "p": one.p, "exact": one.exact}
-                         for name, one in found])
+    known, found = table[table.paper_psnr.notna()], []
+    for choice, chosen in known.groupby("choice", sort=False):
+        groups = [(name, part) for name, part in chosen.groupby("table", sort=False)]
+        if len(groups) > 1:
+            groups.append((ALL_ROWS, chosen.drop_duplicates("method")))
+        for name, part in groups:
+            one = trainings.order(part.paper_psnr, part.psnr)
+            label = name if choice == ROUTER else f"{name}, expert by hand"
+            found.append({"table": label, "choice": choice, "rows": one.rows, "rho": one.rho, "p": one.p,
+                          "exact": one.exact})
+    return pd.DataFrame(found)
+
+
+def published_costs() -> pd.DataFrame:
+    """What Tables 5 and 7 print: params_m (millions), macs_g (10^9), runtime_ms, by experiment, NaN for none."""
+    numbers = published()
+    numbers = numbers[(numbers["dataset"] == "-") & numbers["table"].isin((_T5L, _T5R, _T7))]
+    wide = numbers.pivot(index=["table", "method"], columns="metric", values="value")
+    sources = {row.experiment: row.source for row in ROWS if row.source in wide.index}
+    return pd.DataFrame({name: wide.loc[source, ["params_m", "macs_g", "runtime_ms"]]
+                         for name, source in sources.items()}).T.astype(float)
+
+
+def runtimes(timed: pd.DataFrame) -> pd.DataFrame:
+    """``costs.timed`` beside the published times, for display only: no two runs measure the same."""
+    paper = published_costs().runtime_ms.reindex(timed.experiment)
+    sides = ", ".join(f"{side}x{side}" for side in timed.side.unique())
+    return pd.DataFrame({"paper, width 32, its GPU (ms)": [_or_dash(value, 1) for value in paper],
+                         f"here, {sides} (ms)": [f"{value:.1f}" for value in timed.runtime_ms]},
+                        index=pd.Index([_names()[name] for name in timed.experiment], name=""))
+
+
+def _names() -> dict[str, str]:
+    return {row.experiment: row.label for row in reversed(ROWS)} | {
+        REFERENCE: "DeMoE", "variant-wide": "stage 1 of twice the width",
+        "variant-more-middle": "stage 1 of more middle NAFBlocks"}
+
+
+def _or_dash(value: float, decimals: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def _signed(value: float, decimals: int = 2) -> str:
@@ -126,9 +185,9 @@ def interval(row, over: str = "") -> str:
 
 
 def _comparison(tables: Sequence[str], csv: str, read: Read) -> pd.DataFrame:
-    table = read(csv)
-    table = table[table.table.isin(tables)]
-    columns = {}
+    every = read(csv)
+    every = every[every.table.isin(tables)]
+    table, columns = every[every.choice == ROUTER], {}
     if table.paper_psnr.notna().any():
         columns |= {
             ("paper (real)", "PSNR (dB) ↑"): best(table.paper_psnr),
@@ -136,16 +195,28 @@ def _comparison(tables: Sequence[str], csv: str, read: Read) -> pd.DataFrame:
             ("paper (real)", "LPIPS ↓"): best(table.paper_lpips, 3, lowest=True),
             ("paper (real)", "difference (dB)"): [_signed(value) for value in table.paper_difference],
         }
-    ours = f"here ({_kind(table)})"
-    columns |= {(ours, "PSNR (dB) ↑"): best(table.psnr), (ours, "SSIM ↑"): best(table.ssim, 3)}
-    if "lpips_vgg" in table:
-        columns[ours, "LPIPS ↓"] = best(table.lpips_vgg, 3, lowest=True)
-    columns[ours, "difference (dB) [95 % over pictures]"] = [interval(row) for row in table.itertuples()]
-    several = table.trainings.max() > 1
-    if several:
-        columns[ours, "[95 % over trainings]"] = [interval(row, "trainings") for row in table.itertuples()]
-        columns[ours, "standard deviation over trainings (dB)"] = [shown(value, 3) for value in table.spread]
+    for choice, part in ((choice, every[every.choice == choice]) for choice in CHOICES):
+        ours = f"here ({_kind(table)}), {WORDS[choice]}"
+        columns |= {(ours, "PSNR (dB) ↑"): best(part.psnr), (ours, "SSIM ↑"): best(part.ssim, 3)}
+        if "lpips_vgg" in part:
+            columns[ours, "LPIPS ↓"] = best(part.lpips_vgg, 3, lowest=True)
+        columns[ours, "difference (dB) [95 % over pictures]"] = [interval(row) for row in part.itertuples()]
+        if part.trainings.max() > 1:
+            columns[ours, "[95 % over trainings]"] = [interval(row, "trainings") for row in part.itertuples()]
+            columns[ours, "standard deviation over trainings (dB)"] = [shown(value, 3) for value in part.spread]
+    columns["here", "router is right"] = ["-" if math.isnan(value) else f"{value:.0%}" for value in table.accuracy]
     return pd.DataFrame(columns, index=pd.Index(table.row, name=""))
+
+
+def _basis(csv: str, read: Read) -> pd.DataFrame:
+    table = read(csv)
+    against = {BASELINE: "its stage 1", INPUT: "the blurred input"}
+    return pd.DataFrame({
+        "PSNR (dB)": [f"{row.psnr:.2f}" for row in table.itertuples()],
+        "difference (dB) [95 % over pictures]": [interval(row) for row in table.itertuples()],
+        "router is right": [f"{value:.0%}" for value in table.accuracy],
+    }, index=pd.Index([f"DeMoE, {WORDS[row.choice]}, against {against[row.reference]}" for row in table.itertuples()],
+                      name=""))
 
 
 def _kind(table: pd.DataFrame) -> str:
@@ -154,7 +225,8 @@ def _kind(table: pd.DataFrame) -> str:
 
 
 _SETS = "averages over the five test sets of AIO-Blur, the paper's of the real ones"
-_AGAINST = ("differences are to DeMoE trained as long, those of baselines to the baseline with classification loss")
+_AGAINST = ("differences are to DeMoE trained as long, those of baselines to the baseline with classification loss; "
+            "k = 1, the expert chosen by the router or by hand; baselines have no experts")
 
 
 def _layout(csv: str, title: str, *tables: str) -> Layout:
@@ -164,14 +236,15 @@ def _layout(csv: str, title: str, *tables: str) -> Layout:
 
 def _costs(read: Read) -> pd.DataFrame:
     table = read("08_costs")
-    names = {row.experiment: row.label for row in reversed(ROWS)} | {
-        REFERENCE: "DeMoE", "variant-wide": "stage 1 of twice the width",
-        "variant-more-middle": "stage 1 of more middle NAFBlocks"}
     at = {size: part.set_index("experiment") for size, part in table.groupby("size", sort=False)}
     paper, here = at["paper"], at["here"].loc[at["paper"].index]
+    printed = published_costs().reindex(paper.index)
     return pd.DataFrame({
-        "parameters (M)": [f"{value / 1e6:.2f}" for value in paper.params],
-        "MACs (G)": [f"{value / 1e9:.2f}" for value in paper.macs],
+        "paper: parameters (M)": [_or_dash(value, 2) for value in printed.params_m],
+        "paper: MACs (G)": [_or_dash(value, 2) for value in printed.macs_g],
+        "paper: runtime (ms)": [_or_dash(value, 1) for value in printed.runtime_ms],
+        "counted: parameters (M)": [f"{value / 1e6:.2f}" for value in paper.params],
+        "counted: MACs (G)": [f"{value / 1e9:.2f}" for value in paper.macs],
         "activations kept (GiB)": [f"{value / 2**30:.1f}" for value in paper.activation_bytes],
         "weights, gradients, AdamW (GiB)": [f"{value / 2**30:.2f}" for value in paper.state_bytes],
         "here: parameters (M)": [f"{value / 1e6:.2f}" for value in here.params],
@@ -179,15 +252,23 @@ def _costs(read: Read) -> pd.DataFrame:
         "here: activations kept (MiB)": [f"{value / 2**20:.0f}" for value in here.activation_bytes],
         "here: weights, gradients, AdamW (MiB)": [f"{value / 2**20:.0f}" for value in here.state_bytes],
         "here: steps of all stages": [f"{value}" for value in here.steps],
-    }, index=pd.Index([names[name] for name in paper.index], name=""))
+    }, index=pd.Index([_names()[name] for name in paper.index], name=""))
+
+
+def _basis_layout(csv: str) -> Layout:
+    return Layout(partial(_basis, csv), "What every difference rests on: DeMoE trained as shortly as the ablations, "
+                  "average over the five test sets of AIO-Blur")
 
 
 LAYOUTS: dict[str, Layout] = {
+    "04_figure_6_basis": _basis_layout("04_figure_6_basis"),
+    "08_basis": _basis_layout("08_basis"),
     "04_figure_6_right": _layout("04_figure_6", "Training variants (Figure 6 right)", FIGURE_6),
     "08_table_5_left": _layout("08_ablations", "Fusion and width (Table 5 left)", TABLE_5_LEFT),
     "08_table_5_right": _layout("08_ablations", "Baselines and depth (Table 5 right)", TABLE_5_RIGHT),
     "08_table_7": _layout("08_ablations", "Expert blocks (Table 7)", TABLE_7),
     "08_start": _layout("08_ablations", "How the experts start (not stated in the paper)", START),
-    "08_costs": Layout(_costs, "What each ablation costs, counted: at the published size (MACs at 3x256x256, memory of "
-                       "a training step of 32 crops of 384x384 in float32) and as trained here"),
+    "08_costs": Layout(_costs, "What each ablation costs: as printed in Tables 5 and 7, counted at the published size "
+                       "(MACs at 3x256x256, memory of a training step of 32 crops of 384x384 in float32) and counted "
+                       "as trained here"),
 }

@@ -12,12 +12,12 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from demoe.data.pairs import PairedSet
-from demoe.evaluation.compared import Made
-from demoe.evaluation.comparison import MAIN, median_gain, worst_crop
-from demoe.experiments.comparisons import COMPARATORS, Compared
+from demoe.evaluation.compared import Compared, Made
+from demoe.evaluation.comparison import COMPARATORS, MAIN, WITHOUT, median_gain, worst_crop
 
 from .figures import METHOD_COLOURS, show
 
+AVERAGE = "Average"
 FRAME = "#F0E442"  # yellow: seen on dark and bright pictures, and in print
 
 
@@ -33,14 +33,14 @@ class Row:
 
 COLUMNS = {  # role -> head of its column; narrow, so that the sizes stand in the tables
     "input": "blurred", **{name: name for name in COMPARATORS}, "NAFNet": "NAFNet", "DeMoE": "DeMoE k=1",
-    MAIN: "DeMoE k=1, longer", "DeMoE*": "DeMoE*",
+    MAIN: "DeMoE k=1", "DeMoE*": "DeMoE*",
 }
 
 
 def chosen(
     sets: Sequence[PairedSet], entries: Sequence[Compared], scores: pd.DataFrame, device: str = "cpu"
 ) -> tuple[list[Row], list[str]]:
-    """What Figure 5 shows, by rule, and the heads of its columns; nothing is picked by hand.
+    """What Figure 5 shows, by rule, and the heads of its columns with their steps; nothing is picked by hand.
 
     Of every set the picture that gains the median PSNR by the longer trained DeMoE over the input; of the picture the
     square crop that lacks most (``comparison.worst_crop``). The last column is the sharp picture.
@@ -56,7 +56,12 @@ def chosen(
         images = [(one.image if isinstance(one, Made) else one)[0].cpu() for one in made]
         titles = [f"{psnr[by_role[role].method]:.2f} dB" for role in roles]
         rows.append(Row(pairs.name, [*images, sharp], [*titles, ""], worst_crop(blurred, sharp)))
-    return rows, [*(COLUMNS[role] for role in roles), "sharp"]
+    return rows, [*(heading(by_role[role]) for role in roles), "sharp\n"]
+
+
+def heading(one: Compared) -> str:
+    """Two lines: the network and how long it learned, because not all columns learned equally long."""
+    return f"{COLUMNS[one.role]}\n{one.steps}"
 
 
 def figure_5(rows: Sequence[Row], columns: Sequence[str], width: float = 1.35) -> Figure:
@@ -82,22 +87,33 @@ def figure_5(rows: Sequence[Row], columns: Sequence[str], width: float = 1.35) -
 
 
 def gains(differences: pd.DataFrame, methods: pd.DataFrame) -> Figure:
-    """Average PSNR over the blurred input, of the same pictures, with its 95 % interval; a colour and mark a group."""
-    rows = differences[(differences["second"] == "input") & (differences["set"] == "Average")
-                       & (differences.metric == "psnr")].set_index("first")
-    shown = methods[methods.role.isin(rows.index)]
+    """Average PSNR over the blurred input, of the same pictures, with its 95 % interval; a colour and mark a group.
+
+    With and without LOLBlur, where ``differences`` has both (``comparison.differences``).
+    """
+    rows = differences[(differences["second"] == "input") & (differences.metric == "psnr")]
+    panels = {name: title for name, title in ((AVERAGE, "all sets"), (WITHOUT, "without LOLBlur"))
+              if (rows["set"] == name).any()}
+    shown = methods[methods.role.isin(rows[rows["set"] == AVERAGE]["first"])]
     groups = list(shown.group.unique())
-    figure, axis = plt.subplots(figsize=(7.5, 0.3 * len(shown) + 1.1))
-    for i, one in enumerate(shown.itertuples()):
-        row, group = rows.loc[one.role], groups.index(one.group)
-        colour = METHOD_COLOURS[1 + group % (len(METHOD_COLOURS) - 1)]
-        first = one.role == shown[shown.group == one.group].role.iloc[0]
-        axis.plot([row.low, row.high], [i, i], color=colour, lw=2)
-        axis.plot(row["mean"], i, marker="os^D"[group % 4], color=colour, ls="none", label=one.group if first else None)
-    axis.axvline(0, color="0.35", ls="--", lw=1)
-    axis.set_yticks(range(len(shown)), shown.method)
-    axis.set(xlabel="PSNR over the blurred input (dB), mean of the sets; lines: 95 % bootstrap over scenes")
-    axis.invert_yaxis()
-    axis.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=len(groups), fontsize=8)
-    axis.grid(axis="y", visible=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(5.0 + 2.5 * len(panels), 0.3 * len(shown) + 1.3),
+                                sharex=True, sharey=True, squeeze=False)
+    for axis, (name, title) in zip(axes[0], panels.items(), strict=True):
+        of_panel = rows[rows["set"] == name].set_index("first")
+        for i, one in enumerate(shown.itertuples()):
+            row, group = of_panel.loc[one.role], groups.index(one.group)
+            colour = METHOD_COLOURS[1 + group % (len(METHOD_COLOURS) - 1)]
+            first = one.role == shown[shown.group == one.group].role.iloc[0]
+            axis.plot([row.low, row.high], [i, i], color=colour, lw=2)
+            axis.plot(row["mean"], i, marker="os^D"[group % 4], color=colour, ls="none",
+                      label=one.group if first else None)
+        axis.axvline(0, color="0.35", ls="--", lw=1)
+        axis.set_title(title, fontsize=9)
+        axis.grid(axis="y", visible=False)
+    axes[0, 0].set_yticks(range(len(shown)), shown.method)
+    axes[0, 0].invert_yaxis()
+    figure.supxlabel("PSNR over the blurred input (dB), mean of the sets; lines: 95 % bootstrap over scenes",
+                     fontsize=9)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, loc="outside upper center",
+                  ncols=len(groups), fontsize=8)
     return figure

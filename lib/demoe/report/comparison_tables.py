@@ -16,10 +16,16 @@ OURS = {"psnr": "psnr", "ssim": "ssim", "lpips": "lpips_vgg"}  # the paper does 
 NONE = "–"  # no value: not published, or missing for a reason that stands in the CSV
 MAIN = "DeMoE longer k=1"
 PAPER_ROWS = {"DeMoE": "DeMoE_k1"}  # role -> method in the published numbers, where they differ
+PAPER_PARAMS = {  # table and method of the published numbers of Section 5; DeMoE* is "equivalent to" NAFNet
+    "one DeMoE*, a NAFNet": ("table1_aio", "NAFNet"),
+    "DeMoE-5, one for each set": ("section5_efficiency", "DeMoE-5 (ensemble of five task-specific networks)"),
+    "DeMoE": ("table1_aio", "DeMoE_k1"),
+}
 REALBLUR = "RealBlur-J"  # what Table 3 calls RealBlur
 
 
-def _paper(table: str, method: str, dataset: str, metric: str) -> float:
+def paper(table: str, method: str, dataset: str, metric: str) -> float:
+    """A published number (``demoe_tables.csv``), NaN where there is none."""
     rows = published()
     rows = rows[(rows.table == table) & (rows.method == method) & (rows.dataset == dataset) & (rows.metric == metric)]
     return float(rows.value.iloc[0]) if len(rows) else math.nan
@@ -65,10 +71,10 @@ def table_1(read: Read) -> pd.DataFrame:
     methods = methods[~elsewhere]  # those stand in the tables of k and of DeMoE*
     means, columns = _means(summary), {}
     for name in _sets(summary):
-        paper, here, psnr = [], [], []
+        theirs, here, psnr = [], [], []
         for row in methods.itertuples():
             key = PAPER_ROWS.get(row.role, row.role)
-            paper.append(_triple({metric: _paper("table1_aio", key, _real(name), metric) for metric in METRICS}))
+            theirs.append(_triple({metric: paper("table1_aio", key, _real(name), metric) for metric in METRICS}))
             ours = {metric: means.get((row.method, name, column), math.nan) for metric, column in OURS.items()}
             here.append(_triple(ours))
             psnr.append(ours["psnr"])
@@ -78,24 +84,29 @@ def table_1(read: Read) -> pd.DataFrame:
             for i, text in zip(places, best([psnr[i] for i in places]), strict=True):
                 if text.startswith("**") and len(places) > 1:
                     here[i] = f"**{here[i]}**"
-        columns[f"{_real(name)}, paper (real)"], columns[f"{name}, here"] = paper, here
+        columns[f"{_real(name)}, paper (real)"], columns[f"{name}, here"] = theirs, here
     labels = [f"{row.method} ({row.missing})" if row.missing else row.method for row in methods.itertuples()]
     index = pd.MultiIndex.from_arrays([methods.group, labels], names=["trained", "method"])
     return pd.DataFrame(columns, index=index)
 
 
 def table_1_cost(read: Read) -> pd.DataFrame:
-    """Cost: the paper's numbers, the published size counted here, and the size trained here, at 3x256x256."""
+    """Cost: the paper's numbers, the published size counted here, and the size trained here, at 3x256x256.
+
+    Of runtimes only the paper's: those measured here differ from run to run and stand in ``timings/05_runtime.json``.
+    """
     counted, methods = read("05_costs"), read("05_methods").set_index("role")
     rows = []
     for row in counted.itertuples():
         role = "DeMoE" if row.row.startswith("DeMoE") else row.row
         trained = methods.loc[role] if role in methods.index else pd.Series({"params": math.nan, "macs": math.nan})
         rows.append((
-            row.row, f"{row.paper_params_m:.2f} / {row.paper_macs_g:.2f}", _cost(row.params, row.macs, row.note),
+            row.row, f"{row.paper_params_m:.2f} / {row.paper_macs_g:.2f}", _number(row.paper_runtime_ms, 1),
+            _cost(row.params, row.macs, row.note),
             _cost(trained["params"], trained["macs"], trained.get("missing", "")), trained.get("method", NONE),
         ))
-    head = ["method", "paper", "published size, counted here", "size trained here", "trained here is"]
+    head = ["method", "paper", "runtime in ms, paper (its GPU)", "published size, counted here", "size trained here",
+            "trained here is"]
     return pd.DataFrame(rows, columns=head).set_index("method")
 
 
@@ -116,25 +127,25 @@ def table_3(read: Read) -> pd.DataFrame:
     rows = []
     for name in _sets(summary):
         real = REALBLUR if _real(name) == "RealBlur" else _real(name)
-        paper = [
-            _triple({metric: _paper_3(method, real, metric) for metric in METRICS})
+        theirs = [
+            _triple({metric: paper_3(method, real, metric) for metric in METRICS})
             for method in ("DeMoE_task_specific_k1", "DeMoE_k1")
         ]
-        drop = _paper_3("DeMoE_task_specific_k1", real, "psnr") - _paper_3("DeMoE_k1", real, "psnr")
+        drop = paper_3("DeMoE_task_specific_k1", real, "psnr") - paper_3("DeMoE_k1", real, "psnr")
         here = [_triple({metric: means.get((name_of[role], name, column), math.nan)
                          for metric, column in OURS.items()}) for role in ("DeMoE*", MAIN)]
-        rows.append((real, *paper, _number(drop, 2, True), name, *here, _interval(drops.loc[name])))
+        rows.append((real, *theirs, _number(drop, 2, True), name, *here, _interval(drops.loc[name])))
     head = ["set", "DeMoE*, paper (real)", "DeMoE, paper (real)", "drop in dB, paper", "set here", "DeMoE*, here",
             "DeMoE, here", "drop in dB, here [95 % interval]"]
     return pd.DataFrame(rows, columns=head).set_index("set")
 
 
-def _paper_3(method: str, dataset: str, metric: str) -> float:
+def paper_3(method: str, dataset: str, metric: str) -> float:
     """From Table 3, and its averages from Section 4.3 (DeMoE*) and Table 1 (DeMoE)."""
     if dataset != "Average":
-        return _paper("table3_task_specific", method, dataset, metric)
+        return paper("table3_task_specific", method, dataset, metric)
     table = "section4.3_upper_bound" if method == "DeMoE_task_specific_k1" else "table1_aio"
-    return _paper(table, method, dataset, metric)
+    return paper(table, method, dataset, metric)
 
 
 def table_3_published(read: Read) -> pd.DataFrame:
@@ -164,7 +175,7 @@ def table_k(read: Read) -> pd.DataFrame:
                              & (differences["set"] == "Average") & (differences.metric == "psnr")]
         rows.append((
             f"{row.k}", f"{row.macs / 1e9:.2f}", f"{methods.macs[role] / 1e9:.3f}",
-            f"{_paper('table1_aio', 'DeMoE_k1', 'Average', 'psnr'):.2f}" if row.k == 1 else NONE,
+            f"{paper('table1_aio', 'DeMoE_k1', 'Average', 'psnr'):.2f}" if row.k == 1 else NONE,
             _interval(average.loc[methods.method[role]], sign=False),
             NONE if change.empty else _interval(change.iloc[0], 3),
         ))
@@ -177,8 +188,8 @@ def table_ensemble(read: Read) -> pd.DataFrame:
     """The sums of Section 5: parameters of five task-specific networks and of one DeMoE."""
     counted = read("05_ensemble")
     base = float(counted.params.iloc[-1])
-    paper = {"DeMoE-5, one for each set": 50.4, "DeMoE": 20.15, "one DeMoE*, a NAFNet": 10.08}
-    rows = [(row.what, f"{row.networks}", f"{paper[row.what]:.2f}", f"{row.params / 1e6:.2f}",
+    theirs = {what: paper(*row, "-", "params_m") for what, row in PAPER_PARAMS.items()}
+    rows = [(row.what, f"{row.networks}", f"{theirs[row.what]:.2f}", f"{row.params / 1e6:.2f}",
              f"{row.params / base:.2f}") for row in counted.itertuples()]
     return pd.DataFrame(rows, columns=["what", "networks", "parameters (M), paper", "parameters (M), counted here",
                                        "times DeMoE"]).set_index("what")
@@ -188,9 +199,11 @@ _TRIPLE = "PSNR (dB) / SSIM / LPIPS (VGG)"
 LAYOUTS: dict[str, Layout] = {
     "05_table_1": Layout(table_1, f"Table 1, quality: {_TRIPLE}. Paper: real sets. Here: sets named -syn are "
                          "synthetic, networks are of the size in their name. Compare within a group, which is trained "
-                         "alike; DeMoE has two stages of that length, as in the paper. Bold: best PSNR of its group. "
+                         "alike, once each; DeMoE has two stages of that length, as in the paper, and in the longer "
+                         "group its second stage on top. Bold: best PSNR of its group. "
                          "–: not published, or missing for the reason in 05_scores.csv"),
-    "05_table_1_cost": Layout(table_1_cost, "Table 1, cost: parameters (M) / MACs (G) at 3x256x256"),
+    "05_table_1_cost": Layout(table_1_cost, "Table 1, cost: parameters (M) / MACs (G) at 3x256x256. Runtimes "
+                              "measured here stand in timings/05_runtime.json"),
     "05_table_3": Layout(table_3, f"Table 3, task-specific DeMoE* against the all-in-one DeMoE: {_TRIPLE}. Here both "
                          "start from the same baseline; intervals are bootstraps over scenes"),
     "05_table_3_published": Layout(table_3_published, "Table 3, as published, for reference: real sets, none of these "

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch.nn.functional as F
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
@@ -18,10 +20,12 @@ from demoe.evaluation.restore import restore
 from demoe.model.demoe import DeMoE
 from demoe.tasks import EXPERTS, TASKS
 
-from .figures import METHOD_COLOURS, pictures
+from .figures import METHOD_COLOURS, pictures, show
 
 GREY, BLUE, ORANGE = METHOD_COLOURS[:3]
 MIDDLE = 256  # pixels a side of what is shown of a picture
+ZOOM = 5  # a fifth of its shorter side is shown enlarged
+DARK, SHOWN = 0.2, 0.3  # pictures whose input's median is below the one are shown brightened to the other
 GROUPS = {"inside": "in distribution", "outside": "out of distribution"}
 
 
@@ -85,7 +89,8 @@ def reliability(bins: pd.DataFrame, errors: pd.DataFrame) -> Figure:
             left = part.low + (part.high - part.low) * (0.03 + 0.48 * place)
             below.bar(left, part["count"], width, align="edge", color=colour, hatch=None if place == 0 else "//",
                       edgecolor="white", lw=0.3)
-        above.set(xlim=(0, 1), ylim=(-0.03, 1.03), ylabel="accuracy (share right)" if column == 0 else "", title=group)
+        above.set(xlim=(0, 1), ylim=(-0.03, 1.03), ylabel="accuracy (share right)" if column == 0 else "")
+        above.set_title(group, fontsize=8)
         below.set(xlabel="confidence (largest softmax weight)", ylabel="pictures" if column == 0 else "")
         below.legend(*above.get_legend_handles_labels(), frameon=False, fontsize=8, loc="upper center",
                      bbox_to_anchor=(0.5, -0.55))
@@ -93,7 +98,7 @@ def reliability(bins: pd.DataFrame, errors: pd.DataFrame) -> Figure:
 
 
 def signs(routing: pd.DataFrame, limits: Mapping[str, float], groups: Mapping[str, Sequence[str]]) -> Figure:
-    """The two signs that a picture is unknown, a dot a picture, with each gate's limit (from held-out pictures)."""
+    """The two signs that a picture is unknown, a mark a picture, with each gate's limit (not from these pictures)."""
     names = [name for sets in groups.values() for name in sets]
     figure, axes = plt.subplots(1, 2, figsize=(9, 0.6 + 0.36 * len(names)), sharey=True)
     heads = {"entropy": "entropy of the router's softmax (nats)", "distance": "distance to known features (0 to 2)"}
@@ -109,28 +114,49 @@ def signs(routing: pd.DataFrame, limits: Mapping[str, float], groups: Mapping[st
         axis.set(xlabel=head, ylim=(len(names) - 0.4, -1.1))
         axis.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(names)), names)
+    keys = [Line2D([], [], color=BLUE, marker="o", ls="", ms=4, label="a picture, " + GROUPS["inside"]),
+            Line2D([], [], color=ORANGE, marker="^", ls="", ms=4, label="a picture, " + GROUPS["outside"]),
+            Line2D([], [], color="black", marker="|", ls="", ms=9, mew=1.4, label="median of the set"),
+            Line2D([], [], color=GREY, ls="--", lw=1.2, label="limit: 95 % of the pictures it is set by stay below")]
+    figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
 
 
 def worth(comparison: pd.DataFrame) -> Figure:
-    """What each way of choosing gives over the router's k=1, with its interval, in and out of distribution."""
-    methods = [name for name in rules.METHODS if name not in (rules.INPUT, rules.BASELINE, rules.ROUTER)]
+    """What each way of choosing gives over the router's k=1, with its interval, in and out of distribution.
+
+    Among them what needs no choice: the untouched input and the baseline. Beside a method that changes only some of
+    the pictures stands how many.
+    """
+    methods = [name for name in rules.METHODS if name != rules.ROUTER]
     figure, axes = plt.subplots(1, 2, figsize=(9, 0.9 + 0.33 * len(methods)), sharey=True)
     for axis, (group, title) in zip(axes, GROUPS.items(), strict=True):
         rows = comparison[(comparison.group == group) & (comparison["set"] == "Average")]
         by = rows[rows.quantity == "gain"].set_index("method").reindex(methods)
-        colours = [ORANGE if name in rules.NEEDS else BLUE for name in methods]
-        for i, (row, colour) in enumerate(zip(by.itertuples(), colours, strict=True)):
+        for i, row in enumerate(by.itertuples()):
+            colour, marker = _kind(row.Index)
             axis.plot([row.low, row.high], [i, i], color=colour, lw=1.6)
-            axis.plot(row.mean, i, marker="s" if colour == ORANGE else "o", color=colour, ms=5)
+            axis.plot(row.mean, i, marker=marker, color=colour, ms=5)
+            if row.changed < row.pictures:
+                axis.text(1.01, i, f"{row.changed:.0f} of {row.pictures:.0f}", fontsize=7, va="center",
+                          transform=axis.get_yaxis_transform())
         axis.axvline(0, color=GREY, lw=1, ls="--")
         axis.set(xlabel="PSNR over the router's k=1 (dB)", title=title)
         axis.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(methods)), [f"{name} *" if name in rules.NEEDS else name for name in methods])
     axes[0].invert_yaxis()
-    note = "* and squares: needs the set's name or sharp pictures. Bars: 95 % bootstrap intervals."
+    note = ("* and squares: needs the set's name or sharp pictures. Diamonds: no expert is chosen. Bars: 95 % "
+            "bootstrap intervals.\nAt the right: how many pictures get another choice than the router's (all, where "
+            "nothing stands).")
     figure.supxlabel(note, fontsize=8)
     return figure
+
+
+def _kind(method: str) -> tuple[str, str]:
+    """Colour and marker of a way of choosing."""
+    if method in (rules.INPUT, rules.BASELINE):
+        return "black", "D"
+    return (ORANGE, "s") if method in rules.NEEDS else (BLUE, "o")
 
 
 def examples(
@@ -139,10 +165,11 @@ def examples(
 ) -> Figure:
     """Figure 14: the pictures ``shown`` (keys by set), as ``networks`` restore them, DeMoE's router, and a person.
 
-    PSNR is that of the whole picture; of large ones the middle ``MIDDLE`` pixels are shown. The last column is the
-    sharp picture, where there is one.
+    PSNR is that of the whole picture; of large ones the middle ``MIDDLE`` pixels are shown. The inset enlarges the
+    framed square, that in which the input varies most. Dark pictures are multiplied by one factor in all columns, which
+    stands beside the row. The last column is the sharp picture, where there is one.
     """
-    rows, labels = [], []
+    rows, labels, places = [], [], []
     for pairs in sets:
         for key in shown.get(pairs.name, ()):
             blurred, sharp = (None if side is None else side.unsqueeze(0).to(device)
@@ -152,11 +179,43 @@ def examples(
             images[f"DeMoE, router:\n{EXPERTS[int(chosen)]}"] = by_expert[EXPERTS[int(chosen)]]
             if pairs.label is not None:
                 images[f"DeMoE, by hand:\n{EXPERTS[pairs.label]}"] = by_expert[EXPERTS[pairs.label]]
+            factor = brightening(_middle(blurred[0]))
             row = [(name + ("" if sharp is None else f"\n{float(psnr(image, sharp)):.2f} dB"), _middle(image[0]))
                    for name, image in images.items()]
-            rows.append(row if sharp is None else [*row, ("sharp", _middle(sharp[0]))])
-            labels.append(f"{pairs.name}\n{key}")
-    return pictures(rows, labels, width=1.7)
+            row = row if sharp is None else [*row, ("sharp", _middle(sharp[0]))]
+            rows.append([(title, (factor * image).clamp(0, 1)) for title, image in row])
+            labels.append(f"{pairs.name}\n{key}" + (f"\nshown {factor:.1f} x brighter" if factor > 1 else ""))
+            places.append(busiest(_middle(blurred[0])))
+    figure = pictures(rows, labels, width=1.7)
+    columns = len(figure.axes) // len(rows)
+    for i, (row, place) in enumerate(zip(rows, places, strict=True)):
+        for axis, (_, image) in zip(figure.axes[i * columns :], row, strict=False):
+            _enlarge(axis, image, *place)
+    return figure
+
+
+def brightening(image: Tensor) -> float:
+    """1, or for a dark picture (3, H, W) in [0, 1] what brings its median to ``SHOWN``: lamps do not count."""
+    middle = float(image.median())
+    return 1.0 if middle >= DARK else round(SHOWN / max(middle, 0.01), 1)
+
+
+def busiest(image: Tensor) -> tuple[int, int, int]:
+    """Top, left and side of that square of (3, H, W), a ``ZOOM``-th of its shorter side, in which it varies most."""
+    side = max(2, min(image.shape[-2:]) // ZOOM)
+    grey = image.detach().float().mean(0, keepdim=True)[None]  # (1, 1, H, W)
+    spread = F.avg_pool2d(grey**2, side, 1) - F.avg_pool2d(grey, side, 1) ** 2  # variance at every place
+    place = int(spread.flatten().argmax())
+    return *divmod(place, spread.shape[-1]), side
+
+
+def _enlarge(axis: plt.Axes, image: Tensor, top: int, left: int, side: int) -> None:
+    """Frames a square of a picture, and shows it enlarged in that corner which is farther from it."""
+    axis.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor=ORANGE, lw=1.0))
+    right = left + side / 2 < image.shape[-1] / 2
+    inset = axis.inset_axes((0.54 if right else 0.0, 0.0 if top + side / 2 < image.shape[-2] / 2 else 0.54, 0.46, 0.46))
+    show(inset, image[..., top : top + side, left : left + side])
+    inset.add_patch(Rectangle((0, 0), 1, 1, transform=inset.transAxes, fill=False, edgecolor=ORANGE, lw=2.0))
 
 
 def _middle(image: Tensor) -> Tensor:

@@ -80,10 +80,12 @@ def partial(gains: pd.DataFrame) -> list[str]:
         (DEMOE_EXPERTS, "TLC in the three experts only"),
     ):
         mine = _rows(gains, network, DEMOE)["mean"]
-        most = (mine - full).abs().drop("Average").max()
+        apart = (mine - full).abs().drop("Average")
+        most, where = apart.max(), apart.idxmax()
         none = mine.abs().drop("Average").max()
+        both = f"{signed(mine[where], DECIMALS)} against {signed(full[where], DECIMALS)}"
         kept = ("does here what full TLC does" if most < 0.01
-                else f"differs from full TLC by up to {most:.3f} dB a set")
+                else f"differs from full TLC by up to {most:.3f} dB, on {where} ({both})")
         changed = "changes no set by 0.01 dB" if none < 0.01 else f"changes the sets by up to {none:.3f} dB"
         sentences.append(f"{reading} {kept}, and {changed} against plain DeMoE.")
     return sentences
