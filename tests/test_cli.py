@@ -119,6 +119,14 @@ def test_expert_and_k(run, tmp_path):
         assert status == 2 and words[1] in err and out == ""
 
 
+def test_a_name_that_holds_less_than_the_content_gets_the_contents(run, tmp_path):
+    picture(tmp_path / "with_alpha.png", mode="RGBA")
+    (tmp_path / "with_alpha.png").rename(tmp_path / "with_alpha.jpg")
+    status, out, _ = run("deblur", "with_alpha.jpg", "-o", "out")
+    assert status == 0 and files_below(tmp_path / "out") == ["with_alpha.png"] and "its content is PNG" in out
+    assert Image.open(tmp_path / "out" / "with_alpha.png").mode == "RGBA"
+
+
 def test_inputs_are_never_replaced(run, tmp_path):
     picture(tmp_path / "a.png")
     (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
@@ -137,6 +145,7 @@ def test_existing_results_stay_unless_told(run, tmp_path):
     (tmp_path / "out/a.png").write_bytes(b"precious")
     status, _, err = run("deblur", "a.png", "b.png", "-o", "out")
     assert status == 1 and "--overwrite" in err
+    assert err.splitlines()[-1] == "1 deblurred (1 with warnings), 0 failed, 1 left alone, 0 other files skipped"
     assert (tmp_path / "out/a.png").read_bytes() == b"precious" and (tmp_path / "out/b.png").exists()
     assert run("deblur", "a.png", "b.png", "-o", "out", "--overwrite")[0] == 0
     assert images.read(tmp_path / "out/a.png").size == (12, 9)
@@ -196,6 +205,8 @@ def test_other_failures_are_one_line(run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("error", "words"), [
     (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB\nmore"), "not enough memory"),
+    (MemoryError("not enough memory for 9x8 pixels: 1 MiB are left"), "9x8 pixels: 1 MiB are left; close programs, or"),
+    (MemoryError(), "not enough memory for a picture of this size"),
     (RuntimeError("the output is not finite"), "a.png: the output is not finite"),
     (OSError(28, "No space left on device", "out/a.png"), "No space left"),
 ])

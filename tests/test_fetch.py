@@ -1,6 +1,7 @@
 """Fetching weights from a server on this machine: whole, broken off and continued, wrong, changed, not there."""
 
 import http.server
+import re
 import threading
 from dataclasses import replace
 
@@ -31,7 +32,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(server.status)
             return
         start = 0
-        if wanted and server.ranges and condition in (None, server.etag):
+        if wanted and server.ranges and condition in (None, server.etag, server.date):
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             if start >= len(content):
                 self.send_response(416)
@@ -44,7 +45,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(200)
         self.send_header("Content-Type", server.kind)
         self.send_header("Content-Length", str(len(content) - start))
-        self.send_header("ETag", server.etag)
+        for name, value in (("ETag", server.etag), ("Last-Modified", server.date)):
+            if value:
+                self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content[start:][: server.cut])
 
@@ -60,7 +63,7 @@ def server(monkeypatch):
     hosts._asked.cache_clear()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.content, server.cut, server.ranges, server.status = CONTENT, None, True, 200
-    server.etag, server.kind, server.seen = '"one"', "application/octet-stream", []
+    server.etag, server.date, server.kind, server.seen = '"one"', "", "application/octet-stream", []
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     server.url = f"http://127.0.0.1:{server.server_address[1]}/"
@@ -129,6 +132,30 @@ def test_another_version_on_the_server_is_not_mixed_in(server, tmp_path):
     assert fetch.fetch(item(server, sha256=""), folder=tmp_path).read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("etag", ["", 'W/"weak"'])
+def test_a_date_tells_versions_apart_where_there_is_no_tag(server, tmp_path, etag):
+    server.etag, server.date, server.cut = etag, "Mon, 02 Jan 2023 00:00:00 GMT", 4000
+    assert fetch.fetch(item(server, sha256=""), folder=tmp_path).read_bytes() == CONTENT
+    assert [wanted for _, wanted in server.seen] == [None, "bytes=4000-", "bytes=8000-"]
+    (tmp_path / "w.bin").unlink()
+    (tmp_path / "w.bin.part").write_bytes(bytes(reversed(CONTENT))[:5000])
+    (tmp_path / "w.bin.part.etag").write_text("Sun, 01 Jan 2023 00:00:00 GMT")
+    server.cut = None
+    assert fetch.fetch(item(server, sha256=""), folder=tmp_path).read_bytes() == CONTENT
+
+
+def test_without_tag_date_and_sum_nothing_is_continued(server, tmp_path):
+    server.etag = ""
+    (tmp_path / "w.bin.part").write_bytes(bytes(reversed(CONTENT))[:5000])
+    assert fetch.fetch(item(server, sha256=""), folder=tmp_path).read_bytes() == CONTENT
+    (tmp_path / "w.bin").unlink()
+    server.cut = 4000
+    with pytest.raises(CannotFetch, match=r"after 4000 bytes.*cannot be continued: run this again"):
+        fetch.fetch(item(server, sha256=""), folder=tmp_path)
+    assert fetch.fetch(item(server), folder=tmp_path).read_bytes() == CONTENT  # a sum would tell
+    assert {wanted for _, wanted in server.seen} == {None, "bytes=4000-", "bytes=8000-"}
+
+
 @pytest.mark.parametrize("digits", [64, 8])
 def test_a_wrong_sum_is_refused(server, tmp_path, digits):
     wrong = item(content=b"other").sha256[:digits]
@@ -168,6 +195,14 @@ def test_mirrors_and_paths(server, tmp_path):
     assert (source / "w.bin").read_bytes() == b"other" and visible(tmp_path / "c") == []
 
 
+def test_a_mirror_named_by_a_person_is_asked_even_offline(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CannotFetch, match="HF_HUB_OFFLINE is set"):
+        fetch.fetch(item(server), folder=tmp_path / "a")
+    assert not server.seen and not (tmp_path / "a").exists()  # not even a lock
+    assert fetch.fetch(item(server), server.url, tmp_path / "a").read_bytes() == CONTENT
+
+
 def test_without_network_or_address(tmp_path, monkeypatch):
     with pytest.raises(CannotFetch, match=r"get it from https://example.org/page.*--from FILE"):
         fetch.fetch(item(), folder=tmp_path)
@@ -176,6 +211,9 @@ def test_without_network_or_address(tmp_path, monkeypatch):
         fetch.fetch(item(url="https://example.org/w.bin"), folder=tmp_path)
     with pytest.raises(CannotFetch, match="comes with"):
         fetch.fetch(replace(item(), owner="lpips:w.bin"), folder=tmp_path)
+    with pytest.raises(CannotFetch, match="no file"):
+        fetch.fetch(item(), str(tmp_path / "gone"), tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_network_must_be_one_and_nothing_in_it_is_executed(tmp_path):
@@ -209,8 +247,8 @@ def test_items_say_what_is_known_and_no_more():
         assert one.page and one.licence and one.size and pretrained.get(one.name.upper()) is one
         assert not one.sha256 or (len(one.sha256) in (8, 64) and int(one.sha256, 16))
         assert one.url.startswith("https://") or not one.url
-        if len(one.sha256) == 8:  # torchvision's names carry the beginning of the sum
-            assert one.file.endswith(f"-{one.sha256}.pth")
+        named = re.search(r"-([0-9a-f]{8})\.pth$", one.file)  # such names carry the beginning of the sum
+        assert (named[1] if named else "") == (one.sha256 if len(one.sha256) == 8 else "")
     with pytest.raises(ValueError, match="choose one of demoe-smoke, demoe"):
         pretrained.get("magic")
 
@@ -226,8 +264,15 @@ def test_what_is_here(tmp_path, monkeypatch):
     assert vgg.find() == place and f"here: {place}" in pretrained.table()
     assert "DAMAGED" in pretrained.table(check=True) and "DAMAGED" not in pretrained.table()
     monkeypatch.setenv("DEMOE_WEIGHTS", str(place))
-    assert pretrained.get("demoe").find() == place
+    assert pretrained.get("demoe").find() is None  # any network may be named there
+    assert pretrained.table().endswith(f"$DEMOE_WEIGHTS, used where no --weights are given: {place}")
     assert "another file than DeMoE.pt" in pretrained.verdict(pretrained.get("demoe"), place)
+    theirs = tmp_path / "DeMoE.pt"
+    theirs.write_bytes(b"theirs")
+    monkeypatch.setenv("DEMOE_WEIGHTS", str(theirs))
+    assert pretrained.get("demoe").find() == theirs and "used where" not in pretrained.table()
+    monkeypatch.setenv("DEMOE_WEIGHTS", str(tmp_path / "gone/DeMoE.pt"))
+    assert pretrained.get("demoe").find() is None and pretrained.table().endswith("gone/DeMoE.pt (not there)")
     if (own := pretrained.get("lpips-vgg").find()) is not None:
         assert pretrained.verdict(pretrained.get("lpips-vgg"), own) == "SHA-256 as expected"
 

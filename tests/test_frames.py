@@ -1,5 +1,6 @@
 """Frames: order, names, the smoothed decision, continuing, never overwriting."""
 
+import copy
 import csv
 
 import numpy as np
@@ -145,7 +146,6 @@ def test_a_bad_frame_does_not_stop_the_others(tmp_path, model):
     told = []
     done = frames.deblur_frames(tmp_path / "in", tmp_path / "out", model=model, tell=told.append)
     assert done.made == 2 and len(done.failed) == 1 and "2.png" in told[0]
-    write(tmp_path / "again", ["1.png", "x", "3.png"][::2])
     assert sorted(file.name for file in (tmp_path / "out").glob("*.png")) == ["1.png", "3.png"]
 
 
@@ -171,6 +171,28 @@ def test_the_command(tmp_path, model, capsys):
     assert "2 frames deblurred, 0 kept, 0 failed" in out and "switches" in out and "demoe-frames.csv" in out
     assert cli.main(words) == 0 and "0 frames deblurred, 2 kept" in capsys.readouterr().out
     assert cli.main([*words, "--smooth", "0.3"]) == 1 and "made otherwise (smooth)" in capsys.readouterr().err
-    for bad in (["--smooth", "1"], ["--fps", "0"], ["--fps", "fast"]):
+    capsys.readouterr()
+    for bad in (["--smooth", "1"], ["--fps", "0"], ["--fps", "fast"], ["--video", str(tmp_path / "v.gif")],
+                ["--video", str(tmp_path / "v")], ["-o", str(tmp_path / "v.mp4")], ["-o", str(tmp_path / "v.PNG")],
+                ["-o", weights]):
         with pytest.raises(SystemExit):
             cli.main([*words, *bad])
+        assert "usage: demoe" in capsys.readouterr().err
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["in", "out", "w.safetensors"]
+    with pytest.raises(SystemExit):
+        cli.main(["frames", "--help"])
+    assert f"(default {frames.SMOOTH})" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_unsure_router_is_told_of_smoothed_frames_too(tmp_path, model):
+    unsure = copy.deepcopy(model)
+    with torch.no_grad():
+        unsure.mlp_branch.classifier[-1].weight.zero_()
+        unsure.mlp_branch.classifier[-1].bias.zero_()
+    write(tmp_path / "in", ["1.png"])
+    for expert, k, said in ((None, 1, "or --k 5"), (None, 5, "try --expert"), ("defocus", 1, "")):
+        out = tmp_path / f"{expert}-{k}"
+        frames.deblur_frames(tmp_path / "in", out, model=unsure, expert=expert, k=k)
+        (row,) = rows(out)
+        assert ("the router is unsure" in row["warnings"]) == bool(said) and said in row["warnings"]
+        assert ("--k 5" in row["warnings"]) == (said == "or --k 5")

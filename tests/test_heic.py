@@ -45,19 +45,21 @@ def test_pixels_rotation_exif_and_profile(tmp_path, heif):
     file = heif.from_bytes("RGB", (34, 20), array.tobytes())
     file.info["icc_profile"], file.info["icc_profile_type"] = profile, "prof"
     data = io.BytesIO()
-    file.save(data, quality=-1, chroma=444, exif=exif(6), matrix_coefficients=0)
+    xmp = b'<x tiff:Orientation="%d"/>'
+    file.save(data, quality=-1, chroma=444, exif=exif(6), xmp=xmp % 6, matrix_coefficients=0)
     (tmp_path / "a.HEIC").write_bytes(data.getvalue())
     photograph = images.read(tmp_path / "a.HEIC")
     assert photograph.size == (20, 34) and photograph.bit_depth == 8  # turned once, not twice
     red = photograph.pixels[0] - photograph.pixels[1]
     assert red[:17, 10:].mean() > 0.95 and red[17:].mean() < 0.05 and red[:17, :10].mean() < 0.05
-    assert photograph.icc_profile == profile
+    assert photograph.icc_profile == profile and photograph.more.xmp == xmp % 1
     tags = Image.Exif()
     tags.load(photograph.exif)
     assert tags[0x010F] == "Camera" and tags[0x0112] == 1
     images.write(tmp_path / "a.png", photograph)
     again = images.read(tmp_path / "a.png")
     assert torch.equal(again.pixels, photograph.pixels) and again.exif == photograph.exif
+    assert again.more == photograph.more
 
 
 def test_ten_bits_count_as_sixteen(tmp_path, heif):

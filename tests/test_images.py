@@ -1,8 +1,10 @@
 """Reading and writing photographs: bit-exact round trips, odd formats, one sentence for every bad file."""
 
 import io
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -10,9 +12,12 @@ import pytest
 import tifffile
 import torch
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
-from demoe import exif, image_files, images
+from demoe import exif, image_files, images, metadata
 from demoe.images import ImageError, Photograph
+from demoe.metadata import Metadata
+from demoe.paths import PARTIAL
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 MAKE, ORIENTATION, EXIF_IFD, EXPOSURE, GPS_IFD, ALTITUDE = 0x010F, 0x0112, 0x8769, 0x829A, 0x8825, 6
@@ -198,21 +203,66 @@ def test_first_of_several_frames_and_a_note(tmp_path):
     assert images.read(tmp_path / "b.tif").note == "first of 3 frames"
 
 
+@pytest.mark.parametrize(("name", "words"), [
+    ("a.jpg", "CMYK turned into RGB"), ("b.tif", "CMYK turned into RGB"), ("c.tif", "Lab turned into RGB"),
+    ("d.png", "black and white turned into gray"), ("e.tif", "floating-point samples rounded to 16 bits"),
+    ("f.tif", "CMYK turned into RGB"), ("g.png", ""), ("h.tif", ""), ("i.jpg", ""),
+])
+def test_conversions_are_told(tmp_path, name, words):
+    path, colour = tmp_path / name, Image.fromarray(noise((6, 8, 3)))
+    deep = {"e": np.full((4, 5, 3), 0.5, np.float32), "f": noise((4, 5, 4), np.uint16)}
+    if name[0] in deep:
+        tifffile.imwrite(path, deep[name[0]], photometric="separated" if name[0] == "f" else "rgb")
+    else:
+        modes = {"a": "CMYK", "b": "CMYK", "d": "1"}
+        image = Image.new("LAB", (8, 6), (120, 20, 30)) if name[0] == "c" else colour.convert(modes.get(name[0], "RGB"))
+        image.save(path)
+    assert images.read(path).note == words
+
+
 # Orientation, EXIF, colour profile.
+
+UPRIGHT = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1),
+           6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1), 8: np.rot90}
+
+
+def oriented(kind, array, orientation):
+    """The bytes of a file whose tags say that its samples are to be turned."""
+    file, image = io.BytesIO(), Image.fromarray(array.astype(np.uint8))
+    tags, xmp = exif_with(orientation), f'<x tiff:Orientation="{orientation}"/>'.encode()
+    if kind == "tif 16":
+        tifffile.imwrite(file, array, photometric="rgb", extratags=[(ORIENTATION, "H", 1, orientation, True)])
+    elif kind == "tif 16 deflate, big-endian":
+        tifffile.imwrite(file, array, photometric="rgb", byteorder=">", compression="adobe_deflate",
+                         extratags=[(ORIENTATION, "H", 1, orientation, True)])
+    elif kind.startswith("tif"):
+        options = {"quality": 100} if "jpeg" in kind else {}
+        image.save(file, "TIFF", compression=kind.split()[1], tiffinfo={ORIENTATION: orientation}, **options)
+    elif kind == "png by XMP alone":
+        info = PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        image.save(file, "PNG", pnginfo=info)
+    else:
+        options = {"lossless": True} if kind == "webp" else {"quality": 100, "subsampling": 0} if kind == "jpeg" else {}
+        image.save(file, kind, exif=tags, xmp=xmp, **options)
+    return file.getvalue()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_as_pillow_applies_it(tmp_path, orientation):
-    from PIL import ImageOps
-
-    Image.fromarray(noise((10, 15, 3))).save(tmp_path / "a.png", exif=exif_with(orientation))
-    with Image.open(tmp_path / "a.png") as image:
-        upright = np.asarray(ImageOps.exif_transpose(image))
-    photograph = images.read(tmp_path / "a.png")
-    assert np.array_equal(as_samples(photograph), upright)
-    images.write(tmp_path / "b.png", photograph)
-    again = images.read(tmp_path / "b.png")
-    assert np.array_equal(as_samples(again), upright)  # not turned twice
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "png by XMP alone", "tif raw", "tif tiff_lzw", "tif jpeg",
+                                  "tif 16", "tif 16 deflate, big-endian"])
+def test_every_kind_is_turned_upright_once(tmp_path, kind, orientation):
+    ramp = np.indices((32, 48))  # smooth, for JPEG
+    deep = kind.startswith("tif 16")
+    array = np.stack((ramp[0] * 5, ramp[1] * 5, ramp.sum(0) * 3), -1).astype(np.uint16) * (257 if deep else 1)
+    upright = UPRIGHT[orientation](array).astype(int)
+    (tmp_path / "a").write_bytes(oriented(kind, array, orientation))
+    suffix = ".tif" if kind.startswith("tif") else ".png"
+    first = images.read(tmp_path / "a")
+    images.write(tmp_path / f"b{suffix}", first)
+    for photograph in (first, images.read(tmp_path / f"b{suffix}")):  # and not once more when it is read again
+        assert photograph.size == upright.shape[1::-1]
+        assert np.abs(as_samples(photograph) - upright).max() <= (12 if "jpeg" in kind else 0)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
@@ -235,6 +285,78 @@ def test_exif_and_profile_are_kept(tmp_path, suffix, dtype):
         assert image.getexif()[MAKE] == "Camera"
         assert image.getexif().get_ifd(EXIF_IFD)[EXPOSURE] == 0.25
         assert image.info["icc_profile"] == SRGB
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><tiff:Orientation>%d</tiff:Orientation>\xc3\xa9</x:xmpmeta>'
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_xmp_and_resolution_are_kept(tmp_path, suffix, dtype):
+    more = Metadata(XMP % 1, (300.0, 150.0))
+    images.write(tmp_path / f"a{suffix}", photograph_of(noise((8, 6, 3), dtype), more=more, exif=exif_with(1)))
+    found = images.read(tmp_path / f"a{suffix}").more
+    assert found.xmp == (None if suffix == ".bmp" else XMP % 1)
+    assert found.dpi is None if suffix == ".webp" else found.dpi == pytest.approx((300, 150), abs=0.02)
+    if dtype == np.uint8:  # another program finds them
+        with Image.open(tmp_path / f"a{suffix}") as image:
+            assert image.info.get("xmp") == found.xmp
+            assert suffix == ".webp" or [round(float(value)) for value in image.info["dpi"]] == [300, 150]
+
+
+def test_metadata_of_a_turned_picture_fits_it(tmp_path):
+    file = tmp_path / "a.jpg"
+    Image.fromarray(noise((8, 6, 3))).save(file, xmp=XMP % 6, dpi=(300, 150), exif=exif_with(6))
+    more = images.read(file).more
+    assert more.xmp == XMP % 1 and more.dpi == (150, 300)
+    Image.fromarray(noise((8, 6, 3))).save(file)
+    assert images.read(file).more.dpi is None  # no resolution is made up
+    for dtype in (np.uint8, np.uint16):
+        tifffile.imwrite(tmp_path / "a.tif", noise((8, 6, 3), dtype), photometric="rgb", resolution=(30, 15),
+                         resolutionunit="CENTIMETER", extratags=[(ORIENTATION, "H", 1, 6, True)])
+        assert images.read(tmp_path / "a.tif").more.dpi == pytest.approx((38.1, 76.2))
+    tifffile.imwrite(tmp_path / "a.tif", noise((8, 6, 3)), photometric="rgb")
+    assert images.read(tmp_path / "a.tif").more.dpi is None
+
+
+def test_colour_chunks_of_png_are_kept(tmp_path):
+    plain = imagecodecs.png_encode(noise((4, 5, 3)))
+    chunks = metadata.png_chunk(b"gAMA", struct.pack(">I", 100000)) + metadata.png_chunk(b"cHRM", bytes(range(1, 33)))
+    (tmp_path / "a.png").write_bytes(plain[:33] + chunks + plain[33:])
+    images.write(tmp_path / "b.png", images.read(tmp_path / "a.png"))
+    with Image.open(tmp_path / "b.png") as image:
+        assert image.info["gamma"] == 1
+    assert chunks in (tmp_path / "b.png").read_bytes()
+    images.write(tmp_path / "b.jpg", images.read(tmp_path / "a.png"))
+    assert images.read(tmp_path / "b.jpg").more.png_colour is None
+
+
+def test_what_is_not_kept_is_told(tmp_path):
+    info = PngInfo()
+    info.add_text("Author", "somebody")
+    picture = Image.fromarray(noise((8, 6, 3)))
+    picture.save(tmp_path / "a.png", pnginfo=info)
+    assert images.read(tmp_path / "a.png").note == "its text not kept"
+    picture.save(tmp_path / "a.jpg", comment="by somebody")
+    assert images.read(tmp_path / "a.jpg").note == "its comment not kept"
+    picture.save(tmp_path / "a.tif", tiffinfo={33723: b"\x1c\x02\x05\x00\x05title"})
+    assert images.read(tmp_path / "a.tif").note == "IPTC data not kept"
+    block = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", 10) + b"\x1c\x02\x05\x00\x05title"
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "b.jpg").write_bytes(data[:2] + b"\xff\xed" + struct.pack(">H", 2 + len(block)) + block + data[2:])
+    assert images.read(tmp_path / "b.jpg").note == "IPTC data not kept, its comment not kept"
+
+
+def test_xmp_that_is_a_number_is_left_out(tmp_path):
+    deep = noise((4, 5, 3), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb", extratags=[(700, "I", 1, 2**32 - 1, True)])
+    assert images.read(tmp_path / "a.tif").more.xmp is None
+
+
+def test_long_xmp_never_spoils_a_jpeg(tmp_path):
+    for xmp, kept in ((b"x" * 65504, True), (b"x" * 65505, False)):
+        images.write(tmp_path / "a.jpg", photograph_of(noise((8, 6, 3)), more=Metadata(xmp)))
+        assert images.read(tmp_path / "a.jpg").more.xmp == (xmp if kept else None)
 
 
 def test_big_endian_exif_is_patched_in_place():
@@ -304,6 +426,30 @@ def test_bad_files_give_one_sentence(tmp_path):
         assert words in message and str(tmp_path / name) in message and "\n" not in message, name
 
 
+def test_pipes_are_refused_and_not_listed(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert images.list_files(tmp_path) == [tmp_path / "gone.png"]
+    with pytest.raises(ImageError, match=r"a\.png is a pipe"):
+        images.read(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"gone\.png does not exist"):
+        images.read(tmp_path / "gone.png")
+    with pytest.raises(ImageError, match="a device"):
+        images.read("/dev/zero")
+
+
+def test_huge_files_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    huge, foreign = tmp_path / "huge.png", tmp_path / "foreign.png"
+    huge.write_bytes(imagecodecs.png_encode(noise((4, 5, 3))))
+    os.truncate(huge, 3 << 30)  # sparse: it takes no place
+    with pytest.raises(ImageError, match=r"huge\.png is too large: 3\.0 GiB, and at most 2 are read"):
+        images.read(huge)
+    foreign.write_bytes(b"words, not pixels")
+    monkeypatch.setattr(images.image_files, "decode", None)  # never asked
+    with pytest.raises(ImageError, match=r"foreign\.png is not a PNG"):
+        images.read(foreign)
+
+
 def test_size_limit(tmp_path, monkeypatch):
     for suffix, dtype in ((".png", np.uint8), (".png", np.uint16), (".tif", np.uint16)):
         images.write(tmp_path / f"a{suffix}", photograph_of(noise((5, 5, 3), dtype)))
@@ -335,6 +481,37 @@ def test_damage_never_escapes_as_another_exception(tmp_path):
 
 
 # Writing.
+
+
+@pytest.mark.parametrize(("written", "called", "result"), [
+    ("a.png", "b.JPG", "b.png"), ("a.tif", "b.jpg", "b.tif"), ("a.tif", "b.bmp", "b.tif"),
+    ("a.webp", "b.jpeg", "b.webp"), ("a.jpg", "b.png", "b.png"), ("a.png", "b.tif", "b.tif"),
+    ("a.bmp", "b.webp", "b.webp"), ("a.jpg", "b.JPG", "b.JPG"), ("a.jpg", "b.heic", "b.png"),
+])
+def test_a_result_is_called_so_that_nothing_is_lost(tmp_path, written, called, result):
+    images.write(tmp_path / written, photograph_of(noise((4, 5, 3))))
+    source = (tmp_path / written).rename(tmp_path / called)
+    assert images.result_name(Path("sub") / called, source) == Path("sub") / result
+    told = result != called and not called.endswith("heic")
+    assert images.read(source).note.startswith("its content is ") == told
+
+
+def test_a_result_of_what_cannot_be_read_keeps_its_name(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_bytes(b"words")
+    for name in ("a.jpg", "b.jpg", "nowhere.jpg"):
+        assert images.result_name(Path(name), tmp_path / name) == Path(name)
+
+
+def test_long_names(tmp_path):
+    photograph = photograph_of(noise((4, 5, 3)))
+    longest = tmp_path / ("a" * 251 + ".png")  # 255 bytes
+    images.write(longest, photograph)
+    assert [file.name for file in tmp_path.iterdir()] == [longest.name]
+    with pytest.raises(OSError) as caught:
+        images.write(tmp_path / ("b" * 252 + ".png"), photograph)
+    assert caught.value.filename.endswith("bbb.png") and PARTIAL not in str(caught.value)
+    assert [file.name for file in tmp_path.iterdir()] == [longest.name]
 
 
 def test_unsupported_suffix_and_alpha(tmp_path):
@@ -389,7 +566,7 @@ def test_list_photographs(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
     found = [path.relative_to(tmp_path).as_posix() for path in images.list_photographs(tmp_path)]
-    assert found == ["a.jpg", "b.PNG", "sub/c.Tiff", "sub/e.jpeg"]
+    assert found == ["a.jpg", "b.PNG", "f.heic", "sub/c.Tiff", "sub/e.jpeg"]
     with pytest.raises(NotADirectoryError, match=r"a\.jpg"):
         images.list_photographs(tmp_path / "a.jpg")
 

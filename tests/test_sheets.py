@@ -88,6 +88,42 @@ def test_panels_show_what_they_say(model):
         assert (sheet[:, top : top + 40, left : left + 50] - expected).abs().max() < 0.51 / 255
 
 
+def test_panels_of_a_gray_photograph_are_gray(model):
+    photo = photos.as_photograph(noise(40, 50)[:1].permute(1, 2, 0).numpy())
+    result = photos.deblur(photo, model=model)
+    sheet = np.array(sheets.comparison(photo.pixels, result, model)).astype(int)
+    top = sheets.GAP + 2 * sheets.LINE
+    for i in range(7):
+        left = sheets.GAP + i * (sheets.PANEL + sheets.GAP)
+        panel = sheet[top : top + 40, left : left + 50]
+        assert np.ptp(panel, axis=2).max() == 0 and panel.std() > 1
+    colour = photos.deblur(photo.pixels, model=model).image
+    assert (colour[0] - colour[1]).abs().max() > 2 / 255  # the network alone gives colours
+
+
+def test_a_comparison_that_fails_does_not_take_the_result_with_it(tmp_path, model, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    checkpoints.save(model, tmp_path / "w.safetensors")
+    for name in ("a.png", "b.png"):
+        images.write(tmp_path / name, photos.as_photograph(noise(20, 30)))
+
+    def no_memory(*given):
+        raise MemoryError("not enough memory for 30x20 pixels: 3 MiB are left for the work")
+
+    monkeypatch.setattr(sheets, "comparison", no_memory)
+    words = ["deblur", "a.png", "b.png", "-o", "out", "--weights", "w.safetensors", "--device", "cpu", "--compare",
+             "--expert-map"]
+    assert cli.main(words) == 0
+    out, err = capsys.readouterr()
+    assert out.count("  warning: no comparison: not enough memory for 30x20 pixels: 3 MiB") == 2
+    places = [out.index(words) for words in ("a.png -> ", "experts: ", "warning: no comparison", "b.png -> ")]
+    assert places == sorted(places)
+    assert err == "2 deblurred (2 with warnings), 0 failed, 0 other files skipped\n"
+    endings = ["", ".experts.csv", ".experts.png"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        name + ending for name in ("a.png", "b.png") for ending in endings]
+
+
 def test_the_detail_is_where_most_changed():
     before = torch.zeros(3, 1000, 1500)
     after = before.clone()

@@ -57,6 +57,26 @@ def test_warnings(found, undecided, brightening, words):
             raise ValueError(sentence)
 
 
+def test_more_experts_are_advised_only_where_there_are_more():
+    for k, more in ((1, True), (4, True), (5, False), (None, False)):
+        (said,) = verdict.warnings(Change(2, 35, 1), 0.9, False, k)
+        assert said.endswith(", or --k 5" if more else "try --expert")
+
+
+def test_a_trace_of_low_light_does_not_explain_a_brighter_result():
+    model = shake(DeMoE(SMALL))
+    with torch.no_grad():
+        model.ending.weight.zero_()
+        model.ending.bias.fill_(0.3)
+    photo = torch.rand(3, 20, 31, generator=torch.Generator().manual_seed(0)) / 2
+    low = EXPERTS.index("low_light")
+    for share, doubted in ((0.05, True), (0.5, False)):
+        weights = torch.zeros(1, len(EXPERTS))
+        weights[0, 0], weights[0, low] = 1 - share, share
+        result = photos.deblur(photo, model=model, expert=lambda logits, weights=weights: weights)
+        assert any("mean brightness" in said for said in result.warnings) == doubted
+
+
 def test_deblur_says_what_it_did():
     model = shake(DeMoE(SMALL))
     photo = torch.rand(3, 20, 31, generator=torch.Generator().manual_seed(0))

@@ -9,8 +9,10 @@ import pytest
 import torch
 from conftest import shake
 
-from demoe import frames, video
+from demoe import cli, frames, images, video
+from demoe.model import checkpoints
 from demoe.model.demoe import DeMoE, DeMoEConfig
+from demoe.paths import PARTIAL
 
 TOOLS = [name for name, there in (("av", importlib.util.find_spec("av")),
                                   ("ffmpeg", shutil.which("ffmpeg") and shutil.which("ffprobe"))) if there]
@@ -21,6 +23,7 @@ def tool(request, monkeypatch):
     if request.param not in TOOLS:
         pytest.skip(f"{request.param} is not installed")
     monkeypatch.setattr(video, "tool", lambda: request.param)
+    return request.param
 
 
 def clip(count=6, size=(37, 50)):
@@ -41,7 +44,7 @@ def test_without_a_program_there_is_a_sentence(tmp_path, monkeypatch):
 
 def test_out_and_in(tmp_path, tool):
     flat = [np.full((37, 50, 3), colour, np.uint8) for colour in ((200, 30, 30), (30, 180, 40), (20, 40, 220))]
-    video.write(tmp_path / "a.mp4", flat, Fraction(30000, 1001))
+    assert video.write(tmp_path / "a.mp4", flat, Fraction(30000, 1001)) is True  # one row more
     found = list(video.frames(tmp_path / "a.mp4"))
     assert [frame.shape for frame in found] == [(38, 50, 3)] * 3  # one row more: H.264 has even sides
     assert max(np.abs(a[:37].astype(int) - b).max() for a, b in zip(found, flat, strict=True)) <= 8  # its colours too
@@ -54,6 +57,65 @@ def test_out_and_in(tmp_path, tool):
     with pytest.raises(ValueError, match=r"c\.mp4"):
         list(video.frames(tmp_path / "c.mp4"))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "c.mp4"]
+
+
+@pytest.mark.parametrize("suffix", video.CONTAINERS)
+def test_every_container(tmp_path, tool, suffix):
+    path = tmp_path / f"a{suffix.upper()}"
+    assert video.write(path, clip(3, (36, 50)), Fraction(25)) is False
+    assert len(list(video.frames(path))) == 3 and video.rate(path) == 25
+
+
+def test_what_is_not_written_and_what_a_killed_process_leaves(tmp_path, tool, monkeypatch):
+    for name in ("a.gif", "a.webm", "a"):
+        with pytest.raises(ValueError, match=r"one of \.mp4"):
+            video.write(tmp_path / name, clip(1), Fraction(25))
+    with pytest.raises(ValueError, match="no frames"):
+        video.write(tmp_path / "a.mp4", [], Fraction(25))
+    seen, encode = [], f"_{tool}_write"
+    real = getattr(video, encode)
+
+    def watched(partial, *more):
+        real(partial, *more)
+        seen.extend(file.name for file in tmp_path.iterdir())
+
+    monkeypatch.setattr(video, encode, watched)
+    video.write(tmp_path / "a.mp4", clip(2), Fraction(25))
+    assert len(seen) == 1 and seen[0].endswith(PARTIAL)  # which ``paths.sweep`` knows
+    assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_an_older_ffmpeg_is_asked_in_its_own_words(tmp_path, monkeypatch):
+    """A program in its place that knows -vsync only, and gives two frames of 2x1 pixels."""
+    program = tmp_path / "ffmpeg"
+    program.write_text("""#!/bin/sh
+case "$*" in
+*-fps_mode*) echo "Unrecognized option 'fps_mode'." >&2; echo "Option not found" >&2; exit 1;;
+*"-vsync passthrough"*) printf 'P6\\n2 1\\n255\\nabcdefP6\\n2 1\\n255\\nghijkl';;
+esac
+""")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(video, "tool", lambda: "ffmpeg")
+    found = [frame.tobytes() for frame in video.frames(tmp_path / "a.mp4")]
+    assert found == [b"abcdef", b"ghijkl"]
+    program.write_text("#!/bin/sh\necho 'Invalid data' >&2; exit 1\n")
+    with pytest.raises(ValueError, match=r"a\.mp4 is damaged or no video file: Invalid data"):
+        list(video.frames(tmp_path / "a.mp4"))
+
+
+@pytest.mark.parametrize(("size", "padded"), [((36, 50), False), ((36, 51), True)])
+def test_the_command_says_that_odd_sides_were_made_even(tmp_path, tool, capsys, size, padded):
+    torch.manual_seed(0)
+    net = DeMoE(DeMoEConfig(width=2, encoder_blocks=(1, 1), middle_blocks=1, decoder_blocks=(1, 1)))
+    weights = checkpoints.save(net, tmp_path / "w.safetensors")
+    for number, frame in enumerate(clip(2, size)):
+        images.write(tmp_path / f"in/{number}.png", images.from_array(frame))
+    words = ["frames", tmp_path / "in", "-o", tmp_path / "out", "--weights", weights, "--device", "cpu",
+             "--video", tmp_path / "v.mp4"]
+    assert cli.main([*map(str, words)]) == 0
+    out = capsys.readouterr().out
+    assert "v.mp4, 25 frames a second, without sound" in out and ("one pixel more at odd sides" in out) == padded
 
 
 def test_a_video_becomes_numbered_frames(tmp_path, tool):

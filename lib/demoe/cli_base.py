@@ -59,6 +59,8 @@ def complain(text: str, debug: bool = False) -> None:
 
 def sentence(error: BaseException) -> str:
     """One line about an error, for a person."""
+    if type(error) is MemoryError and str(error):  # our own, with numbers in it
+        return f"{error}; close programs, or raise --max-memory where it was given"
     if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
         return "not enough memory for a picture of this size"
     if isinstance(error, OSError) and error.filename and error.strerror:

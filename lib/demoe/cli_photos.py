@@ -46,11 +46,11 @@ def add_commands(commands) -> None:
                         help="folder for the frames: those of a folder keep their names, those of a video are "
                         "000001.png, ...; an interrupted call is continued")
     cli_base.add_network(frames, EXPERT_HELP)
-    frames.add_argument("--smooth", type=float, default=0.8, metavar="S",
+    frames.add_argument("--smooth", type=float, default=None, metavar="S",  # frames.SMOOTH, which imports PyTorch
                         help="from 0 (each frame decides alone) to below 1: how much of the router's average is "
                         "past (default 0.8)")
     frames.add_argument("--video", type=Path, metavar="FILE",
-                        help="also put the results together as a video, without sound")
+                        help="also put the results together as a video, without sound: .mp4, .m4v, .mov, .mkv or .avi")
     frames.add_argument("--fps", type=_rate, metavar="N", help="its frames a second (default: the input's, else 25)")
 
     for sub in (deblur, frames):
@@ -82,6 +82,8 @@ def _rate(text: str):
 
 # demoe deblur
 
+_FAILURES = (ValueError, OSError, RuntimeError, MemoryError)  # of one photograph, which the others do not mind
+
 
 @dataclass
 class _Plan:
@@ -89,6 +91,7 @@ class _Plan:
 
     jobs: list[tuple[Path, Path]] = field(default_factory=list)  # (photograph, result)
     refused: list[str] = field(default_factory=list)  # one sentence for each input that is not processed
+    left_alone: int = 0  # of these, photographs whose result would take the place of a file
     skipped: int = 0  # files in folders whose suffix is no image's
 
 
@@ -110,7 +113,7 @@ def _deblur(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     plan = _plan(args.inputs, folder, args.overwrite, beside)
     for sentence in plan.refused:
         cli_base.complain(sentence)
-    failed, done, warned = len(plan.refused), 0, 0
+    failed, done, warned = len(plan.refused) - plan.left_alone, 0, 0
     if plan.jobs:
         model = default_model(args.weights, args.device)
     bar = sys.stderr.isatty()
@@ -120,20 +123,24 @@ def _deblur(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             result = deblur(source, model=model, expert=args.expert, k=args.k, max_memory=args.max_memory, route=route,
                             tile=args.tile, progress=bar)
             images.write(target, result.photograph)
-            seconds = time.perf_counter() - start
-            extra = _beside(source, target, result, model, args, bar) if beside else []
-        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        except _FAILURES as error:
             text = cli_base.sentence(error)
             cli_base.complain(text if source.name in text else f"{source}: {text}", args.debug)
             failed += 1
             continue
+        seconds = time.perf_counter() - start
+        tqdm.write("\n".join(_summary(source, target, result, args.expert, seconds)), file=sys.stdout)
+        extra = _beside(source, target, result, model, args, bar) if beside else []
+        if extra:
+            tqdm.write("\n".join(extra), file=sys.stdout)
         done += 1
-        warned += bool(result.warnings)
-        tqdm.write("\n".join([*_summary(source, target, result, args.expert, seconds), *extra]), file=sys.stdout)
-    if done + failed + plan.skipped > 1:
+        warned += bool(result.warnings) or any(line.startswith("  warning: ") for line in extra)
+        del result  # before the next photograph needs the memory
+    if done + failed + plan.left_alone + plan.skipped > 1:
         doubts = f" ({warned} with warnings)" if warned else ""
-        print(f"{done} deblurred{doubts}, {failed} failed, {plan.skipped} other files skipped", file=sys.stderr)
-    return 1 if failed else 0
+        left = f" {plan.left_alone} left alone," if plan.left_alone else ""
+        print(f"{done} deblurred{doubts}, {failed} failed,{left} {plan.skipped} other files skipped", file=sys.stderr)
+    return 1 if failed or plan.left_alone else 0
 
 
 def _plan(inputs: list[Path], folder: Path, overwrite: bool, beside: list[str]) -> _Plan:
@@ -168,7 +175,7 @@ def _plan(inputs: list[Path], folder: Path, overwrite: bool, beside: list[str]) 
             plan.refused.append(f"{file} does not exist" if not file.exists() else
                                 f"{file} has no image's suffix; known are {', '.join(images.READABLE)}")
             continue
-        relative = images.result_name(relative)
+        relative = images.result_name(relative, file)
         target, number = folder / relative, 1
         while taken & {str(one).casefold() for one in (target, *_names(target, beside))}:
             number += 1
@@ -179,8 +186,10 @@ def _plan(inputs: list[Path], folder: Path, overwrite: bool, beside: list[str]) 
         if any(_identity(one) in inputs_on_disk for one in there):
             plan.refused.append(f"{file} was left alone: its result {there[0]} would replace an input; "
                                 "choose another -o")
+            plan.left_alone += 1
         elif there and not overwrite:
             plan.refused.append(f"{file} was left alone: {there[0]} exists already; use --overwrite or another -o")
+            plan.left_alone += 1
         else:
             plan.jobs.append((file, target))
     return plan
@@ -218,19 +227,27 @@ def _summary(source: Path, target: Path, result, asked: str | None, seconds: flo
 
 
 def _beside(source: Path, target: Path, result, model, args: argparse.Namespace, bar: bool) -> list[str]:
-    """Writes the map of experts and the comparison; returns a line about each file."""
+    """Writes the map of experts and the comparison; a line about each, a warning where one could not be made."""
     from demoe import images, sheets
 
-    photo, lines = images.read(source).pixels, []
-    if args.expert_map:
+    def experts() -> str:
         picture, table = _names(target, [".experts.png", ".experts.csv"])
-        sheets.save_picture(picture, sheets.expert_map(photo, result.expert_map))
+        sheets.save_picture(picture, sheets.expert_map(images.read(source).pixels, result.expert_map))
         sheets.save_table(table, sheets.expert_table(result.expert_map))
-        lines += [f"  experts: {picture}, {table}"]
-    if args.compare:
+        return f"  experts: {picture}, {table}"
+
+    def compare() -> str:
         (picture,) = _names(target, [".compare.png"])
-        sheets.save_picture(picture, sheets.comparison(photo, result, model, args.max_memory, bar))
-        lines += [f"  compare: {picture}  (panels of at most {sheets.PANEL} pixels)"]
+        sheet = sheets.comparison(images.read(source).pixels, result, model, args.max_memory, bar)
+        sheets.save_picture(picture, sheet)
+        return f"  compare: {picture}  (panels of at most {sheets.PANEL} pixels)"
+
+    lines = []
+    for wanted, what, make in ((args.expert_map, "map of experts", experts), (args.compare, "comparison", compare)):
+        try:
+            lines += [make()] if wanted else []
+        except _FAILURES as error:  # the result itself is there
+            lines.append(f"  warning: no {what}: {cli_base.sentence(error)}")
     return lines
 
 
@@ -238,16 +255,26 @@ def _beside(source: Path, target: Path, result, model, args: argparse.Namespace,
 
 
 def _frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    if not 0 <= args.smooth < 1:
+    if args.smooth is not None and not 0 <= args.smooth < 1:
         parser.error("--smooth is at least 0 and below 1")
     if args.video and args.video.exists():
         parser.error(f"{args.video} exists already; choose another --video")
-    from demoe import frames, photos, video
+    from demoe import frames, images, photos, video
 
+    suffix = args.output.suffix.lower()
+    if args.output.exists() and not args.output.is_dir():
+        parser.error(f"-o needs a folder, and {args.output} is a file")
+    if not args.output.exists() and suffix in (*images.READABLE, *video.SUFFIXES):
+        parser.error(f"-o needs a folder for the frames, and {args.output} is the name of a file; "
+                     "--video FILE makes a video of them")
+    if args.video and args.video.suffix.lower() not in video.CONTAINERS:
+        parser.error(f"{args.video} has no suffix of a video that can be written: use one of "
+                     f"{', '.join(video.CONTAINERS)}")
     if args.video or args.input.is_file():
         video.tool()  # before an hour's work
     done = frames.deblur_frames(args.input, args.output, model=photos.default_model(args.weights, args.device),
-                                expert=args.expert, k=args.k, smooth=args.smooth, max_memory=args.max_memory,
+                                expert=args.expert, k=args.k, max_memory=args.max_memory,
+                                smooth=frames.SMOOTH if args.smooth is None else args.smooth,
                                 progress=sys.stderr.isatty(), tell=cli_base.complain)
     shares = ", ".join(f"{name} {count}" for name, count in done.experts.most_common())
     print(f"{args.input} -> {args.output}  {done.made} frames deblurred, {done.kept} kept, {len(done.failed)} failed")
@@ -257,12 +284,11 @@ def _frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if args.video and done.failed:
         cli_base.complain(f"{args.video} was not written: frames are missing")
     elif args.video:
-        from demoe import images
-
         rate = args.fps or (video.rate(args.input) if args.input.is_file() else 25)
         pixels = (images.read(file).pixels for file in done.files)
-        video.write(args.video, ((one * 255).round().byte().permute(1, 2, 0).numpy() for one in pixels), rate)
-        print(f"  video: {args.video}, {float(rate):g} frames a second, without sound")
+        padded = video.write(args.video, ((one * 255).round().byte().permute(1, 2, 0).numpy() for one in pixels), rate)
+        print(f"  video: {args.video}, {float(rate):g} frames a second, without sound"
+              + ("; one pixel more at odd sides, which H.264 cannot have" if padded else ""))
     return 1 if done.failed else 0
 
 

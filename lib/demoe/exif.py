@@ -14,12 +14,17 @@ TEXT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)  # descript
 
 
 def read(image: Image.Image | None, data: bytes) -> tuple[int, bytes | None]:
-    """(orientation 1..8, EXIF bytes to keep). EXIF that cannot be understood is left out: it never spoils a picture."""
+    """(orientation 1..8 that is still to be applied, EXIF bytes to keep) of a loaded image, or of TIFF bytes alone.
+
+    EXIF that cannot be understood is left out: it never spoils a picture.
+    """
     try:
         if data.startswith(TIFF):
             tags = Image.Exif()
             tags.load_from_fp(io.BytesIO(data))
-            return tags.get(ORIENTATION, 1), _from_tiff(tags)
+            # Pillow turns a TIFF when it loads it, and then the loaded image has no orientation any more.
+            left = tags if image is None else image.getexif()
+            return left.get(ORIENTATION, 1), _from_tiff(tags)
         orientation = image.getexif().get(ORIENTATION, 1)
         raw = image.info.get("exif")
         return orientation, _upright(raw) if raw else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from demoe import __version__
-from demoe.evaluation.weights import unreachable
+from demoe.evaluation.weights import no_answer, unreachable
 from demoe.paths import alone
 from demoe.pretrained import Item, sha256
 
@@ -30,32 +30,39 @@ def fetch(item: Item, source: str | None = None, folder: Path | None = None, pro
 
     ``source``: an address (http or https; one that ends in "/" is a folder), or the path of a file or a folder that
     holds it; None takes the item's own. An address is continued where an earlier call stopped, in the file's
-    neighbour ``NAME.part``. The SHA-256 is compared with as much of it as is published, and a network must be readable
-    as one; else nothing is kept, and ``CannotFetch`` says why, as it does within seconds where there is no network.
+    neighbour ``NAME.part``, unless neither the server nor a SHA-256 could tell that it is still the same file; one
+    given as ``source`` is asked even with HF_HUB_OFFLINE. The SHA-256 is compared with as much of it as is published,
+    and a network must be readable as one; else nothing is kept, and ``CannotFetch`` says why, as it does within seconds
+    where there is no network.
     """
     folder = Path(folder) if folder else item.home()
     target = folder / item.file
+    wanted = source or item.url
+    url = wanted + item.file if wanted.endswith("/") else wanted
+    online = url.startswith(("http://", "https://"))
+    if not target.is_file():  # what is refused at once leaves no folder and no lock
+        if item.owner:
+            raise CannotFetch(f"{item.name} comes with {item.page} and is not fetched")
+        if not wanted:
+            raise CannotFetch(f"no address of {item.file} is known: get it from {item.page}, then "
+                              f"demoe weights fetch {item.name} --from FILE")
+        if online and (why := no_answer(url) if source else unreachable(url)):
+            raise CannotFetch(f"{item.file} cannot be fetched from {url} ({why}): fetch it on another machine from "
+                              f"{item.page}, then demoe weights fetch {item.name} --from FILE; or name a mirror "
+                              "with --from ADDRESS")
+        if not online:
+            _file(Path(wanted), item.file)
     with alone(folder / f".{item.file}.lock", f"another process is fetching {item.file}: waiting for it"):
         if target.is_file():
             _check(item, target, f"delete {target} and fetch it again")
             return target
-        if item.owner:
-            raise CannotFetch(f"{item.name} comes with {item.page} and is not fetched")
-        source = source or item.url
-        if not source:
-            raise CannotFetch(f"no address of {item.file} is known: get it from {item.page}, then "
-                              f"demoe weights fetch {item.name} --from FILE")
         partial = target.with_name(target.name + ".part")
-        if source.startswith(("http://", "https://")):
-            url = source + item.file if source.endswith("/") else source
-            if why := unreachable(url):
-                raise CannotFetch(f"{item.file} cannot be fetched from {url} ({why}): fetch it on another machine from "
-                                  f"{item.page}, then demoe weights fetch {item.name} --from FILE; or name a mirror "
-                                  "with --from ADDRESS")
-            _download(url, partial, progress)
+        if online:
+            _download(url, partial, bool(item.sha256), progress)
             again = "run this again, or name another source with --from"
         else:
-            _copy(Path(source), item.file, partial)
+            _forget(partial)
+            shutil.copyfile(_file(Path(wanted), item.file), partial)
             again = "name another file with --from"
         try:
             _check(item, partial, again)
@@ -81,14 +88,12 @@ def _check(item: Item, path: Path, advice: str) -> None:
             raise CannotFetch(f"this is no {item.file}: {error} {advice}") from None
 
 
-def _copy(source: Path, name: str, partial: Path) -> None:
+def _file(source: Path, name: str) -> Path:
     source = source.expanduser()
     source = source / name if source.is_dir() else source
     if not source.is_file():
         raise CannotFetch(f"there is no file {source}")
-    _forget(partial)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, partial)
+    return source
 
 
 def _forget(partial: Path) -> None:
@@ -97,15 +102,17 @@ def _forget(partial: Path) -> None:
 
 
 def _tag(partial: Path) -> Path:
-    """The file that keeps the server's name for the version being fetched."""
+    """The file that keeps the server's name or date of the version being fetched."""
     return partial.with_name(partial.name + ".etag")
 
 
-def _download(url: str, partial: Path, progress: bool) -> None:
-    """Leaves the whole of what the address gives in ``partial``."""
+def _download(url: str, partial: Path, checked: bool, progress: bool) -> None:
+    """Leaves the whole of what the address gives in ``partial``. ``checked``: a mixture would be found out later."""
     partial.parent.mkdir(parents=True, exist_ok=True)
-    fruitless = 0
+    fruitless = most = 0
     while True:
+        if not checked and not _tag(partial).exists():  # nothing could tell another version from this one
+            partial.unlink(missing_ok=True)
         before = partial.stat().st_size if partial.exists() else 0
         try:
             if _attempt(url, partial, before, progress):
@@ -124,10 +131,11 @@ def _download(url: str, partial: Path, progress: bool) -> None:
                 raise
             why = str(getattr(error, "reason", error))
         now = partial.stat().st_size if partial.exists() else 0
-        fruitless = 0 if now > before else fruitless + 1
+        fruitless, most = 0 if now > max(before, most) else fruitless + 1, max(now, most)
         if fruitless == TRIES:
-            raise CannotFetch(f"{url} broke off after {now} bytes ({why}); what is here is kept: run this again to "
-                              "continue")
+            kept = "what is here is kept: run this again to continue" if checked or _tag(partial).exists() else (
+                "it cannot be continued: run this again")
+            raise CannotFetch(f"{url} broke off after {now} bytes ({why}); {kept}")
 
 
 def _attempt(url: str, partial: Path, have: int, progress: bool) -> bool:
@@ -150,9 +158,10 @@ def _attempt(url: str, partial: Path, have: int, progress: bool) -> bool:
         if (total or 0) > LARGEST or (total or 0) - have > room:
             raise CannotFetch(f"{url} has {total} bytes, and {min(room, LARGEST)} are the most that fit here")
         tag = answer.headers.get("ETag", "")
-        if tag and not tag.startswith("W/"):
+        tag = answer.headers.get("Last-Modified", "") if not tag or tag.startswith("W/") else tag
+        if tag:
             _tag(partial).write_text(tag)
-        else:
+        elif not continued:  # a server need not repeat them where it continues
             _tag(partial).unlink(missing_ok=True)
         with (partial.open("ab" if continued else "wb") as stream,
               tqdm(total=total, initial=have, unit="B", unit_scale=True, leave=False, disable=not progress) as bar):

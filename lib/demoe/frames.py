@@ -86,11 +86,11 @@ def listed(folder: Path) -> list[Path]:
                     and file.suffix.lower() in images.READABLE), key=lambda file: natural(file.name))
     if not found:
         raise ValueError(f"{folder} holds no frames: image files with numbered names are expected")
-    names = Counter(images.result_name(file).name.casefold() for file in found)
-    for file in found:
-        if names[images.result_name(file).name.casefold()] > 1:
-            raise ValueError(f"{file} and another frame would both be written as {images.result_name(file).name}: "
-                             "rename one")
+    results = [images.result_name(file, file).name for file in found]
+    names = Counter(name.casefold() for name in results)
+    for file, name in zip(found, results, strict=True):
+        if names[name.casefold()] > 1:
+            raise ValueError(f"{file} and another frame would both be written as {name}: rename one")
     return found
 
 
@@ -132,7 +132,7 @@ def _deblur_frames(source, folder, is_folder, model, expert, k, smooth, max_memo
     files = listed(source) if is_folder else []
     settings = {"demoe": __version__, "network": _fingerprint(model), "expert": expert, "k": k, "smooth": smooth,
                 "video": None if is_folder else _sha256(source)}
-    journal = _open_journal(folder, settings, [images.result_name(file).name for file in files])
+    journal = _open_journal(folder, settings, [images.result_name(file, file).name for file in files])
     done, last, last_alone = Done(), None, None
     stream = _of_files(files) if is_folder else _of_video(source)
     total = len(files) or None
@@ -177,7 +177,7 @@ def _deblur_frames(source, folder, is_folder, model, expert, k, smooth, max_memo
 
 def _of_files(files: list[Path]) -> Iterator[tuple[str, str, Callable]]:
     for file in files:
-        yield images.result_name(file).name, _sha256(file), lambda file=file: images.read(file)
+        yield images.result_name(file, file).name, _sha256(file), lambda file=file: images.read(file)
 
 
 def _of_video(source: Path) -> Iterator[tuple[str, str, Callable]]:

@@ -24,8 +24,8 @@ def installed() -> bool:
     return True
 
 
-def decode(data: bytes, check_size) -> tuple[np.ndarray, int, bytes | None, bytes | None, int]:
-    """(samples (H,W,C) float32 in [0,1], bit depth 8 or 16, ICC profile, EXIF, pictures in the file) of HEIC bytes.
+def decode(data: bytes, check_size) -> tuple[np.ndarray, int, bytes | None, bytes | None, bytes | None, int]:
+    """(samples (H,W,C) float32 in [0,1], bit depth 8 or 16, ICC profile, EXIF, XMP, number of pictures) of HEIC bytes.
 
     The picture is the file's main one, already upright: libheif applies the file's rotation, and the orientation in
     EXIF, which the format forbids to apply besides, is to be reset. ``check_size(width, height)`` may refuse before
@@ -47,4 +47,5 @@ def decode(data: bytes, check_size) -> tuple[np.ndarray, int, bytes | None, byte
         colour = np.divide(samples[..., :-1], alpha, out=np.zeros_like(samples[..., :-1]), where=alpha > 0)
         samples = np.concatenate((np.clip(colour, 0, 1), alpha), axis=-1)
     info = picture.info
-    return samples, 8 if bits <= 8 else 16, info.get("icc_profile"), info.get("exif"), len(file)
+    depth = 8 if bits <= 8 else 16
+    return samples, depth, info.get("icc_profile"), info.get("exif"), info.get("xmp"), len(file)

@@ -18,13 +18,16 @@ from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from demoe import exif as exif_data
-from demoe import heic
+from demoe import heic, metadata
+from demoe.metadata import NOTHING, Metadata
 
 FORMAT_OF = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WebP",
              ".bmp": "BMP"}
 MAX_PIXELS = 200_000_000  # beyond this a file is taken for a decompression bomb
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_CONVERTED = {"CMYK": "CMYK turned into RGB", "LAB": "Lab turned into RGB", "YCbCr": "YCbCr turned into RGB",
+              "F": "floating-point samples rounded to 16 bits", "1": "black and white turned into gray"}
 
 # Its warnings about odd files would stand beside our one sentence.
 for _library in ("tifffile", "imagecodecs", "PIL"):
@@ -44,6 +47,8 @@ class Decoded:
     icc_profile: bytes | None
     exif: bytes | None
     frames: int
+    more: Metadata = NOTHING
+    converted: str = ""  # what was done to samples that are neither RGB nor gray of 8 or 16 bits
 
 
 def decode(data: bytes) -> Decoded:
@@ -54,8 +59,9 @@ def decode(data: bytes) -> Decoded:
     if heic.is_heic(data):
         if not heic.installed():
             raise Refused("is a HEIC image, which needs pillow-heif: pip install 'demoe[heic]'")
-        samples, bit_depth, profile, raw, frames = heic.decode(data, check_size)
-        return Decoded(np.ascontiguousarray(samples), bit_depth, profile, exif_data.kept(raw), frames)
+        samples, bit_depth, profile, raw, xmp, frames = heic.decode(data, check_size)
+        more = Metadata(metadata.upright(xmp))
+        return Decoded(np.ascontiguousarray(samples), bit_depth, profile, exif_data.kept(raw), frames, more)
     if data.startswith(exif_data.TIFF):
         deep = _decode_deep_tiff(data)
         if deep is not None:
@@ -67,8 +73,20 @@ def decode(data: bytes) -> Decoded:
         else:
             samples, bit_depth, profile = from_pillow(image)
         orientation, exif = exif_data.read(image, data)
+        more = metadata.read(image, data, orientation)
         frames = getattr(image, "n_frames", 1)
-    return Decoded(_upright(samples, orientation), bit_depth, profile, exif, frames)
+        converted = _CONVERTED.get(image.mode, "")
+    return Decoded(_upright(samples, orientation), bit_depth, profile, exif, frames, more, converted)
+
+
+def format_of(head: bytes) -> str | None:
+    """The format of a file that begins with these 12 bytes or more: one of ``FORMAT_OF``, "HEIC" or None."""
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WebP"
+    if heic.is_heic(head):
+        return "HEIC"
+    starts = {"PNG": _PNG, "JPEG": b"\xff\xd8\xff", "TIFF": exif_data.TIFF, "BMP": b"BM"}
+    return next((name for name, start in starts.items() if head.startswith(start)), None)
 
 
 def check_size(width: int, height: int) -> None:
@@ -168,13 +186,17 @@ def _decode_deep_tiff(data: bytes) -> Decoded | None:
             colour = np.divide(samples[..., :-1], alpha, out=np.zeros_like(samples[..., :-1]), where=alpha > 0)
             samples = np.concatenate((np.clip(colour, 0, 1), alpha), axis=-1)
         orientation, exif = exif_data.read(None, data)
-        return Decoded(_upright(samples, orientation), 16, profile, exif, len(file.pages))
+        more = metadata.read(None, data)
+        mode = "CMYK" if kind == "SEPARATED" else "F" if array.dtype.kind == "f" else ""
+        return Decoded(_upright(samples, orientation), 16, profile, exif, len(file.pages), more,
+                       _CONVERTED.get(mode, ""))
 
 
 # Encoding.
 
 
-def encode(suffix: str, samples: np.ndarray, icc_profile: bytes | None, exif: bytes | None) -> bytes:
+def encode(suffix: str, samples: np.ndarray, icc_profile: bytes | None, exif: bytes | None,
+           more: Metadata = NOTHING) -> bytes:
     """The file's bytes for (H,W,C) samples, uint8 or, for PNG and TIFF, uint16; C as in ``Decoded``.
 
     PNG, TIFF, WebP and BMP are lossless, JPEG has quality 95 without chroma subsampling and no alpha: ``ValueError``.
@@ -187,9 +209,9 @@ def encode(suffix: str, samples: np.ndarray, icc_profile: bytes | None, exif: by
     if icc_profile and icc_profile[16:20] != space:
         icc_profile = None
     if format == "PNG":
-        return _encode_png(samples, icc_profile, exif)
+        return _encode_png(samples, icc_profile, exif, more)
     if format == "TIFF":
-        return _encode_tiff(samples, icc_profile, exif)
+        return _encode_tiff(samples, icc_profile, exif, more)
     image = Image.fromarray(samples[..., 0] if channels == 1 else samples)
     if format == "BMP" and channels in (2, 4):
         return _encode_bmp_with_alpha(image.convert("RGBA"))
@@ -198,10 +220,16 @@ def encode(suffix: str, samples: np.ndarray, icc_profile: bytes | None, exif: by
         if exif and len(exif) > 65533:  # one JPEG segment
             exif = None
         options = {"quality": 95, "subsampling": 0}
+        if more.xmp and len(more.xmp) <= 65504:  # one segment, too
+            options["xmp"] = more.xmp
     if format == "WebP":
         if channels <= 2:
             image = image.convert("RGB" if channels == 1 else "RGBA")
         options = {"lossless": True, "exact": True}  # exact: also the colours where alpha is 0
+        if more.xmp:
+            options["xmp"] = more.xmp
+    if more.dpi and format != "WebP":
+        options["dpi"] = more.dpi
     if format != "BMP":
         options |= {"icc_profile": icc_profile} | ({"exif": exif} if exif else {})
     file = io.BytesIO()
@@ -217,23 +245,19 @@ def _encode_bmp_with_alpha(image: Image.Image) -> bytes:
     return struct.pack("<2sIHHI", b"BM", 14 + 108 + len(pixels), 0, 0, 14 + 108) + head + masks + pixels
 
 
-def _encode_png(samples: np.ndarray, icc_profile: bytes | None, exif: bytes | None) -> bytes:
+def _encode_png(samples: np.ndarray, icc_profile: bytes | None, exif: bytes | None, more: Metadata) -> bytes:
     pixels = samples[..., 0] if samples.shape[-1] == 1 else samples
     data = imagecodecs.png_encode(pixels, level=6, strategy=imagecodecs.PNG.STRATEGY.FILTERED)
-    chunks = b""
+    chunks = metadata.png_chunks(more)
     if icc_profile:
-        chunks += _png_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile))
+        chunks += metadata.png_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile))
     if exif:
-        chunks += _png_chunk(b"eXIf", exif.removeprefix(exif_data.PREFIX))
+        chunks += metadata.png_chunk(b"eXIf", exif.removeprefix(exif_data.PREFIX))
     head = len(_PNG) + 12 + 13  # after IHDR, before the pixels
     return data[:head] + chunks + data[head:]
 
 
-def _png_chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-
-def _encode_tiff(samples: np.ndarray, icc_profile: bytes | None, exif: bytes | None) -> bytes:
+def _encode_tiff(samples: np.ndarray, icc_profile: bytes | None, exif: bytes | None, more: Metadata) -> bytes:
     tags = Image.Exif()
     if exif:
         tags.load(exif)
@@ -241,6 +265,9 @@ def _encode_tiff(samples: np.ndarray, icc_profile: bytes | None, exif: bytes | N
     folders = {tag: tags.get_ifd(tag) for tag in (exif_data.EXIF_IFD, exif_data.GPS_IFD) if tags.get_ifd(tag)}
     # tifffile refuses the tags of these two, so a neighbour keeps the place of each until it is filled in below.
     extra += [(tag - 1, "I", 1, 0, True) for tag in folders]
+    if more.xmp:
+        extra.append((metadata.XMP_TAG, "B", len(more.xmp), more.xmp, True))
+    resolution = {"resolution": more.dpi, "resolutionunit": "INCH"} if more.dpi else {}
     file = io.BytesIO()
     channels = samples.shape[-1]
     tifffile.imwrite(
@@ -248,6 +275,7 @@ def _encode_tiff(samples: np.ndarray, icc_profile: bytes | None, exif: bytes | N
         photometric="rgb" if channels >= 3 else "minisblack", planarconfig="contig" if channels > 1 else None,
         extrasamples=["unassalpha"] if channels in (2, 4) else None,
         compression="adobe_deflate", predictor=True, iccprofile=icc_profile, extratags=extra,
+        **resolution,
     )
     data = bytearray(file.getvalue())
     for tag, values in folders.items():

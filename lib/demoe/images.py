@@ -7,7 +7,9 @@ without alpha. Nothing is ever resized.
 from __future__ import annotations
 
 import os
+import stat
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +18,14 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from demoe import heic, image_files
+from demoe.metadata import NOTHING, Metadata
 from demoe.paths import write_bytes
 
 SUFFIXES = tuple(image_files.FORMAT_OF)  # read and written; lower case, any letter case is accepted
 READABLE = SUFFIXES + heic.SUFFIXES
+_HOLDS = {"JPEG": 0, "WebP": 1, "BMP": 1, "PNG": 2, "TIFF": 2, "HEIC": 2}  # 1: alpha, without loss; 2: also 16 bits
+_SUFFIX_OF = {"WebP": ".webp", "BMP": ".bmp", "PNG": ".png", "TIFF": ".tif", "HEIC": ".png"}
+MAX_BYTES = 2 << 30  # more than the largest picture that is read needs, even without compression
 
 
 class ImageError(ValueError):
@@ -37,6 +43,7 @@ class Photograph:
     icc_profile: bytes | None = None
     exif: bytes | None = None  # orientation already applied and reset
     note: str = ""  # what a person should be told about this file, for example that only its first frame was read
+    more: Metadata = NOTHING  # XMP, resolution, PNG's colour chunks
 
     @property
     def size(self) -> tuple[int, int]:
@@ -48,14 +55,29 @@ def read(path: str | os.PathLike) -> Photograph:
     """The photograph in a PNG, JPEG, TIFF, WebP, BMP or HEIC file; the content decides, not the suffix.
 
     EXIF orientation is applied. Palette, bilevel and CMYK become RGB or gray; of several frames the first is read.
-    Raises ``ImageError`` for a missing file, a folder, an empty, foreign or damaged file, more than 200 million pixels,
-    and floating-point samples that are not finite or outside [0,1].
+    ICC profile, EXIF, XMP, resolution and PNG's gAMA, cHRM, sRGB and cICP are kept; IPTC, a JPEG's comment and a PNG's
+    text are not. ``note`` tells this, and that colours were converted or that the name is that of a lesser format.
+    Raises ``ImageError`` for a missing file, a folder, a pipe or device, more than 2 GiB, an empty, foreign or damaged
+    file, more than 200 million pixels, and floating-point samples that are not finite or outside [0,1].
     """
     path = Path(path)
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder, not an image file")
+    foreign = f"{path} is not a PNG, JPEG, TIFF, WebP, BMP or HEIC image"
     try:
-        data = path.read_bytes()
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(f"{path} is a folder, not an image file")
+        if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for whoever writes to it
+            raise ImageError(f"{path} is a pipe, a device or the like, not an image file")
+        if status.st_size > MAX_BYTES:
+            raise ImageError(f"{path} is too large: {status.st_size / 2**30:.1f} GiB, and at most "
+                             f"{MAX_BYTES / 2**30:g} are read")
+        with path.open("rb") as stream:
+            if (head := stream.read(12)) and image_files.format_of(head) is None:
+                raise UnidentifiedImageError
+            stream.seek(0)
+            data = stream.read()
+    except UnidentifiedImageError:
+        raise ImageError(foreign) from None
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist") from None
     except OSError as error:
@@ -67,7 +89,7 @@ def read(path: str | os.PathLike) -> Photograph:
             warnings.simplefilter("ignore")  # Pillow's about size and damaged EXIF: both are decided here
             decoded = image_files.decode(data)
     except UnidentifiedImageError:
-        raise ImageError(f"{path} is not a PNG, JPEG, TIFF, WebP, BMP or HEIC image") from None
+        raise ImageError(foreign) from None
     except Image.DecompressionBombError:
         raise ImageError(f"{path} is too large: at most {image_files.MAX_PIXELS // 1_000_000} million pixels are "
                          "read") from None
@@ -76,8 +98,12 @@ def read(path: str | os.PathLike) -> Photograph:
     except Exception as error:  # every decoder has its own exceptions for damage
         detail = _first_line(error)  # at times no more than a tag's number
         raise ImageError(f"{path} is damaged or incomplete" + (f": {detail}" if " " in detail else "")) from error
-    note = f"first of {decoded.frames} frames" if decoded.frames > 1 else ""
-    return _photograph(decoded.samples, decoded.bit_depth, decoded.icc_profile, decoded.exif, note)
+    notes = [f"first of {decoded.frames} frames"] * (decoded.frames > 1) + [decoded.converted] * bool(decoded.converted)
+    if better := _better_format(data[:12], path):
+        notes.append(f"its content is {better}")
+    notes += [f"{lost} not kept" for lost in decoded.more.lost]
+    return _photograph(decoded.samples, decoded.bit_depth, decoded.icc_profile, decoded.exif, ", ".join(notes),
+                       decoded.more)
 
 
 def from_pillow(image: Image.Image) -> Photograph:
@@ -98,19 +124,21 @@ def from_array(array: np.ndarray) -> Photograph:
     return _photograph(samples, 16 if array.dtype == np.uint16 else 8)
 
 
-def _photograph(samples: np.ndarray, bit_depth: int, icc_profile=None, exif=None, note: str = "") -> Photograph:
+def _photograph(samples: np.ndarray, bit_depth: int, icc_profile=None, exif=None, note: str = "",
+                more: Metadata = NOTHING) -> Photograph:
     channels = torch.from_numpy(np.ascontiguousarray(samples.transpose(2, 0, 1)))  # (C,H,W)
     gray = channels.shape[0] <= 2
     colour = channels[:1].repeat(3, 1, 1) if gray else channels[:3].contiguous()
     alpha = channels[-1:].clone() if channels.shape[0] in (2, 4) else None
-    return Photograph(colour, alpha, bit_depth, gray, icc_profile, exif, note)
+    return Photograph(colour, alpha, bit_depth, gray, icc_profile, exif, note, more)
 
 
 def write(path: str | os.PathLike, photograph: Photograph) -> None:
     """Write in the format of the suffix, replacing what is there: the file appears whole or not at all.
 
     PNG and TIFF keep 16 bits, the others hold 8. PNG, TIFF, BMP and WebP are lossless; JPEG has quality 95, 4:4:4. ICC
-    profile and EXIF go along, save in BMP. Values are clamped to [0,1] and rounded; a gray picture's channels are
+    profile, EXIF and XMP go along, save in BMP and, beyond 64 KB, EXIF and XMP in JPEG; the resolution save in WebP;
+    PNG's gAMA, cHRM, sRGB and cICP in PNG only. Values are clamped to [0,1] and rounded; a gray picture's channels are
     averaged. Missing folders are made. Raises ``ValueError`` for another suffix, for alpha in JPEG, for shapes that
     do not fit and for pixels that are not finite.
     """
@@ -131,7 +159,8 @@ def write(path: str | os.PathLike, photograph: Photograph) -> None:
     peak = 65535 if deep else 255
     samples = (pixels.clamp(0, 1) * peak).round().permute(1, 2, 0).numpy().astype(np.uint16 if deep else np.uint8)
     try:
-        data = image_files.encode(path.suffix, np.ascontiguousarray(samples), photograph.icc_profile, photograph.exif)
+        data = image_files.encode(path.suffix, np.ascontiguousarray(samples), photograph.icc_profile, photograph.exif,
+                                  photograph.more)
     except Exception as error:  # encoders' limits, for example a WebP side above 16383 pixels
         raise ValueError(f"{path} cannot be written: {_first_line(error)}") from error
     write_bytes(path, data)
@@ -145,26 +174,48 @@ def check_suffix(path: str | os.PathLike) -> None:
                          f"use one of {', '.join(SUFFIXES)}")
 
 
-def result_name(source: Path) -> Path:
-    """The name under which a photograph's result is written: its own; .png, which loses nothing, for HEIC."""
-    return source.with_suffix(".png") if source.suffix.lower() in heic.SUFFIXES else source
+def result_name(name: Path, source: str | os.PathLike | None = None) -> Path:
+    """The name under which the result of the photograph called ``name`` is written: its own; .png, which loses nothing,
+    for HEIC.
+
+    With ``source``, the file itself, its content counts: where the suffix's format holds less (a PNG called .jpg), the
+    suffix becomes that of the content. A file that cannot be opened keeps its name: reading it will tell.
+    """
+    if name.suffix.lower() in heic.SUFFIXES:
+        return name.with_suffix(".png")
+    head = b""
+    if source is not None and os.path.isfile(source):
+        with suppress(OSError), open(source, "rb") as stream:
+            head = stream.read(12)
+    better = _better_format(head, name)
+    return name.with_suffix(_SUFFIX_OF[better]) if better else name
+
+
+def _better_format(head: bytes, name: Path) -> str | None:
+    """The format of a file that begins so, if its name is that of one that holds less."""
+    known, content = image_files.FORMAT_OF.get(name.suffix.lower()), image_files.format_of(head)
+    return content if known and content and _HOLDS[content] > _HOLDS[known] else None
 
 
 def list_photographs(folder: str | os.PathLike) -> list[Path]:
-    """The files in a folder and its subfolders that have an image's suffix, sorted; hidden ones are left out.
+    """The files in a folder and its subfolders that have a readable image's suffix, sorted; without hidden ones.
 
     Raises ``NotADirectoryError`` if it is no folder.
     """
-    return [path for path in list_files(folder) if path.suffix.lower() in SUFFIXES]
+    return [path for path in list_files(folder) if path.suffix.lower() in READABLE]
 
 
 def list_files(folder: str | os.PathLike) -> list[Path]:
-    """Every file below a folder, sorted, without hidden ones (``.name``) and those in hidden folders."""
+    """Every file below a folder, sorted, without hidden ones (``.name``), those in hidden folders, pipes and devices.
+
+    Links that lead nowhere are among them, so that reading them tells.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
     return sorted(path for path in folder.rglob("*")
-                  if not path.is_dir() and not any(p.startswith(".") for p in path.relative_to(folder).parts))
+                  if (path.is_file() or not path.exists())
+                  and not any(p.startswith(".") for p in path.relative_to(folder).parts))
 
 
 def _first_line(error: Exception) -> str:

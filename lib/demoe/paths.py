@@ -51,13 +51,14 @@ def replacing(file: Path) -> Iterator[Path]:
     """A name to write to, in the folder of ``file``, whose place it takes at the end: whole or, after an error, not.
 
     Each process has its own, so that two cannot mix; what a killed process left behind is removed. An ``OSError``
-    without a file's name (a full disk) gets that of ``file``.
+    without a file's name (a full disk) or with the partial one's gets that of ``file``.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     _sweep_once(file.parent)
-    partial = file.with_name(f".{file.name}.{os.getpid()}{PARTIAL}")
+    short = hashlib.sha256(os.fsencode(file.name)).hexdigest()[:16]  # a long name would leave no room for the rest
+    partial = file.with_name(f".{short}.{os.getpid()}{PARTIAL}")
     try:
-        with naming(file):
+        with naming(file, partial):
             yield partial
             with partial.open("rb") as stream:
                 os.fsync(stream.fileno())  # else a power cut can leave the new name on an empty file
@@ -77,11 +78,13 @@ _sweep_once = lru_cache(maxsize=None)(sweep)  # not at every picture of a large 
 
 
 @contextmanager
-def naming(file: Path) -> Iterator[None]:
-    """Gives ``file``'s name to an ``OSError`` that has none, as that of a full disk."""
+def naming(file: Path, partial: Path | None = None) -> Iterator[None]:
+    """Gives ``file``'s name to an ``OSError`` that has none, as that of a full disk, or that names ``partial``."""
     try:
         yield
     except OSError as error:
+        if partial is not None and error.filename == str(partial):
+            raise OSError(error.errno, error.strerror, str(file)) from error
         if error.filename is None and error.errno is not None:
             error.filename = str(file)
         raise

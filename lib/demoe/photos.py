@@ -20,7 +20,7 @@ from demoe.images import Photograph
 from demoe.model import checkpoints
 from demoe.paths import project_root
 from demoe.tasks import EXPERTS, expert_index
-from demoe.verdict import Change, change, entropy, warnings
+from demoe.verdict import BRIGHTENING, Change, change, entropy, warnings
 
 Picture = str | os.PathLike | Photograph | Image.Image | torch.Tensor | np.ndarray
 PACKAGED_WEIGHTS = Path(__file__).parent / "weights"
@@ -95,7 +95,8 @@ def deblur(
     if out.map is not None:
         undecided = sum(map(entropy, out.map.router.flatten(0, 1).tolist())) / out.map.router[..., 0].numel()
     difference = change(photograph.pixels, image)
-    said = warnings(difference, None if expert is not None else undecided, used.get("low_light", 0) > 0)
+    said = warnings(difference, None if isinstance(expert, str) else undecided, used.get("low_light", 0) >= BRIGHTENING,
+                    k)
     if out.recomputed:
         said.insert(0, "the first result was not finite and was computed anew in float32")
     return Deblurred(image, replace(photograph, pixels=image), used, router, strongest, photograph.note, difference,

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 UNKNOWN = "unknown"
-PACKAGED = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Item:
     sha256: str = ""  # all 64 hexadecimal digits, or as many as are published; "" if unknown
     folder: str = "demoe"  # below torch's hub cache
     network: bool = False  # a file that ``checkpoints.load`` must be able to read
-    variable: str = ""  # an environment variable that may name it
+    variable: str = ""  # an environment variable that may name it; a network, which may be any, by its own name only
     owner: str = ""  # the Python package that brings it along, and its path there, as "package:path"
     use: str = ""  # what to do with it, if that does not go without saying; {path} is its place
 
@@ -42,7 +41,8 @@ class Item:
 
     def find(self) -> Path | None:
         """Where it is on this machine; None if it is not."""
-        places = [Path(named)] if self.variable and (named := os.environ.get(self.variable)) else []
+        named = Path(os.environ.get(self.variable, "")) if self.variable else Path()
+        places = [named] if not self.network or named.name == self.file else []
         if self.owner:
             package, _, inside = self.owner.partition(":")
             found = importlib.util.find_spec(package)
@@ -73,8 +73,8 @@ _PYIQA = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights"
 _PYIQA_LICENCE = "CC BY-NC-SA 4.0 (not for commercial use)"
 
 
-def _pyiqa(name: str, what: str, file: str, size: str = UNKNOWN) -> Item:
-    return Item(name, what, file, _PYIQA, _PYIQA_LICENCE, size, f"{_PYIQA}/resolve/main/{file}", folder="pyiqa")
+def _pyiqa(name: str, what: str, file: str, size: str = UNKNOWN, sha256: str = "") -> Item:
+    return Item(name, what, file, _PYIQA, _PYIQA_LICENCE, size, f"{_PYIQA}/resolve/main/{file}", sha256, "pyiqa")
 
 
 ITEMS: tuple[Item, ...] = (
@@ -104,11 +104,12 @@ ITEMS: tuple[Item, ...] = (
     Item("clip", "CLIP ViT-B/32, for Figures 4 and 13", "ViT-B-32.pt", "https://github.com/openai/CLIP", "MIT",
          "about 338 MiB", f"https://openaipublic.azureedge.net/clip/models/{_OPENAI}/ViT-B-32.pt", _OPENAI,
          variable="DEMOE_CLIP", use="export DEMOE_CLIP={path}"),
-    _pyiqa("musiq", "MUSIQ on KonIQ-10k, in pyiqa's form", "musiq_koniq_ckpt-e95806b9.pth", "about 104 MiB"),
+    _pyiqa("musiq", "MUSIQ on KonIQ-10k, in pyiqa's form", "musiq_koniq_ckpt-e95806b9.pth", "about 104 MiB",
+           "e95806b9"),
     _pyiqa("niqe", "NIQE (also in PI)", "niqe_modelparameters.mat"),
     _pyiqa("nrqm", "NRQM, Ma's metric (also in PI)", "NRQM_model.mat"),
     _pyiqa("brisque", "BRISQUE", "brisque_svm_weights.pth"),
-    _pyiqa("pieapp", "PieAPP 0.1", "PieAPPv0.1-0937b014.pth"),
+    _pyiqa("pieapp", "PieAPP 0.1", "PieAPPv0.1-0937b014.pth", sha256="0937b014"),
 )
 
 
@@ -139,6 +140,10 @@ def table(check: bool = False) -> str:
         else:
             lines.append(f"  here: {place}" + (f" ({verdict(item, place)})" if check else ""))
         lines.append("")
+    named = os.environ.get("DEMOE_WEIGHTS")
+    if named and Path(named) != get("demoe").find():
+        lines.append(f"$DEMOE_WEIGHTS, used where no --weights are given: {named}"
+                     + ("" if Path(named).is_file() else " (not there)"))
     return "\n".join(lines).rstrip()
 
 

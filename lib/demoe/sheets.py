@@ -49,9 +49,12 @@ def comparison(photo: Tensor, result: Deblurred, model: nn.Module, max_memory: i
             else:
                 alone = restore_large(model, photo.to(place), expert=name, max_memory=max_memory)
                 alone = alone.image.float().cpu()
+                if result.photograph.gray:  # as in the result
+                    alone = alone.mean(0, keepdim=True).expand(3, -1, -1)
             panels.append(([*lines, _distance(photo, alone)], _views(alone, corner)))
         except NotFinite:
-            panels.append(([*lines, "not finite"], _views(torch.zeros_like(photo), corner)))
+            panels.append(([*lines, "not finite"], _views(torch.zeros(1).expand(photo.shape), corner)))
+        alone = None  # its memory is needed for the next one
     smaller = max(photo.shape[1:]) > PANEL
     caption = "Changes are the mean absolute difference from the input, in 8-bit levels. "
     caption += (f"Above: the whole, made smaller to {PANEL} pixels. Below: {PANEL} pixels at their own size, from row "

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from demoe.tasks import EXPERTS
+
 # The limits are ours. They were chosen on the 120 synthetic test pictures of the smoke profile: with the packaged
 # network the router is right on 87 % of the 92 pictures whose entropy is at most 0.6 and on 71 % of the 28 above it.
 # Without low light, a picture and its sharp version differ by at most 11 levels in mean brightness, and by no more than
@@ -21,6 +23,7 @@ UNSURE = 0.6  # of the entropy, 0..1
 UNCHANGED = 0.5  # 8-bit levels on average: below it most pixels come out of rounding as they went in
 BRIGHTNESS = 16.0  # 8-bit levels, of the mean
 DISTANT = 16.0  # dB between input and result
+BRIGHTENING = 0.1  # share of the low-light expert from which a brighter result is its work: a trace brightens nothing
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,16 @@ def entropy(probabilities: Sequence[float]) -> float:
     return max(0.0, -torch.special.xlogy(p, p).sum().item() / math.log(len(p)))
 
 
-def warnings(found: Change, undecided: float | None, brightening: bool) -> list[str]:
+def warnings(found: Change, undecided: float | None, brightening: bool, k: int | None = 1) -> list[str]:
     """A sentence for each thing that looks wrong.
 
     ``undecided``: the router's entropy, None if it was not asked. ``brightening``: a low-light expert took part, whose
-    work is to make a picture brighter; then only a darker one is suspicious.
+    work is to make a picture brighter; then only a darker one is suspicious. ``k``: experts that were mixed; None: all.
     """
     said = []
     if undecided is not None and undecided > UNSURE:
-        said.append(f"the router is unsure (entropy {undecided:.2f} of 1, above {UNSURE:g}): try --expert, or --k 5")
+        more = "" if k is None or k >= len(EXPERTS) else f", or --k {len(EXPERTS)}"
+        said.append(f"the router is unsure (entropy {undecided:.2f} of 1, above {UNSURE:g}): try --expert{more}")
     if found.mean < UNCHANGED:
         said.append(f"nearly unchanged ({found.mean:.2f} of 255 levels on average): sharp already, or a blur that this "
                     "network does not know")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import subprocess
 import tempfile
@@ -13,7 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from demoe.paths import replacing
+
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts")
+# What frames are written as: containers that hold H.264, by suffix.
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
 QUALITY = "16"  # of x264, whose scale runs from 0 (nothing lost) to 51; 18 is taken for not visible
 
 
@@ -63,30 +66,43 @@ def rate(path: Path) -> Fraction:
         return Fraction(25)
 
 
-def write(path: Path, pictures: Iterable[np.ndarray], rate: Fraction) -> None:
+def write(path: Path, pictures: Iterable[np.ndarray], rate: Fraction) -> bool:
     """(H, W, 3) uint8 RGB frames of one size as a video without sound, whole or not at all; odd sides get one pixel.
 
-    H.264 where the encoder is there, else MPEG-4. Raises ``FileExistsError``, ``ValueError`` for frames of different
-    sizes and for encoders' refusals, ``NoReader``.
+    H.264 where the encoder is there, else MPEG-4. Returns whether a side was odd. Raises ``FileExistsError``,
+    ``ValueError`` for a suffix not in ``CONTAINERS``, no frames, frames of different sizes and encoders' refusals,
+    ``NoReader``.
     """
+    container = CONTAINERS.get(path.suffix.lower())
+    if container is None:
+        raise ValueError(f"{path}: videos are written as one of {', '.join(CONTAINERS)}")
     if path.exists():
         raise FileExistsError(17, "exists already; choose another name", str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        (_av_write if tool() == "av" else _ffmpeg_write)(partial, _even(pictures), rate)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    sizes: list[tuple[int, ...]] = []
+    encode = _av_write if tool() == "av" else _ffmpeg_write
+    with replacing(path) as partial:
+        try:
+            encode(partial, container, _even(pictures, sizes), rate)
+        except Refused as error:
+            raise ValueError(f"{path} cannot be written as a video: {error}") from error
+        if not sizes:
+            raise ValueError(f"{path} was not written: there are no frames")
+    return bool(sizes[0][0] % 2 or sizes[0][1] % 2)
 
 
-def _even(pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+class Refused(ValueError):
+    """What an encoder says."""
+
+
+def _even(pictures: Iterable[np.ndarray], sizes: list[tuple[int, ...]]) -> Iterator[np.ndarray]:
+    """Frames with even sides; ``sizes`` gets the shape that they had."""
     size = None
     for picture in pictures:
         if size is not None and picture.shape != size:
             raise ValueError(f"frames of different sizes make no video: {size[1]}x{size[0]} and "
                              f"{picture.shape[1]}x{picture.shape[0]}")
         size = picture.shape
+        sizes[:] = [size]
         yield np.pad(picture, ((0, size[0] % 2), (0, size[1] % 2), (0, 0)), mode="edge")
 
 
@@ -101,12 +117,12 @@ def _av_frames(path: Path) -> Iterator[np.ndarray]:
         raise ValueError(f"{path} is damaged or no video file: {error}") from error
 
 
-def _av_write(path: Path, pictures: Iterator[np.ndarray], rate: Fraction) -> None:
+def _av_write(path: Path, container: str, pictures: Iterator[np.ndarray], rate: Fraction) -> None:
     import av
 
     encoder = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     try:
-        with av.open(str(path), "w") as file:
+        with av.open(str(path), "w", format=container) as file:
             stream = None
             for picture in pictures:
                 if stream is None:
@@ -122,7 +138,7 @@ def _av_write(path: Path, pictures: Iterator[np.ndarray], rate: Fraction) -> Non
             if stream is not None:
                 file.mux(stream.encode())
     except av.error.FFmpegError as error:
-        raise ValueError(f"{path.name} cannot be written as a video: {error}") from error
+        raise Refused(str(error)) from error
 
 
 def _safe(path: Path) -> str:
@@ -130,8 +146,8 @@ def _safe(path: Path) -> str:
     return f"file:{path}"
 
 
-def _ffmpeg_frames(path: Path) -> Iterator[np.ndarray]:
-    words = ["ffmpeg", "-v", "error", "-nostdin", "-i", _safe(path), "-map", "0:v:0", "-fps_mode", "passthrough",
+def _ffmpeg_frames(path: Path, timing: str = "-fps_mode") -> Iterator[np.ndarray]:
+    words = ["ffmpeg", "-v", "error", "-nostdin", "-i", _safe(path), "-map", "0:v:0", timing, "passthrough",
              "-f", "image2pipe", "-c:v", "ppm", "-"]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=said)
@@ -148,10 +164,13 @@ def _ffmpeg_frames(path: Path) -> Iterator[np.ndarray]:
         if status:
             said.seek(0)
             lines = said.read().decode(errors="replace").strip().splitlines() or ["ffmpeg failed"]
+            if timing == "-fps_mode" and any("fps_mode" in line for line in lines):  # its name before ffmpeg 5.1
+                yield from _ffmpeg_frames(path, "-vsync")
+                return
             raise ValueError(f"{path} is damaged or no video file: {lines[-1]}")
 
 
-def _ffmpeg_write(path: Path, pictures: Iterator[np.ndarray], rate: Fraction) -> None:
+def _ffmpeg_write(path: Path, container: str, pictures: Iterator[np.ndarray], rate: Fraction) -> None:
     with tempfile.TemporaryFile() as said:
         process = None
         try:
@@ -161,7 +180,8 @@ def _ffmpeg_write(path: Path, pictures: Iterator[np.ndarray], rate: Fraction) ->
                     words = ["ffmpeg", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r",
                              str(rate), "-i", "-", "-vf", "scale=out_color_matrix=bt709:out_range=tv", "-c:v",
                              "libx264", "-crf", QUALITY, "-pix_fmt", "yuv420p", "-colorspace", "bt709",
-                             "-color_primaries", "bt709", "-color_trc", "bt709", "-y", _safe(path)]
+                             "-color_primaries", "bt709", "-color_trc", "bt709", "-f", container, "-y",
+                             _safe(path)]
                     process = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=said)
                 process.stdin.write(picture.tobytes())
         except BrokenPipeError:
@@ -172,4 +192,4 @@ def _ffmpeg_write(path: Path, pictures: Iterator[np.ndarray], rate: Fraction) ->
         if process is not None and process.returncode:
             said.seek(0)
             lines = said.read().decode(errors="replace").strip().splitlines() or ["ffmpeg failed"]
-            raise ValueError(f"{path.name} cannot be written as a video: {lines[-1]}")
+            raise Refused(lines[-1])

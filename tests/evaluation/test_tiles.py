@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import shake
 
-from demoe.evaluation import grid, memory, tiles
+from demoe.evaluation import grid, memory, strips, tiles
 from demoe.evaluation.restore import restore
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.model.nafnet import NAFNet, NAFNetConfig
@@ -45,6 +45,31 @@ def test_a_decision_for_each_tile(model):
     torch.testing.assert_close(out.weights, share)  # k=1: each tile has one expert
     with pytest.raises(ValueError, match="no experts"):
         tiles.restore_large(NAFNet(NAFNetConfig(**TINY)), x, route="tile")
+
+
+@pytest.mark.parametrize("k", [2, 3, 5, None])
+def test_tiles_that_mix_experts_know_the_attention_of_each(model, monkeypatch, k):
+    """Whichever experts a tile mixes, their channel attention is the photograph's, not the tile's own."""
+    seen, real = [], strips.with_weights
+
+    def spy(model, part, wish, scales):
+        seen.append((wish, set(scales)))
+        return real(model, part, wish, scales)
+
+    monkeypatch.setattr(strips, "with_weights", spy)
+    turns = iter(range(8))
+
+    def gate(logits, expert, k):  # each tile's router prefers the next experts
+        return real_gate(logits.roll(next(turns), 1) if len(seen) else logits, expert, k)
+
+    real_gate = model.gate
+    monkeypatch.setattr(model, "gate", gate)
+    out = tiles.restore_large(model, picture(300, 520), route="tile", tile=256, k=k)
+    assert len(seen) == 8 and (out.map.weights > 0).sum(2).eq(k or 5).all()
+    assert k in (5, None) or len({tuple(share > 0 for share in wish) for wish, _ in seen}) > 1
+    for wish, known in seen:
+        for moe in model.experts:
+            assert all(expert in known for expert, share in zip(moe.experts, wish, strict=True) if share)
 
 
 @pytest.mark.parametrize(("size", "tile"), [(256, 256), (257, 256), (1000, 256), (3000, 1024)])

@@ -5,6 +5,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ HERE = Path(__file__).parent
 SHARE = {"table": 2, "cache": 3, "build": 5, "evaluate": 5, "train": 7}  # kills of each job
 ASKED = int(os.environ.get("DEMOE_FAULTS", 0))
 SEED = int(os.environ.get("DEMOE_FAULTS_SEED", 0))
+STUCK = 300  # seconds: no job takes a tenth of that
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +37,14 @@ def run(place):
     """(job, folder, fault) -> (exit status, what was said, moments)."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "DEMOE_COMMIT": "12345678"}
     with subprocess.Popen([sys.executable, str(HERE / "jobs.py"), str(place)], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True, env=environment) as server:
+                          stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True) as server:
 
         def asked(job, folder, fault=""):
             server.stdin.write(json.dumps([job, str(folder), fault]) + "\n")
             server.stdin.flush()
+            if not select.select([server.stdout], [], [], STUCK)[0]:
+                os.killpg(server.pid, signal.SIGKILL)  # it and the processes that it forked
+                pytest.fail(f"{job} {fault} did not end within {STUCK} s")
             return json.loads(server.stdout.readline())
 
         yield asked

@@ -60,7 +60,7 @@ def test_the_pictures_themselves_are_read(tmp_path):
     assert {name for name, line in found["pixels"].items() if line["outcome"] != "read"} == {"float.tiff"}
 
 
-def test_the_command_line_says_one_sentence_each(tmp_path, capsys, monkeypatch):
+def test_the_command_line_says_one_sentence_each(tmp_path, capsys):
     from demoe import cli
     from demoe.model import checkpoints
     from demoe.model.nafnet import NAFNet, NAFNetConfig

@@ -86,7 +86,8 @@ def restore_large(
 def _restored(model, image, expert, k, max_memory, route, tile, progress) -> Large:
     if not isinstance(model, (NAFNet, DeMoE)):
         return Large(restore(model, image).image, None, None, Plan(None))
-    found = plan(model, *image.shape[-2:], budget(max_memory, image.device), k, tile)
+    mixed = None if route == "tile" and expert is None and k != 1 else k  # then all experts run in the first pass
+    found = plan(model, *image.shape[-2:], budget(max_memory, image.device), mixed, tile)
     if route == "tile" and expert is None and found.tile is None:
         found = replace(found, tile=TILE)
     with torch.no_grad(), evaluation_mode(model):
@@ -105,7 +106,8 @@ def _tiled(model, image, expert, k, route, tile, progress) -> tuple[Restored, Ti
     margin = MARGIN if len(crops) > 1 else 0
     per_tile = route == "tile" and expert is None
     gather: Callable = lambda wish: strips.statistics(model, crops, wish, k, margin=margin)  # noqa: E731
-    known = gather(expert)
+    # Tiles that mix several experts each mix others: all must be known.
+    known = strips.statistics(model, crops, None, None, margin=margin) if per_tile and k != 1 else gather(expert)
     tops, lefts = (starts(size, tile, unit) for size in image.shape[-2:])
     by_weights: dict[tuple[float, ...], strips.Statistics] = {}
     out, logits, weights = torch.zeros_like(image), [], []
@@ -120,11 +122,11 @@ def _tiled(model, image, expert, k, route, tile, progress) -> tuple[Restored, Ti
                     share = model.gate(own, None, k)
                     logits.append(own)
                     weights.append(share)
-                    # Attention after an expert depends on which expert ran; one set for each that was chosen.
-                    key = tuple((share if k == 1 else known.weights)[0].tolist())
-                    if key not in by_weights:
-                        by_weights[key] = gather(key)
-                    scales, wish = by_weights[key].scales, tuple(share[0].tolist())
+                    wish = tuple(share[0].tolist())
+                    if k == 1:  # attention after an expert depends on which expert ran; one set for each chosen
+                        if wish not in by_weights:
+                            by_weights[wish] = gather(wish)
+                        scales = by_weights[wish].scales
                 elif known.weights is not None:
                     wish = tuple(known.weights[0].tolist())
                 piece = finished(strips.with_weights(model, part, wish, scales)).image

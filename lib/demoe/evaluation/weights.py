@@ -43,9 +43,14 @@ def require(metric: str, files: Sequence[str], url: str, folder: str = "") -> No
 
 
 def unreachable(url: str) -> str:
-    """Why nothing can be fetched from the host of ``url``; "" if it answers. Each is asked once."""
+    """Why nothing can be fetched from the host of ``url``; "" if it answers. With HF_HUB_OFFLINE=1 it is not asked."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return "HF_HUB_OFFLINE is set"
+    return no_answer(url)
+
+
+def no_answer(url: str) -> str:
+    """Why the host of ``url`` gives nothing; "" if it answers. Each is asked once."""
     return _asked("/".join(url.split("/")[:3]))
 
 

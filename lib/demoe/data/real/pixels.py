@@ -88,6 +88,8 @@ def _header(stream, length: int, whole: bool) -> Header:
     try:
         with Image.open(stream) as image:
             width, height = image.size
+            if image.format == "TIFF":  # Pillow gives the size after turning
+                width, height = image.tag_v2[256], image.tag_v2[257]
             if _turned(image):
                 width, height = height, width
             depth = 16 if image.mode.startswith("I") else 8
@@ -126,7 +128,9 @@ def _deep_tiff(stream) -> Header:
     try:
         with tifffile.TiffFile(stream) as file:
             page = file.pages.first
-            return Header("TIFF", page.imagelength, page.imagewidth, page.bitspersample)
+            sides = page.imagelength, page.imagewidth
+            orientation = page.tags.valueof(274, 1)  # 5 to 8: the camera lay on its side
+            return Header("TIFF", *(sides[::-1] if orientation in (5, 6, 7, 8) else sides), page.bitspersample)
     except Exception:  # every kind of damage has its own exception here
         return Header("", 0, 0, 0, "is no readable image (PNG, JPEG, BMP, TIFF), or damaged")
 
