@@ -7,7 +7,6 @@ were written, and it was run from the same notebook, package, profile, data and 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +26,7 @@ from tqdm import tqdm
 
 from . import provenance
 from .notebooks import NotebookError, check, execute
-from .paths import checksum, figures_dir, project_root, results_dir, write_text
+from .paths import alone, checksum, figures_dir, project_root, results_dir, write_text
 from .profiles import PROFILES
 
 DESCRIPTION = """Run the notebooks in order: train, evaluate, and write every table and figure of a profile.
@@ -141,12 +140,12 @@ def select(folder: Path, only: str | None) -> list[Path]:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Only one run at a time in ``folder``; the system lets go of the lock however the process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"another run is working in {folder}: wait for it to end, or stop it.") from None
+            stack.enter_context(alone(folder / ".lock", f"another run is working in {folder}: wait for it to end, or "
+                                      "stop it.", wait=False))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
         yield
 
 

@@ -82,7 +82,7 @@ def _score(
     for group in _rows(sets, compared, measured, device, progress, pictures, journal.kept if journal else 0):
         group = [row | (mark.columns() | {"data": kind} if mark else {}) for row, kind in group]
         if journal:
-            journal.append([[_cell(row[column]) for column in head] for row in group])
+            journal.append([[cell(row[column]) for column in head] for row in group])
         rows += group
     return read(journal.finish()) if journal else pd.DataFrame(rows, columns=head)
 
@@ -144,7 +144,8 @@ def _missing(measured: Sequence[str]) -> dict[str, str]:
     return {name: error.reason for name, error in metrics.missing(measured).items()}
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """A value as it stands in a CSV of scores: numbers with ``DECIMALS``, nothing for what is missing."""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.{DECIMALS}f}"
     return str(value)

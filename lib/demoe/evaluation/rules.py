@@ -28,7 +28,7 @@ from demoe.paths import SUMS, alone, damaged, results_dir, seal, set_aside, writ
 from demoe.tasks import DATASETS, EXPERTS
 
 from . import metrics, statistics
-from .benchmark import _cell, read
+from .benchmark import cell, read
 from .journal import Journal
 from .restore import evaluation_mode, finished, restore
 from .sharpness import metric_q
@@ -134,7 +134,7 @@ def _measure(
             values = dict.fromkeys(columns, math.nan) | found.values | {"sharpness": float(metric_q(images[name]))}
             row = {"set": pairs.name, "image": pairs.keys[i], "method": name, **values, "missing": found.reasons}
             rows.append(row | mark.columns() | {"data": pairs.data})
-        journal.append([[_cell(row[column]) for column in head] for row in rows])
+        journal.append([[cell(row[column]) for column in head] for row in rows])
     journal.finish()
 
 

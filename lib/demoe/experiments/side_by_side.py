@@ -1,5 +1,5 @@
 """What is missing is trained beforehand, on a CPU several at a time: one thread each fills the cores better than all on
-one small network (1.7 times as many steps a second on two cores)."""
+one small network, whose operations are too short to share."""
 
 from __future__ import annotations
 
