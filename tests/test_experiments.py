@@ -28,7 +28,7 @@ def test_trained_once_loaded_afterwards(home, monkeypatch):
     assert len(calls) == 2 and second.folder == first.folder
     for name, value in first.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[name])
-    assert not first.model.training and not (first.folder / "state.pt").exists()
+    assert not first.model.training and not (first.folder / "state").exists()
     saved = json.loads((first.folder / "config.json").read_text())
     assert provenance.config_hash(saved["config"]) == first.hash == saved["provenance"]["config"]
     assert list(second.metrics.columns) == ["step", "total", "pixel", "grad_norm", "lr"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
 from demoe import __version__, cli_base, cli_data, cli_photos, cli_weights
@@ -55,11 +56,19 @@ def _parser() -> argparse.ArgumentParser:
     cost.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
 
     train = command("train", _train, "train a named experiment, or continue where it stopped")
-    train.add_argument("--experiment", default="demoe", metavar="NAME", help="default demoe; --list shows all")
+    train.add_argument("--experiment", metavar="NAME", help="default demoe; --list shows all")
     train.add_argument("--pairs", type=Path, metavar="DIR",
                        help="train a network on pairs of your own instead: DIR/blur and DIR/sharp, equal names")
     train.add_argument("--fresh", action="store_true", help="forget earlier runs of this experiment and seed")
     train.add_argument("--list", action="store_true", help="list the experiments and stop")
+    train.add_argument("--all", action="store_true",
+                       help="everything that the notebooks need, the most valuable first, instead of one experiment")
+    train.add_argument("--minutes", type=_minutes, metavar="M",
+                       help="stop after so many minutes and keep the whole state; the same command goes on from it, "
+                       "also on another machine")
+    train.add_argument("--compact", action="store_true",
+                       help="with --minutes: keep half-precision weights without the optimiser's moments, in smaller "
+                       "files; then going on is not exact")
     evaluate = command("evaluate", _evaluate, "score a network on the test sets, or one folder against another")
     evaluate.add_argument("folders", nargs="*", type=Path, metavar="PRED_DIR GT_DIR",
                           help="score these pictures, paired by their names, instead of a network")
@@ -75,9 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--no-resume", action="store_true", help="with --csv: do not continue an interrupted call")
     evaluate.add_argument("--tile", type=int, metavar="PIXELS",
                           help="restore in tiles of this side, where the network is ours (default: whole pictures)")
-    for sub in (train, evaluate):
+    status = command("status", _status, "what of a profile is trained, for how long, on what, and what is missing")
+    for sub in (train, evaluate, status):
         sub.add_argument("--profile", choices=tuple(PROFILES), help="default: $DEMOE_PROFILE, else smoke")
         sub.add_argument("--seed", type=int, default=0, help="default 0")
+    for sub in (train, evaluate):
         sub.add_argument("--data-root", metavar="DIR",
                          help="real datasets: a folder, or a TOML file that names one for each (default: "
                          "$DEMOE_DATA_ROOT, else data.toml here); without it synthetic ones are made")
@@ -114,22 +125,69 @@ def _cost(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     return 0
 
 
+def _minutes(text: str) -> float:
+    """A length of time of an argument, above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
+    return value
+
+
 def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    began = time.monotonic()  # what loading PyTorch takes counts as well
+    if args.compact and args.minutes is None:
+        parser.error("--compact says how a slice is kept: it goes with --minutes")
+    if args.all and (args.pairs or args.experiment is not None or args.fresh):
+        parser.error("--all trains every experiment: leave --experiment, --pairs and --fresh out")
     from demoe import experiments, profiles
     from demoe.data.real.own import own_pairs
     from demoe.data.real.roots import Roots
+    from demoe.report import status
+    from demoe.training import distributed
 
     if args.list:
         for name, experiment in experiments.EXPERIMENTS.items():
             print(f"{name:26s} {(experiment.run.__doc__ or '').strip().splitlines()[0]}")
         return 0
     profile, roots = profiles.get(args.profile), Roots.resolve(args.data_root, args.sharp_images)
+    part = experiments.Slice(began + 60 * args.minutes, args.compact) if args.minutes is not None else None
+    if args.all:
+        print(experiments.train_plan(profile, args.seed, roots, part=part, say=print))
+    else:
+        try:
+            with distributed.processes(), experiments.until(part):
+                run = _train_one(args, profile, roots, own_pairs)
+            print(run.folder / "model.safetensors")
+        except experiments.TimeUp as error:
+            print(f"{error}; the same command goes on from there")
+    if args.pairs is None:
+        status.write(profile, args.seed)
+    return 0
+
+
+def _train_one(args: argparse.Namespace, profile, roots, own_pairs):
+    from demoe import experiments
+
     if args.pairs:
         pairs = own_pairs(args.pairs)
-        run = experiments.specialist(profile, pairs.name, args.seed, roots, pairs=pairs)
+        return experiments.specialist(profile, pairs.name, args.seed, roots, pairs=pairs)
+    return experiments.train_experiment(args.experiment or "demoe", profile, args.seed, roots, fresh=args.fresh)
+
+
+def _status(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from demoe import profiles
+    from demoe.report import status
+
+    profile = profiles.get(args.profile)
+    written, kept = status.write(profile, args.seed), status.file(profile)
+    if written is None and kept.is_file():
+        print(kept.read_text(encoding="utf-8"), end="")
+        print(f"\n(no runs of this profile are here: {status.told(kept)} is as it was)")
     else:
-        run = experiments.train_experiment(args.experiment, profile, args.seed, roots, fresh=args.fresh)
-    print(run.folder / "model.safetensors")
+        print(status.text(profile, args.seed), end="")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Weights that others trained, and the one that comes with the package: where each is from, and whether it is here.
+"""Weights that others trained, and those that come with the package: where each is from, and whether it is here.
 
 What is not known is said to be unknown. Nothing here is ever unpacked or executed: networks are read as
 ``model.checkpoints`` reads them, and the files of metrics by the packages that own them.
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from . import parts
 
 UNKNOWN = "unknown"
 
@@ -77,10 +79,61 @@ def _pyiqa(name: str, what: str, file: str, size: str = UNKNOWN, sha256: str = "
     return Item(name, what, file, _PYIQA, _PYIQA_LICENCE, size, f"{_PYIQA}/resolve/main/{file}", sha256, "pyiqa")
 
 
+PACKAGED = Path(__file__).parent / "weights"
+# Profiles whose networks may come with the package, the best first: the first that is there is the default everywhere.
+RELEASES = {
+    "quick": "trained on a GPU",
+    "cpu": "trained on a CPU for hours, until one trained on a GPU replaces it",
+    "smoke": "trained for minutes: shows that everything runs",
+}
+
+
+@dataclass(frozen=True)
+class Release:
+    """A DeMoE that comes with the package, and the baseline that it was made from."""
+
+    profile: str
+    demoe: Path  # the file, or the first of its parts (``demoe.parts``)
+    baseline: Path | None = None  # likewise; None where it does not come along
+
+    @property
+    def name(self) -> str:
+        return f"demoe-{self.profile}"
+
+    @property
+    def label(self) -> str:
+        """What people are told that they use."""
+        return f"{self.name}, {RELEASES[self.profile]}"
+
+
+def releases(folder: Path = PACKAGED) -> list[Release]:
+    """The networks that come with the package, the best first."""
+    found = []
+    for profile in RELEASES:
+        networks = [parts.files(folder / f"{kind}-{profile}.safetensors") for kind in ("demoe", "baseline")]
+        if networks[0]:
+            found.append(Release(profile, networks[0][0], networks[1][0] if networks[1] else None))
+    return found
+
+
+def _released() -> list[Item]:
+    items = []
+    for release in releases():
+        for kind, what, path in (("demoe", "DeMoE", release.demoe), ("baseline", "its baseline", release.baseline)):
+            if path is None:
+                continue
+            files = parts.siblings(path)
+            size = sum(file.stat().st_size for file in files) / 2**20
+            several = f" in {len(files)} parts" if len(files) > 1 else ""
+            items.append(Item(f"{kind}-{release.profile}", f"{what}, {RELEASES[release.profile]}", path.name,
+                              "this package (weights/README.md is its model card)",
+                              "MIT; the model card says on what it was trained", f"{size:.1f} MiB{several}",
+                              owner=f"demoe:weights/{path.name}"))
+    return items
+
+
 ITEMS: tuple[Item, ...] = (
-    Item("demoe-smoke", "DeMoE of width 8, trained for minutes: shows that everything runs", "demoe-smoke.safetensors",
-         "this package (weights/README.md is its model card)", "MIT", "2.7 MiB",
-         owner="demoe:weights/demoe-smoke.safetensors"),
+    *_released(),
     Item("demoe", "the authors' DeMoE, width 32", "DeMoE.pt", "https://github.com/cidautai/DeMoE",
          f"{UNKNOWN}: see the authors' page", "about 77 MiB", network=True, variable="DEMOE_WEIGHTS",
          use="demoe deblur --weights {path}"),
@@ -149,7 +202,7 @@ def table(check: bool = False) -> str:
 
 def _published(item: Item) -> str:
     if not item.sha256:
-        return "of each version its own" if item.name == "demoe-smoke" else f"{UNKNOWN} (none is published)"
+        return "of each version its own" if item.owner.startswith("demoe:") else f"{UNKNOWN} (none is published)"
     return item.sha256 if len(item.sha256) == 64 else f"{item.sha256}... (the file's name has its beginning)"
 
 

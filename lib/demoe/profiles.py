@@ -1,9 +1,10 @@
-"""How much is computed: four sizes of the same reproduction. A profile changes numbers, never what is computed.
+"""How much is computed: five sizes of the same reproduction. A profile changes numbers, never what is computed.
 
 The paper's values (Section 3.4, Appendix C): width 32, 384x384 crops, batch 32, AdamW with betas (0.9, 0.9), learning
 rate 1e-3 to 1e-7 by cosine, 400 epochs of each stage on 20 032 pairs, flips, loss weights 1 and 0.001. quick and paper
-keep all of these but the sizes and lengths; smoke and test also raise the classification loss's weight to 0.1, because
-in a training 150 times shorter the paper's weight hardly moves the encoder towards telling blurs apart.
+keep all of these but the sizes and lengths; cpu, smoke and test also raise the classification loss's weight to 0.1,
+because in a training up to 150 times shorter the paper's weight hardly moves the encoder towards telling blurs apart.
+cpu is quick's counterpart for a machine without a GPU: half the width, hours instead of one, and weights averaged.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ class Profile:
     large_images: int  # how many of them, a set
     ablation_seeds: int = 1  # trainings of each ablation, from as many seeds
     threads: int = 0  # CPU threads of a training, several of which then run side by side; 0: all, one at a time
+    precision: str = ""  # of a training: float32, bfloat16; "": bfloat16 on a GPU, float32 on a CPU
+    accumulate: int = 1  # micro-batches into which a batch is cut where memory is short
+    checkpointing: bool = False  # keep a tenth of the activations and compute them twice
+    average: float = 0.0  # decay of the moving average of the weights, which is the result; 0: none, as in the paper
     fresh: bool = False  # synthetic training pairs are made anew at every step instead of drawn from train_images
     learning_rate: float = 1e-3  # paper
     min_learning_rate: float = 1e-7  # paper
@@ -53,6 +58,10 @@ PROFILES: dict[str, Profile] = {
                      train_images=300, test_images=24, image_size=128, bench_size=64, bench_repeats=3,
                      specialist_steps=140, specialist_patch=64, ablation_steps=180, ablation_patch=64,
                      large_size=256, large_images=8, threads=1, class_weight=0.1),
+    "cpu": Profile("cpu", width=16, patch=96, batch=8, stage1_steps=6000, stage2_steps=4500, stage2_patch=96,
+                   train_images=1200, test_images=50, image_size=192, bench_size=256, bench_repeats=10,
+                   specialist_steps=600, specialist_patch=64, ablation_steps=800, ablation_patch=64, large_size=512,
+                   large_images=8, class_weight=0.1, precision="bfloat16", average=0.995),
     "quick": Profile("quick", width=32, patch=192, batch=32, stage1_steps=20_000, stage2_steps=20_000,
                      stage2_patch=192, train_images=400, test_images=50, image_size=384, bench_size=256,
                      bench_repeats=100, specialist_steps=3000, specialist_patch=128, ablation_steps=4000,

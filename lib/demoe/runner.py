@@ -32,7 +32,8 @@ from .profiles import PROFILES
 DESCRIPTION = """Run the notebooks in order: train, evaluate, and write every table and figure of a profile.
 
 Results go to results/<profile>/ and figures/<profile>/. A notebook that is up to date is skipped, so a run that was
-stopped, or failed, continues where it was when started again."""
+stopped, or failed, continues where it was when started again. With --minutes, networks are trained in order of value
+until the time is over; once all are trained, the notebooks follow."""
 SHARP_IMAGES = "DEMOE_SHARP_IMAGES"  # the variable that the notebooks' kernels get it by
 ASKED = r'experiments\.NEEDED_BY\[\\?"(\w+)\\?"\]'  # what a notebook (as JSON text) prepares
 HEARTBEAT = 60  # seconds between signs of life where there is no terminal
@@ -65,13 +66,23 @@ def main(arguments: list[str] | None = None) -> int:
                         help="folder of the real datasets, or a TOML file (default: $DEMOE_DATA_ROOT)")
     parser.add_argument("--sharp-images", metavar="DIR",
                         help="sharp photographs for synthetic sets (default: $DEMOE_SHARP_IMAGES, else bundled ones)")
+    parser.add_argument("--minutes", type=float, metavar="M",
+                        help="work in slices: stop after so many minutes, and go on when called again")
+    parser.add_argument("--compact", action="store_true",
+                        help="with --minutes: keep half-precision weights, without the optimiser's moments")
     parser.add_argument("--fresh", action="store_true", help="forget the profile's executed notebooks, runs and cache")
+    began = time.monotonic()
     options = parser.parse_args(arguments)
     profile = options.profile or os.environ.get("DEMOE_PROFILE") or "smoke"
     data_root = options.data_root or os.environ.get("DEMOE_DATA_ROOT") or None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends the run as Ctrl-C does
     try:
-        return run(profile, options.only, data_root, options.fresh, options.sharp_images)
+        if options.minutes is not None and not 0 < options.minutes < float("inf"):
+            raise UsageError(f"--minutes {options.minutes:g}: give a number above 0.")
+        if options.compact and options.minutes is None:
+            raise UsageError("--compact says how a slice is kept: it goes with --minutes.")
+        deadline = None if options.minutes is None else began + 60 * options.minutes
+        return run(profile, options.only, data_root, options.fresh, options.sharp_images, deadline, options.compact)
     except UsageError as error:
         print(f"run_all.sh: {error}", file=sys.stderr)
         return 2
@@ -92,10 +103,14 @@ def run(
     data_root: str | None = None,
     fresh: bool = False,
     sharp_images: str | None = None,
+    deadline: float | None = None,
+    compact: bool = False,
 ) -> int:
     """Run the notebooks of ``<root>/notebooks`` for ``profile`` and print a summary. Returns 0.
 
-    Raises ``UsageError`` before anything runs, ``NotebookError`` at the first notebook that fails.
+    With ``deadline``, a value of ``time.monotonic``, networks are trained in order of value until then, and what is
+    unfinished is kept (``compact``: ``experiments.Slice``); notebooks begin when all are trained, and none after the
+    deadline. Raises ``UsageError`` before anything runs, ``NotebookError`` at the first notebook that fails.
     """
     if profile not in PROFILES:
         raise UsageError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}.")
@@ -116,9 +131,20 @@ def run(
             for name in ("notebooks", "runs", "cache"):
                 shutil.rmtree(results_dir(profile) / name, ignore_errors=True)
         print(f"profile {profile}: {', '.join(path.stem for path in notebooks)}", flush=True)
+        some = notebooks if only else None
+        if deadline is not None and not train_slice(some, profile, parameters, deadline, compact):
+            return 0
         networks = train(notebooks, profile, parameters)
-        outcomes = [run_one(path, profile, parameters, networks.get(path.name[:2], [])) for path in notebooks]
-        print(summary(outcomes), flush=True)
+        outcomes: list[Outcome] = []
+        for path in notebooks:
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+            outcomes.append(run_one(path, profile, parameters, networks.get(path.name[:2], [])))
+        if outcomes:
+            print(summary(outcomes), flush=True)
+        if len(outcomes) < len(notebooks):
+            print(f"time is up: {len(outcomes)} of {len(notebooks)} notebooks are done; the same command goes on.",
+                  flush=True)
     return 0
 
 
@@ -167,10 +193,39 @@ def train(notebooks: list[Path], profile: str, parameters: dict[str, str]) -> di
     except (experiments.TrainingFailed, OSError, ValueError, ArithmeticError) as error:
         raise NotebookError(f"before the notebooks, training: {error}") from None
     if trained:
+        from .report import status
+
+        status.write(chosen)
         print(f"training: {len(trained)} networks in {clock(time.monotonic() - start)}", flush=True)
     root = project_root()
     return {number: [str(file.relative_to(root)) for file in experiments.weights(some, chosen, 0, data_root)]
             for number, some in needed.items()}
+
+
+def train_slice(
+    notebooks: list[Path] | None, profile: str, parameters: dict[str, str], deadline: float, compact: bool
+) -> bool:
+    """Train in order of value until ``deadline``: what ``notebooks`` load, or everything. Returns whether all is there.
+
+    Writes the profile's ``STATUS.md``. Raises ``NotebookError`` for a training that fails.
+    """
+    from . import experiments, profiles
+    from .report import status
+
+    names = None
+    if notebooks is not None:
+        asked = [one for path in notebooks for one in re.findall(ASKED, path.read_text(encoding="utf-8"))]
+        names = [name for one in asked for name in experiments.NEEDED_BY[one]]
+    chosen, part = profiles.get(profile), experiments.Slice(deadline, compact)
+    try:
+        standing = experiments.train_plan(
+            chosen, 0, parameters.get("DATA_ROOT"), names, part, sys.stderr.isatty(), say)
+    except (experiments.TrainingFailed, OSError, ValueError, ArithmeticError) as error:
+        raise NotebookError(f"training: {error}") from None
+    written = status.write(chosen)
+    where = f" ({status.told(written)})" if written else ""
+    print(f"{standing}{'; the same command goes on' if standing.at else ''}{where}.", flush=True)
+    return standing.at is None
 
 
 def say(text: str) -> None:

@@ -13,6 +13,7 @@ from demoe.data.synthetic import synthetic
 from demoe.evaluation import benchmark, tiles
 from demoe.model import checkpoints
 from demoe.model.nafnet import NAFNet, NAFNetConfig
+from demoe.training import state
 
 TINY = profiles.get("test", stage1_steps=5, train_images=1, test_images=1, image_size=48, checkpoint_every=2)
 MARK = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
@@ -75,14 +76,14 @@ def test_a_damaged_checkpoint_of_an_unfinished_training(trained, damage, monkeyp
     with pytest.raises(KeyboardInterrupt):
         experiments.baseline(TINY, progress=False)
     monkeypatch.setattr(checkpoints, "save", real)
-    (state,) = tmp_path.rglob("state.pt")
-    harm(state, damage)
+    (state,) = tmp_path.rglob("state")
+    harm(next(state.glob("*.part")), damage)
     run = experiments.baseline(TINY, progress=False)
     assert (run.folder / "model.safetensors").read_bytes() == expected
     assert run.metrics.step.tolist() == list(dict.fromkeys(run.metrics.step))
     said = capsys.readouterr().err
-    assert "state.pt is damaged: it was set aside as state.pt.damaged, and training starts from the beginning" in said
-    assert (run.folder / "state.pt.damaged").exists() and not (run.folder / "state.pt").exists()
+    assert "state is damaged: it was set aside as state.damaged, and training starts from the beginning" in said
+    assert (run.folder / "state.damaged").exists() and not (run.folder / "state").exists()
 
 
 def test_the_checkpoint_of_another_network_is_set_aside(trained, monkeypatch, tmp_path):
@@ -90,11 +91,10 @@ def test_the_checkpoint_of_another_network_is_set_aside(trained, monkeypatch, tm
     monkeypatch.setenv("DEMOE_HOME", str(tmp_path))
     folder = tmp_path / "results/test/runs" / trained.name
     folder.mkdir(parents=True)
-    other = NAFNet(NAFNetConfig(2, (1,), 1, (1,))).state_dict()
-    torch.save({"model": other, "optimizer": {"state": {}, "param_groups": []}, "step": 3, "log": ""},
-               folder / "state.pt")
+    other = NAFNet(NAFNetConfig(2, (1,), 1, (1,)))
+    state.save(folder / "state", state.Progress(3, "", 0.0, 0.0), other, torch.optim.AdamW(other.parameters()), {})
     run = experiments.baseline(TINY, progress=False)
-    assert (run.folder / "model.safetensors").read_bytes() == expected and (folder / "state.pt.damaged").exists()
+    assert (run.folder / "model.safetensors").read_bytes() == expected and (folder / "state.damaged").exists()
 
 
 @DAMAGE

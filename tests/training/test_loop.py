@@ -1,10 +1,12 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from io import BytesIO
 
 import pytest
 import torch
@@ -13,8 +15,9 @@ from conftest import shake
 from demoe.data.batches import Batches
 from demoe.data.pairs import PairedSet
 from demoe.model.nafnet import NAFNet, NAFNetConfig
-from demoe.training.loop import cosine, train
+from demoe.training.loop import OutOfTime, cosine, train
 from demoe.training.losses import stage1_loss
+from demoe.training.state import step_of
 
 TINY = NAFNetConfig(width=4, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,), router=True)
 
@@ -83,6 +86,45 @@ def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(tmp_path, stop_a
     assert [line["step"] for line in log(tmp_path / "broken")] == list(range(9))
 
 
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_slices_of_time_equal_one_undisturbed_run_bit_for_bit(tmp_path, average):
+    """Every slice ends after its first step, whose state goes to another folder: another machine's."""
+    whole = run(tmp_path / "whole", average=average)
+    for step in range(1, 9):
+        with pytest.raises(OutOfTime, match=f"after step {step} of 9") as stopped:
+            run(tmp_path / str(step), average=average, deadline=time.monotonic() - 1)
+        assert (stopped.value.step, stopped.value.steps) == (step, 9)
+        shutil.copytree(tmp_path / str(step), tmp_path / str(step + 1))
+    sliced = run(tmp_path / "9", average=average, deadline=time.monotonic() - 1)
+    pairs = zip(whole.state_dict().values(), sliced.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert log(tmp_path / "whole") == log(tmp_path / "9")
+
+
+def test_a_compact_state_is_small_and_nearly_as_good(tmp_path):
+    whole = run(tmp_path / "whole", steps=40, every=100)
+    sizes = {}
+    for compact in (False, True):
+        with pytest.raises(OutOfTime):
+            run(tmp_path / str(compact), steps=40, every=100, deadline=time.monotonic() - 1, compact=compact)
+        sizes[compact] = sum(part.stat().st_size for part in (tmp_path / str(compact) / "state").glob("*.part"))
+    assert sizes[True] < sizes[False] / 3
+    continued = run(tmp_path / "True", steps=40, every=100)
+    ends = [log(folder)[-1]["total"] for folder in (tmp_path / "whole", tmp_path / "True")]
+    assert ends[1] == pytest.approx(ends[0], rel=0.1) and not whole.training and not continued.training
+
+
+def test_the_average_of_the_weights_lies_between_start_and_end(tmp_path):
+    end, mean = run(tmp_path / "end"), run(tmp_path / "mean", average=0.5)
+    torch.manual_seed(0)
+    start = shake(NAFNet(TINY))
+    for (name, first), last, between in zip(start.named_parameters(), end.parameters(), mean.parameters(), strict=True):
+        assert (last - between).norm() < (last - first).norm() + 1e-7, name
+    with pytest.raises(AssertionError):
+        for a, b in zip(end.parameters(), mean.parameters(), strict=True):
+            torch.testing.assert_close(a, b)
+
+
 def test_a_log_line_cut_by_a_crash_is_dropped(tmp_path):
     run(tmp_path, stop_after=5)
     with (tmp_path / "metrics.jsonl").open("a") as stream:
@@ -94,7 +136,7 @@ def test_a_log_line_cut_by_a_crash_is_dropped(tmp_path):
 def test_training_learns_and_logs(tmp_path):
     model = run(tmp_path, steps=60, every=50)
     lines = log(tmp_path)
-    assert set(lines[0]) == {"step", "total", "pixel", "class", "accuracy", "grad_norm", "lr"}
+    assert set(lines[0]) == {"step", "total", "pixel", "class", "accuracy", "grad_norm", "lr", "images"}
     early, late = (sum(line["total"] for line in part) / 10 for part in (lines[:10], lines[-10:]))
     assert late < early
     assert all(line["grad_norm"] > 0 for line in lines)
@@ -123,8 +165,9 @@ def test_a_checkpoint_never_holds_a_loss_that_is_not_finite(tmp_path):
     options = {"steps": 9, "checkpoint_every": 3, "log_every": 100, "progress": False}
     with pytest.raises(FloatingPointError, match="step 5"):
         train(NAFNet(TINY), Poisoned(), stage1_loss(1e-3), tmp_path, **options)
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert state["step"] == 3 and all(value.isfinite().all() for value in state["model"].values())
+    assert step_of(tmp_path / "state") == 3
+    kept = torch.load(BytesIO(b"".join(part.read_bytes() for part in sorted((tmp_path / "state").glob("*.part")))))
+    assert all(value.isfinite().all() for value in kept["model"].values())
     train(NAFNet(TINY), batches, stage1_loss(1e-3), tmp_path, **options)
 
 
@@ -153,7 +196,7 @@ def test_killed_for_good_and_started_again(tmp_path, killed_in):
             process = subprocess.Popen(command, env=environment(home), stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL)
             deadline = time.time() + 120
-            while not list(home.glob(f"results/test/runs/{killed_in}-*/state.pt")):
+            while not list(home.glob(f"results/test/runs/{killed_in}-*/state/manifest.json")):
                 assert time.time() < deadline and process.poll() is None
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)

@@ -19,6 +19,7 @@ from . import sources
 
 SMALLEST = 128  # pixels, the shorter side: from less than that no canvas can be cut
 LARGEST = 2048  # pixels, the longer side: larger pictures are reduced, which also takes their noise out
+BUNDLED = 0.25  # share of ``MixedCanvas``'s crops that are not from the folder; our choice
 _SHARES = (("val", 0.1), ("test", 0.1))  # train has the rest
 _CACHE_BYTES = 512 * 2**20
 
@@ -106,6 +107,18 @@ class FolderCanvas:
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         self._forget()
+
+
+class MixedCanvas:
+    """The photographs of a folder and, one crop in ``1 / BUNDLED``, what comes with the package: its photographs and
+    dead leaves, whose contrasts are sharper than a lens can be. Called like ``sources.sharp_canvas``."""
+
+    def __init__(self, folder: FolderCanvas):
+        self.folder = folder
+        self.identity = f"{folder.identity}-mixed"
+
+    def __call__(self, rng: np.random.Generator, split: str, *sizes: int, **options) -> tuple[torch.Tensor, str]:
+        return (sources.sharp_canvas if rng.random() < BUNDLED else self.folder)(rng, split, *sizes, **options)
 
 
 def _check(file: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from demoe.blur.folder import FolderCanvas
+from demoe.blur.folder import FolderCanvas, MixedCanvas
 from demoe.blur.job import Options
 from demoe.paths import results_dir
 from demoe.profiles import Profile
@@ -31,8 +31,8 @@ def one_set(
 
     With ``data_root`` the real one, found by ``data.real.layouts``; ``demoe data check`` tells what was found. Without,
     ``profile`` says how many synthetic pairs of what size; they are made from the bundled photographs or those of
-    ``Roots.sharp_images``. Raises ``ValueError`` where the paper profile has no real data, ``FileNotFoundError`` naming
-    the set that is not there.
+    ``Roots.sharp_images``, to which the training split adds some of the bundled. Raises ``ValueError`` where the paper
+    profile has no real data, ``FileNotFoundError`` naming the set that is not there.
     """
     roots = Roots.resolve(data_root)
     if roots:
@@ -47,7 +47,7 @@ def one_set(
     cache = results_dir(profile.name) / "cache"
     if roots.sharp_images is None:
         return synthetic(name, split, count, profile.image_size, seed, cache, progress)
-    canvas = sharp_photographs(roots.sharp_images)
+    canvas = _canvas(roots.sharp_images, split)
     options = Options(canvas=canvas)
     return synthetic(name, split, count, profile.image_size, seed, cache, progress, options, canvas.identity)
 
@@ -70,7 +70,7 @@ def training_data(
         if tuple(names) == DATASETS:
             return aio_blur(profile, "train", seed, roots, progress)
         return [one_set(name, profile, "train", seed, roots, progress) for name in names]
-    options = Options(canvas=sharp_photographs(roots.sharp_images)) if roots.sharp_images else None
+    options = Options(canvas=_canvas(roots.sharp_images, "train")) if roots.sharp_images else None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Fresh(names, patch, profile.batch, seed, device, options)
 
@@ -79,6 +79,11 @@ def training_data(
 def sharp_photographs(folder: Path) -> FolderCanvas:
     """The sharp photographs of ``folder``, looked through once."""
     return FolderCanvas(folder)
+
+
+def _canvas(folder: Path, split: str) -> FolderCanvas | MixedCanvas:
+    photographs = sharp_photographs(folder)
+    return MixedCanvas(photographs) if split == "train" else photographs
 
 
 def aio_blur(

@@ -25,12 +25,33 @@ class Batch(NamedTuple):
     labels: Tensor  # (B,) int64, expert indices; -1 for a set that belongs to no expert
 
 
+class Share(NamedTuple):
+    """One process's equal part of every batch."""
+
+    which: int = 0  # the process
+    among: int = 1  # how many there are
+
+    def of(self, step: int, batch: int) -> range:
+        """The positions, counted through all batches, of its part of the batch of ``step``.
+
+        Raises ``ValueError`` for a batch that cannot be shared equally.
+        """
+        if batch % self.among:
+            raise ValueError(f"a batch of {batch} cannot be shared equally by {self.among} processes: start fewer")
+        size = batch // self.among
+        first = step * batch + self.which * size
+        return range(first, first + size)
+
+
 class Batches(Dataset):
     """Random crops and flips of all sets mixed; an epoch shows every entry of every set once, in random order.
 
-    ``Batches(sets, patch, batch, seed)[step]`` is always the same batch, whatever was asked for before. Raises
-    ``ValueError`` naming the picture that is smaller than the patch or has no sharp counterpart.
+    ``Batches(sets, patch, batch, seed)[step]`` is always the same batch, whatever was asked for before; of it each of
+    several processes gets its ``share``. Raises ``ValueError`` naming the picture that is smaller than the patch or has
+    no sharp counterpart.
     """
+
+    share = Share()
 
     def __init__(self, sets: list[PairedSet], patch: int, batch: int, seed: int = 0):
         self.sets, self.patch, self.batch, self.seed = sets, patch, batch, seed
@@ -40,9 +61,9 @@ class Batches(Dataset):
         self._order = lru_cache(maxsize=2)(self._shuffled)  # a batch spans two epochs at most
 
     def __getitem__(self, step: int) -> Batch:
-        rng = np.random.default_rng([self.seed, 1, step])
         crops, labels = [], []
-        for position in range(step * self.batch, (step + 1) * self.batch):
+        for position in self.share.of(step, self.batch):
+            rng = np.random.default_rng([self.seed, 1, position])
             epoch, place = divmod(position, self.ends[-1])
             entry = int(self._order(epoch)[place])
             which = bisect_right(self.ends, entry)

@@ -11,15 +11,17 @@ from demoe.blur import sets
 from demoe.blur.job import Options
 from demoe.tasks import expert_index
 
-from .batches import Batch
+from .batches import Batch, Share
 
 
 class Fresh(Dataset):
     """``Fresh(names, patch, batch, seed)[step]``: new synthetic pairs of ``patch`` pixels, every set equally often.
 
     A function of (seed, step). Each set's share of a batch is made in one go on ``device``; on the CPU the pairs are
-    the same bytes whatever the batch size, on a GPU equal to rounding.
+    the same bytes whatever the batch size, on a GPU equal to rounding. ``share`` as for ``Batches``.
     """
+
+    share = Share()
 
     def __init__(
         self,
@@ -40,7 +42,7 @@ class Fresh(Dataset):
 
     def __getitem__(self, step: int) -> Batch:
         shares: dict[str, list[int]] = {}
-        for position in range(step * self.batch, (step + 1) * self.batch):
+        for position in self.share.of(step, self.batch):
             index, which = divmod(position, len(self.names))  # the sets take turns, also across steps
             shares.setdefault(self.names[which], []).append(index)
         blurred, sharp, labels = [], [], []

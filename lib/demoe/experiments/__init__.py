@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from demoe.data import aio
@@ -12,15 +13,16 @@ from demoe.tasks import DATASETS
 
 from . import ablations, comparisons, side_by_side, specialists, two_stages
 from .ablations import VARIANTS, variant
-from .runs import Experiment, NotTrained, Run, default_device, looking
+from .runs import Experiment, NotTrained, Run, Slice, TimeUp, default_device, looking, until
 from .side_by_side import Say, TrainingFailed
 from .specialists import CONTROL, SPECIALISTS, specialist, specialist_name
 from .two_stages import baseline, demoe, demoe_start, untrained
 
 __all__ = [
-    "CONTROL", "EXPERIMENTS", "NEEDED_BY", "SPECIALISTS", "VARIANTS", "Experiment", "NotTrained", "Run",
-    "TrainingFailed", "baseline", "default_device", "demoe", "demoe_start", "looking", "prepare", "specialist",
-    "specialist_name", "train_experiment", "untrained", "variant", "weights",
+    "CONTROL", "EXPERIMENTS", "NEEDED_BY", "ORDER", "SPECIALISTS", "VARIANTS", "Experiment", "NotTrained", "Run",
+    "Slice", "Standing", "TimeUp", "TrainingFailed", "baseline", "default_device", "demoe", "demoe_start", "looking",
+    "plan", "prepare", "specialist", "specialist_name", "train_experiment", "train_plan", "until", "untrained",
+    "variant", "weights",
 ]
 
 # The longest trainings stand first: side by side, the short ones fill the gaps at the end.
@@ -30,8 +32,11 @@ EXPERIMENTS: dict[str, Experiment] = {
 _COMPARATORS = tuple(comparisons.comparator_name(one) for one in comparisons.COMPARATORS
                      if one not in comparisons.missing())
 _TASK_SPECIFIC = tuple(comparisons.task_specific_name(one) for one in DATASETS)
+# The most valuable result first, for who has little time: DeMoE, task-specific networks, ablations, comparators.
+ORDER: tuple[str, ...] = tuple(side_by_side.order(
+    ["demoe", *_TASK_SPECIFIC, *specialists.NAMED, "demoe-pretrained-experts", "ablation-demoe", *ablations.NAMED,
+     *_COMPARATORS], EXPERIMENTS))
 NEEDED_BY: dict[str, tuple[str, ...]] = {  # what each notebook loads, by its number
-    "00": ("demoe",),
     "02": ("baseline",),
     "03": tuple(specialists.NAMED),
     "04": ("demoe", "ablation-demoe", "ablation-from-scratch", "ablation-router-noise", "ablation-finetune-all"),
@@ -62,6 +67,55 @@ def prepare(
     if jobs:
         side_by_side.train_missing(jobs, EXPERIMENTS, profile, data_root, progress, say)
     return [name for name, _ in jobs]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What ``train_plan`` came to: ``done`` of ``total`` networks are trained; ``at`` says where time was up, if so."""
+
+    done: int
+    total: int
+    at: TimeUp | None = None
+
+    def __str__(self) -> str:
+        if self.at is None:
+            return f"all {self.total} networks are trained"
+        return f"{self.at}; {self.done} of {self.total} networks are trained"
+
+
+def plan(profile: Profile, seed: int = 0, names: Sequence[str] | None = None) -> list[tuple[str, int]]:
+    """All trainings (experiment, seed) of a profile in order of value, ``ORDER``; the further seeds of ablations last.
+
+    With ``names`` only these and what they start from. Raises ``ValueError`` for an unknown name.
+    """
+    wanted = ORDER if names is None else [one for one in ORDER if one in side_by_side.order(names, EXPERIMENTS)]
+    further = range(seed + 1, seed + profile.ablation_seeds)
+    return [*((name, seed) for name in wanted),
+            *((name, one) for one in further for name in wanted if name in ablations.NAMED)]
+
+
+def train_plan(
+    profile: Profile, seed: int = 0, data_root: aio.Where = None, names: Sequence[str] | None = None,
+    part: Slice | None = None, progress: bool = True, say: Say | None = None,
+) -> Standing:
+    """Trains ``plan`` in its order, or as much of it as ``part`` has time for; the same call goes on where it stopped.
+
+    ``say`` is called with a line for each network that is done. Raises ``TrainingFailed``, and for one at a time what
+    training raises.
+    """
+    jobs = plan(profile, seed, names)
+    missing = []
+    for one in dict.fromkeys(one for _, one in jobs):
+        wanted = [name for name, of in jobs if of == one]
+        absent = side_by_side.missing(wanted, EXPERIMENTS, profile, one, data_root)
+        missing += [(name, one) for name in wanted if name in absent]
+    try:
+        with until(part):
+            if missing:
+                side_by_side.train_missing(missing, EXPERIMENTS, profile, data_root, progress, say)
+    except TimeUp as error:
+        return Standing(len(jobs) - len(missing) + error.trained, len(jobs), error)
+    return Standing(len(jobs), len(jobs))
 
 
 def weights(names: Sequence[str], profile: Profile, seed: int = 0, data_root: aio.Where = None) -> list[Path]:

@@ -7,9 +7,11 @@ with other numbers never takes its place.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,17 +21,19 @@ from torch import nn
 
 from demoe import provenance
 from demoe.data import aio
-from demoe.data.batches import Batches, workers_for
+from demoe.data.batches import Batches, Share, workers_for
 from demoe.data.fresh import Fresh
 from demoe.data.pairs import PairedSet
 from demoe.data.real.roots import Roots
 from demoe.model import checkpoints
 from demoe.paths import SUMS, alone, damaged, results_dir, seal, set_aside, sweep, write_text
 from demoe.profiles import Profile, as_dict
-from demoe.training.loop import train
+from demoe.training import distributed, state
+from demoe.training.loop import OutOfTime, train
 from demoe.training.losses import LossFunction
 
 Data = Callable[[], Sequence[PairedSet] | Fresh]
+STATE = "state"  # folder of an unfinished run, in which it goes on
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,10 @@ class Run:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """The log, a row a logged step: step, losses, gradient norm, learning rate. Without the times, which differ."""
+        """The log, a row a logged step: step, losses, gradient norm, learning rate. Without the times, which differ,
+        and the images, which the steps tell."""
         log = pd.read_json(self.folder / "metrics.jsonl", lines=True)
-        return log.drop(columns=["seconds", "waited"], errors="ignore")
+        return log.drop(columns=["images", "seconds", "waited"], errors="ignore")
 
     @property
     def hash(self) -> str:
@@ -88,6 +93,53 @@ def looking() -> Iterator[None]:
         _looking = False
 
 
+class TimeUp(Exception):
+    """The time given with ``until`` is over. What is unfinished is on the disk: the same call goes on from there.
+
+    ``name`` and ``seed`` say which training was at work, and that ``step`` of its ``steps`` are done. ``trained`` is
+    how many networks were finished before, where several were asked for.
+    """
+
+    def __init__(self, name: str, seed: int, step: int, steps: int, trained: int = 0):
+        super().__init__(name, seed, step, steps, trained)
+        self.name, self.seed, self.step, self.steps, self.trained = name, seed, step, steps, trained
+
+    def __str__(self) -> str:
+        which = f"{self.name} (seed {self.seed})" if self.seed else self.name
+        return f"time is up: {which} is at step {self.step} of {self.steps}"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """How long may be trained, and how what is unfinished then is kept."""
+
+    deadline: float  # a value of ``time.monotonic``, which all processes of a machine share
+    compact: bool = False  # weights in half precision, without the optimiser's moments: a quarter of the size or less
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() >= self.deadline
+
+
+_slice: Slice | None = None
+
+
+@contextmanager
+def until(given: Slice | None) -> Iterator[None]:
+    """Inside, trainings stop when the time of ``given`` is over, and raise ``TimeUp``. None: they take their time."""
+    global _slice
+    before, _slice = _slice, given
+    try:
+        yield
+    finally:
+        _slice = before
+
+
+def current_slice() -> Slice | None:
+    """What ``until`` was given; None outside."""
+    return _slice
+
+
 # Fields of a profile that say nothing about a training, or that only one kind of run depends on and puts in itself.
 ELSEWHERE = ("name", "bench_size", "bench_repeats", "checkpoint_every", "test_images", "stage1_steps", "stage2_steps",
              "stage2_patch", "specialist_steps", "specialist_patch", "ablation_steps", "ablation_patch",
@@ -111,9 +163,13 @@ def configuration(
     config["source"] = provenance.config_hash(chosen) if roots else "bundled"
     if roots.sharp_images and not roots:
         config["source"] = aio.sharp_photographs(roots.sharp_images).identity
-    rooms = ("model", "training", "data", "blur", *(("data/real",) if roots else ()))
-    config["code"] = provenance.code_hash(*rooms)
+    config["code"] = code(bool(roots))
     return config
+
+
+def code(real: bool = False) -> str:
+    """The hash of all code that trained weights depend on; ``real``: with that which reads real datasets."""
+    return provenance.code_hash("model", "training", "data", "blur", *(("data/real",) if real else ()))
 
 
 def train_or_load(
@@ -130,7 +186,7 @@ def train_or_load(
     ``start`` makes the network with its first weights, ``data`` what it learns from; both are only called where
     something is trained. ``label`` stands on the progress bar. A process that finds another one at work on the same
     run waits for it. Files that are damaged are set aside, and the network is trained again. Raises ``NotTrained``
-    inside ``looking``, and what training raises.
+    inside ``looking``, ``TimeUp`` inside ``until``, and what training raises.
     """
     identity = f"{config['experiment']}-s{config['seed']}-{provenance.config_hash(config)}"
     folder = results_dir(profile.name) / "runs" / identity
@@ -139,15 +195,17 @@ def train_or_load(
         if _looking:
             raise NotTrained(identity)
         told = f"another process is training {folder.name}: waiting for it" if progress else ""
-        with alone(folder / ".lock", told), threads(profile.threads):
-            sweep(folder)
-            model = _finished(folder, clear=True)
-            if model is None:
+        first = distributed.rank() == 0  # of those that ``torchrun`` started; on its own each is the first
+        with alone(folder / ".lock", told) if first else nullcontext(), threads(profile.threads):
+            if first:
+                sweep(folder)
+                model = _finished(folder, clear=True)
+            if distributed.agree(model is None):
                 _train(config, profile, start, data, loss, folder, progress, label)
                 model = checkpoints.load(folder / "model.safetensors", default_device())
     if not (folder / SUMS).exists():  # just trained, or killed at this very place
         seal(folder, "model.safetensors", "metrics.jsonl")
-    (folder / "state.pt").unlink(missing_ok=True)  # of no use any more
+    shutil.rmtree(folder / STATE, ignore_errors=True)  # of no use any more
     return Run(config["experiment"], model, folder, config)
 
 
@@ -175,29 +233,56 @@ def _train(
     config: dict, profile: Profile, start: Callable[[], nn.Module], data: Data, loss: LossFunction, folder: Path,
     progress: bool, label: str,
 ) -> None:
-    seed = config["seed"]
+    seed, part = config["seed"], _slice
+    if part and distributed.agree(part.over):  # making the data may take longer than what is left
+        raise TimeUp(config["experiment"], seed, state.step_of(folder / STATE) or 0, config["steps"])
     model = start()
     source = data()
     batches = source if isinstance(source, Fresh) else Batches(source, config["patch"], config["batch"], seed)
+    batches.share = Share(distributed.rank(), distributed.world())
     mark = provenance.full(provenance.stamp(profile.name, config["data"], seed, provenance.config_hash(config)))
-    write_text(folder / "config.json", json.dumps({"config": config, "provenance": mark}, indent=2) + "\n")
-    train(
-        model,
-        batches,
-        loss,
-        folder,
-        steps=config["steps"],
-        learning_rate=profile.learning_rate,
-        min_learning_rate=profile.min_learning_rate,
-        weight_decay=profile.weight_decay,
-        seed=seed,
-        device=default_device(),
-        workers=workers_for(batches),
-        checkpoint_every=profile.checkpoint_every,
-        label=label,
-        progress=progress,
-    )
-    checkpoints.save(model, folder / "model.safetensors", provenance={**mark, "training": config})
+    mark["hardware"] = _hardware(folder, mark["hardware"])
+    limits = {"deadline": part.deadline, "compact": part.compact} if part else {}
+    if distributed.rank() == 0:
+        write_text(folder / "config.json", json.dumps({"config": config, "provenance": mark}, indent=2) + "\n")
+    try:
+        train(
+            model,
+            batches,
+            loss,
+            folder,
+            steps=config["steps"],
+            learning_rate=profile.learning_rate,
+            min_learning_rate=profile.min_learning_rate,
+            weight_decay=profile.weight_decay,
+            precision=profile.precision or None,
+            accumulate=profile.accumulate,
+            checkpointing=profile.checkpointing,
+            average=profile.average,
+            seed=seed,
+            device=default_device(),
+            workers=workers_for(batches),
+            checkpoint_every=profile.checkpoint_every,
+            label=label,
+            progress=progress,
+            **limits,
+        )
+    except OutOfTime as error:
+        raise TimeUp(config["experiment"], seed, error.step, error.steps) from None
+    if distributed.rank() == 0:
+        checkpoints.save(model, folder / "model.safetensors", provenance={**mark, "training": config})
+    distributed.wait()
+
+
+def _hardware(folder: Path, here: str) -> str:
+    """This machine's, after those on which what is continued here was trained so far: "NVIDIA L4; NVIDIA H200"."""
+    if not (folder / STATE).exists():
+        return here
+    try:
+        earlier = str(json.loads((folder / "config.json").read_text())["provenance"]["hardware"]).split("; ")
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier = []
+    return "; ".join(dict.fromkeys([*earlier, here]))
 
 
 @contextmanager

@@ -20,9 +20,10 @@ from demoe.data import aio
 from demoe.data.real.roots import Roots
 from demoe.profiles import Profile
 
-from .runs import Experiment, NotTrained, default_device, looking
+from .runs import Experiment, NotTrained, Slice, TimeUp, current_slice, default_device, looking, until
 
 Say = Callable[[str], None]
+_part: Slice | None = None  # of a process that trains for another one
 
 
 class TrainingFailed(RuntimeError):
@@ -69,7 +70,8 @@ def train_missing(
 
     Side by side, in processes of ``profile.threads`` threads, where the profile says so and there are cores; else one
     after the other, here. ``say`` is told about each network that is done. Interrupted, the processes stop, and the
-    next call continues from their checkpoints. Raises ``TrainingFailed``.
+    next call continues from their checkpoints. Raises ``TrainingFailed``, and inside ``until`` ``TimeUp``, which then
+    says how many were trained.
     """
     say = say or (lambda text: None)
     processes = min(len(jobs), cores() // profile.threads if profile.threads else 1)
@@ -77,12 +79,17 @@ def train_missing(
     if processes < 2 or one_by_one or default_device() == "cuda":
         for number, (name, seed) in enumerate(jobs, 1):
             began = time.monotonic()
-            experiments[name].run(profile, seed, data_root, progress)
+            try:
+                experiments[name].run(profile, seed, data_root, progress)
+            except TimeUp as error:
+                error.trained = number - 1
+                raise
             say(_done(name, seed, time.monotonic() - began, number, len(jobs)))
         return
     context = get_context("spawn")  # a forked child may hang on locks that a thread of this process held
     stop = context.Event()
-    pool = ProcessPoolExecutor(processes, context, _begin, (stop, os.getpid(), profile.threads))
+    pool = ProcessPoolExecutor(processes, context, _begin,
+                               (stop, os.getpid(), profile.threads, current_slice()))
     try:
         _make_data(pool, jobs, profile, data_root, say)
         _run_all(pool, processes, jobs, experiments, profile, data_root, progress, say)
@@ -97,7 +104,7 @@ def _run_all(
     pool: ProcessPoolExecutor, processes: int, jobs: Sequence[tuple[str, int]], experiments: Mapping[str, Experiment],
     profile: Profile, data_root: aio.Where, progress: bool, say: Say,
 ) -> None:
-    waiting, running, number = list(jobs), {}, 0
+    waiting, running, number, late = list(jobs), {}, 0, None
     with tqdm(total=len(jobs), desc="training", unit="network", disable=not progress) as bar:
         while waiting or running:
             unfinished = {*waiting, *running.values()}
@@ -109,9 +116,17 @@ def _run_all(
             bar.set_postfix_str(", ".join(_label(*job) for job in running.values()))
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 name, seed = running.pop(future)
+                try:
+                    seconds = _result(future, f"training {_label(name, seed)}")
+                except TimeUp as error:  # the others are over soon as well: they are left to save what they have
+                    late, waiting = late or error, []
+                    continue
                 number += 1
-                say(_done(name, seed, _result(future, f"training {_label(name, seed)}"), number, len(jobs)))
+                say(_done(name, seed, seconds, number, len(jobs)))
                 bar.update()
+    if late:
+        late.trained = number
+        raise late
 
 
 def _make_data(
@@ -131,13 +146,17 @@ def _make_data(
 def _result(future: Future, what: str):
     try:
         return future.result()
+    except TimeUp:
+        raise
     except Exception as error:
         raise TrainingFailed(f"{what} failed: {error or type(error).__name__}") from error
 
 
-def _begin(stop: Event, parent: int, threads: int) -> None:
-    """Start of a process: few threads, and an end with the parent's, however that comes."""
+def _begin(stop: Event, parent: int, threads: int, part: Slice | None) -> None:
+    """Start of a process: few threads, the parent's time, and an end with the parent's, however that comes."""
+    global _part
     torch.set_num_threads(threads)
+    _part = part
 
     def watch() -> None:
         while not stop.wait(1):
@@ -152,7 +171,8 @@ def _train_one(name: str, seed: int, profile: Profile, data_root: aio.Where) -> 
     from . import EXPERIMENTS
 
     began = time.monotonic()
-    EXPERIMENTS[name].run(profile, seed, data_root, False)
+    with until(_part):
+        EXPERIMENTS[name].run(profile, seed, data_root, False)
     return time.monotonic() - began
 
 

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import copy
-import io
 import json
 import math
-import sys
 import time
-import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from demoe.data.batches import Batches, ahead
-from demoe.paths import naming, set_aside, write_bytes, write_text
+from demoe.data.batches import Batches, Share, ahead
+from demoe.model import layers
+from demoe.paths import naming, write_text
 
+from . import distributed, state
 from .losses import LossFunction
 from .stages import trainable, training_mode
+from .step import Precision, TrainStep
 
 
 def cosine(step: int, steps: int, start: float, end: float) -> float:
     """Learning rate at ``step`` of ``steps``: half a cosine from ``start`` to ``end`` (Appendix C)."""
     return end + (start - end) * (1 + math.cos(math.pi * step / max(1, steps))) / 2
+
+
+class OutOfTime(Exception):
+    """The time given to a training is over. Its state is saved: called again, it goes on where it stopped."""
+
+    def __init__(self, step: int, steps: int):
+        super().__init__(f"stopped after step {step} of {steps}: start the same command again to continue")
+        self.step, self.steps = step, steps
 
 
 def train(
@@ -38,111 +47,114 @@ def train(
     min_learning_rate: float = 1e-7,  # at the end; paper
     weight_decay: float = 1e-3,  # AdamW's; not stated in the paper
     betas: tuple[float, float] = (0.9, 0.9),  # AdamW's; paper
+    precision: Precision | None = None,  # None: bfloat16 where it is fast, on a GPU; float32 on a CPU
+    accumulate: int = 1,  # micro-batches a batch is cut into
+    checkpointing: bool = False,  # keep less for the backward pass and compute it twice
+    average: float = 0.0,  # decay of a moving average of the weights, which then is the result; 0: none, as the paper
     seed: int = 0,  # of the dropout masks; batches carry their own
     device: str | torch.device = "cpu",
     workers: int = 0,  # processes that read batches ahead; they change nothing but the time
     checkpoint_every: int = 200,  # steps
+    deadline: float | None = None,  # of time.monotonic(): when to save and stop
+    compact: bool = False,  # the saved state in little space (``state.save``)
     log_every: int = 20,  # steps; checkpointed steps are logged as well
     label: str = "training",  # on the progress bar
     progress: bool = True,
 ) -> nn.Module:
     """Trains ``model`` in place for ``steps`` optimiser steps and returns it in evaluation mode.
 
-    Writes ``metrics.jsonl`` (a line every ``log_every`` steps: losses, gradient norm, learning rate, seconds since the
-    start, and how many of them were spent waiting for data) and ``state.pt`` into ``run_dir``. If ``state.pt`` is
-    there, training continues from it: on a CPU the result equals that of a run never interrupted, bit for bit. One that
-    is damaged is set aside, and training starts from the beginning. Raises ``FloatingPointError`` when the loss is no
-    longer finite.
+    Writes ``metrics.jsonl`` (a line every ``log_every`` steps: losses, gradient norm, learning rate, images seen,
+    seconds spent on the training so far, and how many of them waiting for data) and ``state/`` into ``run_dir``. If
+    there is a state, training continues from it: on a CPU the result equals that of a run never interrupted, bit for
+    bit, unless the state is compact. One that is damaged is set aside, and training starts from the beginning. Under
+    ``torchrun`` (``distributed.processes``) all processes train together, and the first writes.
+
+    Raises ``OutOfTime`` at the deadline, ``FloatingPointError`` when the loss is no longer finite.
     """
     device = torch.device(device)
     run_dir.mkdir(parents=True, exist_ok=True)
-    state_file, metrics_file = run_dir / "state.pt", run_dir / "metrics.jsonl"
-    amp = device.type == "cuda"  # bfloat16 where it is fast; float32 on a CPU
+    state_dir, metrics_file = run_dir / "state", run_dir / "metrics.jsonl"
+    first_process = distributed.rank() == 0
+    if distributed.world() > 1:
+        batches.share = Share(distributed.rank(), distributed.world())
 
     # Model and optimiser.
-    model.to(device, memory_format=torch.channels_last)
+    model = distributed.synchronised(model.to(device, memory_format=torch.channels_last))
+    layers.checkpointing(model, checkpointing)
     parameters = trainable(model)
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
+    learning = {name: p for name, p in model.named_parameters() if p.requires_grad and average}
+    mean = {name: p.detach().clone() for name, p in learning.items()}
 
-    # Continue where an earlier run stopped. The log is part of the checkpoint, so that the two always agree.
-    first, lines = _resume(state_file, model, optimizer) if state_file.exists() else (0, "")
-    write_text(metrics_file, lines)
+    # Continue where an earlier run stopped. The log is part of the state, so that the two always agree.
+    found = state.load(state_dir, model, optimizer, mean) or state.Progress(0, "", 0.0, 0.0)
+    first, lines, spent, waited = found
+    distributed.wait()  # until all have read it, for the first is about to write
+    take = TrainStep(model, loss_function, optimizer, precision or ("bfloat16" if device.type == "cuda" else "float32"),
+                     accumulate)
 
     # Steps.
     training_mode(model)
-    began, waited = time.perf_counter(), 0.0
+    began = time.perf_counter() - spent
     data = ahead(batches, first, steps, workers, pin=device.type == "cuda")
-    with naming(metrics_file), metrics_file.open("a") as log, tqdm(
-        total=steps, initial=first, desc=label, unit="step", disable=not progress, mininterval=1, miniters=1
+    with _log(metrics_file if first_process else None, lines) as log, tqdm(
+        total=steps, initial=first, desc=label, unit="step", disable=not progress or not first_process, mininterval=1,
+        miniters=1,
     ) as bar:
         for step in range(first, steps):
             asked = time.perf_counter()
             item = next(data)
             waited += time.perf_counter() - asked
             batch = type(item)(*(side.to(device, non_blocking=True) for side in item))
-            torch.manual_seed(seed * 1_000_003 + step)  # dropout: a function of the step, so that resuming is exact
+            # Dropout is a function of the step, so that resuming is exact, and of the process.
+            torch.manual_seed((seed * 1_000_003 + step) * distributed.world() + distributed.rank())
             rate = cosine(step, steps, learning_rate, min_learning_rate)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-                blurred = batch.blurred.contiguous(memory_format=torch.channels_last)
-                losses = loss_function(model, batch._replace(blurred=blurred))
-            losses["total"].backward()
-            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            losses, norm = take(batch)
+            if mean:
+                torch._foreach_lerp_(list(mean.values()), [p.detach() for p in learning.values()], 1 - average)
 
             last = step == steps - 1
-            save = (step + 1) % checkpoint_every == 0 and not last
+            stop = deadline is not None and not last and distributed.agree(time.monotonic() > deadline)
+            save = stop or ((step + 1) % checkpoint_every == 0 and not last)
             if step % log_every == 0 or save or last:
-                values = {name: round(value.item(), 7) for name, value in losses.items()}
+                values = {name: round(value.item(), 7) for name, value in distributed.average(losses).items()}
                 if not math.isfinite(values["total"] + norm.item()):  # before a checkpoint could keep it
                     raise FloatingPointError(
                         f"loss {values['total']} and gradient norm {norm.item()} at step {step} of {run_dir.name}: "
                         "start again with a lower learning rate"
                     )
                 line = {"step": step, **values, "grad_norm": round(norm.item(), 6), "lr": rate}
-                times = {"seconds": round(time.perf_counter() - began, 3), "waited": round(waited, 3)}
-                lines += json.dumps(line | times) + "\n"
-                log.write(json.dumps(line | times) + "\n")
-                log.flush()
+                spent = time.perf_counter() - began
+                line |= {"images": (step + 1) * len(batch.labels) * distributed.world()}
+                line |= {"seconds": round(spent, 3), "waited": round(waited, 3)}
+                lines += json.dumps(line) + "\n"
+                log(json.dumps(line) + "\n")
                 bar.set_postfix(loss=f"{values['total']:.4f}", refresh=False)
             bar.update()
-            if save:
-                state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-                _save(state_file, state | {"step": step + 1, "log": lines})
+            if save and first_process:
+                state.save(state_dir, state.Progress(step + 1, lines, spent, waited), model, optimizer, mean, compact)
+            if stop:
+                distributed.wait()
+                raise OutOfTime(step + 1, steps)
+    for name, value in mean.items():
+        learning[name].data.copy_(value)
+    layers.checkpointing(model, False)
     return model.eval()
 
 
-def _resume(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, str]:
-    """The step to go on with and the log so far, with model and optimiser as they were then.
+@contextmanager
+def _log(file: Path | None, lines: str) -> Iterator[Callable[[str], None]]:
+    """A function that adds lines to ``file``, which begins with ``lines``; without a file it does nothing."""
+    if file is None:
+        yield lambda line: None
+        return
+    write_text(file, lines)
+    with naming(file), file.open("a") as stream:
 
-    A checkpoint that is damaged, or another network's, is set aside: (0, "") and everything as it was.
-    """
-    content = file.read_bytes()
-    before = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:  # PyTorch itself does not look at the check sums
-            if broken := archive.testzip():
-                raise zipfile.BadZipFile(f"{broken} is damaged")
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        step, lines = int(state["step"]), str(state["log"])
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        return step, lines
-    except (MemoryError, torch.OutOfMemoryError):  # says nothing about the file
-        raise
-    except Exception:  # every kind of damage has its own exception here
-        model.load_state_dict(before[0])
-        optimizer.load_state_dict(before[1])
-        place = set_aside(file)
-        print(f"{file} is damaged: it was set aside as {place.name}, and training starts from the beginning.",
-              file=sys.stderr, flush=True)
-        return 0, ""
+        def add(line: str) -> None:
+            stream.write(line)
+            stream.flush()
 
-
-def _save(file: Path, state: dict) -> None:
-    """A checkpoint appears whole or not at all."""
-    content = io.BytesIO()  # a full disk must not stop PyTorch in the middle of writing: it may end the process
-    torch.save(state, content)
-    write_bytes(file, content.getvalue())
+        yield add

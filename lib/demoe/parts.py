@@ -1,0 +1,105 @@
+"""A network's file in parts of under 16 MB, where it is larger: some ways of passing files on take no more.
+
+The parts are safetensors files called ``<name>-00001-of-00003.safetensors``, with the whole record in each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from .model import checkpoints
+from .model.checkpoints import CheckpointError
+from .paths import replacing
+
+LIMIT = 15_500_000  # bytes of tensors in a part; names and record come on top
+_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.safetensors")
+
+
+def save(
+    model: nn.Module, path: Path, provenance: dict | None = None, half: bool = False, limit: int = LIMIT
+) -> list[Path]:
+    """``checkpoints.save``, in parts where the tensors take more than ``limit`` bytes. Returns the files written.
+
+    They replace whatever a network of that name was kept in. Raises as ``checkpoints.save`` does.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        whole = checkpoints.save(model, Path(folder) / path.name, provenance, half)
+        tensors, metadata = _opened(whole)
+        groups: list[dict] = [{}]
+        for key in sorted(tensors):
+            kept = sum(value.nbytes for value in groups[-1].values())
+            if groups[-1] and kept + tensors[key].nbytes > limit:
+                groups.append({})
+            groups[-1][key] = tensors[key]
+        names = [path.name] if len(groups) == 1 else [
+            f"{path.stem}-{number:05d}-of-{len(groups):05d}.safetensors" for number in range(1, len(groups) + 1)
+        ]
+        written = []
+        for name, group in zip(names, groups, strict=True):
+            with replacing(path.with_name(name)) as partial:
+                save_file(group, partial, metadata=metadata)
+            written.append(path.with_name(name))
+    for old in set(files(path)) - set(written):
+        old.unlink()
+    return written
+
+
+def files(path: Path) -> list[Path]:
+    """What is there of the network that ``save`` was given ``path`` for: one file, its parts in order, or nothing."""
+    parts = [file for file in sorted(path.parent.glob(f"{path.stem}-*-of-*.safetensors"))
+             if (match := _PART.fullmatch(file.name)) and match[1] == path.stem]
+    return ([path] if path.is_file() else []) + parts
+
+
+def siblings(path: Path) -> list[Path]:
+    """All files of the network of which ``path`` is one."""
+    match = _PART.fullmatch(path.name)
+    return files(path.with_name(f"{match[1]}.safetensors")) if match else [path]
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a network's file, or of all its parts, one behind the other."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in siblings(path))).hexdigest()
+
+
+def load(path: Path, device: str | torch.device = "cpu") -> nn.Module:
+    """``checkpoints.load`` of a file, or of all parts where ``path`` is one of them; they lie in one folder.
+
+    Raises ``CheckpointError``, one sentence, for a part that is missing, damaged or another network's.
+    """
+    match = _PART.fullmatch(path.name)
+    if match is None:
+        return checkpoints.load(path, device)
+    count = int(match[3])
+    names = [f"{match[1]}-{number:05d}-of-{match[3]}.safetensors" for number in range(1, count + 1)]
+    absent = [name for name in names if not path.with_name(name).is_file()]
+    if absent:
+        raise CheckpointError(f"{path} is one of {count} parts, and {', '.join(absent)} is not beside it: put all of "
+                              "them into one folder.")
+    tensors, metadata = _opened(path.with_name(names[0]))
+    for name in names[1:]:
+        more, also = _opened(path.with_name(name))
+        if also != metadata or tensors.keys() & more.keys():
+            raise CheckpointError(f"{path.with_name(name)} is a part of another network than {names[0]}: fetch all "
+                                  "parts from one place.")
+        tensors |= more
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / f"{match[1]}.safetensors"
+        save_file(tensors, whole, metadata=metadata)
+        return checkpoints.load(whole, device)
+
+
+def _opened(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or cannot be read: {str(error).splitlines()[0][:120]}.") from None

@@ -1,0 +1,126 @@
+"""What of a profile is trained, for how long, on what, and what is missing: ``results/<profile>/STATUS.md``.
+
+The same text whenever it is made from the same files; no network is loaded, and none is trained.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from demoe import experiments
+from demoe.experiments.progress import Progress, found
+from demoe.paths import project_root, results_dir, write_text
+from demoe.profiles import Profile
+
+MISSING, EARLIER = "missing", "earlier code"
+HEAD = ("", "network", "state", "training", "images/s", "waiting for data", "hardware", "data", "commit", "run")
+
+
+def file(profile: Profile) -> Path:
+    """Where the status of a profile stands."""
+    return results_dir(profile.name) / "STATUS.md"
+
+
+def write(profile: Profile, seed: int = 0) -> Path | None:
+    """Writes ``STATUS.md``; None, with nothing written, where no run is here: runs do not travel with a checkout, and
+    what was written where they are is still true."""
+    if not found(profile.name):
+        return None
+    write_text(file(profile), text(profile, seed))
+    return file(profile)
+
+
+def text(profile: Profile, seed: int = 0) -> str:
+    """The status as Markdown."""
+    runs, jobs = found(profile.name), experiments.plan(profile, seed)
+    rows, absent = [], []
+    for number, job in enumerate(jobs, 1):
+        one = runs.get(job)
+        rows.append([str(number), label(*job), *_cells(one)])
+        if one is None or not one.done:
+            absent.append(label(*job) if one is None else f"{label(*job)} ({_steps(one)})")
+    here = [runs[job] for job in jobs if job in runs]
+    return "\n".join([
+        f"# What is trained: profile {profile.name}", "",
+        f"Written by `demoe status --profile {profile.name}` from the runs in `results/{profile.name}/runs/`, in the "
+        "order in which `demoe train --all` trains.", "",
+        _sum(here, len(jobs)), "",
+        *_table(rows), "",
+        *_missing(absent, profile, here), "",
+        *_notes(here),
+    ]).rstrip("\n") + "\n"
+
+
+def label(name: str, seed: int) -> str:
+    """ "demoe", or "demoe (seed 1)"."""
+    return f"{name} (seed {seed})" if seed else name
+
+
+def command(profile: Profile, here: list[Progress]) -> str:
+    """The call that goes on with a profile's plan, given the runs that are here."""
+    folder = next((one for one in here if one.config.get("source") != "bundled" and one.config["data"] == "synthetic"),
+                  None)
+    data = " --sharp-images DIR" if folder else ""
+    if any(one.config["data"] == "real" for one in here):
+        data = " --data-root DIR"
+    return f"./run_all.sh --profile {profile.name}{data} --minutes 9"
+
+
+def duration(seconds: float) -> str:
+    """ "0:05", "12:31" or "3:12:31"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _steps(one: Progress) -> str:
+    return f"step {one.step} of {one.steps}"
+
+
+def _cells(one: Progress | None) -> list[str]:
+    if one is None:
+        return [MISSING] + [""] * (len(HEAD) - 3)
+    state = f"done, {one.steps} steps" if one.done else _steps(one)
+    if not one.this_code:
+        state += f" ({EARLIER})"
+    rate = f"{one.images / one.seconds:.1f}" if one.seconds else "-"
+    waited = f"{one.waited / one.seconds:.1%}" if one.seconds else "-"
+    return [state, duration(one.seconds), rate, waited, one.hardware, one.data, f"`{one.commit}`", f"`{one.hash}`"]
+
+
+def _sum(here: list[Progress], total: int) -> str:
+    done = sum(one.done for one in here)
+    seconds, images = sum(one.seconds for one in here), sum(one.images for one in here)
+    under_way = len(here) - done
+    more = f", {under_way} under way" if under_way else ""
+    return (f"{done} of {total} networks are trained{more}: {duration(seconds)} of training "
+            f"(h:mm:ss or m:ss), {images / 1e6:.2f} million images seen.")
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    lines = [HEAD, ["---"] * len(HEAD), *rows]
+    return ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def _missing(absent: list[str], profile: Profile, here: list[Progress]) -> list[str]:
+    if not absent:
+        return ["Nothing is missing."]
+    shown = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
+    return [f"Not finished: {shown}. This goes on where it stopped, in slices of nine minutes, also on another machine "
+            f"that has been given `results/{profile.name}/runs/`:", "", "```bash", command(profile, here), "```"]
+
+
+def _notes(here: list[Progress]) -> list[str]:
+    notes = []
+    if any(not one.this_code for one in here):
+        notes.append(f"\"{EARLIER}\": the code that training depends on has changed since. The result stands; the same "
+                     "command would train it anew.")
+    if any("photographs " in one.data for one in here):
+        notes.append("\"photographs\" and twelve digits: a folder given with `--sharp-images`, by a hash of its files' "
+                     "names and sizes.")
+    return notes
+
+
+def told(path: Path) -> str:
+    """A path as a person is told it: from the project's folder on."""
+    return str(path.relative_to(project_root())) if path.is_relative_to(project_root()) else str(path)

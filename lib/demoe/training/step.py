@@ -1,0 +1,88 @@
+"""One optimiser step, made fast: mixed precision, compiled blocks, micro-batches, several devices."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from demoe.data.batches import Batch
+from demoe.model.layers import NAFBlock
+
+from . import distributed
+from .losses import Losses, LossFunction
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class _Objective(nn.Module):
+    """Network and loss as one module, which is what several processes have copies of."""
+
+    def __init__(self, model: nn.Module, loss_function: LossFunction):
+        super().__init__()
+        self.model, self.loss_function = model, loss_function
+
+    def forward(self, batch: Batch) -> Losses:
+        return self.loss_function(self.model, batch)
+
+
+class TrainStep:
+    """``step(batch)`` computes the gradients of one batch and updates the weights of ``model``.
+
+    ``precision``: of the convolutions and products; "bfloat16" keeps weights, sums, norms and losses in float32.
+    ``accumulate``: the batch is cut into that many equal micro-batches whose gradients are added up, for memory's
+    sake; batch normalisation and dropout then see micro-batches. Under ``torchrun`` every process gives its share of
+    the batch, and gradients and losses are averaged.
+    Raises ``ValueError`` where the batch does not divide by ``accumulate``.
+    """
+
+    def __init__(
+        self, model: nn.Module, loss_function: LossFunction, optimizer: torch.optim.Optimizer,
+        precision: Precision = "float32", accumulate: int = 1,
+    ):
+        self.optimizer, self.precision, self.accumulate = optimizer, precision, accumulate
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.objective: nn.Module = _Objective(model, loss_function)
+        if self.parameters[0].is_cuda:
+            _compile_blocks(model)
+        if distributed.world() > 1:
+            self.objective = DistributedDataParallel(self.objective)
+
+    def __call__(self, batch: Batch) -> tuple[Losses, Tensor]:
+        """The losses of the batch and the norm of its gradients before the update; scalars, still on the device."""
+        device = batch.blurred.device
+        losses: Losses = {}
+        if len(batch.blurred) % self.accumulate:
+            raise ValueError(f"a batch of {len(batch.blurred)} cannot be cut into {self.accumulate} equal parts")
+        parts = [Batch(*part) for part in zip(*(side.chunk(self.accumulate) for side in batch), strict=True)]
+        for number, part in enumerate(parts):
+            part = part._replace(blurred=part.blurred.contiguous(memory_format=torch.channels_last))
+            with self._alone(number < len(parts) - 1):
+                with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                    found = self.objective(part)
+                (found["total"] / self.accumulate).backward()
+            for name, value in found.items():
+                losses[name] = losses.get(name, 0) + value.detach() / self.accumulate
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return losses, norm
+
+    def _alone(self, more: bool):
+        """Gradients are exchanged once a batch: not while ``more`` micro-batches follow."""
+        return self.objective.no_sync() if more and distributed.world() > 1 else nullcontext()
+
+
+def _compile_blocks(model: nn.Module) -> None:
+    """Compiles every NAFBlock in place: few different ones, so that little is compiled for much that runs.
+
+    Where no compiler is at work (Triton's needs one for C), the blocks run as they are.
+    """
+    torch._dynamo.config.suppress_errors = True
+    torch._dynamo.config.recompile_limit = 64  # five levels, frozen or learning, training or not
+    for block in model.modules():
+        if isinstance(block, NAFBlock):
+            block.compile(dynamic=False)

@@ -1,0 +1,154 @@
+"""One optimiser step: micro-batches, recomputed activations, mixed precision, and several processes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import shake
+
+from demoe.data.batches import Batch, Share
+from demoe.model.demoe import DeMoE, DeMoEConfig
+from demoe.model.layers import PictureConv2d, checkpointing
+from demoe.model.nafnet import NAFNet, NAFNetConfig
+from demoe.training import stages
+from demoe.training.losses import pixel_loss, stage2_loss
+from demoe.training.step import TrainStep
+
+SIZES = {"encoder_blocks": (1, 1), "middle_blocks": 1, "decoder_blocks": (1, 1)}
+
+
+def batch(count=4, size=20):
+    generator = torch.Generator().manual_seed(1)
+    sharp = torch.rand(count, 3, size, size, generator=generator)
+    blurred = (sharp + 0.1 * torch.rand(sharp.shape, generator=generator)).clamp(0, 1)
+    return Batch(blurred, sharp, torch.arange(count) % 5)
+
+
+def network(kind):
+    torch.manual_seed(0)
+    if kind == "nafnet":
+        return shake(NAFNet(NAFNetConfig(4, **SIZES))), pixel_loss
+    model = shake(DeMoE(DeMoEConfig(4, **SIZES)))
+    stages.freeze(model)
+    return model, stage2_loss
+
+
+def gradients(kind, **options):
+    model, loss = network(kind)
+    checkpointing(model, options.pop("checkpointing", False))
+    stages.training_mode(model)
+    optimizer = torch.optim.AdamW(stages.trainable(model), lr=0.0)
+    kept = {}
+    for name, p in model.named_parameters():
+        if not p.requires_grad:
+            continue
+        p.register_post_accumulate_grad_hook(lambda p, name=name: kept.__setitem__(name, p.grad.clone()))
+    losses, norm = TrainStep(model, loss, optimizer, **options)(batch())
+    return losses["total"], norm, kept
+
+
+@pytest.mark.parametrize("kind", ["nafnet", "demoe"])
+@pytest.mark.parametrize("options", [{"accumulate": 2}, {"accumulate": 4}, {"checkpointing": True}], ids=str)
+def test_savings_of_memory_change_no_gradient(kind, options):
+    plain, other = gradients(kind), gradients(kind, **options)
+    torch.testing.assert_close(other[0], plain[0], rtol=1e-5, atol=0)
+    torch.testing.assert_close(other[1], plain[1], rtol=1e-4, atol=0)
+    assert plain[2].keys() == other[2].keys()
+    for name, expected in plain[2].items():
+        assert (other[2][name] - expected).abs().max() <= 1e-4 * expected.abs().max() + 1e-8, name
+
+
+def test_checkpointing_keeps_less(monkeypatch):
+    kept = {}
+    for on in (False, True):
+        model, loss = network("nafnet")
+        checkpointing(model, on)
+        total, seen = [0], set()
+
+        def pack(x, total=total, seen=seen):
+            if x.untyped_storage().data_ptr() not in seen:
+                seen.add(x.untyped_storage().data_ptr())
+                total[0] += x.numel() * x.element_size()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            loss(model.train(), batch(2, 64))["total"].backward()
+        kept[on] = total[0]
+    assert kept[True] < kept[False] / 4
+
+
+def test_bfloat16_follows_float32_and_leaves_pictures_alone():
+    plain, half = gradients("nafnet"), gradients("nafnet", precision="bfloat16")
+    torch.testing.assert_close(half[0], plain[0], rtol=0.02, atol=0)
+    assert not torch.equal(half[0], plain[0])
+    joined = {key: torch.cat([value.flatten() for value in part[2].values()]) for key, part in
+              {"plain": plain, "half": half}.items()}
+    assert torch.nn.functional.cosine_similarity(joined["plain"], joined["half"], dim=0) > 0.99
+    convolution, x = PictureConv2d(3, 4, 3), torch.rand(1, 3, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = convolution(x)
+    assert inside.dtype == torch.float32 and torch.equal(inside, convolution(x))
+
+
+def test_a_batch_that_cannot_be_cut_or_shared():
+    model, loss = network("nafnet")
+    step = TrainStep(model, loss, torch.optim.AdamW(model.parameters()), accumulate=3)
+    with pytest.raises(ValueError, match="a batch of 4 cannot be cut into 3 equal parts"):
+        step(batch())
+    with pytest.raises(ValueError, match="a batch of 4 cannot be shared equally by 3 processes"):
+        Share(1, 3).of(0, 4)
+
+
+def test_shares_make_up_the_batch():
+    assert [list(Share(which, 2).of(3, 6)) for which in range(2)] == [[18, 19, 20], [21, 22, 23]]
+
+
+TRAIN = """
+import sys, pathlib, torch
+sys.path.insert(0, sys.argv[2])
+from test_step import network
+from test_loop import random_sets
+from demoe.data.batches import Batches
+from demoe.training import distributed
+from demoe.training.loop import train
+torch.set_num_threads(1)
+with distributed.processes():
+    model, loss = network(sys.argv[3])
+    from demoe.training import stages
+    train(model, Batches(random_sets(), 16, 4, 5), loss, pathlib.Path(sys.argv[1]), steps=6, log_every=1,
+          checkpoint_every=3, progress=False, accumulate=int(sys.argv[4]))
+    if distributed.rank() == 0:
+        torch.save(model.state_dict(), sys.argv[1] + "/weights.pt")
+"""
+
+
+@pytest.mark.parametrize("kind, accumulate", [("nafnet", 1), ("demoe", 2)])
+def test_two_processes_train_as_one_with_the_whole_batch(tmp_path, kind, accumulate):
+    """The same loss curve and, to rounding, the same weights: two gloo processes share every batch."""
+    script = tmp_path / "two.py"
+    script.write_text(TRAIN)
+    here = os.path.dirname(__file__)
+    paths = os.pathsep.join([os.path.dirname(here), here, os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    launch = {
+        "one": [sys.executable],
+        "two": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+    }
+    curves, weights = {}, {}
+    for name, command in launch.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        done = subprocess.run([*command, str(script), str(folder), here, kind, str(accumulate)], env=environment,
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        curves[name] = [(line["step"], line["total"], line["images"]) for line in lines]
+        weights[name] = torch.load(folder / "weights.pt")
+    assert len(curves["one"]) == 6 and [line[0] for line in curves["two"]] == list(range(6))
+    for one, two in zip(curves["one"], curves["two"], strict=True):
+        assert two[1] == pytest.approx(one[1], rel=2e-5) and two[2] == one[2]
+    for name, expected in weights["one"].items():
+        assert (weights["two"][name] - expected).abs().max() < 2e-4, name
