@@ -5,13 +5,15 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: run_all.sh [--profile test|smoke|quick|paper] [--only NN,NN] [--data-root DIR] [--sharp-images DIR] [--fresh]
+usage: run_all.sh [--profile test|smoke|cpu|quick|paper] [--only NN,NN] [--data-root DIR] [--sharp-images DIR]
+                  [--minutes M] [--compact] [--fresh]
 
 Train, evaluate, and write every table and figure, by running the notebooks in order.
 
   --profile NAME   how much is computed (default: $DEMOE_PROFILE, else smoke)
                      test   seconds a notebook, to see that everything runs
                      smoke  a laptop: 2 cores, no GPU
+                     cpu    hours on a machine without a GPU
                      quick  one GPU
                      paper  the paper's sizes: several GPUs and the real datasets
   --only NN,NN     these notebooks only, by number: --only 01,04
@@ -19,6 +21,9 @@ Train, evaluate, and write every table and figure, by running the notebooks in o
                    data.toml here, else synthetic data)
   --sharp-images DIR
                    sharp photographs to make the synthetic sets from (default: $DEMOE_SHARP_IMAGES, else bundled ones)
+  --minutes M      train for M minutes, the most valuable networks first, save everything and stop; the same command
+                   goes on from there, also on another machine to which results/<profile> was copied
+  --compact        with --minutes: what is unfinished is kept in half precision, without the optimiser's memory
   --fresh          first forget the profile's executed notebooks, trained networks and cache
   --help           this text
 
@@ -32,8 +37,8 @@ arguments=("$@")
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage; exit 0 ;;
-        --fresh | --profile=* | --only=* | --data-root=* | --sharp-images=*) shift ;;
-        --profile | --only | --data-root | --sharp-images)
+        --fresh | --compact | --profile=* | --only=* | --data-root=* | --sharp-images=* | --minutes=*) shift ;;
+        --profile | --only | --data-root | --sharp-images | --minutes)
             if [ $# -lt 2 ]; then echo "run_all.sh: $1 needs a value" >&2; exit 2; fi
             shift 2 ;;
         *) echo "run_all.sh: unknown argument '$1'" >&2; usage >&2; exit 2 ;;

@@ -1,16 +1,37 @@
-"""Put the trained DeMoE of the smoke profile into the package, in half precision: python scripts/package_weights.py.
+"""Put a profile's trained DeMoE and its baseline into the package, and write the model card beside them.
 
-Run it after ./run_all.sh. Origin and configuration travel inside the file; the model card is beside it.
+    python scripts/package_weights.py --profile cpu --photographs bsds500 --sharp-images DIR
+
+In half precision, with their origin inside, in place of the profile's earlier ones; nothing is trained. Without
+--profile only the model card is written again, as after notebook 10.
 """
 
 from __future__ import annotations
 
-from demoe import experiments, profiles
-from demoe.model import checkpoints
-from demoe.photos import PACKAGED_WEIGHTS
+import argparse
+import sys
+from pathlib import Path
+
+from demoe import release
+from demoe.paths import write_text
+from demoe.pretrained import PACKAGED, RELEASES
+from demoe.report.release_card import card
 
 if __name__ == "__main__":
-    run = experiments.demoe(profiles.get("smoke"))
-    origin = checkpoints.provenance(run.folder / "model.safetensors")
-    PACKAGED_WEIGHTS.mkdir(exist_ok=True)
-    print(checkpoints.save(run.model, PACKAGED_WEIGHTS / "demoe-smoke.safetensors", provenance=origin, half=True))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", choices=tuple(RELEASES))
+    parser.add_argument("--photographs", choices=tuple(release.PHOTOGRAPHS),
+                        help="what lay in the folder given with --sharp-images (default: none was given)")
+    parser.add_argument("--sharp-images", type=Path, metavar="DIR",
+                        help="that folder: the files then note which pictures were trained on")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    try:
+        if options.profile:
+            for file in release.package(options.profile, options.photographs, seed=options.seed,
+                                        sharp_images=options.sharp_images):
+                print(f"{file}  {file.stat().st_size / 2**20:.1f} MiB")
+    except ValueError as error:
+        sys.exit(f"package_weights.py: {error}")
+    write_text(PACKAGED / "README.md", card())
+    print(PACKAGED / "README.md")

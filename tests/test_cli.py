@@ -251,17 +251,17 @@ def test_train_and_evaluate_hand_over_what_was_asked(run, monkeypatch, tmp_path)
     def demoe():
         """The whole model."""
 
-    experiments = {"train_experiment": train_experiment, "EXPERIMENTS": {"demoe": types.SimpleNamespace(run=demoe)}}
-    for name, content in (("demoe.experiments", experiments),
-                          ("demoe.evaluation.benchmark", {"evaluate_command": evaluate_command})):
-        module = types.ModuleType(name)
-        module.__dict__.update(content)
-        monkeypatch.setitem(sys.modules, name, module)
-        package, _, attribute = name.rpartition(".")
-        monkeypatch.setattr(sys.modules[package], attribute, module, raising=False)
+    monkeypatch.setenv("DEMOE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("demoe.experiments.train_experiment", train_experiment)
+    monkeypatch.setattr("demoe.experiments.EXPERIMENTS", {"demoe": types.SimpleNamespace(run=demoe)})
+    monkeypatch.setattr("demoe.report.status.write", lambda profile, seed, roots: seen.update(status=(seed, roots)))
+    module = types.ModuleType("demoe.evaluation.benchmark")
+    module.evaluate_command = evaluate_command
+    monkeypatch.setitem(sys.modules, "demoe.evaluation.benchmark", module)
+    monkeypatch.setattr("demoe.evaluation.benchmark", module)
     status, out, _ = run("train", "--experiment", "baseline", "--profile", "test", "--seed", "3", "--fresh")
     assert status == 0 and out.strip() == str(tmp_path / "model.safetensors")
-    assert seen["train"] == ("baseline", "test", 3, Roots(), True)
+    assert seen["train"] == ("baseline", "test", 3, Roots(), True) and seen["status"] == (3, Roots())
     run("train", "--data-root", str(tmp_path), "--sharp-images", str(tmp_path))
     assert (seen["train"][3].folder, seen["train"][3].sharp_images) == (tmp_path, tmp_path)
     assert run("train", "--data-root", str(tmp_path / "gone"))[0] == 1

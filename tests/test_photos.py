@@ -160,10 +160,10 @@ def test_default_model(tmp_path, monkeypatch):
     trained_here = photos.deblur(picture, model=network(5)).image
     assert torch.equal(photos.deblur(picture, device="cpu").image, trained_here)  # none packaged: the one trained here
     (tmp_path / "package").mkdir()
-    for seed, name in enumerate(("package/p.safetensors", "env.safetensors", "given.safetensors")):
+    for seed, name in enumerate(("package/demoe-smoke.safetensors", "env.safetensors", "given.safetensors")):
         checkpoints.save(network(seed), tmp_path / name)
         expected[name] = photos.deblur(picture, model=network(seed)).image
-    assert torch.equal(photos.deblur(picture, device="cpu").image, expected["package/p.safetensors"])
+    assert torch.equal(photos.deblur(picture, device="cpu").image, expected["package/demoe-smoke.safetensors"])
     monkeypatch.setenv("DEMOE_WEIGHTS", str(tmp_path / "env.safetensors"))
     assert torch.equal(demoe.deblur(picture, device="cpu").image, expected["env.safetensors"])
     given = tmp_path / "given.safetensors"

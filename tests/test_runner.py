@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from demoe import runner
+from demoe import experiments, runner
 from demoe.notebooks import WIDGET, NotebookError, check, portable
 
 TABLE = """import os, sys
@@ -237,7 +237,7 @@ def test_only_selects_by_number(root, executed, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--profile", "tiny"], "choose one of test, smoke, quick, paper"),
+        (["--profile", "tiny"], "choose one of test, smoke, cpu, quick, paper"),
         (["--data-root", "/does/not/exist"], "/does/not/exist is not a folder"),
         (["--sharp-images", "/does/not/exist"], "/does/not/exist is not a folder"),
     ],
@@ -258,6 +258,90 @@ def test_environment_variables_are_the_defaults(root, executed, monkeypatch, cap
     assert runner.main([]) == 0 and (root / "results/test/notebooks/01_one.ipynb").exists()
     monkeypatch.setenv("DEMOE_DATA_ROOT", "/does/not/exist")
     assert runner.main([]) == 2 and "/does/not/exist" in capsys.readouterr().err
+
+
+NEEDS = 'experiments.prepare(experiments.NEEDED_BY["09"], profile)'
+
+
+@pytest.fixture
+def planned(monkeypatch) -> list[tuple]:
+    """Trains nothing: what was asked for, (names, deadline, compact). Time is always up, until told otherwise."""
+    asked: list[tuple] = []
+
+    def train_plan(profile, seed, data_root, names, part, progress, say):
+        asked.append((names, part.deadline, part.compact))
+        at = None if train_plan.done else experiments.TimeUp("demoe", 0, 4, 9, 1)
+        return experiments.Standing(2 if train_plan.done else 1, 2, at)
+
+    train_plan.done = False
+    asked.append(train_plan)
+    monkeypatch.setattr(experiments, "train_plan", train_plan)
+    monkeypatch.setattr(runner, "train", lambda *arguments: {})
+    return asked
+
+
+def test_a_slice_trains_until_time_is_up_and_the_notebooks_wait(root, executed, planned, capsys):
+    notebook(root, "01_one", "1")
+    notebook(root, "09_nine", NEEDS)
+    before = time.monotonic()
+    assert runner.main(["--profile", "test", "--minutes", "9", "--compact"]) == 0 and executed == []
+    names, deadline, compact = planned[1]
+    assert names is None and compact and 0 <= deadline - before - 540 < 60
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == ("time is up: demoe is at step 4 of 9; 1 of 2 networks are trained; no notebook has begun "
+                    "before all are trained, and the same command goes on (results/test/STATUS.md).")
+    planned[0].done = True
+    assert runner.main(["--profile", "test", "--minutes", "9"]) == 0 and executed == ["01", "09"]
+    assert "all 2 networks are trained (results" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory.\nTried"), MemoryError()])
+def test_a_slice_that_fails_is_told_in_a_sentence_and_the_status_is_written(root, executed, monkeypatch, capsys, error):
+    def fails(*arguments):
+        raise error
+
+    notebook(root, "01_one", "1")
+    monkeypatch.setattr(experiments, "train_plan", fails)
+    assert runner.main(["--profile", "test", "--minutes", "9"]) == 1 and executed == []
+    told = capsys.readouterr().err.strip()
+    assert told == f"run_all.sh: training: {str(error).splitlines()[0] if str(error) else 'MemoryError'}"
+    assert (root / "results/test/STATUS.md").is_file()
+
+
+def test_a_slice_for_some_notebooks_trains_what_they_load(root, executed, planned):
+    notebook(root, "01_one", "1")
+    notebook(root, "09_nine", NEEDS)
+    planned[0].done = True
+    assert runner.main(["--profile", "test", "--only", "01", "--minutes", "9"]) == 0
+    assert len(planned) == 1 and executed == ["01"]  # it loads nothing
+    assert runner.main(["--profile", "test", "--only", "09", "--minutes", "9"]) == 0
+    assert planned[1][0] == ["demoe"] and executed == ["01", "09"]
+
+
+def test_no_notebook_begins_when_time_is_up(root, executed, planned, capsys):
+    notebook(root, "01_one", "1")
+    planned[0].done = True
+    assert runner.run("test", deadline=time.monotonic() - 1) == 0 and executed == []
+    assert capsys.readouterr().out.endswith("time is up: 0 of 1 notebooks are done; the same command goes on.\n")
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--minutes", "0"], "--minutes 0: give a number above 0"), (["--compact"], "it goes with --minutes"),
+])
+def test_slices_that_make_no_sense(root, executed, arguments, words, capsys):
+    notebook(root, "01_one", "1")
+    assert runner.main(arguments) == 2 and words in capsys.readouterr().err and executed == []
+
+
+def test_networks_in_the_package_are_part_of_what_a_notebook_depends_on(root, executed, monkeypatch):
+    notebook(root, "00_start", "photos.default_model()")
+    notebook(root, "01_one", "1")
+    runner.run("test")
+    monkeypatch.setattr(runner, "networks_here", lambda: ["a better one"])
+    runner.run("test")
+    monkeypatch.setenv("DEMOE_WEIGHTS", "mine.safetensors")
+    runner.run("test")
+    assert executed == ["00", "01", "00", "00"]
 
 
 @pytest.mark.parametrize("count", [0, 2])

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from demoe import __version__, cli_base, cli_data, cli_photos, cli_weights
+from demoe import __version__, allocator, cli_base, cli_data, cli_photos, cli_weights
 from demoe.profiles import PROFILES
 from demoe.report import command as report_command
 
@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file's name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
+    allocator.raise_thresholds()
     parser = _parser()
     args = parser.parse_args(argv)
     try:
@@ -88,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (train, evaluate, status):
         sub.add_argument("--profile", choices=tuple(PROFILES), help="default: $DEMOE_PROFILE, else smoke")
         sub.add_argument("--seed", type=int, default=0, help="default 0")
-    for sub in (train, evaluate):
+    for sub in (train, evaluate, status):
         sub.add_argument("--data-root", metavar="DIR",
                          help="real datasets: a folder, or a TOML file that names one for each (default: "
                          "$DEMOE_DATA_ROOT, else data.toml here); without it synthetic ones are made")
@@ -142,7 +143,9 @@ def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         parser.error("--compact says how a slice is kept: it goes with --minutes")
     if args.all and (args.pairs or args.experiment is not None or args.fresh):
         parser.error("--all trains every experiment: leave --experiment, --pairs and --fresh out")
-    from demoe import experiments, profiles
+    if args.all and "LOCAL_RANK" in os.environ:
+        parser.error("--all trains on one device: start it without torchrun")
+    from demoe import experiments, parts, profiles
     from demoe.data.real.own import own_pairs
     from demoe.data.real.roots import Roots
     from demoe.report import status
@@ -155,16 +158,20 @@ def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     profile, roots = profiles.get(args.profile), Roots.resolve(args.data_root, args.sharp_images)
     part = experiments.Slice(began + 60 * args.minutes, args.compact) if args.minutes is not None else None
     if args.all:
-        print(experiments.train_plan(profile, args.seed, roots, part=part, say=print))
+        standing = experiments.train_plan(profile, args.seed, roots, part=part, say=print)
+        print(f"{standing}{'; the same command goes on from there' if standing.at else ''}")
     else:
         try:
             with distributed.processes(), experiments.until(part):
                 run = _train_one(args, profile, roots, own_pairs)
-            print(run.folder / "model.safetensors")
+            said = next(iter(parts.files(run.folder / "model.safetensors")), run.folder / "model.safetensors")
         except experiments.TimeUp as error:
-            print(f"{error}; the same command goes on from there")
+            said = f"{error}; the same command goes on from there"
+        if os.environ.get("RANK", "0") != "0":  # the first of several processes speaks for all
+            return 0
+        print(said)
     if args.pairs is None:
-        status.write(profile, args.seed)
+        status.write(profile, args.seed, roots)
     return 0
 
 
@@ -179,15 +186,16 @@ def _train_one(args: argparse.Namespace, profile, roots, own_pairs):
 
 def _status(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from demoe import profiles
+    from demoe.data.real.roots import Roots
     from demoe.report import status
 
-    profile = profiles.get(args.profile)
-    written, kept = status.write(profile, args.seed), status.file(profile)
-    if written is None and kept.is_file():
+    profile, roots = profiles.get(args.profile), Roots.resolve(args.data_root, args.sharp_images)
+    written, kept = status.write(profile, args.seed, roots), status.file(profile, args.seed)
+    if written is None:
         print(kept.read_text(encoding="utf-8"), end="")
         print(f"\n(no runs of this profile are here: {status.told(kept)} is as it was)")
     else:
-        print(status.text(profile, args.seed), end="")
+        print(written.read_text(encoding="utf-8"), end="")
     return 0
 
 

@@ -135,11 +135,12 @@ def _build(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _bench(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from demoe import bench, profiles
+    from demoe import profiles
+    from demoe.benchmarks import data
 
     profile = profiles.get(args.profile)
     print(f"Patches of {profile.patch} pixels synthesised a second, batches of {profile.batch}; median of five rounds")
-    print(bench.patches_per_second(size=profile.patch, batch=profile.batch).round(1).to_string(index=False))
+    print(data.patches_per_second(size=profile.patch, batch=profile.batch).round(1).to_string(index=False))
     print(f"\nStage 1 at profile {profile.name}: time of a step, and the share of it spent waiting for data")
-    print(bench.loading(profile, max(1, args.steps), args.data_root).round(3).to_string(index=False))
+    print(data.loading(profile, max(1, args.steps), args.data_root).round(3).to_string(index=False))
     return 0

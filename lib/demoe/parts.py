@@ -30,26 +30,47 @@ def save(
 
     They replace whatever a network of that name was kept in. Raises as ``checkpoints.save`` does.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        whole = checkpoints.save(model, Path(folder) / path.name, provenance, half)
-        tensors, metadata = _opened(whole)
-        groups: list[dict] = [{}]
-        for key in sorted(tensors):
-            kept = sum(value.nbytes for value in groups[-1].values())
-            if groups[-1] and kept + tensors[key].nbytes > limit:
-                groups.append({})
-            groups[-1][key] = tensors[key]
-        names = [path.name] if len(groups) == 1 else [
-            f"{path.stem}-{number:05d}-of-{len(groups):05d}.safetensors" for number in range(1, len(groups) + 1)
-        ]
-        written = []
-        for name, group in zip(names, groups, strict=True):
-            with replacing(path.with_name(name)) as partial:
-                save_file(group, partial, metadata=metadata)
-            written.append(path.with_name(name))
+    if sum(_bytes(value, half) for value in model.state_dict().values()) <= limit:
+        written = [checkpoints.save(model, path, provenance, half)]
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            whole = checkpoints.save(model, Path(folder) / path.name, provenance, half)
+            written = _cut(*_opened(whole), path, limit)
     for old in set(files(path)) - set(written):
         old.unlink()
     return written
+
+
+def _bytes(value: torch.Tensor, half: bool) -> int:
+    return value.numel() * (2 if half and value.is_floating_point() else value.element_size())
+
+
+def _cut(tensors: dict[str, torch.Tensor], metadata: dict[str, str], path: Path, limit: int) -> list[Path]:
+    groups: list[dict] = [{}]
+    for key in sorted(tensors):
+        kept = sum(value.nbytes for value in groups[-1].values())
+        if groups[-1] and kept + tensors[key].nbytes > limit:
+            groups.append({})
+        groups[-1][key] = tensors[key]
+    names = [path.name] if len(groups) == 1 else [
+        f"{path.stem}-{number:05d}-of-{len(groups):05d}.safetensors" for number in range(1, len(groups) + 1)
+    ]
+    for name, group in zip(names, groups, strict=True):
+        with replacing(path.with_name(name)) as partial:
+            try:
+                save_file(group, partial, metadata=metadata)
+            except safetensors.SafetensorError as error:  # a full disk, as no other exception
+                raise OSError(f"{path.with_name(name)} was not written: {str(error).splitlines()[0][:120]}") from None
+    return [path.with_name(name) for name in names]
+
+
+def entry(path: Path) -> Path | None:
+    """The file by which ``load`` finds the network that ``save`` was given ``path`` for; None if it is not whole."""
+    found = files(path)
+    if not found or found[0] == path:
+        return found[0] if found else None
+    count = int(_PART.fullmatch(found[0].name)[3])
+    return found[0] if sum(file.name.endswith(f"-of-{count:05d}.safetensors") for file in found) == count else None
 
 
 def files(path: Path) -> list[Path]:

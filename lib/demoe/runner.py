@@ -14,11 +14,9 @@ import re
 import shutil
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from . import provenance
 from .notebooks import NotebookError, check, execute
 from .paths import alone, checksum, figures_dir, project_root, results_dir, write_text
 from .profiles import PROFILES
+from .runner_report import Outcome, Progress, clock, summary
 
 DESCRIPTION = """Run the notebooks in order: train, evaluate, and write every table and figure of a profile.
 
@@ -35,24 +34,16 @@ Results go to results/<profile>/ and figures/<profile>/. A notebook that is up t
 stopped, or failed, continues where it was when started again. With --minutes, networks are trained in order of value
 until the time is over; once all are trained, the notebooks follow."""
 SHARP_IMAGES = "DEMOE_SHARP_IMAGES"  # the variable that the notebooks' kernels get it by
+RELEASED = r"default_model|pretrained\.releases"  # in a notebook that uses a network which comes with the package,
+RELEASED_FOLDERS = ("DEMOE_WEIGHTS", "DEMOE_HELD_OUT", "DEMOE_PHOTOS")  # and what these name
 ASKED = r'experiments\.NEEDED_BY\[\\?"(\w+)\\?"\]'  # what a notebook (as JSON text) prepares
-HEARTBEAT = 60  # seconds between signs of life where there is no terminal
+
+
+FAILURES = (RuntimeError, MemoryError, OSError, ValueError, ArithmeticError)  # of a training, told in a sentence
 
 
 class UsageError(ValueError):
     """Something the caller asked for cannot be done. One sentence."""
-
-
-@dataclass
-class Outcome:
-    """What became of one notebook. Paths are relative to the project's root."""
-
-    notebook: str
-    seconds: float
-    skipped: bool = False
-    tables: list[str] = field(default_factory=list)
-    figures: list[str] = field(default_factory=list)
-    networks: list[str] = field(default_factory=list)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -190,12 +181,12 @@ def train(notebooks: list[Path], profile: str, parameters: dict[str, str]) -> di
     start = time.monotonic()
     try:
         trained = experiments.prepare(names, chosen, 0, data_root, sys.stderr.isatty(), say)
-    except (experiments.TrainingFailed, OSError, ValueError, ArithmeticError) as error:
-        raise NotebookError(f"before the notebooks, training: {error}") from None
+    except FAILURES as error:
+        raise NotebookError(f"before the notebooks, training: {_reason(error)}") from None
     if trained:
         from .report import status
 
-        status.write(chosen)
+        status.write(chosen, 0, data_root)
         print(f"training: {len(trained)} networks in {clock(time.monotonic() - start)}", flush=True)
     root = project_root()
     return {number: [str(file.relative_to(root)) for file in experiments.weights(some, chosen, 0, data_root)]
@@ -215,17 +206,25 @@ def train_slice(
     names = None
     if notebooks is not None:
         asked = [one for path in notebooks for one in re.findall(ASKED, path.read_text(encoding="utf-8"))]
-        names = [name for one in asked for name in experiments.NEEDED_BY[one]]
+        if not (names := [name for one in asked for name in experiments.NEEDED_BY[one]]):
+            return True
     chosen, part = profiles.get(profile), experiments.Slice(deadline, compact)
     try:
         standing = experiments.train_plan(
             chosen, 0, parameters.get("DATA_ROOT"), names, part, sys.stderr.isatty(), say)
-    except (experiments.TrainingFailed, OSError, ValueError, ArithmeticError) as error:
-        raise NotebookError(f"training: {error}") from None
-    written = status.write(chosen)
+    except FAILURES as error:
+        raise NotebookError(f"training: {_reason(error)}") from None
+    finally:  # what was trained before a failure or Ctrl-C is told as well
+        written = status.write(chosen, 0, parameters.get("DATA_ROOT"))
     where = f" ({status.told(written)})" if written else ""
-    print(f"{standing}{'; the same command goes on' if standing.at else ''}{where}.", flush=True)
+    more = "; no notebook has begun before all are trained, and the same command goes on" if standing.at else ""
+    print(f"{standing}{more}{where}.", flush=True)
     return standing.at is None
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def say(text: str) -> None:
@@ -258,15 +257,25 @@ def run_one(path: Path, profile: str, parameters: dict[str, str], networks: list
 
 def identify(path: Path, parameters: dict[str, str]) -> str:
     """A hash of all that a notebook's results depend on: its source, the package, its parameters, the libraries,
-    and the pretrained weights that are here."""
+    the pretrained weights that are here, and where it uses them, the networks that come with the package."""
     digest = hashlib.sha256()
     for file in [path, *package_files()]:
         content = file.read_bytes()
         digest.update(f"{file.name} {len(content)}\n".encode() + content)
     named = project_root() / "data.toml"  # where the datasets are, if nothing else says so
     places = [os.environ.get(SHARP_IMAGES), named.read_text(encoding="utf-8") if named.is_file() else None]
-    digest.update(json.dumps([parameters, places, provenance.versions(), weights_here()], sort_keys=True).encode())
+    more = weights_here()
+    if re.search(RELEASED, path.read_text(encoding="utf-8")):
+        more = [*more, *networks_here(), *map(os.environ.get, RELEASED_FOLDERS)]
+    digest.update(json.dumps([parameters, places, provenance.versions(), more], sort_keys=True).encode())
     return digest.hexdigest()
+
+
+@lru_cache
+def networks_here() -> list[str]:
+    """The networks that come with the package, with their check sums."""
+    folder = Path(__file__).parent / "weights"
+    return [f"{file.name} {checksum(file)}" for file in sorted(folder.glob("*.safetensors"))]
 
 
 @lru_cache
@@ -274,7 +283,7 @@ def weights_here() -> list[str]:
     """Which pretrained weights are on this machine: with them, what was missing in a table can be measured."""
     from . import pretrained
 
-    return [item.name for item in pretrained.ITEMS if item.find()]
+    return [item.name for item in pretrained.ITEMS if item.find() and not item.owner.startswith("demoe:")]
 
 
 def package_files() -> list[Path]:
@@ -327,61 +336,6 @@ def products(profile: str) -> dict[str, dict[str, tuple[int, int]]]:
             str(file.relative_to(project_root())): (file.stat().st_mtime_ns, file.stat().st_size) for file in files
         }
     return found
-
-
-class Progress:
-    """Which cell runs, and for how long: a bar on a terminal, otherwise a line a minute."""
-
-    def __init__(self, name: str):
-        self.name, self.at, self.start = name, (0, 0), time.monotonic()
-        self.bar = tqdm(desc=name, unit="cell", leave=False, disable=not sys.stderr.isatty())
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self._tick, daemon=True)
-
-    def __enter__(self) -> Progress:
-        if self.bar.disable:
-            print(f"{self.name}: running", flush=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.over.set()
-        self.thread.join()
-        self.bar.close()
-
-    def cell(self, number: int, count: int) -> None:
-        """A cell begins."""
-        self.at = (number, count)
-        self.bar.total, self.bar.n = count, max(number - 1, 0)
-        self.bar.set_postfix_str(f"in cell {number}")
-
-    def _tick(self) -> None:
-        while not self.over.wait(HEARTBEAT if self.bar.disable else 1):
-            if self.bar.disable:
-                number, count = self.at
-                print(f"{self.name}: cell {number} of {count}, {clock(time.monotonic() - self.start)}", flush=True)
-            else:
-                self.bar.refresh()
-
-
-def clock(seconds: float) -> str:
-    """Seconds as "3:07" or "1:02:03"."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def summary(outcomes: list[Outcome]) -> str:
-    """A table for people: notebook, time, and the tables and figures it wrote."""
-    width = max(len(outcome.notebook) for outcome in outcomes)
-    lines = ["", f"{'notebook':<{width}}  {'time':>8}  tables and figures"]
-    for outcome in outcomes:
-        spent = "kept" if outcome.skipped else clock(outcome.seconds)
-        files = [*outcome.tables, *(name for name in outcome.figures if not name.endswith(".pdf"))]  # a PNG beside each
-        lines.append(f"{outcome.notebook:<{width}}  {spent:>8}  {files[0] if files else '-'}")
-        lines += [f"{'':<{width}}  {'':>8}  {name}" for name in files[1:]]
-    total = sum(outcome.seconds for outcome in outcomes if not outcome.skipped)
-    return "\n".join([*lines, f"{'total':<{width}}  {clock(total):>8}"])
 
 
 if __name__ == "__main__":

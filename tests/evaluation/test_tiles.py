@@ -6,8 +6,10 @@ import pytest
 import torch
 from conftest import shake
 
-from demoe.evaluation import grid, memory, strips, tiles
+from demoe.evaluation import grid, memory, tiles
 from demoe.evaluation.restore import restore
+from demoe.fast import strips
+from demoe.fast.fold import folded
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.model.nafnet import NAFNet, NAFNetConfig
 
@@ -62,13 +64,14 @@ def test_tiles_that_mix_experts_know_the_attention_of_each(model, monkeypatch, k
     def gate(logits, expert, k):  # each tile's router prefers the next experts
         return real_gate(logits.roll(next(turns), 1) if len(seen) else logits, expert, k)
 
-    real_gate = model.gate
-    monkeypatch.setattr(model, "gate", gate)
+    network = folded(model)
+    real_gate = network.gate
+    monkeypatch.setattr(network, "gate", gate)
     out = tiles.restore_large(model, picture(300, 520), route="tile", tile=256, k=k)
     assert len(seen) == 8 and (out.map.weights > 0).sum(2).eq(k or 5).all()
     assert k in (5, None) or len({tuple(share > 0 for share in wish) for wish, _ in seen}) > 1
     for wish, known in seen:
-        for moe in model.experts:
+        for moe in folded(model).experts:
             assert all(expert in known for expert, share in zip(moe.experts, wish, strict=True) if share)
 
 

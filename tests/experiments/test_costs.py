@@ -1,5 +1,7 @@
 """What an ablation costs: counted on the "meta" device as on the CPU, and what must differ does."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,8 @@ from torch import nn
 from demoe import profiles
 from demoe.data.batches import Batch
 from demoe.experiments import costs
-from demoe.model.demoe import DeMoE
+from demoe.model.demoe import DeMoE, DeMoEConfig
+from demoe.model.nafnet import NAFNetConfig
 from demoe.training import stages
 
 TINY = profiles.get("test")
@@ -78,3 +81,29 @@ def test_counts_of_the_paper_and_what_freezing_saves():
 def test_times_are_positive_and_equal_networks_are_timed_once():
     table = costs.timed(TINY, names=("ablation-demoe", "ablation-router-noise"), progress=False)
     assert (table.runtime_ms > 0).all() and table.runtime_ms.nunique() == 1 and set(table.side) == {32}
+
+
+def test_operations_of_a_training_step():
+    """Forward, and as much again for the gradients of inputs and of weights; none backward through the frozen."""
+    one = nn.Conv2d(4, 6, 3, padding=1, groups=2)
+    first = nn.Conv2d(3, 4, 1)
+    forward = {first: 2 * 3 * 4 * 64, one: 2 * 6 * 2 * 9 * 64}
+
+    def loss(model, batch):
+        return {"total": model(batch.blurred).sum()}
+
+    both = nn.Sequential(first, one)
+    assert costs.training_flops(both, loss, 8) == 2 * forward[first] + 3 * forward[one]  # pictures have no gradient
+    first.requires_grad_(False)
+    assert costs.training_flops(both, loss, 8) == forward[first] + 2 * forward[one]
+
+
+def test_operations_of_a_configuration():
+    config = {"experiment": "baseline", "patch": 256, "network": asdict(NAFNetConfig(router=True))}
+    first = costs.flops_of(config)
+    assert 2.9 < first / (2 * 11.02e9) < 3.0  # three times the published 11.02 GMACs, but for the first layer's input
+    assert costs.flops_of(config | {"patch": 128}) == first / 4
+    second = config | {"experiment": "demoe", "network": asdict(DeMoEConfig())}
+    frozen, everything = costs.flops_of(second), costs.flops_of(second | {"learns_all": True})
+    assert first < frozen < everything  # all five experts run
+    assert costs.flops_of(config | {"experiment": "comparator-promptir"}) is None

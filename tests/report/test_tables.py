@@ -97,9 +97,9 @@ def test_report_writes_what_can_be_written(home, monkeypatch, capsys):
 
 
 def test_every_table_has_a_name_of_its_own_that_begins_with_its_notebooks_number():
-    from demoe.report import ablation_tables, all_tables, comparison_tables, router_tables, tlc_tables
+    from demoe.report import ablation_tables, all_tables, comparison_tables, release_tables, router_tables, tlc_tables
 
-    parts = [part.LAYOUTS for part in (comparison_tables, router_tables, ablation_tables, tlc_tables)]
+    parts = [part.LAYOUTS for part in (comparison_tables, router_tables, ablation_tables, tlc_tables, release_tables)]
     assert len(all_tables.LAYOUTS) == sum(map(len, parts)) > 10
     for part in parts:
         assert all(re.match(r"\d\d_[a-z]", name) and layout.caption for name, layout in part.items())

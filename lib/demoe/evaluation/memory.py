@@ -9,11 +9,13 @@ from pathlib import Path
 import psutil
 import torch
 
+from demoe import allocator
+from demoe.fast import strips
+from demoe.fast.cpu import working_type
+from demoe.fast.fold import FoldedBlock
 from demoe.model.demoe import DeMoE
 from demoe.model.layers import NAFBlock
 from demoe.model.nafnet import NAFNet
-
-from . import strips
 
 OVERLAP = 128  # pixels that neighbouring tiles share
 SAMPLE = 2 << 20  # pixels of the first pass over a photograph that is cut into tiles
@@ -41,10 +43,14 @@ def memory_size(text: str) -> int:
 
 
 def budget(max_memory: int | None, device: torch.device) -> int:
-    """Bytes that a restoration may add. ``max_memory`` is for the whole process; None: four fifths of what is free."""
+    """Bytes that a restoration may add. ``max_memory`` is for the whole process; None: four fifths of what is free.
+
+    Memory that the process has freed but kept (``allocator``) is given back first: it is there to be used.
+    """
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
         return int(0.8 * free) if max_memory is None else max_memory - torch.cuda.memory_allocated(device)
+    allocator.give_back()
     if max_memory is not None:
         return max_memory - psutil.Process().memory_info().rss
     free = psutil.virtual_memory().available
@@ -58,16 +64,30 @@ def estimate(model: NAFNet | DeMoE, height: int, width: int, recompute: int = 0,
     """Bytes that ``strips.forward`` needs for one picture beside the picture and the network: maps, strips, output."""
     unit = 2 ** len(model.encoders)
     height, width = height + -height % unit, width + -width % unit
-    item = next(model.parameters()).element_size()
+    item = next(model.parameters()).element_size()  # of the picture and of the strips it is read into
     channels = model.config.width
-    top = channels * height * width * item  # the map of the full resolution; each level's is half of that above
+    # The map of the full resolution; each level's is half of that above.
+    top = channels * height * width * working_type(model).itemsize
     strip = channels * min(strips.rows_for(model, width), height) * width * item
     blocks = (1 + len(model.encoders[0]) if isinstance(model, NAFNet) else 5) if recompute else 0
     several = 1 if k == 1 else (k or 5)
     need = top * (2.0, 1.25, 1.0)[recompute] + strip * (12 + 6 * blocks * (1 + recompute)) * several
-    if any(not isinstance(expert, NAFBlock) for moe in getattr(model, "experts", ()) for expert in moe.experts):
+    experts = [expert for moe in getattr(model, "experts", ()) for expert in moe.experts]
+    if not all(isinstance(expert, (NAFBlock, FoldedBlock)) for expert in experts):
         need += 10 * top  # those run on the whole map
     return int(SLACK * need + 3 * height * width * item + (128 << 20))
+
+
+def at_once(model: NAFNet | DeMoE, height: int, width: int, k: int | None = 1) -> int:
+    """Bytes that an optimized network on a GPU needs for one picture, estimated by counting; not yet measured on one.
+
+    Two maps of the full resolution stay for the decoder; a block holds ten more, in an MoEBlock for each expert mixed.
+    """
+    unit = 2 ** len(model.encoders)
+    pixels = (height + -height % unit) * (width + -width % unit)
+    several = 1 if k == 1 or isinstance(model, NAFNet) else (k or model.config.num_experts)
+    maps = model.config.width * working_type(model).itemsize * (2 + 10 * several)  # bytes a pixel
+    return int(SLACK * pixels * (maps + 4 * model.config.width)) + (128 << 20)  # the first map is float32
 
 
 def plan(model: NAFNet | DeMoE, height: int, width: int, free: int, k: int | None = 1, tile: int | None = None) -> Plan:

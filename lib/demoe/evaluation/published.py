@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from demoe import parts
 from demoe.model import checkpoints
 from demoe.model.checkpoints import CheckpointError
 from demoe.model.comparators import NOT_INSTALLED
@@ -49,7 +50,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Published:
     """
     path = Path(path)
     try:
-        model = checkpoints.load(path, device)
+        model = parts.load(path, device)
         kind = type(model).__name__
     except CheckpointError as ours:
         try:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from demoe.fast import strips
+from demoe.fast.fold import foldable_network
+from demoe.fast.operations import without_tf32
+from demoe.fast.optimize import OptimizedNetwork, on_gpu
 from demoe.model.demoe import DeMoE, Restored
 from demoe.model.nafnet import NAFNet
 
@@ -19,7 +23,11 @@ class NotFinite(RuntimeError):
 
 @torch.no_grad()
 def restore(
-    model: nn.Module, image: Tensor, *, expert: str | Sequence[str | None] | None = None, k: int | None = 1
+    model: nn.Module | OptimizedNetwork,
+    image: Tensor,
+    *,
+    expert: str | Sequence[str | None] | None = None,
+    k: int | None = 1,
 ) -> Restored:
     """The restored picture, clamped to [0,1], with the router's logits and the weights that mixed the experts.
 
@@ -28,11 +36,18 @@ def restore(
     experts: ``weights`` is None then, and so is ``logits`` unless there is a router. Evaluation mode is set for the
     call and the modes found are put back. Raises ``ValueError`` for another shape or an expert that is not there, and
     ``NotFinite``, a ``RuntimeError``, for an output that is not finite.
+
+    NAFNet and DeMoE run optimized (``demoe.fast``): the same to rounding. ``model`` may be what ``optimize`` made.
     """
     check(model, image, expert)
     batch = image if image.ndim == 4 else image.unsqueeze(0)  # (B,3,H,W)
-    with evaluation_mode(model):
-        if isinstance(model, DeMoE):
+    fast = model if isinstance(model, OptimizedNetwork) else on_gpu(model)
+    with evaluation_mode(model) if fast is None else nullcontext():
+        if fast is not None:
+            out = fast.restored(batch, expert, k)
+        elif foldable_network(model) and batch.device.type == "cpu":
+            out = strips.forward(model, batch, expert, k)  # the same to rounding, in less time and memory
+        elif isinstance(model, DeMoE):
             out = model(batch, expert=expert, k=k)
         elif isinstance(model, NAFNet):
             out = Restored(*model.classify(batch), None)
@@ -46,8 +61,19 @@ def check(model: nn.Module, image: Tensor, expert: object) -> None:
     """Raises ``ValueError`` for what ``restore`` does not take."""
     if image.ndim not in (3, 4) or image.shape[-3] != 3 or 0 in image.shape:
         raise ValueError(f"expected a picture of shape (3, H, W) or a batch (B, 3, H, W), got {tuple(image.shape)}")
-    if expert is not None and not isinstance(model, DeMoE):
+    if expert is not None and not (model.experts if isinstance(model, OptimizedNetwork) else isinstance(model, DeMoE)):
         raise ValueError(f"{type(model).__name__} has no experts to choose from: leave the expert out")
+
+
+def in_strips(model: nn.Module | OptimizedNetwork) -> nn.Module:
+    """The network itself, for callers that cut a picture. Raises ``ValueError`` for what ``optimize`` made for a GPU.
+    """
+    if not isinstance(model, OptimizedNetwork):
+        return model
+    if model.network is None:
+        raise ValueError("a photograph may need tiles, which a network optimized for a GPU cannot do: give the network "
+                         "itself, and it is optimized where that is possible")
+    return model.network
 
 
 @contextmanager
@@ -70,13 +96,8 @@ def in_float32(model: nn.Module) -> Iterator[nn.Module]:
     """The network in float32 (a copy if it is in another type), without TF32 and autocast for a while."""
     kinds = {parameter.dtype for parameter in model.parameters()}
     place = next((parameter.device.type for parameter in model.parameters()), "cpu")
-    matmul = torch.backends.cuda.matmul
-    before, matmul.allow_tf32 = matmul.allow_tf32, False
-    try:
-        with torch.autocast(place, enabled=False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            yield model if kinds <= {torch.float32} else copy.deepcopy(model).float()
-    finally:
-        matmul.allow_tf32 = before
+    with torch.autocast(place, enabled=False), without_tf32():
+        yield model if kinds <= {torch.float32} else copy.deepcopy(model).float()
 
 
 def finished(out: Restored) -> Restored:

@@ -10,6 +10,7 @@ from demoe.data import aio
 from demoe.paths import alone, clear, results_dir
 from demoe.profiles import Profile
 from demoe.tasks import DATASETS
+from demoe.training import distributed
 
 from . import ablations, comparisons, side_by_side, specialists, two_stages
 from .ablations import VARIANTS, variant
@@ -120,8 +121,9 @@ def train_plan(
 
 def weights(names: Sequence[str], profile: Profile, seed: int = 0, data_root: aio.Where = None) -> list[Path]:
     """The files with the weights of ``names``. Raises ``NotTrained`` where one is not there."""
-    with looking():
-        return [EXPERIMENTS[name].run(profile, seed, data_root, False).folder / "model.safetensors" for name in names]
+    with looking(load=False):
+        runs = [EXPERIMENTS[name].run(profile, seed, data_root, False) for name in names]
+    return [file for run in runs for file in run.weights]
 
 
 def train_experiment(
@@ -134,7 +136,9 @@ def train_experiment(
     if name not in EXPERIMENTS:
         raise ValueError(f"unknown experiment {name!r}: choose one of {', '.join(EXPERIMENTS)}")
     if fresh:
-        for folder in (results_dir(profile.name) / "runs").glob(f"{name}-s{seed}-*"):
-            with alone(folder / ".lock", f"another process is training {folder.name}: waiting for it"):
-                clear(folder)
+        if distributed.rank() == 0:
+            for folder in (results_dir(profile.name) / "runs").glob(f"{name}-s{seed}-*"):
+                with alone(folder / ".lock", f"another process is training {folder.name}: waiting for it"):
+                    clear(folder)
+        distributed.wait()  # until nothing is left that another process could take for finished
     return EXPERIMENTS[name].run(profile, seed, data_root, progress)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from demoe import provenance
 from demoe.data import aio
 from demoe.data.fresh import Fresh
 from demoe.data.pairs import PairedSet
@@ -26,7 +27,7 @@ from demoe.training.losses import pixel_loss
 
 from .ablations import ablation, variant
 from .runs import Experiment, Run, configuration, default_device, train_or_load
-from .two_stages import baseline, demoe
+from .two_stages import baseline, baseline_configuration, baseline_network, demoe
 
 PACKAGES = {"Restormer": "spandrel_extra_arches", "FFTFormer": "spandrel"}  # whose code is an optional extra
 COMPARATORS = tuple(comparator_sizes.NETWORKS)  # in the order of Table 1
@@ -78,16 +79,17 @@ def task_specific(
     """
     if dataset not in DATASETS:
         raise ValueError(f"unknown set {dataset!r}: choose one of {', '.join(DATASETS)}")
-    first = baseline(profile, seed, data_root, progress)
-    network = replace(first.model.config, router=False)
+    network = replace(baseline_network(profile), router=False)
+    first = provenance.config_hash(baseline_configuration(profile, seed, data_root))
     config = configuration(task_specific_name(dataset), profile, seed, data_root, asdict(network),
-                           profile.specialist_steps, dataset=dataset, patch=profile.specialist_patch, start=first.hash)
+                           profile.specialist_steps, dataset=dataset, patch=profile.specialist_patch, start=first)
     del config["class_weight"]
 
     def start() -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             model = NAFNet(network)
-        weights = {key: value.cpu() for key, value in first.model.state_dict().items() if not key.startswith("mlp_")}
+        trained = baseline(profile, seed, data_root, progress).model
+        weights = {key: value.cpu() for key, value in trained.state_dict().items() if not key.startswith("mlp_")}
         model.load_state_dict(weights)
         return model
 

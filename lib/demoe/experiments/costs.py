@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import gc
+import json
+import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import pandas as pd
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
 from demoe.data.batches import Batch
 from demoe.model import complexity
-from demoe.model.demoe import DeMoE
-from demoe.model.nafnet import NAFNet
+from demoe.model.demoe import DeMoE, DeMoEConfig
+from demoe.model.nafnet import NAFNet, NAFNetConfig
 from demoe.profiles import Profile
 from demoe.training import stages
-from demoe.training.losses import LossFunction, end_to_end_loss, stage1_loss, stage2_loss
+from demoe.training.losses import LossFunction, end_to_end_loss, pixel_loss, stage1_loss, stage2_loss
 
 from .ablations import ABLATIONS, VARIANTS, ablation_network, variant_network
 
@@ -31,7 +35,7 @@ def training_bytes(model: nn.Module, loss: LossFunction, patch: int, batch: int)
     on the "meta" device, on which nothing is computed: no size is too large. What a pass takes beside these (the
     layer at work, the images) is not in it.
     """
-    model.to(device="meta", memory_format=torch.channels_last)
+    data = _without_computing(model, patch, batch)
     own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, int] = {}
 
@@ -41,15 +45,66 @@ def training_bytes(model: nn.Module, loss: LossFunction, patch: int, batch: int)
             kept[storage._cdata] = storage.nbytes()
         return tensor
 
-    images = torch.empty(batch, 3, patch, patch, device="meta").contiguous(memory_format=torch.channels_last)
-    data = Batch(images, torch.empty_like(images), torch.empty(batch, dtype=torch.long, device="meta"))
-    stages.training_mode(model)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         total = loss(model, data)["total"]  # held until all is counted: a storage freed could lend its place to another
     del total
     learning = sum(p.numel() * p.element_size() for p in stages.trainable(model))
     return {"activations": sum(kept.values()), "state": sum(p.numel() * p.element_size() for p in model.parameters())
             + 3 * learning}
+
+
+def training_flops(model: nn.Module, loss: LossFunction, patch: int) -> float:
+    """The floating-point operations of a training step, for one picture: forward and backward, 2 a multiplication.
+
+    Counted by PyTorch: those of convolutions and matrix products, which are nearly all. ``model`` comes back on the
+    "meta" device.
+    """
+    data = _without_computing(model, patch, 2)
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _backward}) as counter:
+        loss(model, data)["total"].backward()
+    return counter.get_total_flops() / 2
+
+
+def flops_of(config: dict) -> float | None:
+    """``training_flops`` of a training's configuration (``runs.configuration``); None for networks of others."""
+    name = config["experiment"]
+    if name.startswith("comparator-"):
+        return None
+    kind = "from scratch" if config.get("stage1") == "none" else "all" if config.get("learns_all") else ""
+    mixed = name.startswith(("demoe", "ablation-"))
+    per_pixel = _flops_a_pixel(json.dumps(config["network"], sort_keys=True), mixed, kind)
+    return per_pixel * config["patch"] ** 2
+
+
+@lru_cache(maxsize=128)
+def _flops_a_pixel(network_config: str, mixed: bool, kind: str, side: int = 64) -> float:
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in
+              json.loads(network_config).items()}
+    with torch.device("meta"):
+        model = DeMoE(DeMoEConfig(**fields)) if mixed else NAFNet(NAFNetConfig(**fields))
+    loss: LossFunction = pixel_loss
+    if mixed:
+        loss = end_to_end_loss(1.0) if kind == "from scratch" else stage2_loss
+        if not kind:
+            stages.freeze(model)
+    elif fields["router"]:
+        loss = stage1_loss(1.0)
+    return training_flops(model, loss, side) / side**2
+
+
+def _backward(gradient: Sequence[int], _, weight: Sequence[int], *more, **__) -> int:
+    """Of a convolution's backward pass, from shapes (PyTorch's own count is wrong for depth-wise ones): as many as in
+    the forward pass for the gradient of the input, and as many for that of the weights, where they are asked for."""
+    batch, _, *places = gradient
+    return 2 * batch * math.prod(places) * math.prod(weight) * sum(more[-1][:2])
+
+
+def _without_computing(model: nn.Module, patch: int, batch: int) -> Batch:
+    """Puts the model on the "meta" device, in training mode, and makes a batch for it there."""
+    model.to(device="meta", memory_format=torch.channels_last)
+    images = torch.empty(batch, 3, patch, patch, device="meta").contiguous(memory_format=torch.channels_last)
+    stages.training_mode(model)
+    return Batch(images, torch.empty_like(images), torch.zeros(batch, dtype=torch.long, device="meta"))
 
 
 def network(profile: Profile, name: str) -> tuple[Callable[[], nn.Module], LossFunction]:

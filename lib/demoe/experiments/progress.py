@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from demoe import parts
 from demoe.paths import results_dir
 from demoe.training import state
 
-from .runs import STATE, code
+from .runs import STATE, WEIGHTS, code
+
+CODE = ("code", "start", "stage1")  # of a configuration: hashes of the code, or of another configuration with it
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,16 @@ class Progress:
     images: int  # seen in them
     hardware: str  # of all sessions: "NVIDIA L4; NVIDIA H200"
     commit: str  # of the last session
+    other: bool = False  # it has another source or other numbers than what was asked for (``found``)
 
     @property
     def steps(self) -> int:
         return self.config["steps"]
+
+    @property
+    def weights(self) -> Path | None:
+        """The file with the weights, or the first of its parts; None where they are not whole."""
+        return parts.entry(self.folder / WEIGHTS)
 
     @property
     def this_code(self) -> bool:
@@ -54,7 +64,7 @@ def read(folder: Path) -> Progress | None:
     try:
         record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config, mark = record["config"], record["provenance"]
-        steps, done = int(config["steps"]), (folder / "model.safetensors").is_file()
+        steps, done = int(config["steps"]), parts.entry(folder / WEIGHTS) is not None
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         last = json.loads(lines[-1]) if lines else {"step": -1}  # its counts are those of all sessions together
         return Progress(
@@ -73,15 +83,28 @@ def every(profile_name: str) -> list[Progress]:
     return [one for one in runs if one is not None]
 
 
-def found(profile_name: str) -> dict[tuple[str, int], Progress]:
-    """The run of each experiment and seed: that of this code, else of earlier code that which came farthest."""
+def found(profile_name: str, wanted: Mapping[tuple[str, int], dict]) -> dict[tuple[str, int], Progress]:
+    """For each experiment and seed of ``wanted``, with their configurations (``runs.asked``), the run that is here.
+
+    The very one; else one of earlier code, the farthest; else one that differs in more, as ``other``.
+    """
     best: dict[tuple[str, int], Progress] = {}
     for one in every(profile_name):
-        known = best.get((one.name, one.seed))
-        if known is None or _rank(one) > _rank(known):
-            best[one.name, one.seed] = one
+        job = one.name, one.seed
+        if job not in wanted:
+            continue
+        one = replace(one, other=not _fits(one.config, wanted[job]))
+        if job not in best or _rank(one) > _rank(best[job]):
+            best[job] = one
     return best
 
 
+def _fits(config: dict, wanted: dict) -> bool:
+    """Whether a run's configuration is the one that is wanted, or was before the code changed."""
+    wanted = json.loads(json.dumps(wanted))  # tuples become lists, as in a file
+    changed = CODE if config.get("code") != wanted["code"] else ()
+    return all(config.get(key) == wanted.get(key) for key in {*config, *wanted}.difference(changed))
+
+
 def _rank(one: Progress) -> tuple:
-    return one.this_code, one.done, one.step, one.hash
+    return not one.other, one.this_code, one.done, one.step, one.hash

@@ -11,22 +11,23 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import torch
 from torch import nn
 
-from demoe import provenance
+from demoe import parts, provenance
 from demoe.data import aio
-from demoe.data.batches import Batches, Share, workers_for
+from demoe.data.batches import Batches, workers_for
 from demoe.data.fresh import Fresh
 from demoe.data.pairs import PairedSet
 from demoe.data.real.roots import Roots
 from demoe.model import checkpoints
-from demoe.paths import SUMS, alone, damaged, results_dir, seal, set_aside, sweep, write_text
+from demoe.paths import SUMS, alone, checksum, damaged, results_dir, seal, set_aside, sweep, write_text
 from demoe.profiles import Profile, as_dict
 from demoe.training import distributed, state
 from demoe.training.loop import OutOfTime, train
@@ -34,11 +35,15 @@ from demoe.training.losses import LossFunction
 
 Data = Callable[[], Sequence[PairedSet] | Fresh]
 STATE = "state"  # folder of an unfinished run, in which it goes on
+WEIGHTS = "model.safetensors"  # of a finished one; in parts (``demoe.parts``) where it is large
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training: the model in evaluation mode and the folder with its configuration, log and weights."""
+    """A finished training: the model in evaluation mode and the folder with its configuration, log and weights.
+
+    Inside ``looking(load=False)`` there is no model.
+    """
 
     name: str
     model: nn.Module
@@ -55,6 +60,11 @@ class Run:
     @property
     def hash(self) -> str:
         return provenance.config_hash(self.config)
+
+    @property
+    def weights(self) -> list[Path]:
+        """The file with the weights, or its parts."""
+        return parts.files(self.folder / WEIGHTS)
 
     @property
     def trained_on(self) -> str:
@@ -79,18 +89,39 @@ class NotTrained(LookupError):
     """Raised in ``looking`` by what would have to be trained."""
 
 
-_looking = False
+class _Asked(Exception):
+    """Raised in place of training or loading: the configuration of what was asked for."""
+
+
+_mode: Literal["train", "load", "check", "ask"] = "train"
 
 
 @contextmanager
-def looking() -> Iterator[None]:
-    """Inside, nothing is trained: ``train_or_load`` loads what is there and raises ``NotTrained`` for the rest."""
-    global _looking
-    _looking = True
+def _in(mode: Literal["load", "check", "ask"]) -> Iterator[None]:
+    global _mode
+    before, _mode = _mode, mode
     try:
         yield
     finally:
-        _looking = False
+        _mode = before
+
+
+def looking(load: bool = True) -> AbstractContextManager[None]:
+    """Inside, nothing is trained: ``train_or_load`` loads what is there and raises ``NotTrained`` for the rest.
+
+    Without ``load`` it looks at files and check sums alone, and the ``Run`` has no model.
+    """
+    return _in("load" if load else "check")
+
+
+def asked(experiment: Experiment, profile: Profile, seed: int = 0, data_root: aio.Where = None) -> dict:
+    """The configuration that this call would train or load; nothing is trained, loaded or looked for."""
+    with _in("ask"):
+        try:
+            experiment.run(profile, seed, data_root, False)
+        except _Asked as answer:
+            return answer.args[0]
+    raise TypeError("an experiment ends in train_or_load")
 
 
 class TimeUp(Exception):
@@ -185,41 +216,60 @@ def train_or_load(
 
     ``start`` makes the network with its first weights, ``data`` what it learns from; both are only called where
     something is trained. ``label`` stands on the progress bar. A process that finds another one at work on the same
-    run waits for it. Files that are damaged are set aside, and the network is trained again. Raises ``NotTrained``
-    inside ``looking``, ``TimeUp`` inside ``until``, and what training raises.
+    run waits for it; of those that ``torchrun`` started the first decides for all. Files that are
+    damaged are set aside, and the network is trained again. Raises ``NotTrained`` inside ``looking``, ``TimeUp``
+    inside ``until``, and what training raises.
     """
+    if _mode == "ask":
+        raise _Asked(config)
     identity = f"{config['experiment']}-s{config['seed']}-{provenance.config_hash(config)}"
     folder = results_dir(profile.name) / "runs" / identity
+    if _mode == "check" and (folder / SUMS).is_file() and parts.entry(folder / WEIGHTS) and not damaged(folder):
+        return Run(config["experiment"], None, folder, config)
     model = _finished(folder)
-    if model is None:
-        if _looking:
-            raise NotTrained(identity)
+    if model is None and _mode != "train":
+        raise NotTrained(identity)
+    first = distributed.rank() == 0  # of those that ``torchrun`` started; on its own each is the first
+    if distributed.agree(first and model is None):
         told = f"another process is training {folder.name}: waiting for it" if progress else ""
-        first = distributed.rank() == 0  # of those that ``torchrun`` started; on its own each is the first
         with alone(folder / ".lock", told) if first else nullcontext(), threads(profile.threads):
             if first:
                 sweep(folder)
                 model = _finished(folder, clear=True)
-            if distributed.agree(model is None):
+            if distributed.agree(first and model is None):
+                model = None
                 _train(config, profile, start, data, loss, folder, progress, label)
-                model = checkpoints.load(folder / "model.safetensors", default_device())
-    if not (folder / SUMS).exists():  # just trained, or killed at this very place
-        seal(folder, "model.safetensors", "metrics.jsonl")
-    shutil.rmtree(folder / STATE, ignore_errors=True)  # of no use any more
+                if first:
+                    _seal(folder)
+                distributed.wait()
+    if model is None:
+        model = _load(folder)
+    if first:
+        if not (folder / SUMS).exists():  # killed before it could be sealed
+            _seal(folder)
+        shutil.rmtree(folder / STATE, ignore_errors=True)  # of no use any more
     return Run(config["experiment"], model, folder, config)
+
+
+def _seal(folder: Path) -> None:
+    seal(folder, *(file.name for file in parts.files(folder / WEIGHTS)), "metrics.jsonl")
+
+
+def _load(folder: Path) -> nn.Module:
+    return parts.load(parts.entry(folder / WEIGHTS) or folder / WEIGHTS, default_device())
 
 
 def _finished(folder: Path, clear: bool = False) -> nn.Module | None:
     """The network of a finished run; None if there is none, or its files are damaged, which ``clear`` sets aside."""
-    weights = folder / "model.safetensors"
     broken = damaged(folder)
-    if weights.exists() and not broken:
+    weights = parts.entry(folder / WEIGHTS)
+    if weights and not broken:
         try:
-            return checkpoints.load(weights, default_device())
+            return _load(folder)
         except checkpoints.CheckpointError:
             if (folder / SUMS).exists():  # the file is whole: what is missing is a permission, a package, ...
                 raise
-            broken = [weights.name]
+            broken = [file.name for file in parts.siblings(weights)]
     if clear:
         (folder / SUMS).unlink(missing_ok=True)
         for file in (folder / name for name in broken if (folder / name).is_file()):
@@ -239,7 +289,6 @@ def _train(
     model = start()
     source = data()
     batches = source if isinstance(source, Fresh) else Batches(source, config["patch"], config["batch"], seed)
-    batches.share = Share(distributed.rank(), distributed.world())
     mark = provenance.full(provenance.stamp(profile.name, config["data"], seed, provenance.config_hash(config)))
     mark["hardware"] = _hardware(folder, mark["hardware"])
     limits = {"deadline": part.deadline, "compact": part.compact} if part else {}
@@ -270,19 +319,28 @@ def _train(
     except OutOfTime as error:
         raise TimeUp(config["experiment"], seed, error.step, error.steps) from None
     if distributed.rank() == 0:
-        checkpoints.save(model, folder / "model.safetensors", provenance={**mark, "training": config})
+        parts.save(model, folder / WEIGHTS, {**mark, "training": config}, limit=parts.LIMIT)
     distributed.wait()
 
 
 def _hardware(folder: Path, here: str) -> str:
     """This machine's, after those on which what is continued here was trained so far: "NVIDIA L4; NVIDIA H200"."""
-    if not (folder / STATE).exists():
+    if not _whole(folder / STATE):  # none, or one that training will set aside to start from the beginning
         return here
     try:
         earlier = str(json.loads((folder / "config.json").read_text())["provenance"]["hardware"]).split("; ")
     except (OSError, ValueError, KeyError, TypeError):
         earlier = []
     return "; ".join(dict.fromkeys([*earlier, here]))
+
+
+def _whole(folder: Path) -> bool:
+    """Whether there is a state whose parts are as they were."""
+    try:
+        noted = json.loads((folder / state.MANIFEST).read_text())["parts"]
+        return all(checksum(folder / name) == digest for name, digest in noted.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def missing(
     absent = []
     for name in order(names, experiments):
         try:
-            with looking():
+            with looking(load=False):
                 experiments[name].run(profile, seed, data_root, False)
         except NotTrained:
             absent.append(name)

@@ -29,10 +29,19 @@ def untrained(network: NAFNetConfig, seed: int = 0) -> NAFNet:
         return NAFNet(network).eval()
 
 
+def baseline_network(profile: Profile) -> NAFNetConfig:
+    """The network of stage 1."""
+    return NAFNetConfig(width=profile.width, router=True)
+
+
+def baseline_configuration(profile: Profile, seed: int = 0, data_root: aio.Where = None) -> dict:
+    """What the weights of ``baseline`` depend on."""
+    return configuration("baseline", profile, seed, data_root, asdict(baseline_network(profile)), profile.stage1_steps)
+
+
 def baseline(profile: Profile, seed: int = 0, data_root: aio.Where = None, progress: bool = True) -> Run:
     """Stage 1 (Section 3.4): NAFNet and router on the five sets, L1 + 0.001 cross-entropy."""
-    network = NAFNetConfig(width=profile.width, router=True)
-    config = configuration("baseline", profile, seed, data_root, asdict(network), profile.stage1_steps)
+    network, config = baseline_network(profile), baseline_configuration(profile, seed, data_root)
     data = partial(aio.training_data, profile, config["patch"], seed, data_root, progress)
     start, loss = partial(untrained, network, seed), stage1_loss(profile.class_weight)
     return train_or_load(config, profile, start, data, loss, progress, "stage 1: baseline and router")

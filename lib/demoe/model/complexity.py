@@ -26,6 +26,7 @@ from demoe.report.paper import published
 
 from .comparators import NOT_INSTALLED, PromptIR, SFHFormer, fftformer, restormer
 from .demoe import DEMOE_PRESETS, DeMoE
+from .layers import PictureConv2d
 from .nafnet import NAFNET_PRESETS, NAFNet
 
 SIZE = (3, 256, 256)  # channels, height, width that the paper counts at
@@ -99,6 +100,7 @@ def count(model: nn.Module, size: tuple[int, int, int] = SIZE) -> tuple[int, int
             macs, _ = get_model_complexity_info(
                 model, tuple(size), as_strings=False, print_per_layer_stat=False, backend="pytorch",
                 input_constructor=black,
+                custom_modules_hooks={PictureConv2d: ptflops.pytorch_ops.MODULES_MAPPING[nn.Conv2d]},
             )
     finally:
         for module, training in modes.items():

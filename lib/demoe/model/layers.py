@@ -90,15 +90,16 @@ class NAFBlock(nn.Module):
         y = self.conv2(self.conv1(self.norm1(x)))  # (B, 2C, H, W)
         y = self.sg(y)  # (B, C, H, W)
         y = y * self.sca(y)
-        x = x + _scaled(self.conv3, self.beta, y)
+        x = x + self._scaled(self.conv3, self.beta, y)
         y = self.conv4(self.norm2(x))  # (B, 2C, H, W)
-        return x + _scaled(self.conv5, self.gamma, self.sg(y))  # (B, C, H, W)
+        return x + self._scaled(self.conv5, self.gamma, self.sg(y))  # (B, C, H, W)
 
-
-def _scaled(conv: nn.Conv2d, scale: Tensor, x: Tensor) -> Tensor:
-    """``conv(x) * scale``, the (1, C, 1, 1) scale multiplied into the 1x1 weights: a pass over the picture less."""
-    column = scale.view(-1, 1, 1, 1)
-    return F.conv2d(x, conv.weight * column, conv.bias * scale.flatten())  # (B, C, H, W)
+    def _scaled(self, conv: nn.Conv2d, scale: Tensor, x: Tensor) -> Tensor:
+        """``conv(x) * scale``; in training the scale goes into the 1x1 weights: passes over the picture less."""
+        if not self.training:
+            return conv(x) * scale  # (B, C, H, W)
+        column = scale.view(-1, 1, 1, 1)
+        return F.conv2d(x, conv.weight * column, conv.bias * scale.flatten())
 
 
 def checkpointing(model: nn.Module, on: bool) -> None:
@@ -132,7 +133,7 @@ class PictureConv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.is_autocast_enabled(x.device.type):
+        if x.device.type == "meta" or not torch.is_autocast_enabled(x.device.type):
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float())

@@ -63,7 +63,7 @@ def dense(x: Tensor, weights: Tensor, experts: Sequence[NAFBlock]) -> Tensor:
     weight, bias = _scaled([e.conv5 for e in experts], [e.gamma for e in experts])
     y = y + torch.baddbmm(bias.unsqueeze(1), z, weight.transpose(1, 2))  # (N, BHW, C)
 
-    y = torch.einsum("bn,nbe->be", weights.to(y.dtype), y.view(count, batch, -1))  # (B, HWC)
+    y = (y.view(count, batch, -1) * weights.to(y.dtype).t().unsqueeze(2)).sum(0)  # (B, HWC); no product for autocast
     return y.view(batch, height, width, channels).permute(0, 3, 1, 2)  # (B, C, H, W), channels-last
 
 

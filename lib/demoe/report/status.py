@@ -5,40 +5,54 @@ The same text whenever it is made from the same files; no network is loaded, and
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from demoe import experiments
+from demoe.data import aio
+from demoe.experiments import costs
 from demoe.experiments.progress import Progress, found
+from demoe.experiments.runs import asked
 from demoe.paths import project_root, results_dir, write_text
 from demoe.profiles import Profile
 
-MISSING, EARLIER = "missing", "earlier code"
-HEAD = ("", "network", "state", "training", "images/s", "waiting for data", "hardware", "data", "commit", "run")
+MISSING, EARLIER, OTHER = "missing", "earlier code", "other configuration"
+HEAD = ("", "network", "state", "training", "images/s", "GFLOP/s", "waiting for data", "hardware", "data", "commit",
+        "run")
 
 
-def file(profile: Profile) -> Path:
-    """Where the status of a profile stands."""
-    return results_dir(profile.name) / "STATUS.md"
+def file(profile: Profile, seed: int = 0) -> Path:
+    """Where the status of a profile stands; another seed's has a file of its own."""
+    return results_dir(profile.name) / (f"STATUS-s{seed}.md" if seed else "STATUS.md")
 
 
-def write(profile: Profile, seed: int = 0) -> Path | None:
-    """Writes ``STATUS.md``; None, with nothing written, where no run is here: runs do not travel with a checkout, and
-    what was written where they are is still true."""
-    if not found(profile.name):
+def write(profile: Profile, seed: int = 0, data_root: aio.Where = None) -> Path | None:
+    """Writes ``file``. None, with nothing written, where no run is here but the file tells of some: runs do not travel
+    with a checkout, and what was written where they are is still true."""
+    path, new = file(profile, seed), text(profile, seed, data_root)
+    if path.is_file() and _tells_of_none(new) and not _tells_of_none(path.read_text(encoding="utf-8")):
         return None
-    write_text(file(profile), text(profile, seed))
-    return file(profile)
+    write_text(path, new)
+    return path
 
 
-def text(profile: Profile, seed: int = 0) -> str:
-    """The status as Markdown."""
-    runs, jobs = found(profile.name), experiments.plan(profile, seed)
+def _tells_of_none(status: str) -> bool:
+    """Whether nothing at all is trained by a status: every network of it is missing."""
+    states = re.findall(r"^\| \d+ \| [^|]+ \| ([^|]+) \|", status, re.MULTILINE)
+    return all(one == MISSING for one in states)
+
+
+def text(profile: Profile, seed: int = 0, data_root: aio.Where = None) -> str:
+    """The status as Markdown, of what a call with ``data_root`` would train."""
+    jobs = experiments.plan(profile, seed)
+    runs = found(profile.name, {job: asked(experiments.EXPERIMENTS[job[0]], profile, job[1], data_root)
+                                for job in jobs})
     rows, absent = [], []
     for number, job in enumerate(jobs, 1):
         one = runs.get(job)
         rows.append([str(number), label(*job), *_cells(one)])
-        if one is None or not one.done:
-            absent.append(label(*job) if one is None else f"{label(*job)} ({_steps(one)})")
+        if one is None or one.other or not one.done:
+            absent.append(label(*job) if one is None or one.other else f"{label(*job)} ({_steps(one)})")
     here = [runs[job] for job in jobs if job in runs]
     return "\n".join([
         f"# What is trained: profile {profile.name}", "",
@@ -47,7 +61,7 @@ def text(profile: Profile, seed: int = 0) -> str:
         _sum(here, len(jobs)), "",
         *_table(rows), "",
         *_missing(absent, profile, here), "",
-        *_notes(here),
+        *(f"- {note}" for note in _notes(here)),
     ]).rstrip("\n") + "\n"
 
 
@@ -81,14 +95,30 @@ def _cells(one: Progress | None) -> list[str]:
     if one is None:
         return [MISSING] + [""] * (len(HEAD) - 3)
     state = f"done, {one.steps} steps" if one.done else _steps(one)
-    if not one.this_code:
-        state += f" ({EARLIER})"
+    why = [OTHER] * one.other + [EARLIER] * (not one.this_code)
+    if why:
+        state += f" ({', '.join(why)})"
     rate = f"{one.images / one.seconds:.1f}" if one.seconds else "-"
-    waited = f"{one.waited / one.seconds:.1%}" if one.seconds else "-"
-    return [state, duration(one.seconds), rate, waited, one.hardware, one.data, f"`{one.commit}`", f"`{one.hash}`"]
+    work = _gflops(one)
+    waited = f"{one.waited / one.seconds:.1%}" if one.seconds and not synthesises(one) else "-"
+    origin = [one.hardware, one.data, f"`{one.commit}`", f"`{one.hash}`"]
+    return [state, duration(one.seconds), rate, work, waited, *origin]
+
+
+def _gflops(one: Progress) -> str:
+    """The arithmetic that the training got through, by counted operations; "-" where nobody counts them."""
+    counted = costs.flops_of(one.config) if one.seconds else None
+    return "-" if counted is None else f"{counted * one.images / one.seconds / 1e9:.0f}"
+
+
+def synthesises(one: Progress) -> bool:
+    """Whether a GPU made the data in turns with training: then the wait for them also holds the step before."""
+    on_gpu = any(not re.search(r", \d+ cores$", name) for name in one.hardware.split("; "))
+    return bool(one.config.get("fresh")) and on_gpu
 
 
 def _sum(here: list[Progress], total: int) -> str:
+    here = [one for one in here if not one.other]
     done = sum(one.done for one in here)
     seconds, images = sum(one.seconds for one in here), sum(one.images for one in here)
     under_way = len(here) - done
@@ -111,10 +141,16 @@ def _missing(absent: list[str], profile: Profile, here: list[Progress]) -> list[
 
 
 def _notes(here: list[Progress]) -> list[str]:
-    notes = []
+    notes = ["GFLOP/s: the operations of forward and backward passes, counted (`experiments/costs.py`), over the time "
+             "of training."] if here else []
     if any(not one.this_code for one in here):
         notes.append(f"\"{EARLIER}\": the code that training depends on has changed since. The result stands; the same "
                      "command would train it anew.")
+    if any(one.other for one in here):
+        notes.append(f"\"{OTHER}\": of the same name, but with other data or numbers than this call's; it does not "
+                     "count.")
+    if any(synthesises(one) for one in here):
+        notes.append("Waiting for data, \"-\": the GPU makes them between its steps, which no clock tells apart.")
     if any("photographs " in one.data for one in here):
         notes.append("\"photographs\" and twelve digits: a folder given with `--sharp-images`, by a hash of its files' "
                      "names and sizes.")

@@ -65,6 +65,17 @@ def agree(flag: bool) -> bool:
     return bool(said.item())
 
 
+def check_same(number: int, what: str) -> None:
+    """Raises ``RuntimeError`` naming ``what`` unless the number is the same in all processes; waits for all of them."""
+    if world() == 1:
+        return
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = [torch.zeros(1, dtype=torch.long, device=device) for _ in range(world())]
+    dist.all_gather(found, torch.tensor([number], device=device))
+    if len({int(one) for one in found}) > 1:
+        raise RuntimeError(f"the processes disagree about {what}: use a disk that all of them see")
+
+
 def wait() -> None:
     """Until all processes are here."""
     if world() > 1:

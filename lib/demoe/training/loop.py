@@ -67,9 +67,11 @@ def train(
     seconds spent on the training so far, and how many of them waiting for data) and ``state/`` into ``run_dir``. If
     there is a state, training continues from it: on a CPU the result equals that of a run never interrupted, bit for
     bit, unless the state is compact. One that is damaged is set aside, and training starts from the beginning. Under
-    ``torchrun`` (``distributed.processes``) all processes train together, and the first writes.
+    ``torchrun`` (``distributed.processes``) all processes train together, and the first writes; ``run_dir`` must be on
+    a disk that all of them see. The time spent waiting is the host's: batches made on a GPU count only in part.
 
-    Raises ``OutOfTime`` at the deadline, ``FloatingPointError`` when the loss is no longer finite.
+    Raises ``OutOfTime`` at the deadline, ``FloatingPointError`` when the loss is no longer finite, ``RuntimeError``
+    where the processes do not see the same state.
     """
     device = torch.device(device)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -87,9 +89,13 @@ def train(
     mean = {name: p.detach().clone() for name, p in learning.items()}
 
     # Continue where an earlier run stopped. The log is part of the state, so that the two always agree.
+    if not first_process:
+        distributed.wait()  # the first process sets a damaged state aside before the others look
     found = state.load(state_dir, model, optimizer, mean) or state.Progress(0, "", 0.0, 0.0)
+    if first_process:
+        distributed.wait()
     first, lines, spent, waited = found
-    distributed.wait()  # until all have read it, for the first is about to write
+    distributed.check_same(first, f"the step from which {state_dir} goes on")  # and until all have read it
     take = TrainStep(model, loss_function, optimizer, precision or ("bfloat16" if device.type == "cuda" else "float32"),
                      accumulate)
 

@@ -1,4 +1,4 @@
-"""Benchmarks behind ``demoe data bench``: how fast is synthesis, and does loading keep up with training?"""
+"""Data: how fast is synthesis, and does loading keep up with training? Also behind ``demoe data bench``."""
 
 from __future__ import annotations
 

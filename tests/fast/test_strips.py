@@ -4,9 +4,9 @@ import pytest
 import torch
 from conftest import shake
 
-from demoe.evaluation import strip_run, strips
+from demoe.fast import cpu, strips
+from demoe.fast.fold import FoldedBlock, folded
 from demoe.model.demoe import DeMoE, DeMoEConfig
-from demoe.model.layers import NAFBlock
 from demoe.model.nafnet import NAFNet, NAFNetConfig
 
 SIZES = [(37, 51), (1, 1), (130, 67), (16, 16), (97, 16)]
@@ -90,10 +90,11 @@ def test_k_1_runs_the_chosen_experts_alone(model, monkeypatch):
     x = picture(20, 20)
     chosen = int(model(x).weights.argmax())
     seen = set()
-    half = strip_run.Run._first_half
-    monkeypatch.setattr(strip_run.Run, "_first_half", lambda run, s, block: (seen.add(block), half(run, s, block))[1])
+    half = cpu.Run._first_half
+    monkeypatch.setattr(cpu.Run, "_first_half",
+                        lambda run, s, block, *places: (seen.add(block), half(run, s, block, *places))[1])
     strips.forward(model, x)
-    experts = {expert: i for moe in model.experts for i, expert in enumerate(moe.experts)}
+    experts = {expert: i for moe in folded(model).experts for i, expert in enumerate(moe.experts)}
     assert {experts[block] for block in seen if block in experts} == {chosen}
 
 
@@ -104,8 +105,9 @@ def test_statistics_of_one_crop_that_is_the_picture_are_the_pictures(model):
     expected = model(x, k=3)
     torch.testing.assert_close(known.logits, expected.logits, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(known.weights, expected.weights, rtol=1e-5, atol=1e-6)
-    used = 1 + sum(isinstance(block, NAFBlock) for part in (model.encoders, model.middle_blks, model.decoders)
-                   for block in part.modules()) - 1 + 3 * len(model.experts)
+    twin = folded(model)
+    used = 1 + sum(isinstance(block, FoldedBlock) for part in (twin.encoders, twin.middle_blks, twin.decoders)
+                   for block in part.modules()) - 1 + 3 * len(twin.experts)
     assert len(known.scales) == used
     close(strips.forward(model, x, k=3, rows=16, scales=known.scales), expected)
     wrong = {block: 2 * scale for block, scale in known.scales.items()}
@@ -120,7 +122,8 @@ def test_statistics_of_crops_are_means_over_them_without_their_margins(model):
     expected = block.sca[1](gated.mean((0, 2, 3), keepdim=True))
     for recompute in (0, 2):
         known = strips.statistics(model, x.split(1), "defocus", margin=8, recompute=recompute)
-        torch.testing.assert_close(known.scales[block], expected, rtol=1e-5, atol=1e-6)
+        found = known.scales[folded(model).encoders[0].modules_list[0]]
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     mixed = strips.statistics(model, x.split(1), (0.5, 0.5, 0, 0, 0))
     assert mixed.weights.tolist() == [[0.5, 0.5, 0, 0, 0]]
 

@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from demoe.model.demoe import DeMoE, Restored
-from demoe.model.layers import NAFBlock
 from demoe.model.nafnet import NAFNet
 
-from .strip_run import Run
+from .cpu import Run
+from .fold import FoldedBlock, folded
 
 MAX_RECOMPUTE = 2  # the map of the second level has to be kept in any case
 STRIP_BYTES = 4 << 20  # of one map's strip, our choice: larger ones fall out of the processor's cache
@@ -34,7 +34,7 @@ Chooser = Callable[[Tensor], Tensor]  # the router's logits (1, N) -> the expert
 class Statistics(NamedTuple):
     """What a network takes from the whole of a picture, gathered from parts of it."""
 
-    scales: dict[NAFBlock, Tensor]  # each block's channel attention, (1, C, 1, 1)
+    scales: dict[FoldedBlock, Tensor]  # each block's channel attention, (1, C, 1, 1)
     logits: Tensor | None  # (1, N), the router's
     weights: Tensor | None  # (1, N), what mixed the experts
 
@@ -48,7 +48,7 @@ def forward(
     *,
     rows: int | None = None,
     recompute: int = 0,
-    scales: dict[NAFBlock, Tensor] | None = None,
+    scales: dict[FoldedBlock, Tensor] | None = None,
     progress: Callable[[], object] | None = None,
 ) -> Restored:
     """(B, 3, H, W) in [0, 1] -> what ``model(x, expert, k)`` gives; for a NAFNet ``weights`` is None.
@@ -64,49 +64,43 @@ def forward(
     if model.training:
         raise ValueError("a network in training mode cannot run in strips: call eval() first")
     unit = 2 ** len(model.encoders)
-    rows = rows_for(model, x.shape[-1]) if rows is None else rows
-    if rows < unit or rows % unit:
+    if rows is not None and (rows < unit or rows % unit):
         raise ValueError(f"a strip has a multiple of {unit} rows, got {rows}")
     if not 0 <= recompute <= MAX_RECOMPUTE:
         raise ValueError(f"recompute must be between 0 and {MAX_RECOMPUTE}, got {recompute}")
     names = [expert] * len(x) if expert is None or isinstance(expert, str) or callable(expert) else list(expert)
     if len(names) != len(x):
         raise ValueError(f"{len(names)} experts named for {len(x)} images: give one name, or one an image")
+    model = folded(model)
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
     found = []
-    for image, target, name in zip(x.split(1), out.split(1), names, strict=True):
-        run = Run(model, name, k, recompute, dict(scales or {}), progress, height=x.shape[2] + -x.shape[2] % unit)
-        at = 0
-        for strip, given in zip(run.network(lambda image=image: _picture(image, unit, rows)),
-                                image.split(rows, dim=2), strict=True):
-            height = given.shape[2]
-            target[:, :, at : at + height] = strip[:, :, :height, : given.shape[3]] + given
-            at += height
-        found.append((run.logits, run.weights))
+    with _as_asked(x):
+        for image, target, name in zip(x.split(1), out.split(1), names, strict=True):
+            run = _run(model, image, name, k, recompute, dict(scales or {}), progress, rows=rows)
+            _assemble(run, image, target)
+            found.append((run.logits, run.weights))
     logits, weights = (None if parts[0] is None else torch.cat(parts) for parts in zip(*found, strict=True))
     return Restored(out, logits, weights)
 
 
 @torch.no_grad()
 def with_weights(
-    model: NAFNet | DeMoE, x: Tensor, expert: str | Sequence[float] | None, scales: dict[NAFBlock, Tensor]
+    model: NAFNet | DeMoE, x: Tensor, expert: str | Sequence[float] | None, scales: dict[FoldedBlock, Tensor]
 ) -> Restored:
     """One tile, (1, 3, H, W), under the channel attentions ``scales``; ``expert`` is a name or the experts' weights."""
-    out = torch.empty_like(x)
-    unit, rows = 2 ** len(model.encoders), rows_for(model, x.shape[-1])
-    run = Run(model, expert, None, 0, dict(scales), height=x.shape[2] + -x.shape[2] % unit)
-    for strip, given, target in zip(run.network(lambda: _picture(x, unit, rows)), x.split(rows, dim=2),
-                                    out.split(rows, dim=2), strict=True):
-        target.copy_(strip[:, :, : given.shape[2], : given.shape[3]] + given)
+    model, out = folded(model), torch.empty_like(x)
+    run = _run(model, x, expert, None, 0, dict(scales))
+    with _as_asked(x):
+        _assemble(run, x, out)
     return Restored(out, run.logits, run.weights)
 
 
 @torch.no_grad()
-def logits(model: DeMoE, x: Tensor, scales: dict[NAFBlock, Tensor]) -> Tensor:
+def logits(model: DeMoE, x: Tensor, scales: dict[FoldedBlock, Tensor]) -> Tensor:
     """The router's opinion of one tile, (1, N), under given channel attentions; only the encoder runs."""
-    unit, rows = 2 ** len(model.encoders), rows_for(model, x.shape[-1])
-    run = Run(model, None, None, 0, dict(scales), height=x.shape[2] + -x.shape[2] % unit)
-    run.encode(lambda: _picture(x, unit, rows))
+    run = _run(folded(model), x, None, None, 0, dict(scales))
+    with _as_asked(x):
+        run.encode(lambda: _picture(run, x))
     return run.logits
 
 
@@ -132,13 +126,14 @@ def statistics(
         raise ValueError(f"crops need sides that are multiples of {unit} and larger than two margins of {margin}")
     if len(crops) == 1 and not margin:  # a whole picture: in strips, which need far less memory than one large crop
         (crop,) = crops
-        run = Run(model, expert, k, recompute, {}, progress, height=crop.shape[2])
-        parts = lambda: _picture(crop, unit, rows_for(model, crop.shape[3]))  # noqa: E731
+        run = _run(folded(model), crop, expert, k, recompute, {}, progress)
+        parts = lambda: _picture(run, crop)  # noqa: E731
     else:
-        run = Run(model, expert, k, recompute, {}, progress, margin, alone=True)
-        parts = lambda: iter(_nhwc(crop) for crop in crops)  # noqa: E731
-    for _ in run.network(parts):
-        pass
+        run = Run(folded(model), expert, k, recompute, {}, progress, margin, alone=True)
+        parts = lambda: iter(_nhwc(crop, run.model.intro.weight.dtype) for crop in crops)  # noqa: E731
+    with _as_asked(crops[0]):
+        for _ in run.network(parts):
+            pass
     return Statistics(run.scales, run.logits, run.weights)
 
 
@@ -148,11 +143,30 @@ def rows_for(model: NAFNet | DeMoE, width: int) -> int:
     return max(1, STRIP_BYTES // (4 * model.config.width * max(width, 1)) // unit) * unit
 
 
-def _picture(x: Tensor, unit: int, rows: int) -> Iterator[Tensor]:
+def _as_asked(x: Tensor) -> torch.autocast:
+    """Autocast off, whatever the caller's surroundings: the network's own types are what was asked for."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def _run(model, x, expert, k, recompute, scales, progress=None, rows=None) -> Run:
+    """A run of one picture (1, 3, H, W)."""
+    height = x.shape[2] + -x.shape[2] % 2 ** len(model.encoders)
+    return Run(model, expert, k, recompute, scales, progress, height=height, rows=rows or rows_for(model, x.shape[3]))
+
+
+def _picture(run: Run, x: Tensor) -> Iterator[Tensor]:
     """Strips of a picture, (1, 3, rows, W'), with the zeros that ``pad_to_multiple`` adds."""
-    for strip in x.split(rows, dim=2):
-        yield _nhwc(F.pad(strip, (0, -x.shape[3] % unit, 0, -strip.shape[2] % unit)))
+    unit = 2 ** len(run.model.encoders)
+    for strip in x.split(run.rows, dim=2):
+        yield _nhwc(F.pad(strip, (0, -x.shape[3] % unit, 0, -strip.shape[2] % unit)), run.model.intro.weight.dtype)
 
 
-def _nhwc(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
+def _assemble(run: Run, x: Tensor, out: Tensor) -> None:
+    """The restored picture (1, 3, H, W) of ``x``, written to ``out``."""
+    strips = run.network(lambda: _picture(run, x))
+    for strip, given, target in zip(strips, x.split(run.rows, dim=2), out.split(run.rows, dim=2), strict=True):
+        torch.add(strip[:, :, : given.shape[2], : given.shape[3]], given, out=target)
+
+
+def _nhwc(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.to(dtype).contiguous(memory_format=torch.channels_last)

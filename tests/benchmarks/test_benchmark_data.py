@@ -1,6 +1,7 @@
 import pytest
 
-from demoe import bench, profiles
+from demoe import profiles
+from demoe.benchmarks import data as bench
 from demoe.blur.sets import SETS
 
 TINY = profiles.get("test", image_size=32, patch=16)

@@ -1,0 +1,66 @@
+"""The clock: things to compare take turns in one process, so that what else the machine does meets all alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+MIN_ROUNDS = 3  # whatever the time limit: a median of fewer says little
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    warm_up: int = 1,
+    seconds: float = float("inf"),
+    repeats: int = 1,
+    device: str | torch.device = "cpu",
+    label: str = "timing",
+    progress: bool = True,
+) -> dict[str, list[float]]:
+    """Seconds of each call, a value a round.
+
+    In each of ``rounds`` rounds every call runs ``repeats`` times in a row and is timed as one; who begins moves on by
+    one each round. ``warm_up`` rounds before them are not kept. No new round begins after ``seconds``, but there are at
+    least ``MIN_ROUNDS`` (or ``rounds``, if fewer). A GPU is waited for before the clock is read.
+    """
+    names = list(calls)
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    began = time.perf_counter()
+    with tqdm(total=rounds + warm_up, desc=label, unit="round", leave=False, disable=not progress) as bar:
+        for turn in range(-warm_up, rounds):
+            if turn >= min(MIN_ROUNDS, rounds) and time.perf_counter() - began > seconds:
+                break
+            shift = (turn + warm_up) % len(names) if names else 0
+            for name in names[shift:] + names[:shift]:
+                wait(device)
+                start = time.perf_counter()
+                for _ in range(repeats):
+                    calls[name]()
+                wait(device)
+                if turn >= 0:
+                    taken[name].append((time.perf_counter() - start) / repeats)
+            bar.update()
+    return taken
+
+
+def wait(device: str | torch.device) -> None:
+    """Until a GPU has done what it was asked for."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def summary(seconds: list[float]) -> dict[str, float | int]:
+    """rounds, ms (median), low and high (the range, ms) of one call's rounds."""
+    ms = 1000 * np.array(seconds)
+    return {"rounds": len(ms), "ms": float(np.median(ms)), "low": float(ms.min()), "high": float(ms.max())}
+
+
+def ratio(base: list[float], other: list[float]) -> float:
+    """How many times longer ``base`` takes: the median over rounds, each of which timed both one after the other."""
+    return float(np.median(np.array(base) / np.array(other)))

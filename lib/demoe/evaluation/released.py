@@ -1,0 +1,161 @@
+"""The networks that come with the package, on blur made from photographs that their training has not seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+from demoe import images, parts, photos
+from demoe.analysis.experts import by_hand
+from demoe.blur.folder import FolderCanvas
+from demoe.blur.job import Options
+from demoe.data import aio
+from demoe.data.pairs import PairedSet
+from demoe.data.synthetic import synthetic
+from demoe.model import checkpoints
+from demoe.paths import results_dir
+from demoe.pretrained import Release
+from demoe.profiles import Profile
+from demoe.release import picture_mark
+from demoe.tasks import DATASETS, EXPERTS, expert_index
+
+from . import statistics
+from .benchmark import blurred_input, network
+from .compared import Method
+from .metrics import psnr
+from .sharpness import PATCH, metric_q
+
+INPUT, BASELINE, DEMOE, MANUAL, WRONG = "input", "baseline", "DeMoE k=1", "DeMoE manual", "average wrong expert"
+SHOWN = (INPUT, BASELINE, DEMOE, MANUAL)  # of these the tables give means
+COMPARED = ((BASELINE, INPUT), (DEMOE, INPUT), (MANUAL, INPUT), (DEMOE, BASELINE), (MANUAL, DEMOE), (MANUAL, WRONG))
+
+
+def networks(release: Release, device: str = "cpu") -> dict[str, nn.Module]:
+    """DeMoE, and its baseline where it comes along, by their names in the tables."""
+    found = {DEMOE: parts.load(release.demoe, device)}
+    return found if release.baseline is None else {BASELINE: parts.load(release.baseline, device)} | found
+
+
+def about(release: Release, models: Mapping[str, nn.Module], pictures: str) -> pd.DataFrame:
+    """Which files were measured on what. Columns: network, release, file, sha256, width, params, run, pictures."""
+    paths = {DEMOE: release.demoe, BASELINE: release.baseline}
+    rows = [{"network": name, "release": release.name, "file": paths[name].name, "sha256": parts.digest(paths[name]),
+             "width": model.config.width, "params": sum(p.numel() for p in model.parameters()),
+             "run": checkpoints.provenance(paths[name]).get("config", ""), "pictures": pictures}
+            for name, model in models.items()]
+    return pd.DataFrame(rows).sort_values("network", key=lambda names: names != DEMOE)
+
+
+def test_sets(
+    profile: Profile, release: Release, data_root: aio.Where = None, held_out: str | Path | None = None,
+    progress: bool = True,
+) -> tuple[list[PairedSet], str]:
+    """The five test sets and, in words, the photographs that they are made from.
+
+    ``held_out`` is a folder of sharp photographs, all of which are used (BSDS500's validation pictures, for a network
+    that has seen its training pictures). Without it the test sets are those of every notebook: from ``data_root``, or
+    made from the bundled photographs that no training of this project sees. Raises ``ValueError`` for a folder that
+    the network was trained on and, where its file notes what it has seen, for one that holds some of that: pictures
+    of the same name and size.
+    """
+    if held_out is None:
+        plain = aio.Roots.resolve(data_root)
+        sets = aio.aio_blur(profile, "test", 0, plain if plain else replace(plain, sharp_images=None), progress)
+        return sets, ("real pictures" if plain else "the bundled photographs that are kept for tests")
+    canvas = FolderCanvas(held_out)
+    origin = checkpoints.provenance(release.demoe)
+    if canvas.identity == origin.get("training", {}).get("source", ""):
+        raise ValueError(f"{held_out} holds the photographs that {release.name} was trained on: give others")
+    names = sorted(name for split in canvas.splits.values() for name in split)
+    noted = origin.get("release", {}).get("pictures")
+    if known := [name for name in names if picture_mark(canvas.folder / name) in (noted or ())]:
+        raise ValueError(f"{held_out} holds {len(known)} pictures that {release.name} was trained on, {known[0]} for "
+                         "one: give others")
+    canvas.splits = dict.fromkeys(canvas.splits, names)  # none of them is for training here
+    cache = results_dir(profile.name) / "cache"
+    sets = [synthetic(name, "test", profile.test_images, profile.image_size, 0, cache, progress, Options(canvas=canvas),
+                      f"{canvas.identity}-all") for name in DATASETS]
+    which = "that training has not seen" if noted else "of another folder than that of training"
+    return sets, f"{len(names)} photographs {which} ({canvas.identity})"
+
+
+def methods(models: Mapping[str, nn.Module]) -> dict[str, Method]:
+    """The input, the networks, and DeMoE with each expert chosen by hand."""
+    experts = {name: method for name, method in by_hand(models[DEMOE]).items() if name in EXPERTS}
+    return {INPUT: blurred_input, **{name: network(model) for name, model in models.items()}, **experts}
+
+
+def with_choices(scores: pd.DataFrame) -> pd.DataFrame:
+    """``scores`` of ``methods``, with rows for DeMoE with the expert of the set's own blur, and for the mean over the
+    four others."""
+    metrics = statistics.metric_columns(scores)
+    own = scores["set"].map(lambda name: EXPERTS[expert_index(name)])
+    by_an_expert = scores.method.isin(EXPERTS)
+    right, others = scores[by_an_expert & (scores.method == own)], scores[by_an_expert & (scores.method != own)]
+    means = others.groupby(["set", "image"], sort=False)[metrics].mean()
+    wrong = right.drop(columns=metrics).merge(means, on=["set", "image"])[scores.columns]
+    return pd.concat([scores, right.assign(method=MANUAL), wrong.assign(method=WRONG)], ignore_index=True)
+
+
+def differences(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """What ``COMPARED`` differ by on the same pictures, from ``with_choices``.
+
+    Columns: first, second, and those of ``statistics.difference`` but for the method. A network that is not there is
+    left out.
+    """
+    here = set(scores.method)
+    found = [statistics.difference(scores, first, second, seed).drop(columns="method")
+             .assign(first=first, second=second) for first, second in COMPARED if {first, second} <= here]
+    table = pd.concat(found, ignore_index=True)
+    return table[["first", "second", *(name for name in table.columns if name not in ("first", "second"))]]
+
+
+def photographs(model: nn.Module, folder: str | Path, out: Path) -> pd.DataFrame:
+    """Every photograph of ``folder`` deblurred; before and after side by side go to ``out``, as PNG.
+
+    Columns: photograph (its number, with which the PNG's name begins: names are people's own), height, width, expert,
+    entropy (of the router, 0 sure to 1 undecided), change (mean absolute difference, 8-bit levels),
+    psnr_to_input (dB), brightness (8-bit levels), sharpness (Metric Q of the result over that of the
+    photograph: above 1 is sharper), warnings.
+    """
+    rows = []
+    for number, file in enumerate(images.list_photographs(Path(folder)), 1):
+        photo = images.read(file)
+        result = photos.deblur(photo, model=model)
+        both = torch.cat([photo.pixels, result.image], dim=2)
+        images.write(out / f"{number:03d}_{file.stem}.png", images.Photograph(both))
+        rows.append({
+            "photograph": number, "height": photo.pixels.shape[1], "width": photo.pixels.shape[2],
+            "expert": result.expert, "entropy": result.entropy, "change": result.change.mean,
+            "psnr_to_input": result.change.psnr, "brightness": result.change.brightness,
+            "sharpness": _sharper(photo.pixels, result.image), "warnings": "; ".join(result.warnings),
+        })
+    return pd.DataFrame(rows)
+
+
+def _sharper(before: torch.Tensor, after: torch.Tensor) -> float:
+    """Metric Q of the second of two (3, H, W) over that of the first; NaN for pictures too small for it, or without a
+    direction anywhere."""
+    if min(before.shape[1:]) < PATCH:
+        return math.nan
+    first, second = (float(metric_q(image[None])) for image in (before, after))
+    return second / first if first else math.nan
+
+
+def examples(models: Mapping[str, nn.Module], sets: Sequence[PairedSet]) -> list[list[tuple[str, torch.Tensor]]]:
+    """The first picture of each set, as rows of (title with its PSNR, picture): input, networks, sharp."""
+    rows = []
+    for pairs in sets:
+        blurred, sharp = pairs.pair(0)
+        row = [(INPUT, blurred)]
+        device = next(models[DEMOE].parameters()).device
+        row += [(name, network(model)(blurred[None].to(device), pairs)[0].cpu()) for name, model in models.items()]
+        titled = [(f"{name}, {psnr(image[None], sharp[None]).item():.2f} dB", image) for name, image in row]
+        rows.append([*titled, ("sharp", sharp)])
+    return rows

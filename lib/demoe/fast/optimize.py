@@ -1,0 +1,104 @@
+"""``demoe.optimize``: the same network, faster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from demoe.model.demoe import DeMoE, Restored
+from demoe.model.nafnet import Classified, NAFNet
+
+from . import strips
+from .fold import fold_network, foldable_network, versions
+from .gathered import gatherable
+
+TYPES = (torch.float32, torch.bfloat16)
+PATIENCE = 20  # pictures of a size before a minute goes into compiling for them, where nobody asked for it; our choice
+
+
+class OptimizedNetwork:
+    """A network for inference alone, called as the model it was made of; no gradients pass through it.
+
+    (B, 3, H, W) in [0, 1], any H, W >= 1, on the model's device -> ``Restored`` for a DeMoE, (B, 3, H, W) for a NAFNet,
+    in the type that was given. ``expert`` and ``k`` are those of ``DeMoE``. Everything is copied: later changes of the
+    model are not seen. Raises ``ValueError`` for another shape, an expert that is not there and a wrong ``k``.
+
+    ``network`` is the folded network on a CPU, a NAFNet or DeMoE itself; None on a GPU.
+    """
+
+    def __init__(self, model: NAFNet | DeMoE, dtype: torch.dtype, patience: int = 2):
+        self.config, self.dtype = model.config, dtype
+        self.device = model.intro.weight.device
+        self.experts = isinstance(model, DeMoE)
+        self.network = None
+        if self.device.type == "cuda":
+            from .gpu import GpuRunner  # torch.compile is slow to import
+
+            self._run = GpuRunner(model, dtype, patience=patience)
+        else:
+            self.network = network = fold_network(model, dtype, share=False)
+            self._run = lambda x, expert, k: strips.forward(network, x, expert, k)
+
+    def __call__(
+        self, x: Tensor, expert: str | Sequence[str | None] | None = None, k: int | None = 1
+    ) -> Restored | Tensor:
+        if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
+            raise ValueError(f"expected a batch of pictures of shape (B, 3, H, W), got {tuple(x.shape)}")
+        if expert is not None and not self.experts:
+            raise ValueError("NAFNet has no experts to choose from: leave the expert out")
+        out = self.restored(x, expert, k)
+        return out if self.experts else out.image
+
+    def restored(self, x: Tensor, expert: str | Sequence[str | None] | None = None, k: int | None = 1) -> Restored:
+        """The same with the router's logits; of a NAFNet too, whose ``weights`` are None."""
+        image, logits, *weights = self._run(x, expert, k)
+        return Restored(image, logits, *(weights or [None]))
+
+    def classify(self, x: Tensor) -> Classified:
+        """The restored image and the router's logits, as ``NAFNet.classify``."""
+        if self.experts:
+            raise ValueError("classify is NAFNet's: a DeMoE gives its logits with every picture")
+        return Classified(*self._run(x, None, 1)[:2])
+
+
+def optimize(model: nn.Module, dtype: torch.dtype = torch.float32) -> OptimizedNetwork | nn.Module:
+    """The network for inference: on a CPU folded and in strips (``strips``), on a GPU compiled (``gpu``).
+
+    The model stays as it is, and so does the copy that is made of it here. In float32 the result is the model's in
+    evaluation mode, to rounding. ``dtype`` may be ``torch.bfloat16``: faster and in half the memory, above 50 dB from
+    float32; averages, the router and the picture stay in float32.
+
+    Other networks come back as they are, and so do those with local statistics (TLC) and, on a GPU, with experts other
+    than NAFBlocks. Raises ``ValueError`` for another ``dtype``.
+    """
+    if dtype not in TYPES:
+        raise ValueError(f"cannot optimize for {dtype}: choose torch.float32 or torch.bfloat16")
+    if not foldable_network(model):
+        return model
+    if model.intro.weight.device.type == "cuda" and not gatherable(model):
+        return model
+    return OptimizedNetwork(model, dtype)
+
+
+def on_gpu(model: nn.Module, dtype: torch.dtype | None = None) -> OptimizedNetwork | None:
+    """The optimized network of one that is on a GPU, kept until a weight changes; None where there can be none.
+
+    For callers that were given ``model`` and may see few pictures: it is compiled later than by ``optimize``.
+    """
+    if not foldable_network(model) or model.intro.weight.device.type != "cuda" or not gatherable(model):
+        return None
+    state = versions(model)
+    if state is None:
+        return None
+    key = (state, dtype or model.intro.weight.dtype)
+    known, network = _KEPT.get(model, (None, None))
+    if network is None or known != key:
+        network = OptimizedNetwork(model, key[1], PATIENCE)
+        _KEPT[model] = (key, network)
+    return network
+
+
+_KEPT: WeakKeyDictionary[nn.Module, tuple[tuple, OptimizedNetwork]] = WeakKeyDictionary()

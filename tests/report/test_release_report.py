@@ -1,0 +1,161 @@
+"""Notebook 10: what is made of scores, and the sets and photographs it looks at."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from demoe import images, parts, pretrained, profiles, provenance
+from demoe import release as release_module
+from demoe.data.real.roots import Roots
+from demoe.evaluation import released, statistics
+from demoe.model.demoe import DeMoE, DeMoEConfig
+from demoe.report import release_claims, release_figures, release_tables, tables
+from demoe.tasks import DATASETS, EXPERTS
+
+GAINS = {released.INPUT: 0.0, released.BASELINE: 1.0, released.DEMOE: 1.5}
+TINY = DeMoEConfig(width=2, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,))
+
+
+def made_up(gains: dict[str, float] = GAINS, lead: float = 0.6, pictures: int = 6) -> pd.DataFrame:
+    """Scores of every method: each ``gains`` above the input, and the right expert ``lead`` above the four others."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for place, name in enumerate(DATASETS):
+        for i in range(pictures):
+            level = 20 + place + rng.normal()
+            of = gains | {one: 1.0 + lead * (one == EXPERTS[place]) + 0.1 * abs(place - j)
+                          for j, one in enumerate(EXPERTS)}
+            rows += [{"set": f"{name}-syn", "image": f"{i:04d}_photo{i}", "method": method,
+                      "psnr": level + gain + 0.01 * rng.normal(), "ssim": 0.8, "missing": "", "how": "whole"}
+                     for method, gain in of.items()]
+    return pd.DataFrame(rows)
+
+
+def test_manual_is_the_sets_expert_and_wrong_the_mean_of_the_others():
+    scores = released.with_choices(made_up())
+    psnr = scores.pivot(index=["set", "image"], columns="method", values="psnr")
+    for place, name in enumerate(DATASETS):
+        here = psnr.loc[f"{name}-syn"]
+        own = EXPERTS[place]
+        assert here[released.MANUAL].equals(here[own].rename(released.MANUAL))
+        rest = here[[one for one in EXPERTS if one != own]].mean(axis=1)
+        assert np.allclose(here[released.WRONG], rest, rtol=0, atol=1e-12)
+    assert len(scores) == 5 * 6 * (3 + 5 + 2)
+
+
+def test_sentences_follow_the_numbers():
+    good = released.differences(released.with_choices(made_up()))
+    assert "every set is above its input" in release_claims.improvement(good)
+    assert "better than the baseline" in release_claims.baseline(good)
+    assert "average wrong one on every set" in release_claims.experts(good)
+    assert "makes no clear" in release_claims.routers_price(_only(good, released.MANUAL, 0.0))
+    assert "costs PSNR" in release_claims.routers_price(_only(good, released.MANUAL, 0.3))
+    assert "gains PSNR" in release_claims.routers_price(_only(good, released.MANUAL, -0.3))
+    bad = released.differences(released.with_choices(made_up({**GAINS, released.DEMOE: -0.2}, lead=-0.8)))
+    assert "0 of 5 sets are clearly above their input (none); worse than the input" in release_claims.improvement(bad)
+    assert "worse than the baseline" in release_claims.baseline(bad) and "behind on" in release_claims.baseline(bad)
+    assert "on 0 of 5 sets (none)" in release_claims.experts(bad)
+    alone = {name: gain for name, gain in GAINS.items() if name != released.BASELINE}
+    without = released.differences(released.with_choices(made_up(alone)))
+    assert "does not come with the package" in release_claims.baseline(without)
+    assert set(without["first"]) == {released.DEMOE, released.MANUAL}
+    for table, count in ((good, 3), (without, 2)):
+        axes = release_figures.gains(table).axes
+        assert [label.get_text() for axis in axes for label in axis.get_xticklabels()] == [
+            "RealBlur-syn", "ReLoBlur-syn", "DPDD-syn", "GoPro-syn", "LOLBlur-syn", "Average"]
+        assert len(axes[0].containers) == count
+
+
+def _only(differences: pd.DataFrame, first: str, mean: float) -> pd.DataFrame:
+    rows = differences.assign(mean=mean, low=mean - 0.1, high=mean + 0.1)
+    return rows[(rows["first"] == first)]
+
+
+def test_one_scene_a_set_gives_a_mean_without_interval():
+    single = released.differences(released.with_choices(made_up(pictures=1)))
+    text = release_claims.improvement(single)
+    assert "[" not in text and "nan" not in text and "every set is above" in text
+
+
+def test_tables_from_the_csvs(home):
+    mark = provenance.Stamp("test", "synthetic", 0, "abcd", "1234567", "a machine")
+    scores = released.with_choices(made_up())
+    routing = pd.DataFrame([{"set": f"{name}-syn", "image": str(i), "label": EXPERTS[place],
+                             "predicted": EXPERTS[place if i else 0], "correct": bool(i) or place == 0}
+                            for place, name in enumerate(DATASETS) for i in range(4)])
+    for name, table in {"scores": scores, "summary": statistics.intervals(scores),
+                        "differences": released.differences(scores), "routing": routing}.items():
+        tables.save(table, f"10_{name}", mark)
+    found = {name: tables.write(name, layout, "test") for name, layout in release_tables.LAYOUTS.items()}
+    quality = found["10_quality"]
+    assert list(quality.index) == list(released.SHOWN)
+    theirs = quality[("Average", "paper (real)")]
+    assert theirs[released.DEMOE] == "29.19 / 0.877" and theirs[released.MANUAL] == theirs[released.INPUT] == "–"
+    assert quality.loc[released.INPUT, ("GoPro-syn", "here")].endswith("/ 0.800")
+    own = [found["10_experts"].loc[f"{name}-syn", EXPERTS[place]] for place, name in enumerate(DATASETS)]
+    assert all(cell.startswith("**") for cell in own)
+    assert found["10_router"].loc["defocus", "right"] == "100.0%"
+    assert found["10_router"].loc["low_light", "right"] == "75.0%"
+    assert f"{released.DEMOE} over {released.BASELINE}" in found["10_differences"].index
+    assert (home / "results/test/tables/10_quality.tex").is_file()
+
+
+# The sets.
+
+
+@pytest.fixture
+def release(tmp_path) -> pretrained.Release:
+    torch.manual_seed(0)
+    (path,) = parts.save(DeMoE(TINY).eval(), tmp_path / "weights/demoe-cpu.safetensors",
+                         {"training": {"source": "of another folder"}})
+    return pretrained.Release("cpu", path)
+
+
+def test_every_picture_of_a_held_out_folder_is_used_and_those_trained_on_are_refused(release, tmp_path, home):
+    folder = tmp_path / "sharp"
+    for i in range(4):
+        images.write(folder / f"{i}.png", images.Photograph(torch.rand(3, 130, 140)))
+    profile = profiles.get("test", test_images=12, image_size=32)
+    sets, words = released.test_sets(profile, release, Roots(), folder, progress=False)
+    assert [pairs.name for pairs in sets] == [f"{name}-syn" for name in DATASETS]
+    assert words.startswith("4 photographs of another folder than that of training")
+    seen = {key.split("_", 1)[1] for pairs in sets for key in pairs.keys}
+    assert seen == {f"{i}.png" for i in range(4)}
+    identity = words.rpartition("(")[2].rstrip(")")
+    (own,) = parts.save(DeMoE(TINY).eval(), tmp_path / "weights/demoe-quick.safetensors",
+                        {"training": {"source": identity}})
+    with pytest.raises(ValueError, match="holds the photographs that demoe-quick was trained on"):
+        released.test_sets(profile, pretrained.Release("quick", own), Roots(), folder, progress=False)
+    for marks, refused in (([release_module.picture_mark(folder / "2.png")], True), (["0" * 12], False)):
+        (noted,) = parts.save(DeMoE(TINY).eval(), tmp_path / "weights/demoe-smoke.safetensors",
+                              {"training": {"source": "another"}, "release": {"pictures": marks}})
+        one = pretrained.Release("smoke", noted)
+        if refused:
+            with pytest.raises(ValueError, match=r"holds 1 pictures that demoe-smoke was trained on, 2\.png for one"):
+                released.test_sets(profile, one, Roots(), folder, progress=False)
+        else:
+            words = released.test_sets(profile, one, Roots(), folder, progress=False)[1]
+            assert words.startswith("4 photographs that training has not seen")
+
+
+def test_without_a_folder_the_bundled_test_photographs(release, tmp_path, home):
+    profile = profiles.get("test", test_images=1, image_size=32)
+    elsewhere = Roots(sharp_images=tmp_path)  # what training used: not looked at
+    sets, words = released.test_sets(profile, release, elsewhere, progress=False)
+    assert len(sets) == 5 and words == "the bundled photographs that are kept for tests"
+
+
+def test_photographs(release, tmp_path):
+    torch.manual_seed(1)
+    for name in ("a", "b", "sub/a"):
+        images.write(tmp_path / f"in/{name}.png", images.Photograph(torch.rand(3, 24, 20)))
+    models = released.networks(release)
+    table = released.photographs(models[released.DEMOE], tmp_path / "in", tmp_path / "out")
+    assert table.photograph.tolist() == [1, 2, 3] and images.read(tmp_path / "out/001_a.png").size == (40, 24)
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert set(table.expert) <= set(EXPERTS) and table.sharpness.dtype == float
+    first, second = release_claims.photographs(table)
+    assert first.startswith("3 real photographs") and "png" not in first + second
+    assert "The router chose" in second
+    assert released.about(release, models, "p").sha256.tolist() == [parts.digest(release.demoe)]
