@@ -80,13 +80,15 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def loading(profile: Profile, steps: int = 40, data_root: aio.Where = None, progress: bool = True) -> pd.DataFrame:
+def loading(
+    profile: Profile, steps: int = 40, data_root: aio.Where = None, progress: bool = True, device: str | None = None
+) -> pd.DataFrame:
     """How long a step of stage 1 takes and which share of it is spent waiting for data, for each way of loading.
 
     Columns: data, workers, steps, ms_per_step, waiting (fraction), images_per_second. The networks and the steps are
     the same in all rows; only where the batches come from differs.
     """
-    device = default_device()
+    device = device or default_device()
     sets = aio.aio_blur(profile, "train", 0, data_root, progress)
     kept = Batches(sets, profile.patch, profile.batch)
     ways = [(f"kept pairs ({aio.kind(sets)})", kept, workers_for(kept))]

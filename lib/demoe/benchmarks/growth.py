@@ -7,7 +7,7 @@ import pandas as pd
 from demoe.model.demoe import DeMoE, DeMoEConfig
 
 from .inference import pictures, restoring, sides, warm_up
-from .machine import H200, TRAINING_FLOPS
+from .machine import H200, STAGE1_FLOPS, TRAINING_FLOPS
 from .options import Options, has_bfloat16
 from .timing import interleaved, summary
 from .weights import shaken
@@ -59,8 +59,8 @@ def training_hours(training: pd.DataFrame, device: str) -> pd.DataFrame:
 
     ``training`` is ``training.measure``'s table. What it measured holds for one device of this machine and for its
     patch size; larger patches are scaled by their pixels, more devices by their number, as if they cost nothing. Both
-    are said in ``how``. Without a GPU here, a floor is computed for an H200 from counted operations at its peak rate:
-    no training can be faster, and real ones take several times as long.
+    are said in ``how``. Without a GPU here, it is computed for an H200 from the operations counted at width 32, at
+    its peak rate: real trainings take several times as long.
     """
     rows = []
     for precision in training.precision.unique():
@@ -76,9 +76,9 @@ def training_hours(training: pd.DataFrame, device: str) -> pd.DataFrame:
                          "images_per_second": number * 2 * STEPS * BATCH / seconds, "hours": seconds / number / 3600,
                          "how": how if number == 1 else how.replace("measured", "computed") + ", perfect scaling"})
     if device == "cpu":
-        seconds = 2 * STEPS * BATCH * PATCH**2 * TRAINING_FLOPS / H200["bfloat16"]
+        seconds = STEPS * BATCH * PATCH**2 * (STAGE1_FLOPS + TRAINING_FLOPS) / H200["bfloat16"]
         for number in GPUS:
             rate = number * 2 * STEPS * BATCH / seconds
             rows.append({"on": "H200, bfloat16", "gpus": number, "images_per_second": rate,
-                         "hours": seconds / number / 3600, "how": "computed floor: counted operations at peak rate"})
+                         "hours": seconds / number / 3600, "how": "computed: counted operations at peak rate"})
     return pd.DataFrame(rows)

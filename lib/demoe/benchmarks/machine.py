@@ -14,6 +14,7 @@ from .timing import interleaved
 SIDE = 2048  # of the matrices multiplied: large enough for the peak, small enough for a second
 COPIED = 256 << 20  # bytes copied, beyond the caches of most machines
 TRAINING_FLOPS = 115e9 / (4 * 128**2)  # a pixel of a training step: forward, backward, all experts; counted, width 32
+STAGE1_FLOPS = 3 * 2 * 11.02e9 / 256**2  # the same of the baseline: its MACs (Table 1), once forward, twice backward
 # One H200, from public data and measurements of such cards: floating-point operations and bytes a second.
 H200 = {"bfloat16": 788e12, "float32": 67e12, "bytes": 4.3e12}
 

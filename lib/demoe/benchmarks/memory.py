@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 import psutil
 import torch
 
+from demoe.allocator import give_back
 from demoe.model.demoe import DeMoE
 
 from .inference import BASE, pictures, restoring, sides
@@ -50,8 +52,7 @@ def measure(options: Options, case: Case, side: str, precision: str) -> pd.DataF
     device, key = options.device, (side, precision)
     made = sides(shaken(DeMoE(options.demoe)), device, precision == "bfloat16")
     network = made[key]
-    for other in [name for name in made if name != key]:
-        del made[other]
+    made.clear()
     small = Case("warm-up", 1, 64, 64)
     restoring(network, "DeMoE", side, small, 1, pictures(small, device))()
     call = restoring(network, "DeMoE", side, case, 1, pictures(case, device))
@@ -72,6 +73,8 @@ def _reset(device: str) -> int:
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
+    gc.collect()
+    give_back()  # else what other networks took and freed counts as in use now, and the call has it for nothing
     with contextlib.suppress(OSError):  # else the peak is that of the process's whole life, which is no less
         Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the highest resident set
     return psutil.Process().memory_info().rss
