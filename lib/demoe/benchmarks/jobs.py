@@ -28,7 +28,8 @@ def _loading(options: Options) -> pd.DataFrame:
     from . import data
 
     profile = profiles.get("smoke" if options.device == "cpu" else "quick")
-    return data.loading(profile, steps=20, progress=options.progress, device=options.device).assign(profile=profile.name)
+    table = data.loading(profile, steps=20, progress=options.progress, device=options.device)
+    return table.assign(profile=profile.name)
 
 
 JOBS: dict[str, Callable[..., pd.DataFrame]] = {
