@@ -109,8 +109,7 @@ def limit(case: str, precision: str, allocator: str) -> Callable[[Tables], str]:
         return (f"a large matrix product runs here at {flops / 1e9:.0f} GFLOP/s and a copy at {bandwidth / 1e9:.1f} "
                 f"GB/s, so computing takes at least {computing:.3g} ms, moving {moving:.3g} ms, and nothing is more "
                 f"than {plain / floor:.1f} times faster than the plain side; ours takes {ours:.3g} ms, "
-                f"{ours / floor:.1f} times that floor, since depth-wise convolutions, norms and gates run far below "
-                "the peak of a matrix product")
+                f"{ours / floor:.1f} times that floor")
 
     return sentence
 
@@ -163,8 +162,7 @@ def training_limit(precision: str) -> Callable[[Tables], str]:
         floor = 1000 * work / flops
         return (f"a step is about {work / 1e9:.0f} GFLOP, counted, and a large matrix product runs here at "
                 f"{flops / 1e9:.0f} GFLOP/s: no step is shorter than {floor:.0f} ms, or more than "
-                f"{plain / floor:.1f} times faster than the plain one; what is above that is mostly the backward "
-                "pass of small and depth-wise convolutions, in PyTorch's own library for both sides")
+                f"{plain / floor:.1f} times faster than the plain one")
 
     return sentence
 
