@@ -18,6 +18,7 @@ from .inference import BASE, pictures, restoring, sides
 from .options import Case, Options, has_bfloat16
 from .weights import shaken
 
+
 def plans(options: Options) -> list[dict]:
     """What is measured, a process each: case, side, precision, allocator.
 

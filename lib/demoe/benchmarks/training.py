@@ -126,8 +126,6 @@ def _gradient(model: nn.Module, loss: LossFunction, batch: Batch, precision: str
             held.append(tensor.detach())
         return tensor
 
-    # Far targets: where a pixel lies on its target, rounding decides the sign of L1's gradient, and one pixel shows.
-    batch = batch._replace(sharp=torch.where(batch.sharp < 0.5, -100.0, 100.0))
     torch.manual_seed(0)  # dropout
     kind = batch.blurred.device.type
     with (
