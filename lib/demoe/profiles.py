@@ -58,7 +58,7 @@ PROFILES: dict[str, Profile] = {
                      train_images=300, test_images=24, image_size=128, bench_size=64, bench_repeats=3,
                      specialist_steps=140, specialist_patch=64, ablation_steps=180, ablation_patch=64,
                      large_size=256, large_images=8, threads=1, class_weight=0.1),
-    "cpu": Profile("cpu", width=16, patch=96, batch=8, stage1_steps=6000, stage2_steps=3500, stage2_patch=96,
+    "cpu": Profile("cpu", width=16, patch=112, batch=8, stage1_steps=6000, stage2_steps=3500, stage2_patch=96,
                    train_images=1200, test_images=50, image_size=192, bench_size=256, bench_repeats=10,
                    specialist_steps=600, specialist_patch=64, ablation_steps=800, ablation_patch=64, large_size=512,
                    large_images=8, class_weight=0.1, precision="bfloat16", average=0.995),

@@ -9,6 +9,7 @@ from torch import nn
 from demoe.model.layers import NAFBlock
 from demoe.model.moe import MoEBlock
 from demoe.model.stacked import dense, stackable
+from demoe.model.tlc import LocalAttention
 
 
 def _experts(channels: int, count: int) -> nn.ModuleList:
@@ -84,6 +85,9 @@ def test_what_cannot_be_stacked_is_refused():
     assert stackable(experts)
     assert not stackable([*experts, nn.Identity()])
     assert not stackable(MoEBlock(8, 2, "plk").experts)
+    local = _experts(4, 2)
+    local[1].sca = LocalAttention(8, local[1].sca[1])
+    assert not stackable(local)
     with pytest.raises(ValueError, match="only plain NAFBlocks"):
         dense(torch.zeros(1, 4, 3, 3), torch.ones(1, 3), [*experts, nn.Identity()])
     with pytest.raises(ValueError, match=r"weights must be \(2, 2\)"):

@@ -18,6 +18,7 @@ from demoe.model.nafnet import NAFNet, NAFNetConfig
 from demoe.training.loop import OutOfTime, cosine, train
 from demoe.training.losses import stage1_loss
 from demoe.training.state import step_of
+from demoe.training.statistics import remeasure
 
 TINY = NAFNetConfig(width=4, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,), router=True)
 
@@ -123,6 +124,15 @@ def test_the_average_of_the_weights_lies_between_start_and_end(tmp_path):
     with pytest.raises(AssertionError):
         for a, b in zip(end.parameters(), mean.parameters(), strict=True):
             torch.testing.assert_close(a, b)
+
+
+def test_averaged_weights_come_with_statistics_of_their_own(tmp_path):
+    mean = run(tmp_path, average=0.5)
+    kept = {name: value.clone() for name, value in mean.named_buffers()}
+    remeasure(mean, stage1_loss(1e-3), map(Batches(random_sets(), patch=16, batch=3, seed=5).__getitem__, range(9)))
+    for name, value in mean.named_buffers():
+        if "running" in name:
+            torch.testing.assert_close(value, kept[name])
 
 
 def test_a_log_line_cut_by_a_crash_is_dropped(tmp_path):

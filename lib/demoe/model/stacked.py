@@ -18,7 +18,7 @@ from .layers import NAFBlock, SimpleGate
 
 def stackable(experts: Sequence[nn.Module]) -> bool:
     """Whether ``dense`` can take these experts: plain NAFBlocks, with channel attention that pools the whole frame."""
-    return all(type(e) is NAFBlock and isinstance(e.sca[0], nn.AdaptiveAvgPool2d) for e in experts)
+    return all(type(e) is NAFBlock and isinstance(e.sca, nn.Sequential) for e in experts)  # else it pools a window
 
 
 def dense(x: Tensor, weights: Tensor, experts: Sequence[NAFBlock]) -> Tensor:

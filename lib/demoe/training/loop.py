@@ -20,7 +20,10 @@ from demoe.paths import naming, write_text
 from . import distributed, state
 from .losses import LossFunction
 from .stages import trainable, training_mode
+from .statistics import remeasure
 from .step import Precision, TrainStep
+
+MEASURED = 100  # batches, the last ones, whose statistics batch normalisation keeps for averaged weights
 
 
 def cosine(step: int, steps: int, start: float, end: float) -> float:
@@ -144,9 +147,12 @@ def train(
             if stop:
                 distributed.wait()
                 raise OutOfTime(step + 1, steps)
-    for name, value in mean.items():
-        learning[name].data.copy_(value)
     layers.checkpointing(model, False)
+    if mean:
+        for name, value in mean.items():
+            learning[name].data.copy_(value)
+        batches.share = Share()  # every process measures the same
+        remeasure(model, loss_function, (batches[step] for step in range(max(0, steps - MEASURED), steps)))
     return model.eval()
 
 
