@@ -79,9 +79,13 @@ def measure(options: Options) -> pd.DataFrame:
 
 
 def _batch(patch: int, device: str) -> Batch:
+    """Noise of as many brightnesses as pictures: of pictures all alike, the router's batch normalisation would divide
+    differences of rounding by deviations of rounding, and the gradients of two sides could not be compared."""
     random = torch.Generator().manual_seed(0)
-    blurred, sharp = (torch.rand(TRAINING_BATCH, 3, patch, patch, generator=random).to(device) for _ in range(2))
-    return Batch(blurred, sharp, torch.arange(TRAINING_BATCH, device=device) % 5)
+    blurred, sharp = (torch.rand(TRAINING_BATCH, 3, patch, patch, generator=random) for _ in range(2))
+    blurred = blurred * torch.linspace(0.2, 1, TRAINING_BATCH).view(-1, 1, 1, 1)
+    labels = torch.arange(TRAINING_BATCH, device=device) % 5
+    return Batch(blurred.to(device), sharp.to(device), labels)
 
 
 def _network(way: Way, options: Options) -> tuple[nn.Module, LossFunction]:

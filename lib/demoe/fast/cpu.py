@@ -20,11 +20,11 @@ from demoe.model.nafnet import NAFNet
 from demoe.model.router import Router
 
 from .fold import FoldedBlock, gate
-from .operations import Mean, Norm, add_convolution, conv3, convolution
+from .operations import Mean, Norm, Packed, Weights, add_convolution, conv3, convolution
 
 Source = Callable[[], Iterator[Tensor]]  # gives a map's strips from the top, as often as it is called
 Wish = str | Sequence[float] | Callable[[Tensor], Tensor] | None  # see ``Run``
-CACHED = 2 << 20  # bytes of a strip in a block's passes: with less, calls cost more than the cache gains; our choice
+CACHED = 8 << 20  # bytes of a strip in a block's passes, our choice: with less, calls and seams cost what caches gain
 
 
 class Kept:
@@ -226,19 +226,19 @@ class Run:
         ``places``: where the gated features are to be written.
         """
         waiting: deque[Tensor] = deque()
-        norm = Norm(block)
+        norm, weights = Norm(block), Weights.of(block)
 
         def widened() -> Iterator[Tensor]:
             for x in strips:
                 waiting.append(x)
-                yield convolution(norm(x), block.w1, block.b1)  # (1, 2C, rows, W)
+                yield convolution(norm(x), weights.w1, block.b1)  # (1, 2C, rows, W)
 
-        wide = self._conv3(widened(), block.w2, block.b2, len(block.w2))
+        wide = self._conv3(widened(), weights.w2, block.b2)
         for y, place in zip(wide, repeat(None) if places is None else places, strict=False):
             yield waiting.popleft(), gate(y, out=place)
 
-    def _conv3(self, strips: Iterator[Tensor], weight: Tensor, bias: Tensor, groups: int = 1) -> Iterator[Tensor]:
-        return conv3(strips, weight, bias, groups, self.alone)
+    def _conv3(self, strips: Iterator[Tensor], weight: Tensor | Packed, bias: Tensor) -> Iterator[Tensor]:
+        return conv3(strips, weight, bias, self.alone)
 
     def _inside(self, x: Tensor, channels: int) -> Tensor:
         """Without the margin, whose size in pixels shrinks as the number of channels of the level grows."""
@@ -257,12 +257,12 @@ def working_type(model: NAFNet | DeMoE) -> torch.dtype:
 
 def _second_half(pairs: Iterable[tuple[Tensor, Tensor]], block: FoldedBlock, scale: Tensor) -> Iterator[Tensor]:
     """The rest of a block, in the place of each strip of its input; the channel attention is folded into conv3."""
-    weight = (block.w3 * scale.view(1, -1, 1, 1)).to(block.w3.dtype)
-    norm = Norm(block)
+    weight = Packed((block.w3 * scale.view(1, -1, 1, 1)).to(block.w3.dtype))
+    norm, weights = Norm(block), Weights.of(block)
     for x, gated in pairs:
         add_convolution(x, gated, weight, block.b3)  # (1, C, rows, W)
-        y = gate(convolution(norm(x), block.w4, block.b4))
-        yield add_convolution(x, y, block.w5, block.b5)
+        y = gate(convolution(norm(x), weights.w4, block.b4))
+        yield add_convolution(x, y, weights.w5, block.b5)
 
 
 def _up(x: Tensor, up: nn.Sequential) -> Tensor:

@@ -1,16 +1,23 @@
-"""The operations that strips of a map go through: norm, convolutions, averages; and all of them without TF32."""
+"""The operations that strips of a map go through: norm, convolutions, averages; and all of them without TF32.
+
+oneDNN, PyTorch's library for convolutions on a CPU, rearranges a convolution's weights in every call. Strips are many
+calls with the same weights, so theirs are rearranged once (``Packed``), those of a folded block for all pictures.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .fold import FoldedBlock
+from .fold import FoldedBlock, versions
+
+POINT, SQUARE = ([0, 0], [1, 1], [1, 1]), ([1, 1], [1, 1], [1, 1])  # padding, stride, dilation: of 1x1, of 3x3
 
 
 class Mean:
@@ -30,18 +37,70 @@ class Mean:
 
 
 class Norm:
-    """A folded block's norm, with the weight and bias of a norm that has none: the library is faster so."""
+    """A folded block's norm, with the weight and bias of a norm that has none where the library is faster so."""
 
     def __init__(self, block: FoldedBlock):
-        self.weight, self.bias, self.eps = torch.ones_like(block.b5), torch.zeros_like(block.b5), block.eps
+        self.shape, self.eps = block.b5.shape, block.eps
+        half = block.b5.element_size() < 4
+        self.weight, self.bias = (None, None) if half else (torch.ones_like(block.b5), torch.zeros_like(block.b5))
 
     def __call__(self, x: Tensor) -> Tensor:
-        y = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
+        y = F.layer_norm(x.permute(0, 2, 3, 1), self.shape, self.weight, self.bias, self.eps)
         return y.permute(0, 3, 1, 2)
 
 
+class Packed:
+    """A convolution's weight as oneDNN reads it, 1x1 or 3x3 in as many groups as channels; for the functions below.
+
+    The weight itself where oneDNN does not run. The best arrangement of a 1x1 weight depends on the map's size, and
+    oneDNN would undo another one slowly; two sizes are kept, most of a picture's strips and its last.
+    """
+
+    SIZES = 2
+
+    def __init__(self, weight: Tensor, groups: int = 1):
+        self.weight, self.groups = weight, groups
+        self.arranged: dict[tuple[int, ...], Tensor] = {}
+
+    def of(self, x: Tensor) -> Tensor:
+        """The weight for a map like ``x``."""
+        if x.device.type != "cpu" or x.dtype not in _onednn_types():
+            return self.weight
+        size = tuple(x.shape) if self.groups == 1 else ()
+        found = self.arranged.get(size)
+        if found is None:
+            geometry = POINT if self.groups == 1 else SQUARE
+            found = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *geometry, self.groups, list(x.shape))
+            for old in list(self.arranged)[: len(self.arranged) - self.SIZES + 1]:
+                self.arranged.pop(old, None)  # another thread may have been here
+            self.arranged[size] = found
+        return found
+
+
+class Weights:
+    """The weights of a folded block's convolutions but the third, whose belong to a picture."""
+
+    def __init__(self, block: FoldedBlock):
+        self.w1, self.w4, self.w5 = Packed(block.w1), Packed(block.w4), Packed(block.w5)
+        self.w2 = Packed(block.w2, len(block.w2))
+
+    @staticmethod
+    def of(block: FoldedBlock) -> Weights:
+        """Those of the block as it is now, kept for the next call."""
+        state = versions(block)
+        key, weights = _WEIGHTS.get(block, (None, None))
+        if weights is None or state is None or key != state:
+            weights = Weights(block)
+            if state is not None:
+                _WEIGHTS[block] = state, weights
+        return weights
+
+
+_WEIGHTS: WeakKeyDictionary[FoldedBlock, tuple[tuple, Weights]] = WeakKeyDictionary()
+
+
 def conv3(
-    strips: Iterator[Tensor], weight: Tensor, bias: Tensor, groups: int = 1, alone: bool = False
+    strips: Iterator[Tensor], weight: Tensor | Packed, bias: Tensor, alone: bool = False
 ) -> Iterator[Tensor]:
     """A 3x3 convolution: a strip is finished once the one below it is there.
 
@@ -50,15 +109,15 @@ def conv3(
     Each strip is worked on as if zeros were around it; the two rows where it meets the next are then replaced.
     """
     current = next(strips)
-    done = F.conv2d(current, weight, bias, padding=1, groups=groups)
+    done = _square(current, weight, bias)
     above = torch.zeros_like(current[:, :, :1])
     for below in strips:
-        coming = F.conv2d(below, weight, bias, padding=1, groups=groups)
+        coming = _square(below, weight, bias)
         if not alone:
             rows = [above] * (current.shape[2] == 1) + [current[:, :, -2:], below[:, :, :2]]
             rows += [torch.zeros_like(above)] * (below.shape[2] == 1)
             rows = torch.cat([part.permute(0, 2, 3, 1) for part in rows], dim=1)  # (1, 4, W, C), contiguous
-            seam = F.conv2d(rows.permute(0, 3, 1, 2), weight, bias, padding=(0, 1), groups=groups)
+            seam = _square(rows.permute(0, 3, 1, 2), weight, bias, beyond=0)
             done[:, :, -1:], coming[:, :, :1] = seam[:, :, :1], seam[:, :, 1:]
             above = current[:, :, -1:]
         yield done
@@ -66,25 +125,38 @@ def conv3(
     yield done
 
 
-def convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _square(x: Tensor, weight: Tensor | Packed, bias: Tensor, beyond: int = 1) -> Tensor:
+    """A 3x3 convolution with zeros at the sides, and ``beyond`` rows of them above and below."""
+    groups, weight = (1, weight) if isinstance(weight, Tensor) else (weight.groups, weight.of(x))
+    if weight.is_mkldnn:
+        run, (_, *rest) = torch.ops.mkldnn._convolution_pointwise, SQUARE
+        return run(x, weight, bias, [beyond, 1], *rest, groups, "none", [], "")
+    return F.conv2d(x, weight, bias, padding=(beyond, 1), groups=groups)
+
+
+def convolution(x: Tensor, weight: Tensor | Packed, bias: Tensor | None) -> Tensor:
     """A 1x1 convolution. With one thread PyTorch would take a slower way, with one pass more."""
+    weight = weight if isinstance(weight, Tensor) else weight.of(x)
     if x.device.type == "cpu" and x.dtype in _onednn_types():
-        return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, [0, 0], [1, 1], [1, 1], 1, "none", [], "")
+        return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *POINT, 1, "none", [], "")
     return F.conv2d(x, weight, bias)
 
 
-def add_convolution(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def add_convolution(x: Tensor, y: Tensor, weight: Packed, bias: Tensor) -> Tensor:
     """``x`` plus a 1x1 convolution of ``y``, in the place of ``x``: one pass less than two steps."""
+    weight = weight.of(y)
     if x.device.type == "cpu" and x.dtype in _onednn_types():
-        return torch.ops.mkldnn._convolution_pointwise_.binary(x, y, weight, bias, [0, 0], [1, 1], [1, 1], 1, "add",
-                                                               1.0, None, [], None)
+        run = torch.ops.mkldnn._convolution_pointwise_.binary
+        return run(x, y, weight, bias, *POINT, 1, "add", 1.0, None, [], None)
     return x.add_(F.conv2d(y, weight, bias))
 
 
 @lru_cache(maxsize=1)
 def _onednn_types() -> tuple[torch.dtype, ...]:
     """The types in which oneDNN's convolutions, which PyTorch's compiler uses too, can be called here."""
-    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise_"):
+    if not torch.backends.mkldnn.is_available() or not all(
+        hasattr(torch.ops.mkldnn, name) for name in ("_convolution_pointwise_", "_reorder_convolution_weight")
+    ):
         return ()
     return (torch.float32, torch.bfloat16) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else (torch.float32,)
 

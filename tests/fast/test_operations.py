@@ -1,0 +1,50 @@
+"""Weights arranged for oneDNN: the plain convolutions' results at any size, and no stale weights."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import shake
+
+from demoe.fast.fold import fold
+from demoe.fast.operations import Packed, Weights, add_convolution, conv3, convolution
+from demoe.model.layers import NAFBlock
+
+SIZES = ((7, 5), (1, 1), (16, 33), (7, 5), (64, 3))
+
+
+def maps(channels, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    for height, width in SIZES:
+        x = torch.randn(1, channels, height, width, generator=generator).to(dtype)
+        yield x.contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2), (torch.float64, 1e-12)])
+@pytest.mark.parametrize(("ins", "outs"), [(32, 64), (5, 3)])
+def test_equal_to_the_plain_convolutions_at_every_size(ins, outs, dtype, digits):
+    torch.manual_seed(0)
+    weight, bias = torch.randn(outs, ins, 1, 1, dtype=dtype), torch.randn(outs, dtype=dtype)
+    each, added = torch.randn(ins, 1, 3, 3, dtype=dtype), torch.randn(ins, dtype=dtype)
+    one, three = Packed(weight), Packed(each, ins)
+    with torch.no_grad():
+        for x in maps(ins, dtype):
+            wanted = F.conv2d(x.double(), weight.double(), bias.double())
+            torch.testing.assert_close(convolution(x, one, bias).double(), wanted, rtol=digits, atol=10 * digits)
+            there = torch.ones_like(wanted, dtype=dtype).contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(add_convolution(there, x, one, bias).double(), 1 + wanted, rtol=digits,
+                                       atol=10 * digits)
+            wanted = F.conv2d(x.double(), each.double(), added.double(), padding=1, groups=ins)
+            found = torch.cat(list(conv3(iter(x.split(4, dim=2)), three, added)), dim=2)
+            torch.testing.assert_close(found.double(), wanted, rtol=digits, atol=10 * digits)
+    assert len(one.arranged) <= Packed.SIZES and len(three.arranged) <= 1
+
+
+def test_a_blocks_weights_are_kept_until_they_change():
+    block = fold(shake(NAFBlock(8)))
+    first = Weights.of(block)
+    assert Weights.of(block) is first
+    block.w4.mul_(2)
+    changed = Weights.of(block)
+    assert changed is not first and Weights.of(block) is changed
+    block.to(torch.bfloat16)
+    assert Weights.of(block).w1.weight.dtype == torch.bfloat16
