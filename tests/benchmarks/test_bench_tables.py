@@ -1,5 +1,6 @@
 """The whole way from measuring to the report, with a tiny network."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -28,6 +29,9 @@ def test_options_travel_as_plain_values():
 
 def test_every_side_restores_every_case(measured):
     table = measured["inference"]
+    bare = table[table.side == "library"]
+    assert set(bare.case) == set(table.case) and (bare.ms > 0).all() and bare.error.isna().all()
+    table = table.drop(bare.index)
     assert set(table.case) == {"256x256", "8x256x256 mixed"}  # the other needs a GPU
     sides = table.groupby(["case", "network", "k"]).side.agg(set)
     alone = ("8x256x256 mixed", "NAFNet", 1)
@@ -147,6 +151,17 @@ def test_what_is_missed_comes_with_a_reason(tmp_path):
     missed = targets.table(tables, "cpu").query("not met")
     assert len(missed) == 4 and missed.limit.ne("").all()
     assert "1.54 GB" in missed.limit.iloc[-2] and "79 to 81 ms" in missed.limit.iloc[-1]
+
+
+def test_the_worst_row_decides_about_exactness_and_fresh_data_is_paid_for():
+    rows = pd.DataFrame({"side": "optimized", "precision": ["float32", "float32", "float32", "bfloat16", "bfloat16"],
+                         "error": [2e-7, 3e-5, 0.0, 3e-3, 4e-3], "psnr_db": [139, 120, np.inf, 56, 48]})
+    assert targets.exactness("error", "float32", "max")({"inference": rows}) == 3e-5
+    assert targets.exactness("psnr_db", "bfloat16", "min")({"inference": rows}) == 48
+    loading = pd.DataFrame({"data": ["kept pairs (synthetic)", "synthesised anew on the cuda"],
+                            "ms_per_step": [110.0, 125.0], "waiting": [0.1, 0.0]})
+    assert targets.cost_of_data({"loading": loading}) == pytest.approx(1 - 99 / 125)
+    assert targets.cost_of_data({"loading": loading[:1]}) is None
 
 
 def test_missing_a_ceiling_is_told_from_missing_a_floor():

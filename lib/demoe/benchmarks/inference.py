@@ -10,11 +10,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from demoe.fast.operations import without_tf32
 from demoe.fast.optimize import optimize
 from demoe.model.demoe import DeMoE
 from demoe.model.nafnet import NAFNet
 from demoe.tasks import EXPERTS
 
+from . import library
 from .options import Case, Options, has_bfloat16
 from .plain import plain
 from .timing import interleaved, ratio, summary
@@ -22,6 +24,7 @@ from .weights import shaken
 
 MORE_ROUNDS = 3
 GPU_WARM_UP = 6  # rounds
+LIBRARY = "library"  # the side of ``library.alone``
 BASE = ("plain", "float32")  # the side that ratios and errors are against
 Side = tuple[str, str]  # (side, precision)
 
@@ -71,13 +74,15 @@ def restoring(network: nn.Module, name: str, side: str, case: Case, k: int, x: T
     return torch.no_grad()(lambda: network(x, expert=names if case.mixed else None, k=k).image)
 
 
+@without_tf32()
 def measure(options: Options) -> pd.DataFrame:
-    """A row a case, network, side, precision and k.
+    """A row a case, network, side, precision and k. On a GPU, float32 has all its digits on every side.
 
-    Columns: case, batch, height, width, network (DeMoE or NAFNet), k, side (plain, ours, optimized, published),
-    precision, ``summary``'s (ms of the whole batch), ratio (the plain side's time over this one's, same case and k),
-    over_nafnet (this DeMoE's time over NAFNet's on the same side, where both were timed), error (distance from the
-    plain side's result over its length) and psnr_db (the same as PSNR, range 1).
+    Columns: case, batch, height, width, network (DeMoE or NAFNet), k, side (plain, ours, optimized, published; library:
+    no result, but what the optimised side's calls to PyTorch take alone, see ``library``), precision, ``summary``'s
+    (ms of the whole batch), ratio (the plain side's time over this one's, same case and k), over_nafnet
+    (this DeMoE's time over NAFNet's on the same side, where both were timed), error (distance from the plain side's
+    result over its length) and psnr_db (the same as PSNR, range 1).
     """
     device, rows = options.device, []
     made = {"DeMoE": sides(shaken(DeMoE(options.demoe)), device, has_bfloat16(device)),
@@ -90,13 +95,18 @@ def measure(options: Options) -> pd.DataFrame:
         for name, k, side in _keys(case, made):
             calls[name, k, *side] = restoring(made[name][side], name, side[0], case, k, x)
         errors = {}
+        limits = {}
+        if device == "cpu":
+            limits = {("DeMoE", 1, LIBRARY, precision): library.alone(made["DeMoE"]["ours", "float32"], case,
+                                                                      getattr(torch, precision))
+                      for side, precision in made["DeMoE"] if side == "optimized"}
         for name, k in {key[:2]: None for key in calls}:
             results = {key: calls[key]() for key in calls if key[:2] == (name, k)}
             reference = next(iter(results.values()))  # the plain side's where there is one
             errors |= {key: distance(result, reference) for key, result in results.items()}
         label = f"{case.name}, {options.allocator} thresholds" if device == "cpu" else case.name
         # The k that nobody asked targets of share fewer rounds: they are there for the growth of cost.
-        first = {key: call for key, call in calls.items() if key[1] == 1}
+        first = {key: call for key, call in calls.items() if key[1] == 1} | limits
         more = {key: call for key, call in calls.items() if key[1] > 1}
         clock = partial(interleaved, warm_up=warm_up(options), device=device, progress=options.progress,
                         repeats=20 if torch.device(device).type == "cuda" and case.megapixels < 0.2 else 1)
@@ -110,7 +120,7 @@ def measure(options: Options) -> pd.DataFrame:
                 "k": k, "side": side, "precision": precision, **summary(seconds),
                 "ratio": ratio(base, seconds) if base else math.nan,
                 "over_nafnet": ratio(seconds, baseline) if baseline and key[:2] == ("DeMoE", 1) else math.nan,
-                **errors[key],
+                **errors.get(key, {"error": math.nan, "psnr_db": math.nan}),
             })
     return pd.DataFrame(rows)
 

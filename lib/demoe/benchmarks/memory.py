@@ -14,8 +14,9 @@ import torch
 from demoe.allocator import give_back
 from demoe.model.demoe import DeMoE
 
-from .inference import BASE, pictures, restoring, sides
+from .inference import BASE, GPU_WARM_UP, pictures, restoring, sides
 from .options import Case, Options, has_bfloat16
+from .timing import wait
 from .weights import shaken
 
 
@@ -45,7 +46,8 @@ def middle_case(options: Options) -> Case:
 def measure(options: Options, case: Case, side: str, precision: str) -> pd.DataFrame:
     """One row: case, height, width, side, precision, ms (of one call), extra_bytes (the peak above the start).
 
-    The start is after a first pass over a small picture, which loads what PyTorch loads late.
+    The start is after a first pass over a small picture, which loads what PyTorch loads late. On a GPU the peak is that
+    of as many calls as it takes until the picture's size has its graph, the time that of one more.
     """
     device, key = options.device, (side, precision)
     made = sides(shaken(DeMoE(options.demoe)), device, precision == "bfloat16")
@@ -55,10 +57,13 @@ def measure(options: Options, case: Case, side: str, precision: str) -> pd.DataF
     restoring(network, "DeMoE", side, small, 1, pictures(small, device))()
     call = restoring(network, "DeMoE", side, case, 1, pictures(case, device))
     before = _reset(device)
+    if torch.device(device).type == "cuda":
+        for _ in range(GPU_WARM_UP):
+            call()
+    wait(device)
     start = time.perf_counter()
     call()
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
+    wait(device)
     seconds = time.perf_counter() - start
     return pd.DataFrame([{
         "case": case.name, "height": case.height, "width": case.width, "side": side, "precision": precision,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from demoe.data.batches import Batch
+from demoe.fast.operations import without_tf32
 from demoe.model.demoe import DeMoE
 from demoe.model.layers import checkpointing
 from demoe.model.nafnet import NAFNet
@@ -117,6 +118,7 @@ def _step(model: nn.Module, loss: LossFunction, batch: Batch, way: Way, device: 
     return lambda: ours(batch)
 
 
+@without_tf32()
 def _gradient(model: nn.Module, loss: LossFunction, batch: Batch, precision: str) -> tuple[Tensor, int]:
     """All gradients in a row, and the bytes that the graph kept for them; each storage counts once."""
     own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
