@@ -100,10 +100,10 @@ def test_operations_of_a_training_step():
 
 def test_operations_of_a_configuration():
     config = {"experiment": "baseline", "patch": 256, "network": asdict(NAFNetConfig(router=True))}
-    first = costs.flops_of(config)
+    first, bytes_moved = costs.work_of(config)
     assert 2.9 < first / (2 * 11.02e9) < 3.0  # three times the published 11.02 GMACs, but for the first layer's input
-    assert costs.flops_of(config | {"patch": 128}) == first / 4
+    assert costs.work_of(config | {"patch": 128}) == (first / 4, bytes_moved / 4)
     second = config | {"experiment": "demoe", "network": asdict(DeMoEConfig())}
-    frozen, everything = costs.flops_of(second), costs.flops_of(second | {"learns_all": True})
+    frozen, everything = costs.work_of(second)[0], costs.work_of(second | {"learns_all": True})[0]
     assert first < frozen < everything  # all five experts run
-    assert costs.flops_of(config | {"experiment": "comparator-promptir"}) is None
+    assert costs.work_of(config | {"experiment": "comparator-promptir"}) is None

@@ -16,7 +16,7 @@ import torch
 
 from demoe import cli, experiments, images, photos, profiles
 from demoe.data.real.roots import Roots
-from demoe.experiments import runs, side_by_side
+from demoe.experiments import costs, runs, side_by_side
 from demoe.experiments.progress import found, read
 from demoe.report import status
 from demoe.training import loop
@@ -256,6 +256,19 @@ def test_status_is_what_the_files_say_and_the_same_twice(home):
     assert "./run_all.sh --profile test --minutes 9" in text
     assert "Not finished: demoe (step 40 of 100), task-specific-dpdd" in text
     assert status.write(LONG) == status.file(LONG) and status.file(LONG).read_text() == text == status.text(LONG)
+
+
+def test_status_shows_the_share_of_the_machines_limit_where_it_was_measured(home):
+    made_up(home, "baseline", 100, True, 200.0, precision="float32")
+    work, pace = costs.work_of(runs.asked(experiments.EXPERIMENTS["baseline"], TINY)), 4.0  # images a second
+    peaks = home / "results/bench/there/machine.csv"
+    peaks.parent.mkdir(parents=True)
+    head = "quantity,per_second,device,hardware\n"
+    for flops, moved in ((work[0] * pace * 4, work[1] * pace * 10), (work[0] * pace * 10, work[1] * pace * 4)):
+        for hardware in ("NVIDIA L4; NVIDIA H200", "another"):
+            peaks.write_text(head + "".join(f"{name},{rate},cuda,{hardware}\n" for name, rate in
+                                            (("flops_float32", flops), ("flops_bfloat16", 1.0), ("bytes", moved))))
+            assert ("(25%)" in rows(status.text(LONG))[0]) == (hardware != "another")
 
 
 def test_without_runs_a_status_says_so_and_never_replaces_one_that_has_some(home):

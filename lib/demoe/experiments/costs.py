@@ -65,19 +65,24 @@ def training_flops(model: nn.Module, loss: LossFunction, patch: int) -> float:
     return counter.get_total_flops() / 2
 
 
-def flops_of(config: dict) -> float | None:
-    """``training_flops`` of a training's configuration (``runs.configuration``); None for networks of others."""
+def work_of(config: dict) -> tuple[float, float] | None:
+    """What one picture of a training needs, by its configuration (``runs.configuration``); None for others' networks.
+
+    ``training_flops``, and the bytes that have to be moved at least: what the graph keeps (``training_bytes``), written
+    once and read once, half of that in bfloat16.
+    """
     name = config["experiment"]
     if name.startswith("comparator-"):
         return None
     kind = "from scratch" if config.get("stage1") == "none" else "all" if config.get("learns_all") else ""
     mixed = name.startswith(("demoe", "ablation-"))
-    per_pixel = _flops_a_pixel(json.dumps(config["network"], sort_keys=True), mixed, kind)
-    return per_pixel * config["patch"] ** 2
+    flops, kept = _work_a_pixel(json.dumps(config["network"], sort_keys=True), mixed, kind)
+    pixels = config["patch"] ** 2
+    return flops * pixels, 2 * kept * pixels / (2 if config.get("precision") == "bfloat16" else 1)
 
 
 @lru_cache(maxsize=128)
-def _flops_a_pixel(network_config: str, mixed: bool, kind: str, side: int = 64) -> float:
+def _work_a_pixel(network_config: str, mixed: bool, kind: str, side: int = 64) -> tuple[float, float]:
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in
               json.loads(network_config).items()}
     with torch.device("meta"):
@@ -89,7 +94,8 @@ def _flops_a_pixel(network_config: str, mixed: bool, kind: str, side: int = 64) 
             stages.freeze(model)
     elif fields["router"]:
         loss = stage1_loss(1.0)
-    return training_flops(model, loss, side) / side**2
+    flops, kept = training_flops(model, loss, side), training_bytes(model, loss, side, 2)["activations"] / 2
+    return flops / side**2, kept / side**2
 
 
 def _backward(gradient: Sequence[int], _, weight: Sequence[int], *more, **__) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pandas as pd
+
 from demoe import experiments
 from demoe.data import aio
 from demoe.experiments import costs
@@ -106,9 +108,27 @@ def _cells(one: Progress | None) -> list[str]:
 
 
 def _gflops(one: Progress) -> str:
-    """The arithmetic that the training got through, by counted operations; "-" where nobody counts them."""
-    counted = costs.flops_of(one.config) if one.seconds else None
-    return "-" if counted is None else f"{counted * one.images / one.seconds / 1e9:.0f}"
+    """The arithmetic that the training got through, by counted operations; "-" where nobody counts them.
+
+    And, where the machine's peaks are known, the least time that computing and moving bytes can take over that taken.
+    """
+    work = costs.work_of(one.config) if one.seconds else None
+    if work is None:
+        return "-"
+    pace = one.images / one.seconds
+    found, peaks = f"{work[0] * pace / 1e9:.0f}", _peaks(one)
+    return found if peaks is None else f"{found} ({max(work[0] / peaks[0], work[1] / peaks[1]) * pace:.0%})"
+
+
+def _peaks(one: Progress) -> tuple[float, float] | None:
+    """FLOP/s and bytes/s of the machine that trained, as ``demoe bench`` measured them; None where it did not."""
+    for file in sorted(results_dir("bench").glob("*/machine.csv")):
+        rows = pd.read_csv(file)
+        here = dict(zip(rows.quantity, rows.per_second, strict=True))
+        precision = one.config.get("precision") or ("float32" if rows.device.iloc[0] == "cpu" else "bfloat16")
+        if set(rows.hardware) == {one.hardware} and {f"flops_{precision}", "bytes"} <= set(here):
+            return here[f"flops_{precision}"], here["bytes"]
+    return None
 
 
 def synthesises(one: Progress) -> bool:
@@ -142,7 +162,9 @@ def _missing(absent: list[str], profile: Profile, here: list[Progress]) -> list[
 
 def _notes(here: list[Progress]) -> list[str]:
     notes = ["GFLOP/s: the operations of forward and backward passes, counted (`experiments/costs.py`), over the time "
-             "of training."] if here else []
+             "of training. In brackets, where `demoe bench` has measured the machine: the share of its limit: the "
+             "longer of computing at the pace of a large matrix product and moving what is kept for the backward pass "
+             "at the pace of a copy."] if here else []
     if any(not one.this_code for one in here):
         notes.append(f"\"{EARLIER}\": the code that training depends on has changed since. The result stands; the same "
                      "command would train it anew.")
