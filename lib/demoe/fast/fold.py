@@ -62,11 +62,6 @@ def fold(block: NAFBlock) -> FoldedBlock:
         return FoldedBlock(_buffers(block), block.norm1.eps)
 
 
-def foldable(block: nn.Module) -> bool:
-    """Whether this is a NAFBlock whose channel attention averages over the whole picture (TLC's does not)."""
-    return type(block) is NAFBlock and not isinstance(block.sca, LocalAttention)
-
-
 def foldable_network(model: nn.Module) -> bool:
     """Whether ``fold_network`` takes it: a NAFNet or DeMoE whose channel attention averages over the whole picture."""
     return type(model) in (NAFNet, DeMoE) and not any(isinstance(part, LocalAttention) for part in model.modules())
