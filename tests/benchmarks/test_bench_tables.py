@@ -158,6 +158,11 @@ def test_the_worst_row_decides_about_exactness_and_fresh_data_is_paid_for():
                          "error": [2e-7, 3e-5, 0.0, 3e-3, 4e-3], "psnr_db": [139, 120, np.inf, 56, 48]})
     assert targets.exactness("error", "float32", "max")({"inference": rows}) == 3e-5
     assert targets.exactness("psnr_db", "bfloat16", "min")({"inference": rows}) == 48
+    for broken in (np.nan, -np.inf):
+        worse = {"inference": pd.concat([rows, rows[3:4].assign(psnr_db=broken)])}
+        assert targets.exactness("psnr_db", "bfloat16", "min")(worse) == -np.inf
+    lost = {"inference": pd.concat([rows, rows[:1].assign(error=np.nan, psnr_db=np.nan)])}
+    assert targets.exactness("error", "float32", "max")(lost) == np.inf
     loading = pd.DataFrame({"data": ["kept pairs (synthetic)", "synthesised anew on the cuda"],
                             "ms_per_step": [110.0, 125.0], "waiting": [0.1, 0.0]})
     assert targets.cost_of_data({"loading": loading}) == pytest.approx(1 - 99 / 125)

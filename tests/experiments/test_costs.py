@@ -103,6 +103,8 @@ def test_operations_of_a_configuration():
     first, bytes_moved = costs.work_of(config)
     assert 2.9 < first / (2 * 11.02e9) < 3.0  # three times the published 11.02 GMACs, but for the first layer's input
     assert costs.work_of(config | {"patch": 128}) == (first / 4, bytes_moved / 4)
+    assert costs.work_of(config, "bfloat16") == (first, bytes_moved / 2)
+    assert costs.work_of(config | {"checkpointing": True}) == (first, 0)
     second = config | {"experiment": "demoe", "network": asdict(DeMoEConfig())}
     frozen, everything = costs.work_of(second)[0], costs.work_of(second | {"learns_all": True})[0]
     assert first < frozen < everything  # all five experts run

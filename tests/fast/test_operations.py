@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from conftest import shake
 
 from demoe.fast.fold import fold
-from demoe.fast.operations import Packed, Weights, add_convolution, conv3, convolution
+from demoe.fast.operations import Packed, Weights, _onednn_types, add_convolution, conv3, convolution
 from demoe.model.layers import NAFBlock
 
 SIZES = ((7, 5), (1, 1), (16, 33), (7, 5), (64, 3))
@@ -36,7 +36,9 @@ def test_equal_to_the_plain_convolutions_at_every_size(ins, outs, dtype, digits)
             wanted = F.conv2d(x.double(), each.double(), added.double(), padding=1, groups=ins)
             found = torch.cat(list(conv3(iter(x.split(4, dim=2)), three, added)), dim=2)
             torch.testing.assert_close(found.double(), wanted, rtol=digits, atol=10 * digits)
-    assert len(one.arranged) <= Packed.SIZES and len(three.arranged) <= 1
+    here = dtype in _onednn_types()
+    assert len(one.arranged) == Packed.SIZES * here and len(three.arranged) == here
+    assert all(weight.is_mkldnn for weight in (*one.arranged.values(), *three.arranged.values()))
 
 
 def test_a_blocks_weights_are_kept_until_they_change():

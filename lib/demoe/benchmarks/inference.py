@@ -74,9 +74,8 @@ def restoring(network: nn.Module, name: str, side: str, case: Case, k: int, x: T
     return torch.no_grad()(lambda: network(x, expert=names if case.mixed else None, k=k).image)
 
 
-@without_tf32()
 def measure(options: Options) -> pd.DataFrame:
-    """A row a case, network, side, precision and k. On a GPU, float32 has all its digits on every side.
+    """A row a case, network, side, precision and k. Timed as PyTorch is set, compared without TF32.
 
     Columns: case, batch, height, width, network (DeMoE or NAFNet), k, side (plain, ours, optimized, published; library:
     no result, but what the optimised side's calls to PyTorch take alone, see ``library``), precision, ``summary``'s
@@ -101,7 +100,8 @@ def measure(options: Options) -> pd.DataFrame:
                                                                       getattr(torch, precision))
                       for side, precision in made["DeMoE"] if side == "optimized"}
         for name, k in {key[:2]: None for key in calls}:
-            results = {key: calls[key]() for key in calls if key[:2] == (name, k)}
+            with without_tf32():
+                results = {key: calls[key]() for key in calls if key[:2] == (name, k)}
             reference = next(iter(results.values()))  # the plain side's where there is one
             errors |= {key: distance(result, reference) for key, result in results.items()}
         label = f"{case.name}, {options.allocator} thresholds" if device == "cpu" else case.name

@@ -1,13 +1,14 @@
 """How fast could pure PyTorch be here? The calls to its library that a folded block cannot do without, and no others.
 
-Five convolutions with weights arranged beforehand, two norms, two gates, one sum over the pixels, on one strip that
-stays in the cache, as often as the picture has blocks and strips. Left out are seams between strips, skips, changes of
-resolution, the first and last convolution, and all that Python does. Whoever is faster has fused these calls into
+Five convolutions with weights arranged beforehand, two norms, two gates, one sum over the pixels, as often as the
+picture has blocks and strips, always on the same strip. Left out are seams between strips, skips, changes of
+resolution, the first and last convolution, and the whole map's memory. Whoever is faster has fused these calls into
 kernels, for which PyTorch needs a compiler on a CPU.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import torch
@@ -30,9 +31,10 @@ def alone(model: DeMoE, case: Case, dtype: torch.dtype) -> Callable[[], None]:
     for level, blocks in enumerate(_blocks(network)):
         shape = (1, network.config.width << level, height >> level, width >> level)
         whole = Kept([torch.empty(shape, dtype=dtype, device="meta")], height >> level)
-        strips = whole.cut(whole.cached)
-        strip = torch.randn(strips[0].shape, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        work += [(block, strip, Packed(block.w3), len(strips) * case.batch) for block in blocks]
+        strips = Counter(strip.shape for strip in whole.cut(whole.cached))  # the last may be smaller
+        for form, times in strips.items():
+            strip = torch.randn(form, dtype=dtype).contiguous(memory_format=torch.channels_last)
+            work += [(block, strip, Packed(block.w3), times * case.batch) for block in blocks]
 
     @torch.no_grad()
     def run() -> None:

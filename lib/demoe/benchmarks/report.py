@@ -82,7 +82,7 @@ SECTIONS = {  # CSV: title, columns shown (those that are there)
                                     "images_per_second", "saved_bytes", "gradient_error"]),
     "hours": ("The paper's two trainings of 400 epochs (250 400 steps of 32 crops of 384 pixels each)",
               ["on", "gpus", "images_per_second", "hours", "how"]),
-    "memory": ("Peak memory beyond network and picture",
+    "memory": ("Peak memory beyond network and picture (on a GPU with all that it takes until a size has its graph)",
                ["case", "side", "precision", "allocator", "extra_bytes", "ms"]),
     "synthesis": ("Synthesis", ["set", "device", "size", "batch", "patches_per_second", "low", "high"]),
     "loading": ("Waiting for data", ["data", "workers", "steps", "ms_per_step", "waiting", "images_per_second"]),
@@ -103,7 +103,9 @@ def write(folder: Path, device: str, mark: Stamp) -> list[Path]:
         "Times are medians of rounds in which all sides took turns. A ratio is the plain side's time over this one's; "
         "above 1 is faster than the plain formulation of the published code. T: the C library's allocator thresholds "
         "raised for both sides; D: as the system has them." if device == "cpu" else
-        "Times are medians of rounds in which all sides took turns, the device waited for.",
+        "Times are medians of rounds in which all sides took turns, the device waited for. A ratio is the plain side's "
+        "time over this one's. In float32 the plain side's convolutions use TF32, as PyTorch is set; the "
+        "optimised ones have all digits, and so have both where errors are measured.",
         "## Targets", verdicts(tables, device),
     ]
     for name, (title, columns) in SECTIONS.items():

@@ -65,11 +65,11 @@ def training_flops(model: nn.Module, loss: LossFunction, patch: int) -> float:
     return counter.get_total_flops() / 2
 
 
-def work_of(config: dict) -> tuple[float, float] | None:
+def work_of(config: dict, precision: str = "float32") -> tuple[float, float] | None:
     """What one picture of a training needs, by its configuration (``runs.configuration``); None for others' networks.
 
-    ``training_flops``, and the bytes that have to be moved at least: what the graph keeps (``training_bytes``), written
-    once and read once, half of that in bfloat16.
+    ``training_flops``, and bytes to be moved: what the graph keeps for the backward pass (``training_bytes``), written
+    once and read once, half of that in bfloat16; none where activations are computed twice instead.
     """
     name = config["experiment"]
     if name.startswith("comparator-"):
@@ -78,7 +78,8 @@ def work_of(config: dict) -> tuple[float, float] | None:
     mixed = name.startswith(("demoe", "ablation-"))
     flops, kept = _work_a_pixel(json.dumps(config["network"], sort_keys=True), mixed, kind)
     pixels = config["patch"] ** 2
-    return flops * pixels, 2 * kept * pixels / (2 if config.get("precision") == "bfloat16" else 1)
+    passes = 0 if config.get("checkpointing") else 1 if precision == "bfloat16" else 2
+    return flops * pixels, passes * kept * pixels
 
 
 @lru_cache(maxsize=128)

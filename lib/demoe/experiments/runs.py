@@ -324,7 +324,9 @@ def _train(
 
 
 def _hardware(folder: Path, here: str) -> str:
-    """This machine's, after those on which what is continued here was trained so far: "NVIDIA L4; NVIDIA H200"."""
+    """This machine's, after those on which what is continued here was trained so far: "NVIDIA L4; 8 x NVIDIA H200"."""
+    if distributed.world() > 1 and torch.cuda.is_available():
+        here = f"{distributed.world()} x {here}"
     if not _whole(folder / STATE):  # none, or one that training will set aside to start from the beginning
         return here
     try:

@@ -53,7 +53,8 @@ class Packed:
     """A convolution's weight as oneDNN reads it, 1x1 or 3x3 in as many groups as channels; for the functions below.
 
     The weight itself where oneDNN does not run. The best arrangement of a 1x1 weight depends on the map's size, and
-    oneDNN would undo another one slowly; two sizes are kept, most of a picture's strips and its last.
+    oneDNN would undo another one slowly; two sizes are kept, most of a picture's strips and its last. They are copies:
+    of the experts that were used, at most twice the memory of their weights.
     """
 
     SIZES = 2
@@ -86,7 +87,7 @@ class Weights:
 
     @staticmethod
     def of(block: FoldedBlock) -> Weights:
-        """Those of the block as it is now, kept for the next call."""
+        """Those of the block as it is now, kept for the next call; what goes unnoticed, ``fold.folded`` says."""
         state = versions(block)
         key, weights = _WEIGHTS.get(block, (None, None))
         if weights is None or state is None or key != state:
@@ -154,11 +155,21 @@ def add_convolution(x: Tensor, y: Tensor, weight: Packed, bias: Tensor) -> Tenso
 @lru_cache(maxsize=1)
 def _onednn_types() -> tuple[torch.dtype, ...]:
     """The types in which oneDNN's convolutions, which PyTorch's compiler uses too, can be called here."""
-    if not torch.backends.mkldnn.is_available() or not all(
-        hasattr(torch.ops.mkldnn, name) for name in ("_convolution_pointwise_", "_reorder_convolution_weight")
-    ):
+    if not torch.backends.mkldnn.is_available():
         return ()
-    return (torch.float32, torch.bfloat16) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else (torch.float32,)
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        try:
+            if dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+                x = torch.ones(1, 1, 1, 1, dtype=dtype)
+                weight = torch.ops.mkldnn._reorder_convolution_weight(x, *POINT, 1, [1, 1, 1, 1])
+                run = torch.ops.mkldnn._convolution_pointwise_.binary
+                run(x, torch.ones_like(x), weight, torch.ones(1, dtype=dtype), *POINT, 1, "add", 1.0, None, [], None)
+                if x.item() == 3:
+                    found.append(dtype)
+        except (AttributeError, RuntimeError, NotImplementedError):  # another version's, or another processor's
+            continue
+    return tuple(found)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from .cpu import Run
 from .fold import FoldedBlock, folded
 
 MAX_RECOMPUTE = 2  # the map of the second level has to be kept in any case
-STRIP_BYTES = 4 << 20  # of one map's strip, our choice: larger ones fall out of the processor's cache
+STRIP_BYTES = 4 << 20  # of one map's strip where maps are computed anew and strips flow through many layers; our choice
 Chooser = Callable[[Tensor], Tensor]  # the router's logits (1, N) -> the experts' weights (1, N)
 
 

@@ -5,6 +5,7 @@ The same text whenever it is made from the same files; no network is loaded, and
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -58,8 +59,8 @@ def text(profile: Profile, seed: int = 0, data_root: aio.Where = None) -> str:
     here = [runs[job] for job in jobs if job in runs]
     return "\n".join([
         f"# What is trained: profile {profile.name}", "",
-        f"Written by `demoe status --profile {profile.name}` from the runs in `results/{profile.name}/runs/`, in the "
-        "order in which `demoe train --all` trains.", "",
+        f"Written by `demoe status --profile {profile.name}` from the runs in `results/{profile.name}/runs/`, and from "
+        "the peaks in `results/bench/`, in the order in which `demoe train --all` trains.", "",
         _sum(here, len(jobs)), "",
         *_table(rows), "",
         *_missing(absent, profile, here), "",
@@ -116,18 +117,26 @@ def _gflops(one: Progress) -> str:
     if work is None:
         return "-"
     pace = one.images / one.seconds
-    found, peaks = f"{work[0] * pace / 1e9:.0f}", _peaks(one)
-    return found if peaks is None else f"{found} ({max(work[0] / peaks[0], work[1] / peaks[1]) * pace:.0%})"
+    found, limit = f"{work[0] * pace / 1e9:.0f}", _least_seconds(one)
+    return found if limit is None else f"{found} ({limit * pace:.0%})"
 
 
-def _peaks(one: Progress) -> tuple[float, float] | None:
-    """FLOP/s and bytes/s of the machine that trained, as ``demoe bench`` measured them; None where it did not."""
+def _least_seconds(one: Progress) -> float | None:
+    """For one picture at the peaks that ``demoe bench`` measured with the same hardware; None where it did not."""
     for file in sorted(results_dir("bench").glob("*/machine.csv")):
-        rows = pd.read_csv(file)
-        here = dict(zip(rows.quantity, rows.per_second, strict=True))
-        precision = one.config.get("precision") or ("float32" if rows.device.iloc[0] == "cpu" else "bfloat16")
-        if set(rows.hardware) == {one.hardware} and {f"flops_{precision}", "bytes"} <= set(here):
-            return here[f"flops_{precision}"], here["bytes"]
+        try:
+            rows = pd.read_csv(file)
+            peak = dict(zip(rows.quantity, rows.per_second, strict=True))
+            (device,), (hardware,), (threads,) = set(rows.device), set(rows.hardware), set(rows.threads)
+            if hardware != one.hardware or (device == "cpu" and not hardware.endswith(f", {threads} cores")):
+                continue
+            precision = one.config.get("precision") or ("float32" if device == "cpu" else "bfloat16")
+            flops, moved = costs.work_of(one.config, precision)
+            limit = max(flops / peak[f"flops_{precision}"], moved / peak["bytes"])
+        except (OSError, ValueError, KeyError, AttributeError, ZeroDivisionError):
+            continue  # another version's file, or a damaged one
+        if math.isfinite(limit):
+            return limit
     return None
 
 

@@ -73,6 +73,9 @@ def train(
     ``torchrun`` (``distributed.processes``) all processes train together, and the first writes; ``run_dir`` must be on
     a disk that all of them see. The time spent waiting is the host's: batches made on a GPU count only in part.
 
+    With ``average`` the statistics of batch normalisation are measured for the averaged weights at the end, on the last
+    ``MEASURED`` batches (``statistics.remeasure``).
+
     Raises ``OutOfTime`` at the deadline, ``FloatingPointError`` when the loss is no longer finite, ``RuntimeError``
     where the processes do not see the same state.
     """
@@ -151,7 +154,8 @@ def train(
     if mean:
         for name, value in mean.items():
             learning[name].data.copy_(value)
-        batches.share = Share()  # every process measures the same
+        if device.type == "cpu":  # where processes do not share their batches' statistics, each measures the whole
+            batches.share = Share()
         remeasure(model, loss_function, (batches[step] for step in range(max(0, steps - MEASURED), steps)))
     return model.eval()
 

@@ -34,10 +34,12 @@ def remeasure(model: nn.Module, loss_function: LossFunction, batches: Iterable[B
         if isinstance(part, _DropoutNd):
             part.eval()
     device = next(model.parameters()).device
-    for number, batch in enumerate(batches if norms else ()):
-        for norm in norms:
-            norm.momentum = 1 / (number + 1)  # the first batch replaces what was there
-        loss_function(model, Batch(*(side.to(device) for side in batch)))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.eval()
+    try:
+        for number, batch in enumerate(batches if norms else ()):
+            for norm in norms:
+                norm.momentum = 1 / (number + 1)  # the first batch replaces what was there
+            loss_function(model, Batch(*(side.to(device) for side in batch)))
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        model.eval()
