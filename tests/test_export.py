@@ -30,9 +30,27 @@ def close(found, expected, wish):
         torch.testing.assert_close(weights, expected.weights, rtol=1e-4, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def programs():
+    return {}
+
+
+@pytest.fixture
+def traced_once(programs, wish, monkeypatch):
+    """PyTorch traces the network of a wish, most of the time of an export, only for the first of its two formats."""
+    trace, key = torch.export.export, str(wish)
+
+    def traced(*arguments, **options):
+        if key not in programs:
+            programs[key] = trace(*arguments, **options)
+        return programs[key]
+
+    monkeypatch.setattr(torch.export, "export", traced)
+
+
 @pytest.mark.parametrize("wish", WISHES)
 @torch.no_grad()
-def test_torch_export(model, wish, tmp_path):
+def test_torch_export(model, wish, tmp_path, traced_once):
     file = exporting.export(model, tmp_path / "net.pt2", **wish)
     program = torch.export.load(file).module()
     for size in SIZES:
@@ -42,7 +60,7 @@ def test_torch_export(model, wish, tmp_path):
 
 @pytest.mark.parametrize("wish", [{}, {"k": None}, {"expert": "low_light"}])
 @torch.no_grad()
-def test_onnx(model, wish, tmp_path):
+def test_onnx(model, wish, tmp_path, traced_once):
     pytest.importorskip("onnxscript", reason="pip install demoe[onnx]")
     runtime = pytest.importorskip("onnxruntime", reason="pip install demoe[onnx]")
     file = exporting.export(model, tmp_path / "net.onnx", **wish)

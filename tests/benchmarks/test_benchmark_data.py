@@ -4,10 +4,11 @@ from demoe import profiles
 from demoe.benchmarks import data as bench
 from demoe.blur.sets import SETS
 
-TINY = profiles.get("test", image_size=32, patch=16)
+TINY = profiles.get("test", image_size=32, patch=16, batch=2, train_images=1)
 
 
-def test_every_way_of_loading_is_timed_on_the_same_steps(home):
+def test_every_way_of_loading_is_timed_on_the_same_steps(home, monkeypatch):
+    monkeypatch.setattr(bench, "WARM_UP", 1)
     table = bench.loading(TINY, steps=2, progress=False)
     assert len(table) >= 2 and (table.steps == 2).all() and table.data.is_unique
     assert (table.ms_per_step > 0).all() and table.waiting.between(0, 1).all()

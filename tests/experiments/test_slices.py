@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -263,12 +264,16 @@ def test_status_shows_the_share_of_the_machines_limit_where_it_was_measured(home
     work, pace = costs.work_of(runs.asked(experiments.EXPERIMENTS["baseline"], TINY)), 4.0  # images a second
     peaks = home / "results/bench/there/machine.csv"
     peaks.parent.mkdir(parents=True)
-    head = "quantity,per_second,device,hardware\n"
+    head = "quantity,per_second,device,hardware,threads\n"
     for flops, moved in ((work[0] * pace * 4, work[1] * pace * 10), (work[0] * pace * 10, work[1] * pace * 4)):
         for hardware in ("NVIDIA L4; NVIDIA H200", "another"):
-            peaks.write_text(head + "".join(f"{name},{rate},cuda,{hardware}\n" for name, rate in
+            peaks.write_text(head + "".join(f"{name},{rate},cuda,{hardware},1\n" for name, rate in
                                             (("flops_float32", flops), ("flops_bfloat16", 1.0), ("bytes", moved))))
             assert ("(25%)" in rows(status.text(LONG))[0]) == (hardware != "another")
+    whole = peaks.read_text().replace("another", "NVIDIA L4; NVIDIA H200")
+    for damaged in ("", head, "quantity\n1\n", whole + "bytes,0"):
+        peaks.write_text(damaged)
+        assert "%)" not in rows(status.text(LONG))[0]
 
 
 def test_without_runs_a_status_says_so_and_never_replaces_one_that_has_some(home):
@@ -328,18 +333,33 @@ def test_all_is_for_one_device(home, monkeypatch, capsys):
     assert "--all trains on one device: start it without torchrun" in capsys.readouterr().err
 
 
+# The command twice, with batches that two processes can share; they meet anew for the second time.
+TWICE = """
+import os, sys
+from demoe import cli, profiles
+if __name__ == "__main__":
+    profiles.PROFILES["test"] = profiles.get("test", batch=4, train_images=1, image_size=48)
+    failed = cli.main(["train", "--profile", "test", "--fresh"])
+    if os.environ["RANK"] == "0":
+        print("once more", file=sys.stderr, flush=True)
+    os.environ.update(MASTER_PORT=sys.argv[1], TORCHELASTIC_USE_AGENT_STORE="False")
+    sys.exit(failed or cli.main(["train", "--profile", "test"]))
+"""
+
+
 def test_the_processes_of_torchrun_train_one_network_and_then_load_it(home):
-    script = home / "train.py"  # the command, with batches that two processes can share
-    script.write_text("import sys\nfrom demoe import cli, profiles\nif __name__ == '__main__':\n"
-                      "    profiles.PROFILES['test'] = profiles.get('test', batch=4, train_images=1, image_size=48)\n"
-                      "    sys.exit(cli.main(['train', '--profile', 'test', *sys.argv[1:]]))\n")
+    script = home / "train.py"
+    script.write_text(TWICE)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    told = [subprocess.run([*command, *more], capture_output=True, text=True, timeout=240, check=False)
-            for more in (["--fresh"], [])]
-    for one in told:
-        assert one.returncode == 0, one.stderr
-        assert one.stdout.strip().endswith("model.safetensors") and one.stdout.strip().count("\n") == 0
-    assert "step/s" not in told[1].stderr  # nothing was trained again
+    done = subprocess.run([*command, str(port)], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.strip().split("\n")  # one line each
+    assert first == second and first.endswith("model.safetensors")
+    begun, again = done.stderr.split("once more")
+    assert "step/s" in begun and "step/s" not in again  # nothing was trained again
     folders = [file.parent for file in (home / "results/test/runs").glob("*/SHA256SUMS")]
     assert sorted(folder.name.split("-")[0] for folder in folders) == ["baseline", "demoe"]
     assert not any(runs.damaged(folder) or (folder / "state").exists() for folder in folders)

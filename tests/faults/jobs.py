@@ -29,6 +29,7 @@ from demoe.data.build import build as build_sets
 from demoe.data.synthetic import synthetic
 from demoe.evaluation import benchmark
 from demoe.report import tables
+from demoe.tasks import DATASETS
 from demoe.training import loop
 
 MOMENTS, KIND, AT = 0, "", 0
@@ -159,7 +160,13 @@ def run(job: str, root: Path, fault: str) -> tuple[int, str]:
 
 
 def serve() -> None:
-    JOBS["cache"](Path(sys.argv[1]) / "warm")  # what all processes need is painted once, before they part
+    # What all processes need is painted, and loaded, once, before they part.
+    JOBS["cache"](Path(sys.argv[1]) / "warm")
+    for name in DATASETS:
+        synthetic(name, "train", 1, 48, 0, Path(sys.argv[1]) / "warm" / "train", False)
+    weight = torch.zeros(1, requires_grad=True)
+    weight.grad = torch.zeros(1)
+    torch.optim.AdamW([weight]).step()  # loads PyTorch's compiler
     for line in sys.stdin:
         job, folder, fault = json.loads(line)
         if fault == "twin":

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
+import os
 import pickle
 import re
+import select
+import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -22,17 +27,32 @@ HERE = Path(__file__).parent
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
+@functools.cache
+def reader_process() -> subprocess.Popen:
+    """One for all tests; it ends with this process, whose end of the pipe closes then."""
+    return subprocess.Popen([sys.executable, str(HERE / "reading.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            text=True, start_new_session=True)
+
+
 def read_all(readers: tuple[str, ...], folder: Path, mebibytes: int = 4096) -> dict[str, dict[str, dict]]:
     """What came of each file of ``folder``, by reader and name, from a process of its own; see ``reading``.
 
     Fails where that process ended before its time, and where Python said anything beside the sentences.
     """
-    command = [sys.executable, str(HERE / "reading.py"), ",".join(readers), str(folder), str(mebibytes)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.returncode == 0, f"{lines[-1] if lines else None}: exit {done.returncode}, {done.stderr[-2000:]}"
-    for line in done.stderr.splitlines():  # libtiff has its own say, "Fax4Decode: Bad code word ..."
-        assert re.match(r"\w+: ", line) and not line.endswith("Warning") and "Traceback" not in line, done.stderr
+    with tempfile.TemporaryDirectory() as said:
+        output, errors = Path(said, "output"), Path(said, "errors")
+        server = reader_process()
+        server.stdin.write(json.dumps([readers, str(folder), mebibytes, str(output), str(errors)]) + "\n")
+        server.stdin.flush()
+        if not select.select([server.stdout], [], [], 300)[0]:
+            os.killpg(server.pid, signal.SIGKILL)  # it and the process that it forked
+            raise AssertionError(f"reading {folder} did not end")
+        status = server.stdout.readline().strip()
+        lines = [json.loads(line) for line in output.read_text().splitlines()]
+        complaints = errors.read_text()
+    assert status == "0", f"{lines[-1] if lines else None}: exit {status}, {complaints[-2000:]}"
+    for line in complaints.splitlines():  # libtiff has its own say, "Fax4Decode: Bad code word ..."
+        assert re.match(r"\w+: ", line) and not line.endswith("Warning") and "Traceback" not in line, complaints
     found: dict[str, dict[str, dict]] = {reader: {} for reader in readers}
     for line in lines:
         if line["outcome"] != "began":

@@ -1,16 +1,19 @@
-"""Run as a program: reads hostile files in a process with little memory and prints what came of each as JSON.
+"""Run as a program: reads hostile files in processes with little memory that say what came of each as JSON.
 
-``reading.py READER,READER FOLDER MIB``: every file of FOLDER by each reader, with at most MIB more of address space
-than after the imports.
+It takes lines of JSON [readers, folder, MiB, output, errors]: every file of the folder is read by each reader, with at
+most so many MiB more of address space than after the imports, and what is said goes to the two files. The answer is the
+exit status of a process of its own, forked because PyTorch takes seconds to import.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 SECONDS = 20  # for one file; a reader that needs more hangs
@@ -36,12 +39,11 @@ def readers() -> dict:
     }
 
 
-def main(names: str, folder: str, mebibytes: str) -> None:
-    known = readers()
+def main(known: dict, names: list[str], folder: str, mebibytes: int) -> None:
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limit = size + (int(mebibytes) << 20)
+    limit = size + (mebibytes << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    for name, path in [(name, path) for name in names.split(",") for path in sorted(Path(folder).iterdir())]:
+    for name, path in [(name, path) for name in names for path in sorted(Path(folder).iterdir())]:
         function, allowed = known[name]
         print(json.dumps({"reader": name, "file": path.name, "outcome": "began"}), flush=True)
         signal.alarm(SECONDS)
@@ -59,5 +61,21 @@ def main(names: str, folder: str, mebibytes: str) -> None:
         print(json.dumps({"reader": name, "file": path.name, **told}), flush=True)
 
 
+def serve() -> None:
+    known = readers()
+    for line in sys.stdin:
+        *asked, output, errors = json.loads(line)
+        if not (child := os.fork()):
+            for number, file in ((1, output), (2, errors)):
+                os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+            try:
+                main(known, *asked)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve()

@@ -39,9 +39,17 @@ EXPECTED = {
 }
 
 
+def of_zeros(x, weight, *options, real=nn.functional.conv2d, **more):
+    """The convolution with the zero weights and biases that ``cost_table`` gives its networks, without computing it."""
+    assert x.is_meta or not weight.any()
+    return x.new_zeros(real(x.to("meta"), weight.to("meta"), None, *options[1:], **more).shape)
+
+
 @pytest.fixture(scope="module")
 def table():
-    return cost_table(progress=False)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(nn.functional, "conv2d", of_zeros)
+        return cost_table(progress=False)
 
 
 def test_the_17_rows(table):

@@ -12,8 +12,10 @@ import pytest
 import torch
 from conftest import shake
 
+from demoe import cli, profiles
 from demoe.data.batches import Batches
 from demoe.data.pairs import PairedSet
+from demoe.model import checkpoints
 from demoe.model.nafnet import NAFNet, NAFNetConfig
 from demoe.training.loop import OutOfTime, cosine, train
 from demoe.training.losses import stage1_loss
@@ -181,41 +183,55 @@ def test_a_checkpoint_never_holds_a_loss_that_is_not_finite(tmp_path):
     train(NAFNet(TINY), batches, stage1_loss(1e-3), tmp_path, **options)
 
 
-# The command `demoe train` with a profile long enough to be killed in the middle of.
-LONGER = (
-    "import sys; from dataclasses import replace; from demoe import cli, profiles;"
-    "longer = dict(stage1_steps=40, stage2_steps=40, checkpoint_every=5);"
-    "profiles.PROFILES['test'] = replace(profiles.PROFILES['test'], **longer);"
-    "sys.exit(cli.main(sys.argv[1:]))"
-)
+# The command `demoe train` with a stage that, once begun, does not get beyond its middle: it can be killed there.
+LONGER = {"stage1_steps": 10, "stage2_steps": 10, "checkpoint_every": 4, "train_images": 1, "image_size": 48}
+COMMAND = f"""
+import sys, time
+from demoe import cli, profiles
+from demoe.training import loop
+profiles.PROFILES["test"] = profiles.get("test", **{LONGER})
+rate, seen = loop.cosine, []
+def halting(step, *more):
+    seen.append(step)
+    if step == 7 and 0 in seen:
+        time.sleep(600)
+    return rate(step, *more)
+loop.cosine = halting
+sys.exit(cli.main(sys.argv[1:]))
+"""
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-@pytest.mark.parametrize("killed_in", ["baseline", "demoe"])
-def test_killed_for_good_and_started_again(tmp_path, killed_in):
-    """kill -9 in the middle of a stage, through the real command: the weights equal an undisturbed run's."""
-    command = [sys.executable, "-c", LONGER, "train", "--profile", "test", "--experiment", killed_in]
+def test_killed_for_good_and_started_again(tmp_path, monkeypatch):
+    """kill -9 in the middle of each stage, through the real command: the weights equal an undisturbed run's."""
+    monkeypatch.setitem(profiles.PROFILES, "test", profiles.get("test", **LONGER))
+    words = ["train", "--profile", "test", "--experiment", "demoe"]
 
-    def environment(home):
-        return os.environ | {"DEMOE_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    def trained():
+        folders = (tmp_path / name / "results/test/runs" for name in ("whole", "killed"))
+        return [sorted(folder.glob("*/model.safetensors")) for folder in folders]
 
-    weights = {}
-    for name in ("whole", "killed"):
-        home = tmp_path / name
-        if name == "killed":
-            process = subprocess.Popen(command, env=environment(home), stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL)
-            deadline = time.time() + 120
-            while not list(home.glob(f"results/test/runs/{killed_in}-*/state/manifest.json")):
+    monkeypatch.setenv("DEMOE_HOME", str(tmp_path / "whole"))
+    assert cli.main(words) == 0
+    home = tmp_path / "killed"
+    shutil.copytree(tmp_path / "whole/results/test/cache", home / "results/test/cache")  # the training pictures
+    environment = os.environ | {"DEMOE_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    for done, stage in enumerate(("baseline", "demoe")):
+        process = subprocess.Popen([sys.executable, "-c", COMMAND, *words], env=environment,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.time() + 300
+        try:
+            while not list(home.glob(f"results/test/runs/{stage}-*/state/manifest.json")):
                 assert time.time() < deadline and process.poll() is None
                 time.sleep(0.01)
-            process.send_signal(signal.SIGKILL)
-            assert process.wait() == -signal.SIGKILL
-            assert not list(home.glob(f"results/test/runs/{killed_in}-*/model.safetensors"))
-        subprocess.run(command, env=environment(home), check=True, capture_output=True)
-        (file,) = home.glob(f"results/test/runs/{killed_in}-*/model.safetensors")
-        weights[name] = file
-    from demoe.model import checkpoints
-
-    whole, killed = (checkpoints.load(file).state_dict() for file in weights.values())
-    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+        finally:
+            process.kill()  # SIGKILL
+        assert process.wait() == -signal.SIGKILL
+        assert len(trained()[1]) == done  # not this stage's
+    monkeypatch.setenv("DEMOE_HOME", str(home))
+    assert cli.main(words) == 0
+    whole, killed = trained()
+    assert [file.parent.name for file in whole] == [file.parent.name for file in killed] and len(whole) == 2
+    for first, second in zip(whole, killed, strict=True):
+        one, other = (checkpoints.load(file).state_dict() for file in (first, second))
+        assert all(torch.equal(one[name], other[name]) for name in one)

@@ -8,12 +8,14 @@ import sys
 import pytest
 import torch
 from conftest import shake
+from test_loop import random_sets
 
-from demoe.data.batches import Batch, Share
+from demoe.data.batches import Batch, Batches, Share
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.model.layers import PictureConv2d, checkpointing
 from demoe.model.nafnet import NAFNet, NAFNetConfig
-from demoe.training import stages
+from demoe.training import distributed, stages
+from demoe.training.loop import train
 from demoe.training.losses import pixel_loss, stage2_loss
 from demoe.training.step import TrainStep
 
@@ -106,44 +108,48 @@ def test_shares_make_up_the_batch():
     assert [list(Share(which, 2).of(3, 6)) for which in range(2)] == [[18, 19, 20], [21, 22, 23]]
 
 
-TRAIN = """
+ACCUMULATE = {"nafnet": 1, "demoe": 2}
+TWO = """
 import sys, pathlib, torch
-sys.path.insert(0, sys.argv[2])
-from test_step import network
-from test_loop import random_sets
-from demoe.data.batches import Batches
+from test_step import ACCUMULATE, trained
 from demoe.training import distributed
-from demoe.training.loop import train
 torch.set_num_threads(1)
 with distributed.processes():
-    model, loss = network(sys.argv[3])
-    from demoe.training import stages
-    train(model, Batches(random_sets(), 16, 4, 5), loss, pathlib.Path(sys.argv[1]), steps=6, log_every=1,
-          checkpoint_every=3, progress=False, accumulate=int(sys.argv[4]))
-    if distributed.rank() == 0:
-        torch.save(model.state_dict(), sys.argv[1] + "/weights.pt")
+    for kind in ACCUMULATE:
+        trained(kind, pathlib.Path(sys.argv[1]) / kind)
 """
 
 
-@pytest.mark.parametrize("kind, accumulate", [("nafnet", 1), ("demoe", 2)])
-def test_two_processes_train_as_one_with_the_whole_batch(tmp_path, kind, accumulate):
-    """The same loss curve and, to rounding, the same weights: two gloo processes share every batch."""
-    script = tmp_path / "two.py"
-    script.write_text(TRAIN)
+def trained(kind, folder):
+    """Six steps in as many processes as there are."""
+    model, loss = network(kind)
+    train(model, Batches(random_sets(), 16, 4, 5), loss, folder, steps=6, log_every=1, checkpoint_every=3,
+          progress=False, accumulate=ACCUMULATE[kind])
+    if distributed.rank() == 0:
+        torch.save(model.state_dict(), folder / "weights.pt")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The folder in which two processes have trained each kind: they take seconds to start, so only once."""
+    folder = tmp_path_factory.mktemp("two")
+    script = folder / "two.py"
+    script.write_text(TWO)
     here = os.path.dirname(__file__)
     paths = os.pathsep.join([os.path.dirname(here), here, os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    launch = {
-        "one": [sys.executable],
-        "two": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
-    }
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*command, str(script), str(folder)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("kind", ACCUMULATE)
+def test_two_processes_train_as_one_with_the_whole_batch(tmp_path, two, kind):
+    """The same loss curve and, to rounding, the same weights: two gloo processes share every batch."""
+    trained(kind, tmp_path)
     curves, weights = {}, {}
-    for name, command in launch.items():
-        folder = tmp_path / name
-        folder.mkdir()
-        done = subprocess.run([*command, str(script), str(folder), here, kind, str(accumulate)], env=environment,
-                              capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    for name, folder in {"one": tmp_path, "two": two / kind}.items():
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         curves[name] = [(line["step"], line["total"], line["images"]) for line in lines]
         weights[name] = torch.load(folder / "weights.pt")
