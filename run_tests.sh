@@ -47,7 +47,7 @@ notebooks() {
 }
 
 part style "$PYTHON" -m ruff check .
-part units "$PYTHON" -m pytest "${side_by_side[@]}" --durations=10 tests/
+part units "$PYTHON" -m pytest "${side_by_side[@]}" --dist worksteal --durations=10 tests/
 part notebooks notebooks
 echo
 printf '%s\n' "${report[@]}"
