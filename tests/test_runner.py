@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from demoe import experiments, runner
+from demoe import experiments, runner, runner_files
 from demoe.notebooks import WIDGET, NotebookError, check, portable
 
 TABLE = """import os, sys
@@ -146,7 +146,7 @@ def test_package_profile_data_and_versions_invalidate(root, executed, monkeypatc
     notebook(root, "01_one", "1")
     source = root / "module.py"
     source.write_text("A = 1\n")
-    monkeypatch.setattr(runner, "package_files", lambda: [source])
+    monkeypatch.setattr(runner_files, "package_files", lambda: [source])
     runs = [lambda: runner.run("test"), lambda: runner.run("smoke"), lambda: runner.run("test", data_root=str(root))]
     for run in runs:
         run()
@@ -157,17 +157,17 @@ def test_package_profile_data_and_versions_invalidate(root, executed, monkeypatc
     runner.run("test", data_root=str(root))
     runner.run("test", data_root=str(root))
     assert len(executed) == 4
-    monkeypatch.setattr(runner.provenance, "versions", lambda: {"torch": "9.9"})
+    monkeypatch.setattr(runner_files.provenance, "versions", lambda: {"torch": "9.9"})
     runner.run("test", data_root=str(root))
     assert len(executed) == 5
-    monkeypatch.setattr(runner, "weights_here", lambda: ["vgg"])  # LPIPS can be measured now
+    monkeypatch.setattr(runner_files, "weights_here", lambda: ["vgg"])  # LPIPS can be measured now
     runner.run("test", data_root=str(root))
     runner.run("test", data_root=str(root))
     assert len(executed) == 6
 
 
 def test_the_package_is_part_of_the_identity():
-    names = {path.name for path in runner.package_files()}
+    names = {path.name for path in runner_files.package_files()}
     assert {"runner.py", "demoe.py", "layers.py"} <= names
 
 
@@ -330,7 +330,7 @@ def test_networks_in_the_package_are_part_of_what_a_notebook_depends_on(root, ex
     notebook(root, "00_start", "photos.default_model()")
     notebook(root, "01_one", "1")
     runner.run("test")
-    monkeypatch.setattr(runner, "networks_here", lambda: ["a better one"])
+    monkeypatch.setattr(runner_files, "networks_here", lambda: ["a better one"])
     runner.run("test")
     monkeypatch.setenv("DEMOE_WEIGHTS", "mine.safetensors")
     runner.run("test")

@@ -7,7 +7,6 @@ were written, and it was run from the same notebook, package, profile, data and 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import re
@@ -17,15 +16,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 from tqdm import tqdm
 
-from . import provenance
 from .notebooks import NotebookError, check, execute
-from .paths import alone, checksum, figures_dir, project_root, results_dir, write_text
+from .paths import alone, checksum, project_root, results_dir, write_text
 from .profiles import PROFILES
+from .runner_files import SHARP_IMAGES, executed, identify, products, stamp_file, up_to_date, written
 from .runner_report import Outcome, Progress, clock, summary
 
 DESCRIPTION = """Run the notebooks in order: train, evaluate, and write every table and figure of a profile.
@@ -33,9 +31,6 @@ DESCRIPTION = """Run the notebooks in order: train, evaluate, and write every ta
 Results go to results/<profile>/ and figures/<profile>/. A notebook that is up to date is skipped, so a run that was
 stopped, or failed, continues where it was when started again. With --minutes, networks are trained in order of value
 until the time is over; once all are trained, the notebooks follow."""
-SHARP_IMAGES = "DEMOE_SHARP_IMAGES"  # the variable that the notebooks' kernels get it by
-RELEASED = r"default_model|pretrained\.releases"  # in a notebook that uses a network which comes with the package,
-RELEASED_FOLDERS = ("DEMOE_WEIGHTS", "DEMOE_HELD_OUT", "DEMOE_PHOTOS")  # and what these name
 ASKED = r'experiments\.NEEDED_BY\[\\?"(\w+)\\?"\]'  # what a notebook (as JSON text) prepares
 
 
@@ -249,93 +244,10 @@ def run_one(path: Path, profile: str, parameters: dict[str, str], networks: list
     changed = {kind: [name for name in after[kind] if before[kind].get(name) != after[kind][name]] for kind in after}
     changed["networks"] = sorted({*changed["networks"], *networks})
     outcome = Outcome(path.stem, time.monotonic() - start, **changed)
-    sums = {name: checksum(root / name) for name in _written(outcome, output)}
+    sums = {name: checksum(root / name) for name in written(outcome, output)}
     write_text(stamp, json.dumps({"identity": identity, "sums": sums, **vars(outcome)}, indent=1) + "\n")
     print(f"{path.stem}: done in {clock(outcome.seconds)}", flush=True)
     return outcome
-
-
-def identify(path: Path, parameters: dict[str, str]) -> str:
-    """A hash of all that a notebook's results depend on: its source, the package, its parameters, the libraries,
-    the pretrained weights that are here, and where it uses them, the networks that come with the package."""
-    digest = hashlib.sha256()
-    for file in [path, *package_files()]:
-        content = file.read_bytes()
-        digest.update(f"{file.name} {len(content)}\n".encode() + content)
-    named = project_root() / "data.toml"  # where the datasets are, if nothing else says so
-    places = [os.environ.get(SHARP_IMAGES), named.read_text(encoding="utf-8") if named.is_file() else None]
-    more = weights_here()
-    if re.search(RELEASED, path.read_text(encoding="utf-8")):
-        more = [*more, *networks_here(), *map(os.environ.get, RELEASED_FOLDERS)]
-    digest.update(json.dumps([parameters, places, provenance.versions(), more], sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-@lru_cache
-def networks_here() -> list[str]:
-    """The networks that come with the package, with their check sums."""
-    folder = Path(__file__).parent / "weights"
-    return [f"{file.name} {checksum(file)}" for file in sorted(folder.glob("*.safetensors"))]
-
-
-@lru_cache
-def weights_here() -> list[str]:
-    """Which pretrained weights are on this machine: with them, what was missing in a table can be measured."""
-    from . import pretrained
-
-    return [item.name for item in pretrained.ITEMS if item.find() and not item.owner.startswith("demoe:")]
-
-
-def package_files() -> list[Path]:
-    """The package's sources and data tables."""
-    folder = Path(__file__).parent
-    return sorted([*folder.rglob("*.py"), *folder.rglob("*.csv"), *folder.rglob("*.toml")])
-
-
-def executed(path: Path, profile: str) -> Path:
-    """Where the executed copy of a notebook lies."""
-    return results_dir(profile) / "notebooks" / path.name
-
-
-def stamp_file(path: Path, profile: str) -> Path:
-    """Where it is noted what a notebook was run from. Not beside the executed copy: those are committed, and a fresh
-    clone has none of the trained networks."""
-    return results_dir(profile) / "cache" / "notebooks" / f"{path.stem}.json"
-
-
-def up_to_date(path: Path, profile: str, identity: str) -> Outcome | None:
-    """The earlier outcome, if it still stands."""
-    output = executed(path, profile)
-    try:
-        record = json.loads(stamp_file(path, profile).read_text(encoding="utf-8"))
-        same, sums = record.pop("identity") == identity, dict(record.pop("sums"))
-        outcome = Outcome(**{**record, "skipped": True})
-        names = _written(outcome, output)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # never run, or not written by this version
-        return None
-    known = same and all(sums.get(name) == (checksum(project_root() / name) or None) for name in names)
-    return outcome if known else None
-
-
-def _written(outcome: Outcome, output: Path) -> list[str]:
-    """All that a notebook wrote or loads, relative to the root."""
-    return [str(output.relative_to(project_root())), *outcome.tables, *outcome.figures, *outcome.networks]
-
-
-def products(profile: str) -> dict[str, dict[str, tuple[int, int]]]:
-    """Tables, figures and networks of a profile: name relative to the root -> (time of change, size)."""
-    places = {
-        "tables": (results_dir(profile) / "tables", "*"),
-        "figures": (figures_dir(profile), "*"),
-        "networks": (results_dir(profile) / "runs", "*.safetensors"),
-    }
-    found: dict[str, dict[str, tuple[int, int]]] = {}
-    for kind, (folder, pattern) in places.items():
-        files = [file for file in sorted(folder.rglob(pattern)) if file.is_file() and not file.name.startswith(".")]
-        found[kind] = {
-            str(file.relative_to(project_root())): (file.stat().st_mtime_ns, file.stat().st_size) for file in files
-        }
-    return found
 
 
 if __name__ == "__main__":
