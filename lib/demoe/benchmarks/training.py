@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demoe.data.batches import Batch
@@ -24,6 +25,7 @@ from .timing import interleaved, ratio, summary
 from .weights import shaken
 
 CLASS_WEIGHT = 1e-3  # lambda_cl; paper
+BOXES = (1, 3, 7, 15)  # pixels
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,12 @@ def measure(options: Options) -> pd.DataFrame:
 
 
 def _batch(patch: int, device: str) -> Batch:
-    """Noise of as many brightnesses as pictures: of pictures all alike, the router's batch normalisation would divide
-    differences of rounding by deviations of rounding, and the gradients of two sides could not be compared."""
+    """Noise, blurred by a box of another size in each picture. Of alike pictures the router sees features so alike that
+    rounding can change the sign of a ReLU's input, and with it the gradient by far more than rounding."""
     random = torch.Generator().manual_seed(0)
-    blurred, sharp = (torch.rand(TRAINING_BATCH, 3, patch, patch, generator=random) for _ in range(2))
-    blurred = blurred * torch.linspace(0.2, 1, TRAINING_BATCH).view(-1, 1, 1, 1)
+    noise, sharp = (torch.rand(TRAINING_BATCH, 3, patch, patch, generator=random) for _ in range(2))
+    blurred = torch.stack([F.avg_pool2d(picture, side, 1, side // 2, count_include_pad=False)
+                           for picture, side in zip(noise, BOXES, strict=True)])  # (B, 3, P, P)
     labels = torch.arange(TRAINING_BATCH, device=device) % 5
     return Batch(blurred.to(device), sharp.to(device), labels)
 
