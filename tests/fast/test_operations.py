@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from conftest import shake
 
 from demoe.fast.fold import fold
-from demoe.fast.operations import Packed, Weights, _onednn_types, add_convolution, conv3, convolution
+from demoe.fast.operations import Packed, Weights, _onednn_types, add_convolution, conv3, convolution, made
 from demoe.model.layers import NAFBlock
 
 SIZES = ((7, 5), (1, 1), (16, 33), (7, 5), (64, 3))
@@ -43,10 +43,10 @@ def test_equal_to_the_plain_convolutions_at_every_size(ins, outs, dtype, digits)
 
 def test_a_blocks_weights_are_kept_until_they_change():
     block = fold(shake(NAFBlock(8)))
-    first = Weights.of(block)
-    assert Weights.of(block) is first
+    first = made(block, Weights)
+    assert made(block, Weights) is first
     block.w4.mul_(2)
-    changed = Weights.of(block)
-    assert changed is not first and Weights.of(block) is changed
+    changed = made(block, Weights)
+    assert changed is not first and made(block, Weights) is changed
     block.to(torch.bfloat16)
-    assert Weights.of(block).w1.weight.dtype == torch.bfloat16
+    assert made(block, Weights).w1.weight.dtype == torch.bfloat16

@@ -9,7 +9,7 @@ from conftest import shake
 import demoe
 from demoe.evaluation import tiles
 from demoe.evaluation.restore import restore
-from demoe.fast import cpu, operations
+from demoe.fast import maps, operations
 from demoe.fast.fold import FoldedBlock, fold, fold_network, folded
 from demoe.fast.optimize import OptimizedNetwork
 from demoe.model import tlc
@@ -77,7 +77,7 @@ def test_a_batch_is_its_pictures_exactly(model):
 @pytest.mark.parametrize("cached", [1, 1 << 12, 1 << 30])  # bytes: strips of two rows, of some, whole maps
 @torch.no_grad()
 def test_any_height_of_strips(model, monkeypatch, cached):
-    monkeypatch.setattr(cpu, "CACHED", cached)
+    monkeypatch.setattr(maps, "CACHED", cached)
     for size in ((53, 37), (28, 90)):  # 13 and 14 rows become 7: the last strip of the bottom has one
         x = pictures(*size)
         close(demoe.optimize(model)(x), model(x))

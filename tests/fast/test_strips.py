@@ -90,9 +90,9 @@ def test_k_1_runs_the_chosen_experts_alone(model, monkeypatch):
     x = picture(20, 20)
     chosen = int(model(x).weights.argmax())
     seen = set()
-    half = cpu.Run._first_half
-    monkeypatch.setattr(cpu.Run, "_first_half",
-                        lambda run, s, block, *places: (seen.add(block), half(run, s, block, *places))[1])
+    once = cpu.Run._first_pass
+    monkeypatch.setattr(cpu.Run, "_first_pass",
+                        lambda run, y, block, *number: (seen.add(block), once(run, y, block, *number))[1])
     strips.forward(model, x)
     experts = {expert: i for moe in folded(model).experts for i, expert in enumerate(moe.experts)}
     assert {experts[block] for block in seen if block in experts} == {chosen}

@@ -54,7 +54,7 @@ class Options:
     threads: int = 0  # 0: as PyTorch chooses
     width: int = 32  # channels; paper: 32
     rounds: int = 9
-    seconds: float = 25  # after which a case begins no new round
+    seconds: float = 75  # after which a case begins no new round
     full: bool = False
     progress: bool = True
     cases: tuple[Case, ...] = CASES

@@ -120,9 +120,9 @@ def _library(tables: Tables, plain: float, case: str, precision: str, allocator:
     alone = _one(tables, "inference", "ms", case=case, side="library", precision=precision, allocator=allocator)
     if alone is None:
         return ""
-    return (f". PyTorch's convolutions, norms and gates of the blocks take {alone:.3g} ms when they are called on one "
-            f"strip and nothing else is done: who calls these is at most {plain / alone:.2f} times faster than the "
-            "plain side, and more takes kernels that fuse them")
+    return (f". PyTorch's own convolutions, norms, gates and sums take {alone:.3g} ms when they are called on one "
+            f"strip and nothing else is done (`benchmarks/library.py`): who calls these is at most {plain / alone:.2f} "
+            "times faster than the plain side, and more takes kernels that fuse them")
 
 
 def spread(case: str, precision: str, allocator: str) -> Callable[[Tables], str]:

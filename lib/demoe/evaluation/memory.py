@@ -11,7 +11,7 @@ import torch
 
 from demoe import allocator
 from demoe.fast import strips
-from demoe.fast.cpu import working_type
+from demoe.fast.cpu import ROOMS, working_type
 from demoe.fast.fold import FoldedBlock
 from demoe.model.demoe import DeMoE
 from demoe.model.layers import NAFBlock
@@ -72,6 +72,7 @@ def estimate(model: NAFNet | DeMoE, height: int, width: int, recompute: int = 0,
     blocks = (1 + len(model.encoders[0]) if isinstance(model, NAFNet) else 5) if recompute else 0
     several = 1 if k == 1 else (k or 5)
     need = top * (2.0, 1.25, 1.0)[recompute] + strip * (12 + 6 * blocks * (1 + recompute)) * several
+    need += min((several - 1) * top, ROOMS)
     experts = [expert for moe in getattr(model, "experts", ()) for expert in moe.experts]
     if not all(isinstance(expert, (NAFBlock, FoldedBlock)) for expert in experts):
         need += 10 * top  # those run on the whole map

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, repeat, tee
+from itertools import chain, tee
 
 import torch
 from torch import Tensor, nn
@@ -20,34 +20,11 @@ from demoe.model.nafnet import NAFNet
 from demoe.model.router import Router
 
 from .fold import FoldedBlock, gate
-from .operations import Mean, Norm, Packed, Weights, add_convolution, conv3, convolution
+from .maps import Kept, Source, empty, lowered, raised
+from .operations import Mean, Packed, Weights, add_convolution, conv3, convolution, made, square
 
-Source = Callable[[], Iterator[Tensor]]  # gives a map's strips from the top, as often as it is called
 Wish = str | Sequence[float] | Callable[[Tensor], Tensor] | None  # see ``Run``
-CACHED = 8 << 20  # bytes of a strip in a block's passes, our choice: with less, calls and seams cost what caches gain
-
-
-class Kept:
-    """A map in memory, or several: strips are views of it, so that later results can take its place."""
-
-    def __init__(self, maps: Sequence[Tensor], rows: int | None):
-        self.maps = maps  # (1, C, H, W) each
-        self.rows = rows  # of a strip for whoever does not choose; None: maps that are pictures of their own, uncut
-        first = maps[0]
-        pairs = CACHED // (2 * first.element_size() * first.shape[1] * first.shape[3])
-        self.cached = rows and 2 * max(1, pairs)  # rows of a strip that stays in the processor's cache
-
-    def __call__(self) -> Iterator[Tensor]:
-        return iter(self.cut(self.rows))
-
-    def cut(self, rows: int | None) -> list[Tensor]:
-        return list(self.maps) if rows is None else list(self.maps[0].split(rows, dim=2))
-
-    def replace(self, strips: Iterable[Tensor], rows: int | None) -> Kept:
-        """The same memory with other content. A strip may be computed from this map's at its place and below."""
-        for place, strip in zip(self.cut(rows), strips, strict=True):
-            place.copy_(strip)
-        return self
+ROOMS = 256 << 20  # bytes of gated maps, one an expert, that a mixture keeps, else it computes them twice; our choice
 
 
 class Run:
@@ -64,7 +41,7 @@ class Run:
         self.alone = alone  # each strip is a picture of its own, not the continuation of the one before
         self.height, self.rows = height, rows  # of the padded picture and of its strips
         self.dtype = working_type(model)
-        self.room: Kept | None = None
+        self.rooms: list[Kept] = []
         self.logits = self.weights = None
         self.shares: list[float] = []
 
@@ -83,20 +60,14 @@ class Run:
             y = self._moe(y, next(experts))
         for level, (decoder, up) in reversed(list(enumerate(zip(reversed(model.decoders), reversed(model.ups),
                                                                 strict=True)))):
-            skip, lazy, self.room = skips.pop(), level < self.recompute, None
-            if isinstance(skip, Kept):
-                for deep, strip in zip(y.cut(y.cached), skip.cut(y.cached and 2 * y.cached), strict=True):
-                    strip.add_(_up(deep, up))
-                y = skip
-            else:
-                y = lambda below=y, skip=skip, up=up: (  # noqa: E731
-                    _up(deep, up).add_(strip) for deep, strip in zip(below(), skip(), strict=True))
+            skip, lazy, self.rooms = skips.pop(), level < self.recompute, []
+            y = raised(y, skip, up[0])
             y = self._blocks(y, _modules(decoder), lazy)
             for _ in range(moes):
                 y = self._moe(y, next(experts))
             if level > 0 and not isinstance(y, Kept):
                 y = self._keep(y())
-        self.room = None
+        self.rooms = []
         ending = model.ending
         return self._conv3((strip.to(ending.weight.dtype) for strip in y()), ending.weight, ending.bias)
 
@@ -109,9 +80,8 @@ class Run:
         for level, (encoder, down) in enumerate(zip(model.encoders, model.downs, strict=True)):
             y = self._blocks(y, _modules(encoder), level < self.recompute)  # (1, C, H, W)
             skips.append(y)
-            self.room = None  # before the next level takes memory
-            strips = (lambda y=y: y.cut(y.cached)) if isinstance(y, Kept) else y
-            y = lambda strips=strips, down=down: (down(strip) for strip in strips())  # noqa: E731  (1, 2C, H/2, W/2)
+            self.rooms = []  # before the next level takes memory
+            y = lowered(y, down)
         y = self._keep(y())
         router = model.mlp_branch
         if router is not None:
@@ -138,7 +108,9 @@ class Run:
             return Kept(list(strips), None)
         first = next(strips)
         part = first.shape[1] // self.model.config.width  # of the full resolution, a side
-        kept = Kept([_empty(first, self.height // part)], self.rows // part)
+        if first.shape[2] == self.height // part:
+            return Kept([first], self.rows // part)
+        kept = Kept([empty(first, self.height // part)], self.rows // part)
         return kept.replace(chain((first,), strips), first.shape[2])
 
     def _blocks(self, y: Source, blocks: Iterable[nn.Module], lazy: bool) -> Source:
@@ -157,24 +129,30 @@ class Run:
             result = lambda y=y: _second_half(self._first_half(y(), block), block, self.scales[block])  # noqa: E731
         else:
             # The first pass's result is kept for the second: one more map, a third less to compute.
-            result, total, known = y, Mean(), block in self.scales
-            strips, gates = y.cut(y.cached), self._gates(y)
-            for x, gated in self._first_half(iter(strips), block, gates):
-                if not known:
-                    total.add(self._inside(gated, x.shape[1]))
-            if not known:
-                self.scales[block] = block.attention(total.value())
-            for _ in _second_half(zip(strips, gates, strict=True), block, self.scales[block]):
+            result, gates = y, self._first_pass(y, block)
+            for _ in _second_half(zip(y.cut(y.cached), gates, strict=True), block, self.scales[block]):
                 pass
         self._tick()
         return result
 
-    def _gates(self, y: Kept) -> list[Tensor]:
-        """Room for the strips of a map like ``y``: that of the block before if it fits."""
-        if self.room is None or [one.shape for one in self.room.maps] != [one.shape for one in y.maps]:
-            self.room = None  # freed before the new one is taken
-            self.room = Kept([_empty(one, one.shape[2]) for one in y.maps], y.rows)
-        return self.room.cut(y.cached)
+    def _first_pass(self, y: Kept, block: FoldedBlock, number: int = 0) -> list[Tensor]:
+        """The gated features of a map's strips, in room ``number``; the channel attention is known then."""
+        if self.rooms and [one.shape for one in self.rooms[0].maps] != [one.shape for one in y.maps]:
+            self.rooms = []  # freed before new ones are taken
+        if len(self.rooms) == number:
+            self.rooms.append(Kept([empty(one, one.shape[2]) for one in y.maps], y.rows))
+        places = self.rooms[number].cut(y.cached)
+        weights, total, known = made(block, Weights), Mean(), block in self.scales
+        for (x, above, below), place in zip(y.around(y.cached), places, strict=True):
+            wide = convolution(weights.norm(x), weights.w1, block.b1)  # (1, 2C, rows + above + below, W)
+            inner = above and below
+            wide = square(wide, weights.w2, block.b2, beyond=0 if inner else 1)
+            gate(wide if inner else wide[:, :, above : wide.shape[2] - below], out=place)  # (1, C, rows, W)
+            if not known:
+                total.add(self._inside(place, x.shape[1]))
+        if not known:
+            self.scales[block] = block.attention(total.value())
+        return places
 
     def _moe(self, y: Source, moe: MoEBlock) -> Source:
         shares = [(share, expert) for share, expert in zip(self.shares, moe.experts, strict=True) if share]
@@ -184,12 +162,19 @@ class Run:
         if moe.fusion == "sum" and [share for share, _ in shares] == [1]:
             return self._block(y, experts[0])
         strips = (lambda: iter(y.cut(y.cached))) if isinstance(y, Kept) else y
-        self._measure(strips, experts)
+        gates = None
+        if isinstance(y, Kept) and len(experts) * sum(one.nbytes for one in y.maps) <= ROOMS:
+            gates = [self._first_pass(y, expert, number) for number, expert in enumerate(experts)]
+        else:
+            self._measure(strips, experts)
 
         def mixed() -> Iterator[Tensor]:
             own, *streams = tee(strips(), 1 + len(experts))
-            halves = [((x.clone(), gated) for x, gated in self._first_half(stream, expert))
-                      for stream, expert in zip(streams, experts, strict=True)]
+            if gates is None:
+                firsts = [self._first_half(stream, expert) for stream, expert in zip(streams, experts, strict=True)]
+            else:
+                firsts = [zip(stream, known, strict=True) for stream, known in zip(streams, gates, strict=True)]
+            halves = [((x.clone(), gated) for x, gated in first) for first in firsts]
             outs = [_second_half(half, expert, self.scales[expert])
                     for half, expert in zip(halves, experts, strict=True)]
             for x, *parts in zip(own, *outs, strict=True):
@@ -219,23 +204,18 @@ class Run:
         for block, total in zip(blocks, totals, strict=True):
             self.scales[block] = block.attention(total.value())
 
-    def _first_half(self, strips: Iterator[Tensor], block: FoldedBlock,
-                    places: Iterable[Tensor] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """(input, gated features) of each strip: norm, first convolution, depth-wise convolution, gate.
-
-        ``places``: where the gated features are to be written.
-        """
+    def _first_half(self, strips: Iterator[Tensor], block: FoldedBlock) -> Iterator[tuple[Tensor, Tensor]]:
+        """(input, gated features) of each strip: norm, first convolution, depth-wise convolution, gate."""
         waiting: deque[Tensor] = deque()
-        norm, weights = Norm(block), Weights.of(block)
+        weights = made(block, Weights)
 
         def widened() -> Iterator[Tensor]:
             for x in strips:
                 waiting.append(x)
-                yield convolution(norm(x), weights.w1, block.b1)  # (1, 2C, rows, W)
+                yield convolution(weights.norm(x), weights.w1, block.b1)  # (1, 2C, rows, W)
 
-        wide = self._conv3(widened(), weights.w2, block.b2)
-        for y, place in zip(wide, repeat(None) if places is None else places, strict=False):
-            yield waiting.popleft(), gate(y, out=place)
+        for y in self._conv3(widened(), weights.w2, block.b2):
+            yield waiting.popleft(), gate(y)
 
     def _conv3(self, strips: Iterator[Tensor], weight: Tensor | Packed, bias: Tensor) -> Iterator[Tensor]:
         return conv3(strips, weight, bias, self.alone)
@@ -256,24 +236,19 @@ def working_type(model: NAFNet | DeMoE) -> torch.dtype:
 
 
 def _second_half(pairs: Iterable[tuple[Tensor, Tensor]], block: FoldedBlock, scale: Tensor) -> Iterator[Tensor]:
-    """The rest of a block, in the place of each strip of its input; the channel attention is folded into conv3."""
-    weight = Packed((block.w3 * scale.view(1, -1, 1, 1)).to(block.w3.dtype))
-    norm, weights = Norm(block), Weights.of(block)
+    """The rest of a block, in the place of each strip of its input; the gated features are used up.
+
+    The channel attention goes into the third convolution's weight, or into the features where these are fewer.
+    """
+    weights, third = made(block, Weights), None
     for x, gated in pairs:
-        add_convolution(x, gated, weight, block.b3)  # (1, C, rows, W)
-        y = gate(convolution(norm(x), weights.w4, block.b4))
+        if x[0, 0].numel() < x.shape[1]:
+            add_convolution(x, gated.mul_(scale), weights.w3, block.b3)
+        else:
+            third = third or Packed((block.w3 * scale.view(1, -1, 1, 1)).to(block.w3.dtype))
+            add_convolution(x, gated, third, block.b3)  # (1, C, rows, W)
+        y = gate(convolution(weights.norm(x), weights.w4, block.b4))
         yield add_convolution(x, y, weights.w5, block.b5)
-
-
-def _up(x: Tensor, up: nn.Sequential) -> Tensor:
-    """``layers.upsample``: (1, C, H, W) -> (1, C/2, 2H, 2W)."""
-    return up[1](convolution(x, up[0].weight, None))
-
-
-def _empty(like: Tensor, height: int) -> Tensor:
-    """A new channels-last map as wide as ``like``."""
-    shape = (1, like.shape[1], height, like.shape[3])
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def _modules(blocks: nn.Module) -> Iterable[nn.Module]:

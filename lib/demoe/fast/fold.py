@@ -48,7 +48,8 @@ class FoldedBlock(nn.Module):
 
     def attention(self, mean: Tensor) -> Tensor:
         """The factors of the channels, (B, C, 1, 1), of their averages over the picture, in the type of these."""
-        return F.conv2d(mean, self.ws.to(mean.dtype), self.bs.to(mean.dtype))
+        scale = F.linear(mean.flatten(1), self.ws.flatten(1).to(mean.dtype), self.bs.to(mean.dtype))  # (B, C)
+        return scale.view(mean.shape)
 
 
 def fold(block: NAFBlock) -> FoldedBlock:

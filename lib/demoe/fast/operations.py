@@ -6,18 +6,20 @@ calls with the same weights, so theirs are rearranged once (``Packed``), those o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from .fold import FoldedBlock, versions
 
-POINT, SQUARE = ([0, 0], [1, 1], [1, 1]), ([1, 1], [1, 1], [1, 1])  # padding, stride, dilation: of 1x1, of 3x3
+POINT = ([0, 0], [1, 1], [1, 1])  # padding, stride, dilation: of a 1x1 convolution
+GEOMETRY = {1: POINT, 2: ([0, 0], [2, 2], [1, 1]), 3: ([1, 1], [1, 1], [1, 1])}  # by the side of the kernel
 
 
 class Mean:
@@ -50,17 +52,18 @@ class Norm:
 
 
 class Packed:
-    """A convolution's weight as oneDNN reads it, 1x1 or 3x3 in as many groups as channels; for the functions below.
+    """A convolution's weight as oneDNN reads it, for the functions below: 1x1; 2x2 with stride 2; 3x3 in groups.
 
-    The weight itself where oneDNN does not run. The best arrangement of a 1x1 weight depends on the map's size, and
-    oneDNN would undo another one slowly; two sizes are kept, most of a picture's strips and its last. They are copies:
-    of the experts that were used, at most twice the memory of their weights.
+    The weight itself where oneDNN does not run. The best arrangement of a weight that mixes channels depends on the
+    map's size, and oneDNN would undo another one slowly; a few sizes are kept: with most of a picture's strips, its
+    last, and their neighbours' rows. They are copies: of the experts that were used, a few times their weights' memory.
     """
 
-    SIZES = 2
+    SIZES = 3
 
     def __init__(self, weight: Tensor, groups: int = 1):
         self.weight, self.groups = weight, groups
+        self.geometry = GEOMETRY[weight.shape[2]]
         self.arranged: dict[tuple[int, ...], Tensor] = {}
 
     def of(self, x: Tensor) -> Tensor:
@@ -70,8 +73,8 @@ class Packed:
         size = tuple(x.shape) if self.groups == 1 else ()
         found = self.arranged.get(size)
         if found is None:
-            geometry = POINT if self.groups == 1 else SQUARE
-            found = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *geometry, self.groups, list(x.shape))
+            arrange = torch.ops.mkldnn._reorder_convolution_weight
+            found = arrange(self.weight, *self.geometry, self.groups, list(x.shape))
             for old in list(self.arranged)[: len(self.arranged) - self.SIZES + 1]:
                 self.arranged.pop(old, None)  # another thread may have been here
             self.arranged[size] = found
@@ -79,25 +82,29 @@ class Packed:
 
 
 class Weights:
-    """The weights of a folded block's convolutions but the third, whose belong to a picture."""
+    """A folded block's norm, and its convolutions' weights."""
 
     def __init__(self, block: FoldedBlock):
-        self.w1, self.w4, self.w5 = Packed(block.w1), Packed(block.w4), Packed(block.w5)
+        self.norm = Norm(block)
+        self.w1, self.w3, self.w4, self.w5 = (Packed(w) for w in (block.w1, block.w3, block.w4, block.w5))
         self.w2 = Packed(block.w2, len(block.w2))
 
-    @staticmethod
-    def of(block: FoldedBlock) -> Weights:
-        """Those of the block as it is now, kept for the next call; what goes unnoticed, ``fold.folded`` says."""
-        state = versions(block)
-        key, weights = _WEIGHTS.get(block, (None, None))
-        if weights is None or state is None or key != state:
-            weights = Weights(block)
-            if state is not None:
-                _WEIGHTS[block] = state, weights
-        return weights
+
+Made = TypeVar("Made")
 
 
-_WEIGHTS: WeakKeyDictionary[FoldedBlock, tuple[tuple, Weights]] = WeakKeyDictionary()
+def made(module: nn.Module, make: Callable[[nn.Module], Made]) -> Made:
+    """``make(module)`` as the module is now, kept for the next call; what goes unnoticed, ``fold.folded`` says."""
+    state = versions(module)
+    key, found = _MADE.get(module, (None, None))
+    if found is None or state is None or key != (make, state):
+        found = make(module)
+        if state is not None:
+            _MADE[module] = (make, state), found
+    return found
+
+
+_MADE: WeakKeyDictionary[nn.Module, tuple[tuple, object]] = WeakKeyDictionary()
 
 
 def conv3(
@@ -110,15 +117,15 @@ def conv3(
     Each strip is worked on as if zeros were around it; the two rows where it meets the next are then replaced.
     """
     current = next(strips)
-    done = _square(current, weight, bias)
+    done = square(current, weight, bias)
     above = torch.zeros_like(current[:, :, :1])
     for below in strips:
-        coming = _square(below, weight, bias)
+        coming = square(below, weight, bias)
         if not alone:
             rows = [above] * (current.shape[2] == 1) + [current[:, :, -2:], below[:, :, :2]]
             rows += [torch.zeros_like(above)] * (below.shape[2] == 1)
             rows = torch.cat([part.permute(0, 2, 3, 1) for part in rows], dim=1)  # (1, 4, W, C), contiguous
-            seam = _square(rows.permute(0, 3, 1, 2), weight, bias, beyond=0)
+            seam = square(rows.permute(0, 3, 1, 2), weight, bias, beyond=0)
             done[:, :, -1:], coming[:, :, :1] = seam[:, :, :1], seam[:, :, 1:]
             above = current[:, :, -1:]
         yield done
@@ -126,21 +133,21 @@ def conv3(
     yield done
 
 
-def _square(x: Tensor, weight: Tensor | Packed, bias: Tensor, beyond: int = 1) -> Tensor:
+def square(x: Tensor, weight: Tensor | Packed, bias: Tensor, beyond: int = 1) -> Tensor:
     """A 3x3 convolution with zeros at the sides, and ``beyond`` rows of them above and below."""
     groups, weight = (1, weight) if isinstance(weight, Tensor) else (weight.groups, weight.of(x))
     if weight.is_mkldnn:
-        run, (_, *rest) = torch.ops.mkldnn._convolution_pointwise, SQUARE
+        run, (_, *rest) = torch.ops.mkldnn._convolution_pointwise, GEOMETRY[3]
         return run(x, weight, bias, [beyond, 1], *rest, groups, "none", [], "")
     return F.conv2d(x, weight, bias, padding=(beyond, 1), groups=groups)
 
 
-def convolution(x: Tensor, weight: Tensor | Packed, bias: Tensor | None) -> Tensor:
-    """A 1x1 convolution. With one thread PyTorch would take a slower way, with one pass more."""
-    weight = weight if isinstance(weight, Tensor) else weight.of(x)
+def convolution(x: Tensor, weight: Packed, bias: Tensor | None) -> Tensor:
+    """A 1x1 convolution, or a 2x2 one with stride 2. With one thread PyTorch would take a slower way for the first."""
+    arranged, geometry = weight.of(x), weight.geometry
     if x.device.type == "cpu" and x.dtype in _onednn_types():
-        return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *POINT, 1, "none", [], "")
-    return F.conv2d(x, weight, bias)
+        return torch.ops.mkldnn._convolution_pointwise(x, arranged, bias, *geometry, 1, "none", [], "")
+    return F.conv2d(x, arranged, bias, stride=geometry[1])
 
 
 def add_convolution(x: Tensor, y: Tensor, weight: Packed, bias: Tensor) -> Tensor:
@@ -150,6 +157,27 @@ def add_convolution(x: Tensor, y: Tensor, weight: Packed, bias: Tensor) -> Tenso
         run = torch.ops.mkldnn._convolution_pointwise_.binary
         return run(x, y, weight, bias, *POINT, 1, "add", 1.0, None, [], None)
     return x.add_(F.conv2d(y, weight, bias))
+
+
+def packed(conv: nn.Conv2d) -> Packed:
+    return Packed(conv.weight)
+
+
+def shuffled(conv: nn.Conv2d) -> Packed:
+    """The weight of the 1x1 convolution in front of PixelShuffle(2) for ``add_shuffled``.
+
+    Its results come in the order (2, 2, C) instead of (C, 2, 2), so that what belongs to a pixel lies together.
+    """
+    weight = conv.weight.unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1)  # (4C, I, 1, 1)
+    return Packed(weight.contiguous())
+
+
+def add_shuffled(x: Tensor, deep: Tensor, weight: Packed) -> Tensor:
+    """``x`` (1, C, 2H, 2W) plus ``layers.upsample`` of ``deep`` (1, 2C, H, W), in the place of ``x``."""
+    y = convolution(deep, weight, None).permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))  # (1, H, W, 2, 2, C)
+    place = x.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (1, H, 2, W, 2, C)
+    place.add_(y.transpose(2, 3))
+    return x
 
 
 @lru_cache(maxsize=1)
