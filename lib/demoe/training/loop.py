@@ -156,7 +156,9 @@ def train(
             learning[name].data.copy_(value)
         if device.type == "cpu":  # where processes do not share their batches' statistics, each measures the whole
             batches.share = Share()
-        remeasure(model, loss_function, (batches[step] for step in range(max(0, steps - MEASURED), steps)))
+        last_ones = tqdm(range(max(0, steps - MEASURED), steps), desc=f"{label}: statistics", unit="batch", leave=False,
+                         disable=not progress or not first_process)  # fmt: skip
+        remeasure(model, loss_function, (batches[step] for step in last_ones))
     return model.eval()
 
 
