@@ -53,6 +53,21 @@ def test_by_hand_two_kernels_a_block():
     assert 0.35e9 < row["bytes"] < 0.5e9
 
 
+def test_fused_kernels_move_more_than_the_floor_and_less_than_the_compiler():
+    pytest.importorskip("triton", reason="needs Triton")
+    for precision in ("float32", "bfloat16"):
+        floor = gpu_count._by_hand(DeMoEConfig(), 256, precision)["bytes"]
+        assert 1.5 * floor < gpu_count._moved(DeMoEConfig(), 256, precision, gpu_count._maps) < 3 * floor
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+def test_fused_kernels_are_three_launches_a_block():
+    config = DeMoEConfig(width=16, encoder_blocks=(1,), middle_blocks=0, decoder_blocks=(0,))
+    found = gpu_count._generated(config, 32, "float32", fused=True)
+    # Three blocks and two joints; intro and its bias, ending and its, the router and who is chosen: no copies between
+    assert found["launches"] == 3 * 3 + 2 + 17 and found["waits"] == 0
+
+
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
 def test_generated_code_launches_less_than_eager_and_never_waits():
     found = gpu_count._generated(TINY, 16, "bfloat16")

@@ -55,7 +55,7 @@ def count(config: DeMoEConfig = DeMoEConfig(), side: int = SIDE) -> pd.DataFrame
     """A row a formulation, batch 1, ``side`` x ``side``, one expert.
 
     Columns: what, precision, launches, generated (those of them that are generated kernels, not a library's), waits (of
-    the host for the device), bytes, how (counted, generated, by hand). Takes about a minute a precision. Where the
+    the host for the device), bytes, how (counted, generated, by hand). Takes about two minutes a precision. Where the
     compiler cannot generate GPU code (no Triton: ``pip install triton``), these rows are left out with a warning.
     """
     x = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
@@ -68,9 +68,13 @@ def count(config: DeMoEConfig = DeMoEConfig(), side: int = SIDE) -> pd.DataFrame
         _eager("gathered DeMoE, eager", GatheredNetwork(model), x),
     ]
     for precision in DTYPES:
-        found = _generated(config, side, precision)
-        if found is not None:
-            rows.append({"what": "gathered DeMoE, compiled", "precision": precision, **found, "how": "generated"})
+        for what, fused in (("gathered DeMoE, compiled", False), ("gathered DeMoE, fused kernels", True)):
+            found = _generated(config, side, precision, fused)
+            if found is not None:
+                if fused:  # the compiler takes a kernel to read all experts' weights, and what it writes
+                    found["bytes"] = _moved(config, side, precision, _maps)
+                how = "generated; bytes by hand" if fused else "generated"
+                rows.append({"what": what, "precision": precision, **found, "how": how})
     rows += [_by_hand(config, side, precision) for precision in DTYPES]
     return pd.DataFrame(rows, columns=["what", "precision", "launches", "generated", "waits", "bytes", "how"])
 
@@ -105,30 +109,46 @@ def _eager(what: str, network: nn.Module, x: Tensor) -> dict:
 
 
 def _by_hand(config: DeMoEConfig, side: int, precision: str) -> dict:
-    """Two kernels a block: to the gate and the sums for attention; from there to the block's end. None is written yet.
+    """The floor: two kernels a block, to the gate and the sums for attention, and from there to the block's end.
 
-    The first reads x and writes the gated map; the second reads both and writes x: four maps, and no other traffic but
-    weights, skips, and joints (two maps each).
+    The first would read x and write the gated map; the second reads both and writes x: four maps. Ours are three, for
+    the depth-wise convolution wants its neighbours' results (``demoe.fast.kernels``).
     """
-    item, levels = DTYPES[precision].itemsize, len(config.encoder_blocks)
-    top = config.width * side * side  # values of a map; half of it a level down
-    blocks = [(config.middle_blocks + config.moe_per_level, top / 2**levels)]
-    for level in range(levels):
-        here = config.encoder_blocks[level] + config.decoder_blocks[levels - 1 - level] + config.moe_per_level
-        blocks.append((here, top / 2**level))
-    maps = sum(4 * number * values for number, values in blocks) + sum(5 * top / 2**level for level in range(levels))
+    joints = 2 + 2 * len(config.encoder_blocks) + 5  # first and last convolution, down, up; router, gate, gather
+    return {"what": "two fused kernels a block (the floor)", "precision": precision, "waits": 0, "how": "by hand",
+            "launches": 2 * sum(number for number, _ in _blocks(config)) + joints, "generated": pd.NA,
+            "bytes": _moved(config, side, precision, lambda channels, dtype: 4)}  # fmt: skip
+
+
+def _blocks(config: DeMoEConfig) -> list[tuple[int, int]]:
+    """How many blocks each level has, the middle last, and its number."""
+    levels = len(config.encoder_blocks)
+    pairs = zip(config.encoder_blocks, reversed(config.decoder_blocks), strict=True)
+    found = [(here + there + config.moe_per_level, level) for level, (here, there) in enumerate(pairs)]
+    return [*found, (config.middle_blocks + config.moe_per_level, levels)]
+
+
+def _moved(config: DeMoEConfig, side: int, precision: str, maps: Callable[[int, torch.dtype], int]) -> int:
+    """Bytes, were a block's traffic this many maps of its channels; weights, skips and joints (two maps each) added."""
+    top, dtype = config.width * side * side, DTYPES[precision]  # values of a map; half of it a level down
+    moved = sum(number * maps(config.width << level, dtype) * top / 2**level for number, level in _blocks(config))
+    moved += sum(5 * top / 2**level for level in range(len(config.encoder_blocks)))
     unused = re.compile(r"experts\.\d+\.experts\.[1-9]")  # one expert runs
     weights = sum(p.numel() for name, p in DeMoE(config).named_parameters() if not unused.match(name))
-    joints = 2 + 2 * levels + 5  # first and last convolution, down, up; router, gate, gather
-    return {"what": "two fused kernels a block", "precision": precision, "waits": 0, "how": "by hand",
-            "launches": 2 * sum(number for number, _ in blocks) + joints, "generated": pd.NA,
-            "bytes": int(item * (maps + weights))}  # fmt: skip
+    return int(dtype.itemsize * (moved + weights))
 
 
-def _generated(config: DeMoEConfig, side: int, precision: str) -> dict | None:
+def _maps(channels: int, dtype: torch.dtype) -> int:
+    """Maps that a block of ``demoe.fast.fused`` reads and writes, one of 2C channels counting as two."""
+    from demoe.fast.fused import tiles  # Triton is not everywhere
+
+    return 9 if tiles(channels, dtype).tail else 14
+
+
+def _generated(config: DeMoEConfig, side: int, precision: str, fused: bool = False) -> dict | None:
     """What ``generate`` finds, in a process of its own; ``None``, with a warning, where it cannot."""
     call = "import sys; from demoe.benchmarks.gpu_count import main; main(*sys.argv[1:])"
-    settings = {"config": vars(config), "side": side, "precision": precision}
+    settings = {"config": vars(config), "side": side, "precision": precision, "fused": fused}
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, "-c", call, json.dumps(settings)], capture_output=True, text=True,
                           env=environment)  # fmt: skip
@@ -143,7 +163,7 @@ def main(settings: str) -> None:
     """Prints ``generate``'s counts as JSON; ``settings`` is JSON too."""
     given = json.loads(settings)
     config = {name: tuple(value) if isinstance(value, list) else value for name, value in given["config"].items()}
-    network = GatheredNetwork(DeMoE(DeMoEConfig(**config)).eval(), DTYPES[given["precision"]])
+    network = GatheredNetwork(DeMoE(DeMoEConfig(**config)).eval(), DTYPES[given["precision"]], given["fused"])
     print(json.dumps(counts(*generate(network, given["side"]))))
 
 

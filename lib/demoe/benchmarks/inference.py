@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from functools import partial
 
@@ -33,16 +34,29 @@ def sides(model: NAFNet | DeMoE, device: str, bfloat16: bool) -> dict[Side, nn.M
     """The same network with the same weights in every formulation that is compared.
 
     "published" is NAFNet's public code as the optional package spandrel carries it: it shows that the plain
-    formulation is no slower than what it stands for.
+    formulation is no slower than what it stands for. "fused", on a GPU alone, is "optimized" with our own kernels.
     """
     model = model.to(device, memory_format=torch.channels_last)
     made = {BASE: plain(model).to(memory_format=torch.contiguous_format), ("ours", "float32"): model,
             ("optimized", "float32"): optimize(model)}
     if bfloat16:
         made["optimized", "bfloat16"] = optimize(model, dtype=torch.bfloat16)
+    if torch.device(device).type == "cuda":
+        made |= fused(model, torch.float32) | (fused(model, torch.bfloat16) if bfloat16 else {})
     if isinstance(model, NAFNet) and (public := published(model)) is not None:
         made["published", "float32"] = public.to(device)
     return made
+
+
+def fused(model: NAFNet | DeMoE, dtype: torch.dtype) -> dict[Side, nn.Module]:
+    """The side with our own kernels, on a GPU; none, and a warning, where they do not run."""
+    try:
+        network = optimize(model, dtype, fused=True)
+        network(torch.zeros(1, 3, 32, 32, device=model.intro.weight.device))
+    except Exception as error:
+        warnings.warn(f"the fused kernels do not run here, so they are not measured: {error}", stacklevel=3)
+        return {}
+    return {("fused", str(dtype).removeprefix("torch.")): network}
 
 
 def published(model: NAFNet) -> nn.Module | None:
@@ -77,9 +91,9 @@ def restoring(network: nn.Module, name: str, side: str, case: Case, k: int, x: T
 def measure(options: Options) -> pd.DataFrame:
     """A row a case, network, side, precision and k. Timed as PyTorch is set, compared without TF32.
 
-    Columns: case, batch, height, width, network (DeMoE or NAFNet), k, side (plain, ours, optimized, published; library:
-    no result, but what the optimised side's calls to PyTorch take alone, see ``library``), precision, ``summary``'s
-    (ms of the whole batch), ratio (the plain side's time over this one's, same case and k), over_nafnet
+    Columns: case, batch, height, width, network (DeMoE or NAFNet), k, side (plain, ours, optimized, fused, published;
+    library: no result, but what the optimised side's calls to PyTorch take alone, see ``library``), precision,
+    ``summary``'s (ms of the whole batch), ratio (the plain side's time over this one's, same case and k), over_nafnet
     (this DeMoE's time over NAFNet's on the same side, where both were timed), error (distance from the plain side's
     result over its length) and psnr_db (the same as PSNR, range 1).
     """

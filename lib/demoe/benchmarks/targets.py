@@ -71,9 +71,9 @@ def extra(case: str, side: str, precision: str, allocator: str = "raised") -> Ca
                                        allocator=allocator), 1e-9)
 
 
-def generated(column: str) -> Callable[[Tables], float | None]:
-    """A column of what PyTorch's compiler writes for a GPU."""
-    return lambda tables: _one(tables, "gpu-count", column, precision="float32", how="generated")
+def generated(column: str, what: str = "compiled") -> Callable[[Tables], float | None]:
+    """A column of what PyTorch's compiler writes for a GPU, of its own kernels or around ours ("fused kernels")."""
+    return lambda tables: _one(tables, "gpu-count", column, precision="float32", what=f"gathered DeMoE, {what}")
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
@@ -248,8 +248,9 @@ CPU = [
            _quotient(training("saved_bytes", "float32", True, "raised"), plain_training("saved_bytes")), at_most=True),
 ]
 COUNTED = [
-    Target("generated GPU code, 256x256, batch 1, float32: launches", 360, generated("launches"), 100, at_most=True,
-           unit=""),
+    *[Target(f"generated GPU code, 256x256, batch 1, float32, {what}: launches", 360, generated("launches", what), 100,
+             at_most=True, unit="")
+      for what in ("compiled", "fused kernels")],
     Target("generated GPU code, 256x256, batch 1, float32: waits of the host", 0, generated("waits"), at_most=True,
            unit=""),
 ]

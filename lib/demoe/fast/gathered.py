@@ -9,7 +9,8 @@ loops over experts with masks; this formulation is our choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -50,14 +51,16 @@ class GatheredNetwork(nn.Module):
     them; run eagerly, the library's convolution is faster.
 
     ``dtype``: the type to compute in, the model's if ``None``; the router and what reads or writes the picture keep
-    their own, and averages over a picture are in float32 at least. Raises ``ValueError`` for a network that
-    ``gatherable`` refuses.
+    their own, and averages over a picture are in float32 at least. ``fused``: by the Triton kernels of ``fused``,
+    on a GPU alone; blocks of a number of channels that these do not take run as ever. Raises ``ValueError``
+    for a network that ``gatherable`` refuses, and ``RuntimeError`` for ``fused`` without Triton.
     """
 
-    def __init__(self, model: DeMoE | NAFNet, dtype: torch.dtype | None = None):
+    def __init__(self, model: DeMoE | NAFNet, dtype: torch.dtype | None = None, fused: bool = False):
         super().__init__()
         if not gatherable(model):
             raise ValueError(f"{type(model).__name__} cannot be gathered: only networks of plain NAFBlocks can")
+        self.fused, self._ways = fused, _fused() if fused else PLAIN
         self.levels = len(model.encoders)
         self.register_buffer("packed", None)
         with torch.no_grad():
@@ -91,44 +94,55 @@ class GatheredNetwork(nn.Module):
         self, x: Tensor, expert: Tensor | None = None, k: int | None = 1, taps: bool = False
     ) -> Restored | Classified:
         height, width = x.shape[-2:]
+        run = partial(self._ways.block, taps=taps)
         padded = pad_to_multiple(x, 2**self.levels)  # (B, 3, H', W')
         y = self.intro(padded.to(self.intro.weight.dtype).permute(0, 2, 3, 1).contiguous()).to(self.dtype)
         # (B, H', W', C)
         skips = []
         for stage, down in zip(self.encoders, self.downs, strict=True):
-            y = _run(stage, y, taps)
+            y = _run(stage, y, run)
             skips.append(y)
-            y = down(y)  # (B, H'/2, W'/2, 2C) a level
+            y = self._ways.down(down, y)  # (B, H'/2, W'/2, 2C) a level
         logits = None if self.router is None else self.router(y)  # (B, N)
         weights, mixers = None, iter(())
         if self.packed is not None:
             weights = _gate(logits, expert, k)  # (B, N)
             mixers = self._mixers(weights, k)
-        y = self._mix(_run(self.middle, y, taps), mixers, taps)
+        y = self._mix(_run(self.middle, y, run), mixers, run)
         for stage, up, skip in zip(self.decoders, self.ups, reversed(skips), strict=True):
-            y = self._mix(_run(stage, up(y) + skip, taps), mixers, taps)  # (B, 2H, 2W, C/2) a level
+            y = self._mix(_run(stage, self._ways.up(up, y, skip), run), mixers, run)  # (B, 2H, 2W, C/2) a level
         y = self.ending(y.to(self.ending.weight.dtype)).permute(0, 3, 1, 2)  # (B, 3, H', W')
         image = (y.to(x.dtype) + padded)[..., :height, :width]  # (B, 3, H, W)
         return Classified(image, logits) if weights is None else Restored(image, logits, weights)
 
-    def _mixers(self, weights: Tensor, k: int | None) -> Iterator[tuple[list[_Weights], Tensor, float]]:
-        """For each MoEBlock its chosen experts' weights, (B*k, ...), their shares (B, k) and the norms' eps."""
-        count = weights.shape[1]
-        chosen = weights.argsort(dim=1, descending=True, stable=True)[:, : count if k is None else k]  # (B, k)
-        shares = weights.gather(1, chosen)
-        rows = self.packed.index_select(0, chosen.flatten())  # (B*k, P): the one gather
-        parts = iter(rows.split([shape.numel() for shapes in self.shapes for shape in shapes], dim=1))
-        for shapes, eps in zip(self.shapes, self.epsilons, strict=True):
-            yield _Weights(*(next(parts).unflatten(1, shape) for shape in shapes)), shares, eps
+    def _mixers(self, weights: Tensor, k: int | None) -> Iterator[tuple[_Weights, Tensor | None, Tensor, float]]:
+        """For each MoEBlock the weights (G, ...), which of them (B*k), the shares (B, k) and the norms' eps.
 
-    def _mix(self, x: Tensor, mixers: Iterator, taps: bool) -> Tensor:
+        The chosen experts' weights alone, and so ``None`` for which; fused kernels find theirs among all.
+        """
+        count = weights.shape[1]
+        if self.fused:  # the same but for the order of equals; of a sort, the compiler would make a copy a kernel
+            chosen = weights.topk(count if k is None else k, dim=1).indices  # (B, k)
+        else:
+            chosen = weights.argsort(dim=1, descending=True, stable=True)[:, : count if k is None else k]
+        shares = weights.gather(1, chosen)
+        packed, rows = self.packed, chosen.flatten()
+        if not self.fused:
+            packed, rows = packed.index_select(0, rows), None  # (B*k, P): the one gather
+        parts = iter(packed.split([shape.numel() for shapes in self.shapes for shape in shapes], dim=1))
+        for shapes, eps in zip(self.shapes, self.epsilons, strict=True):
+            yield _Weights(*(next(parts).unflatten(1, shape) for shape in shapes)), rows, shares, eps
+
+    def _mix(self, x: Tensor, mixers: Iterator, run: Run) -> Tensor:
         """The MoEBlocks of one level: (B, H, W, C) -> the same; a NAFNet has none."""
         for _ in range(self.per_level if self.packed is not None else 0):
-            weights, shares, eps = next(mixers)
+            weights, rows, shares, eps = next(mixers)
             batch, k = shares.shape
             repeated = x.unsqueeze(1).expand(-1, k, -1, -1, -1).flatten(0, 1)  # (B*k, H, W, C)
-            y = block(repeated, weights, eps, taps).unflatten(0, (batch, k))  # (B, k, H, W, C)
-            y = (y * shares.to(y.dtype).view(batch, k, 1, 1, 1)).sum(dim=1)  # (B, H, W, C)
+            y = run(repeated, weights, eps, rows)  # (B*k, H, W, C)
+            if k > 1:  # else all of it is this expert's
+                y = y.unflatten(0, (batch, k))
+                y = (y * shares.to(y.dtype).view(batch, k, 1, 1, 1)).sum(dim=1)  # (B, H, W, C)
             x = x + y if self.fusion == "residual" else x * y if self.fusion == "attention" else y
         return x
 
@@ -161,6 +175,9 @@ class _Weights(NamedTuple):
         return cls(**{name: arranged(name, getattr(folded, name)) for name in cls._fields})
 
 
+Run = Callable[..., Tensor]  # ``block``, or the same by fused kernels
+
+
 class _Block(nn.Module):
     """The weights of a block that all images share."""
 
@@ -170,12 +187,17 @@ class _Block(nn.Module):
             self.register_buffer(name, value)
         self.eps = folded.eps
 
-    def forward(self, x: Tensor, taps: bool) -> Tensor:
-        return block(x, _Weights(*(getattr(self, name) for name in _Weights._fields)), self.eps, taps)
+    def forward(self, x: Tensor, run: Run) -> Tensor:
+        return run(x, _Weights(*(getattr(self, name) for name in _Weights._fields)), self.eps)
 
 
-def block(x: Tensor, w: _Weights, eps: float, taps: bool = False) -> Tensor:
-    """A folded NAFBlock with weights for all images or of each: (B, H, W, C) -> (B, H, W, C)."""
+def block(x: Tensor, w: _Weights, eps: float, rows: Tensor | None = None, taps: bool = False) -> Tensor:
+    """A folded NAFBlock with weights for all images or of each: (B, H, W, C) -> (B, H, W, C).
+
+    ``rows``: int64 (B), which of the weights (G, ...) each image takes; ``None`` if there is one for all, or one each.
+    """
+    if rows is not None:
+        w = _Weights(*(part.index_select(0, rows) for part in w))
     channels, wide = x.shape[-1:], torch.promote_types(x.dtype, torch.float32)
     y = _product(F.layer_norm(x, channels, eps=eps), w.w1, w.b1)  # (B, H, W, 2C)
     if taps:
@@ -192,6 +214,29 @@ def block(x: Tensor, w: _Weights, eps: float, taps: bool = False) -> Tensor:
     x = x + _product(y, (w.w3 * scale.unsqueeze(2)).to(y.dtype), w.b3)
     y = _product(F.layer_norm(x, channels, eps=eps), w.w4, w.b4)  # (B, H, W, 2C)
     return x + _product(_gated(y), w.w5, w.b5)
+
+
+class Ways(NamedTuple):
+    """How the parts of a network are computed: ``PLAIN`` by PyTorch, ``fused.WAYS`` by our own kernels."""
+
+    block: Callable[..., Tensor]  # as ``block``
+    down: Callable[[Convolution, Tensor], Tensor]  # (B, 2H, 2W, C) -> (B, H, W, 2C)
+    up: Callable[[Up, Tensor, Tensor], Tensor]  # (B, H, W, C) and what was skipped, (B, 2H, 2W, C/2) -> as that
+
+
+def up(part: Up, x: Tensor, skip: Tensor) -> Tensor:
+    return part(x) + skip
+
+
+PLAIN = Ways(block, Convolution.__call__, up)
+
+
+def _fused() -> Ways:
+    try:
+        from . import fused  # Triton is not everywhere
+    except ImportError as error:
+        raise RuntimeError(f"fused kernels need Triton, which is not here ({error}): leave out fused=True") from error
+    return fused.WAYS
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -243,9 +288,9 @@ def _blocks(stage: nn.Module) -> list[nn.Module]:
     return list(getattr(stage, "modules_list", stage))
 
 
-def _run(stage: nn.ModuleList, x: Tensor, taps: bool) -> Tensor:
+def _run(stage: nn.ModuleList, x: Tensor, run: Run) -> Tensor:
     for block in stage:
-        x = block(x, taps)
+        x = block(x, run)
     return x
 
 

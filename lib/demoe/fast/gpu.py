@@ -47,10 +47,11 @@ class GpuRunner:
 
     The first ``patience`` batches of a size run eagerly, for compiling takes a minute a size. ``backend``: that of
     ``torch.compile``, ``None`` for none; if it fails, or a graph does, one warning, and all goes on without.
+    ``fused``: blocks by our own Triton kernels (``fused``), which were counted and compared on a CPU alone so far.
     ``graphs``: how many sizes keep a CUDA graph, the latest used; batches of more than ``graph_pixels`` never have one,
     nor do sizes for which memory ran out, and on a CPU there are none. Calls from several threads and streams wait for
     each other. Raises ``ValueError`` for a network that ``gathered.gatherable`` refuses, an unknown
-    expert, a wrong ``k``, a picture on another device.
+    expert, a wrong ``k``, a picture on another device, and ``RuntimeError`` for ``fused`` without Triton or a GPU.
     """
 
     def __init__(
@@ -63,12 +64,17 @@ class GpuRunner:
         patience: int = 2,
         graphs: int = 4,
         graph_pixels: int = GRAPH_PIXELS,
+        fused: bool = False,
     ):
         with torch.inference_mode(False):
-            self.network = GatheredNetwork(model, dtype).eval()
+            self.network = GatheredNetwork(model, dtype, fused).eval()
         if device is not None:
             self.network.to(device)
         self.device = next(self.network.buffers()).device
+        if fused:
+            from .fused import check  # here Triton is there
+
+            check(self.device)
         self.experts = model.config.num_experts if isinstance(model, DeMoE) else 0
         self.patience, self.graphs, self.graph_pixels = patience, graphs, graph_pixels
         self._seen: Counter[tuple] = Counter()

@@ -26,10 +26,10 @@ class OptimizedNetwork:
     in the type that was given. ``expert`` and ``k`` are those of ``DeMoE``. Everything is copied: later changes of the
     model are not seen. Raises ``ValueError`` for another shape, an expert that is not there and a wrong ``k``.
 
-    ``network`` is the folded network on a CPU, a NAFNet or DeMoE itself; None on a GPU.
+    ``network`` is the folded network on a CPU, a NAFNet or DeMoE itself; None on a GPU. ``fused`` is ``GpuRunner``'s.
     """
 
-    def __init__(self, model: NAFNet | DeMoE, dtype: torch.dtype, patience: int = 2):
+    def __init__(self, model: NAFNet | DeMoE, dtype: torch.dtype, patience: int = 2, fused: bool = False):
         self.config, self.dtype = model.config, dtype
         self.device = model.intro.weight.device
         self.experts = isinstance(model, DeMoE)
@@ -37,7 +37,7 @@ class OptimizedNetwork:
         if self.device.type == "cuda":
             from .gpu import GpuRunner  # torch.compile is slow to import
 
-            self._run = GpuRunner(model, dtype, patience=patience)
+            self._run = GpuRunner(model, dtype, patience=patience, fused=fused)
         else:
             self.network = network = fold_network(model, dtype, share=False)
             self._run = lambda x, expert, k: strips.forward(network, x, expert, k)
@@ -64,23 +64,30 @@ class OptimizedNetwork:
         return Classified(*self._run(x, None, 1)[:2])
 
 
-def optimize(model: nn.Module, dtype: torch.dtype = torch.float32) -> OptimizedNetwork | nn.Module:
+def optimize(
+    model: nn.Module, dtype: torch.dtype = torch.float32, fused: bool = False
+) -> OptimizedNetwork | nn.Module:
     """The network for inference: on a CPU folded and in strips (``strips``), on a GPU compiled (``gpu``).
 
     The model stays as it is, and so does the copy that is made of it here. In float32 the result is the model's in
     evaluation mode, to rounding. ``dtype`` may be ``torch.bfloat16``: faster and in half the memory, above 50 dB from
-    float32; averages, the router and the picture stay in float32.
+    float32; averages, the router and the picture stay in float32. ``fused``: on a GPU, blocks by our own Triton
+    kernels, which so far have only been compared on a CPU; not by default.
 
     Other networks come back as they are, and so do those with local statistics (TLC) and, on a GPU, with experts other
-    than NAFBlocks. Raises ``ValueError`` for another ``dtype``.
+    than NAFBlocks. Raises ``ValueError`` for another ``dtype``, and ``RuntimeError`` for ``fused`` without Triton or a
+    GPU.
     """
     if dtype not in TYPES:
         raise ValueError(f"cannot optimize for {dtype}: choose torch.float32 or torch.bfloat16")
     if not foldable_network(model):
         return model
-    if model.intro.weight.device.type == "cuda" and not gatherable(model):
+    device = model.intro.weight.device
+    if fused and device.type != "cuda":
+        raise RuntimeError(f"fused kernels need a GPU, and the network is on {device}: leave out fused=True")
+    if device.type == "cuda" and not gatherable(model):
         return model
-    return OptimizedNetwork(model, dtype)
+    return OptimizedNetwork(model, dtype, fused=fused)
 
 
 def on_gpu(model: nn.Module, dtype: torch.dtype | None = None) -> OptimizedNetwork | None:
