@@ -162,7 +162,7 @@ def test_when_time_is_up_nothing_more_is_begun(home, monkeypatch):
                                       say=told.append)
     assert (standing.done, standing.total) == (0, len(experiments.ORDER)) and told == []
     assert str(standing) == f"time is up: baseline is at step 0 of 3; 0 of {standing.total} networks are trained"
-    assert experiments.runs.current_slice() is None
+    assert experiments.slices.current_slice() is None
 
 
 def test_side_by_side_all_save_what_they_have_and_no_further_one_begins(monkeypatch):

@@ -14,8 +14,9 @@ from demoe.training import distributed
 
 from . import ablations, comparisons, side_by_side, specialists, two_stages
 from .ablations import VARIANTS, variant
-from .runs import Experiment, NotTrained, Run, Slice, TimeUp, default_device, looking, until
+from .runs import Experiment, NotTrained, Run, default_device, looking
 from .side_by_side import Say, TrainingFailed
+from .slices import Slice, TimeUp, until
 from .specialists import CONTROL, SPECIALISTS, specialist, specialist_name
 from .two_stages import baseline, demoe, demoe_start, untrained
 

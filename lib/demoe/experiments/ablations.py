@@ -26,7 +26,8 @@ from demoe.profiles import Profile
 from demoe.training import stages
 from demoe.training.losses import end_to_end_loss, stage1_loss, stage2_loss
 
-from .runs import Experiment, Run, configuration, default_device, train_or_load
+from .identity import configuration
+from .runs import Experiment, Run, default_device, train_or_load
 from .two_stages import untrained
 
 ROUTER_NOISE = 1.0  # standard deviation on the logits; not stated in the paper, ours is that of Shazeer et al. (2017)

@@ -26,7 +26,8 @@ from demoe.tasks import DATASETS
 from demoe.training.losses import pixel_loss
 
 from .ablations import ablation, variant
-from .runs import Experiment, Run, configuration, default_device, train_or_load
+from .identity import configuration
+from .runs import Experiment, Run, default_device, train_or_load
 from .two_stages import baseline, baseline_configuration, baseline_network, demoe
 
 PACKAGES = {"Restormer": "spandrel_extra_arches", "FFTFormer": "spandrel"}  # whose code is an optional extra

@@ -66,7 +66,7 @@ def training_flops(model: nn.Module, loss: LossFunction, patch: int) -> float:
 
 
 def work_of(config: dict, precision: str = "float32") -> tuple[float, float] | None:
-    """What one picture of a training needs, by its configuration (``runs.configuration``); None for others' networks.
+    """What one picture of a training needs, by its ``identity.configuration``; None for networks of others.
 
     ``training_flops``, and bytes to be moved: what the graph keeps for the backward pass (``training_bytes``), written
     once and read once, half of that in bfloat16; none where activations are computed twice instead.

@@ -11,7 +11,8 @@ from demoe import parts
 from demoe.paths import results_dir
 from demoe.training import state
 
-from .runs import STATE, WEIGHTS, code
+from .identity import code
+from .runs import STATE, WEIGHTS
 
 CODE = ("code", "start", "stage1")  # of a configuration: hashes of the code, or of another configuration with it
 

@@ -20,7 +20,8 @@ from demoe.data import aio
 from demoe.data.real.roots import Roots
 from demoe.profiles import Profile
 
-from .runs import Experiment, NotTrained, Slice, TimeUp, current_slice, default_device, looking, until
+from .runs import Experiment, NotTrained, default_device, looking
+from .slices import Slice, TimeUp, current_slice, until
 
 Say = Callable[[str], None]
 _part: Slice | None = None  # of a process that trains for another one

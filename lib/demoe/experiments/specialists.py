@@ -16,7 +16,8 @@ from demoe.profiles import Profile
 from demoe.tasks import DATASETS
 from demoe.training.losses import pixel_loss
 
-from .runs import Experiment, Run, configuration, train_or_load
+from .identity import configuration
+from .runs import Experiment, Run, train_or_load
 from .two_stages import untrained
 
 CONTROL = "LOLv2-real"  # of Figure 8: pictures that are dark and not blurred

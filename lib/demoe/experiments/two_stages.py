@@ -15,7 +15,8 @@ from demoe.profiles import Profile
 from demoe.training import stages
 from demoe.training.losses import stage1_loss, stage2_loss
 
-from .runs import Experiment, Run, configuration, train_or_load
+from .identity import configuration
+from .runs import Experiment, Run, train_or_load
 
 
 def untrained(network: NAFNetConfig, seed: int = 0) -> NAFNet:
