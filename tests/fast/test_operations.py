@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from conftest import shake
 
-from demoe.fast.fold import fold
-from demoe.fast.operations import Packed, Weights, _onednn_types, add_convolution, conv3, convolution, made
+from demoe.fast.fold import fold, made
+from demoe.fast.operations import Packed, Weights, _onednn_types, add_convolution, conv3, convolution, shuffled
 from demoe.model.layers import NAFBlock
 
 SIZES = ((7, 5), (1, 1), (16, 33), (7, 5), (64, 3))
@@ -50,3 +50,10 @@ def test_a_blocks_weights_are_kept_until_they_change():
     assert changed is not first and made(block, Weights) is changed
     block.to(torch.bfloat16)
     assert made(block, Weights).w1.weight.dtype == torch.bfloat16
+
+
+def test_a_new_tensor_cannot_pass_for_the_one_it_replaced():
+    conv = torch.nn.Conv2d(8, 8, 1, bias=False)
+    for value in range(20):  # freed memory is given to the next of its size
+        conv.weight = torch.nn.Parameter(torch.full((8, 8, 1, 1), float(value)))
+        assert made(conv, shuffled).weight.unique().tolist() == [value]

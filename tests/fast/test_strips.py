@@ -45,8 +45,10 @@ def test_a_strip_at_a_time_equals_the_plain_forward(model, size, rows, recompute
 @pytest.mark.parametrize("wish", [
     {"k": 3}, {"k": 5}, {"k": None}, {"expert": "low_light"}, {"expert": "GoPro", "k": 3},
 ])
+@pytest.mark.parametrize("rooms", [0, cpu.ROOMS])  # bytes: experts' gated maps computed twice, or kept
 @torch.no_grad()
-def test_mixes_and_manual_experts(model, wish, recompute):
+def test_mixes_and_manual_experts(model, wish, recompute, rooms, monkeypatch):
+    monkeypatch.setattr(cpu, "ROOMS", rooms)
     x = picture(53, 37)
     close(strips.forward(model, x, **wish, rows=16, recompute=recompute), model(x, **wish))
 
@@ -63,8 +65,10 @@ def test_a_batch_is_its_pictures(model):
     {"expert": "restormer"}, {"expert": "plk"}, {"expert": "wavelet"}, {"expert": "darkir"},
     {"fusion": "residual"}, {"fusion": "attention"}, {"moe_per_level": 2},
 ])
+@pytest.mark.parametrize("rooms", [0, cpu.ROOMS])
 @torch.no_grad()
-def test_other_experts_and_fusions(change, recompute):
+def test_other_experts_and_fusions(change, recompute, rooms, monkeypatch):
+    monkeypatch.setattr(cpu, "ROOMS", rooms)
     torch.manual_seed(0)
     config = {"width": 4, "encoder_blocks": (1, 2), "middle_blocks": 1, "decoder_blocks": (1, 1), **change}
     other = shake(DeMoE(DeMoEConfig(**config)))

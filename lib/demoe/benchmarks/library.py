@@ -16,7 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from demoe.fast.fold import FoldedBlock, folded, gate
+from demoe.fast.fold import FoldedBlock, folded, gate, made
 from demoe.fast.maps import Kept
 from demoe.fast.operations import (
     Mean,
@@ -25,7 +25,6 @@ from demoe.fast.operations import (
     add_convolution,
     add_shuffled,
     convolution,
-    made,
     packed,
     shuffled,
     square,

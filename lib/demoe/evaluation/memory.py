@@ -70,7 +70,7 @@ def estimate(model: NAFNet | DeMoE, height: int, width: int, recompute: int = 0,
     top = channels * height * width * working_type(model).itemsize
     strip = channels * min(strips.rows_for(model, width), height) * width * item
     blocks = (1 + len(model.encoders[0]) if isinstance(model, NAFNet) else 5) if recompute else 0
-    several = 1 if k == 1 else (k or 5)
+    several = 1 if k == 1 or isinstance(model, NAFNet) else (k or model.config.num_experts)
     need = top * (2.0, 1.25, 1.0)[recompute] + strip * (12 + 6 * blocks * (1 + recompute)) * several
     need += min((several - 1) * top, ROOMS)
     experts = [expert for moe in getattr(model, "experts", ()) for expert in moe.experts]

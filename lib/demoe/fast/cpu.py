@@ -1,8 +1,7 @@
 """One picture, strip by strip, on its way through a folded network: what ``strips`` is built on.
 
 A map that is kept in memory is worked on in strips that fit the processor's cache, in two passes a block: norm, first
-convolution, depth-wise convolution, gate and the sums for the channel attention; then all the rest, in place, with the
-attention folded into the third convolution.
+convolution, depth-wise convolution, gate and the sums for the channel attention; then all the rest, in place.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from demoe.model.moe import MoEBlock
 from demoe.model.nafnet import NAFNet
 from demoe.model.router import Router
 
-from .fold import FoldedBlock, gate
+from .fold import FoldedBlock, gate, made
 from .maps import Kept, Source, empty, lowered, raised
-from .operations import Mean, Packed, Weights, add_convolution, conv3, convolution, made, square
+from .operations import Mean, Packed, Weights, add_convolution, conv3, convolution, square
 
 Wish = str | Sequence[float] | Callable[[Tensor], Tensor] | None  # see ``Run``
 ROOMS = 256 << 20  # bytes of gated maps, one an expert, that a mixture keeps, else it computes them twice; our choice

@@ -8,6 +8,7 @@ published folded; our choice.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ from demoe.model.router import Router
 from demoe.model.tlc import LocalAttention
 
 Network = TypeVar("Network", NAFNet, DeMoE)
+Made = TypeVar("Made")
 
 
 class FoldedBlock(nn.Module):
@@ -86,19 +88,29 @@ def fold_network(model: Network, dtype: torch.dtype | None = None, share: bool =
 def folded(model: Network, dtype: torch.dtype | None = None) -> Network:
     """``fold_network(model, dtype)``, kept for the next call with the same network until one of its weights changes.
 
-    A network that is folded already comes back itself. A change is noticed by PyTorch's count of in-place changes of
-    each tensor, which only ``parameter.data`` evades; a network made in inference mode has no such count, and nothing
-    is kept for it.
+    A network that is folded already comes back itself. ``made`` says what changes are noticed.
     """
     if any(isinstance(part, FoldedBlock) for part in model.modules()):
         return model
-    state = versions(model)
-    key, network = _FOLDED.get(model, (None, None))
-    if network is None or state is None or key != (state, dtype):
-        network = fold_network(model, dtype)
-        if state is not None:
-            _FOLDED[model] = ((state, dtype), network)
-    return network  # not what is kept now: another thread may have changed it
+    return made(model, fold_network, dtype)
+
+
+def made(module: nn.Module, make: Callable[..., Made], *arguments: object) -> Made:
+    """``make(module, *arguments)``, kept for the next call until a parameter or buffer of the module changes.
+
+    A change is noticed by PyTorch's count of in-place changes of each tensor, which only ``parameter.data`` evades; a
+    module made in inference mode has no such count, and nothing is kept for it.
+    """
+    state = versions(module)
+    if state is None:
+        return make(module, *arguments)
+    kept = _MADE.setdefault(module, {})
+    key, found, _ = kept.get(make, (None, None, None))
+    if key != (state, arguments):
+        found = make(module, *arguments)
+        # The tensors are held too, so that no other can take the address by which they are known.
+        kept[make] = (state, arguments), found, [value.detach() for value in (*module.parameters(), *module.buffers())]
+    return found  # not what is kept now: another thread may have changed it
 
 
 def versions(model: nn.Module) -> tuple | None:
@@ -109,7 +121,7 @@ def versions(model: nn.Module) -> tuple | None:
     return tuple((value.data_ptr(), value._version) for value in tensors)
 
 
-_FOLDED: WeakKeyDictionary[nn.Module, tuple[tuple, nn.Module]] = WeakKeyDictionary()
+_MADE: WeakKeyDictionary[nn.Module, dict[Callable, tuple]] = WeakKeyDictionary()
 
 
 def _twin(module: nn.Module, dtype: torch.dtype | None, share: bool) -> nn.Module:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from .operations import add_shuffled, convolution, made, packed, shuffled
+from .fold import made
+from .operations import add_shuffled, convolution, packed, shuffled
 
 Source = Callable[[], Iterator[Tensor]]  # gives a map's strips from the top, as often as it is called
 CACHED = 4 << 20  # bytes of a strip in a block's passes, our choice: with less, calls cost what caches gain

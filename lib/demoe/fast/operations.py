@@ -6,17 +6,15 @@ calls with the same weights, so theirs are rearranged once (``Packed``), those o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TypeVar
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .fold import FoldedBlock, versions
+from .fold import FoldedBlock
 
 POINT = ([0, 0], [1, 1], [1, 1])  # padding, stride, dilation: of a 1x1 convolution
 GEOMETRY = {1: POINT, 2: ([0, 0], [2, 2], [1, 1]), 3: ([1, 1], [1, 1], [1, 1])}  # by the side of the kernel
@@ -88,23 +86,6 @@ class Weights:
         self.norm = Norm(block)
         self.w1, self.w3, self.w4, self.w5 = (Packed(w) for w in (block.w1, block.w3, block.w4, block.w5))
         self.w2 = Packed(block.w2, len(block.w2))
-
-
-Made = TypeVar("Made")
-
-
-def made(module: nn.Module, make: Callable[[nn.Module], Made]) -> Made:
-    """``make(module)`` as the module is now, kept for the next call; what goes unnoticed, ``fold.folded`` says."""
-    state = versions(module)
-    key, found = _MADE.get(module, (None, None))
-    if found is None or state is None or key != (make, state):
-        found = make(module)
-        if state is not None:
-            _MADE[module] = (make, state), found
-    return found
-
-
-_MADE: WeakKeyDictionary[nn.Module, tuple[tuple, object]] = WeakKeyDictionary()
 
 
 def conv3(

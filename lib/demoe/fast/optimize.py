@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from demoe.model.demoe import DeMoE, Restored
 from demoe.model.nafnet import Classified, NAFNet
 
 from . import strips
-from .fold import fold_network, foldable_network, versions
+from .fold import fold_network, foldable_network, made, versions
 from .gathered import gatherable
 
 TYPES = (torch.float32, torch.bfloat16)
@@ -97,15 +96,6 @@ def on_gpu(model: nn.Module, dtype: torch.dtype | None = None) -> OptimizedNetwo
     """
     if not foldable_network(model) or model.intro.weight.device.type != "cuda" or not gatherable(model):
         return None
-    state = versions(model)
-    if state is None:
+    if versions(model) is None:
         return None
-    key = (state, dtype or model.intro.weight.dtype)
-    known, network = _KEPT.get(model, (None, None))
-    if network is None or known != key:
-        network = OptimizedNetwork(model, key[1], PATIENCE)
-        _KEPT[model] = (key, network)
-    return network
-
-
-_KEPT: WeakKeyDictionary[nn.Module, tuple[tuple, OptimizedNetwork]] = WeakKeyDictionary()
+    return made(model, OptimizedNetwork, dtype or model.intro.weight.dtype, PATIENCE)
