@@ -249,7 +249,7 @@ def test_items_say_what_is_known_and_no_more():
         assert one.url.startswith("https://") or not one.url
         named = re.search(r"-([0-9a-f]{8})\.pth$", one.file)  # such names carry the beginning of the sum
         assert (named[1] if named else "") == (one.sha256 if len(one.sha256) == 8 else "")
-    with pytest.raises(ValueError, match="choose one of demoe-cpu, baseline-cpu, demoe-smoke, demoe"):
+    with pytest.raises(ValueError, match="choose one of demoe-cpu, baseline-cpu, demoe-smoke, baseline-smoke, demoe"):
         pretrained.get("magic")
 
 
