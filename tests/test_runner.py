@@ -380,7 +380,9 @@ def test_interrupt_ends_cleanly_and_leaves_no_kernel(root):
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors.strip() == "run_all.sh: interrupted; the same command continues where this one stopped."
+    # The kernel has this stderr too, and libzmq in it may complain of being stopped; nobody else says anything.
+    said = [line for line in errors.splitlines() if line and "signaler.cpp" not in line]
+    assert said == ["run_all.sh: interrupted; the same command continues where this one stopped."]
     assert "01_done: done" in output
     kernel = int((root / "kernel").read_text())
     while Path(f"/proc/{kernel}").exists() and time.monotonic() < deadline:
