@@ -20,7 +20,7 @@ from demoe.model.nafnet import NAFNet
 OVERLAP = 128  # pixels that neighbouring tiles share
 SAMPLE = 2 << 20  # pixels of the first pass over a photograph that is cut into tiles
 # Over the maps and strips counted: what convolutions need besides, and the allocator's waste. With 1.3 a measured need
-# was half a per cent above its estimate; this leaves a tenth.
+# was above its estimate.
 SLACK = 1.45
 CROP, MARGIN = 512, 64  # pixels: side of a sample crop, and what its rim leaves out of the averages
 
