@@ -6,7 +6,16 @@ import torch.nn.functional as F
 from conftest import shake
 
 from demoe.fast.fold import fold, made
-from demoe.fast.operations import Packed, Weights, _onednn_types, add_convolution, conv3, convolution, shuffled
+from demoe.fast.operations import (
+    Mean,
+    Packed,
+    Weights,
+    _onednn_types,
+    add_convolution,
+    conv3,
+    convolution,
+    shuffled,
+)
 from demoe.model.layers import NAFBlock
 
 SIZES = ((7, 5), (1, 1), (16, 33), (7, 5), (64, 3))
@@ -39,6 +48,20 @@ def test_equal_to_the_plain_convolutions_at_every_size(ins, outs, dtype, digits)
     here = dtype in _onednn_types()
     assert len(one.arranged) == Packed.SIZES * here and len(three.arranged) == here
     assert all(weight.is_mkldnn for weight in (*one.arranged.values(), *three.arranged.values()))
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-7), (torch.bfloat16, 2**-10)])
+def test_the_mean_of_strips_is_that_of_the_map(dtype, allowed):
+    """Of half precision to a quarter of what it rounds itself, also where the strips are narrow."""
+    for x in (*maps(32, dtype), *(1 + one for one in maps(32, dtype))):
+        mean = Mean()
+        for strip in x.split(6, dim=2):
+            mean.add(strip)
+        found = mean.value()
+        assert found.dtype == torch.float32 and found.shape == (1, 32, 1, 1)
+        rows = x.double().sum(3).abs().sum(2) / x[0, 0].numel()  # (1, 32): each row's sum is rounded
+        wanted = x.double().mean((2, 3), keepdim=True)
+        assert ((found - wanted).abs() <= 2 * allowed * rows[..., None, None] + 1e-7).all()
 
 
 def test_a_blocks_weights_are_kept_until_they_change():
