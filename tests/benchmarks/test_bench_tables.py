@@ -19,7 +19,9 @@ TINY = Options(threads=1, width=4, rounds=1, progress=False, cases=CASES, growth
 
 @pytest.fixture(scope="module")
 def measured():
-    here = {name: jobs.JOBS[name](TINY) for name in ("inference", "training", "sizes", "experts")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "compiling_pays", lambda *_: False)  # it takes a minute
+        here = {name: jobs.JOBS[name](TINY) for name in ("inference", "training", "sizes", "experts")}
     return {name: run.stamped(table, TINY) for name, table in here.items()}
 
 
@@ -67,6 +69,15 @@ def test_training_steps_have_the_same_gradient_and_checkpointing_keeps_less(meas
     saved = table.saved_bytes
     assert saved["ours", "float32", True] < 0.5 * saved["ours", "float32", False] < saved["plain", "float32", False]
     assert (table.images_per_second * table.ms).tolist() == pytest.approx([4000] * len(table))
+
+
+def test_what_is_compiled_is_also_measured_without(monkeypatch):
+    monkeypatch.setattr(training, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr(training, "compiling_pays", lambda device, precision, steps: precision == "bfloat16")
+    ways = training.ways("cpu")
+    compiled = [way for way in ways if way.compiled("cpu")]
+    assert [(way.network, way.precision) for way in compiled] == [("DeMoE", "bfloat16"), ("NAFNet", "bfloat16")]
+    assert [way.precision for way in ways if way.side == "eager"] == ["bfloat16"] and len(ways) == len(set(ways))
 
 
 def test_a_step_of_both_sides_is_the_same_step():

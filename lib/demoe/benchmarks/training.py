@@ -1,9 +1,12 @@
-"""Training steps: the plain formulation in float32 against ours in float32, bfloat16, and with checkpointing."""
+"""Training steps: the plain formulation in float32 against ours in float32, bfloat16, and with checkpointing.
+
+Ours are compiled where a long training would compile them; "eager" are those same steps without.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
@@ -16,7 +19,7 @@ from demoe.model.demoe import DeMoE
 from demoe.model.layers import checkpointing
 from demoe.model.nafnet import NAFNet
 from demoe.training.losses import LossFunction, end_to_end_loss, stage1_loss
-from demoe.training.step import TrainStep
+from demoe.training.step import COMPILED_FROM, TrainStep, compiling_pays
 
 from .inference import warm_up
 from .options import TRAINING_BATCH, Options, has_bfloat16
@@ -37,34 +40,41 @@ class Way:
     precision: str = "float32"
     checkpointed: bool = False
 
+    def compiled(self, device: str) -> bool:
+        return self.side == "ours" and compiling_pays(torch.device(device), self.precision, COMPILED_FROM)
 
-def ways(bfloat16: bool) -> list[Way]:
+
+def ways(device: str) -> list[Way]:
     """The plain side first. The baseline is there because the first of the paper's two stages trains it."""
     found = [Way(side="plain"), Way(), Way(checkpointed=True), Way("NAFNet")]
-    return found + [Way(precision="bfloat16"), Way("NAFNet", precision="bfloat16")] * bfloat16
+    if has_bfloat16(device):
+        found += [Way(precision="bfloat16"), Way("NAFNet", precision="bfloat16")]
+    both = [way for way in found if way.network == "DeMoE" and not way.checkpointed and way.compiled(device)]
+    return found + [replace(way, side="eager") for way in both]
 
 
 def measure(options: Options) -> pd.DataFrame:
     """A row a patch size and way to train: a whole step (forward, both losses, backward, AdamW) of all parameters.
 
-    Columns: patch, batch, network, side, precision, checkpointed, ``summary``'s (ms a step), images_per_second,
-    ratio (the plain DeMoE's time over this one's), saved_bytes (what the graph keeps for the backward pass),
-    gradient_error (distance from the plain DeMoE's gradient over its length, from equal weights and dropout).
+    Columns: patch, batch, network, side, precision, checkpointed, compiled, ``summary``'s (ms a step),
+    images_per_second, ratio (the plain DeMoE's time over this one's), saved_bytes (what the graph keeps for the
+    backward pass), gradient_error (distance from the plain DeMoE's gradient over its length, from equal weights and
+    dropout).
     """
     device, rows = options.device, []
     for patch in options.patches:
         batch = _batch(patch, device)
         steps, facts = {}, {}
         reference = None
-        for way in ways(has_bfloat16(device)):
+        for way in ways(device):
             model, loss = _network(way, options)
+            steps[way] = _step(model, loss, batch, way, device)
             gradient, saved = _gradient(model, loss, batch, way.precision)
             if way == Way(side="plain"):
                 reference = gradient
             error = float((gradient - reference).norm() / reference.norm()) if way.network == "DeMoE" else float("nan")
             facts[way] = {"saved_bytes": saved, "gradient_error": error}
             del gradient
-            steps[way] = _step(model, loss, batch, way, device)
         calls = {repr(way): step for way, step in steps.items()}
         label = f"training, {TRAINING_BATCH}x{patch}x{patch}" + f", {options.allocator} thresholds" * (device == "cpu")
         repeats = 5 if torch.device(device).type == "cuda" else 1
@@ -74,7 +84,7 @@ def measure(options: Options) -> pd.DataFrame:
             seconds = taken[repr(way)]
             median = summary(seconds)
             rows.append({
-                "patch": patch, "batch": TRAINING_BATCH, **way.__dict__, **median,
+                "patch": patch, "batch": TRAINING_BATCH, **way.__dict__, "compiled": way.compiled(device), **median,
                 "images_per_second": 1000 * TRAINING_BATCH / median["ms"],
                 "ratio": ratio(taken[repr(Way(side="plain"))], seconds), **facts[way],
             })
@@ -117,7 +127,7 @@ def _step(model: nn.Module, loss: LossFunction, batch: Batch, way: Way, device: 
 
         return step
     fused = torch.optim.AdamW(parameters, lr=1e-6, betas=(0.9, 0.9), weight_decay=1e-3, fused=True)
-    ours = TrainStep(model, loss, fused, precision=way.precision)
+    ours = TrainStep(model, loss, fused, precision=way.precision, compiled=way.compiled(device))
     return lambda: ours(batch)
 
 

@@ -21,7 +21,7 @@ from . import distributed, state
 from .losses import LossFunction
 from .stages import trainable, training_mode
 from .statistics import remeasure
-from .step import Precision, TrainStep
+from .step import Precision, TrainStep, compiling_pays
 
 MEASURED = 100  # batches, the last ones, whose statistics batch normalisation keeps for averaged weights
 
@@ -102,8 +102,8 @@ def train(
         distributed.wait()
     first, lines, spent, waited = found
     distributed.check_same(first, f"the step from which {state_dir} goes on")  # and until all have read it
-    take = TrainStep(model, loss_function, optimizer, precision or ("bfloat16" if device.type == "cuda" else "float32"),
-                     accumulate)
+    precision = precision or ("bfloat16" if device.type == "cuda" else "float32")
+    take = TrainStep(model, loss_function, optimizer, precision, accumulate, compiling_pays(device, precision, steps))
 
     # Steps.
     training_mode(model)

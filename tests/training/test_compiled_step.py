@@ -1,0 +1,55 @@
+"""Compiled blocks in training: where they are worth it, the same gradients, and no harm where nothing compiles."""
+
+import shutil
+
+import pytest
+import torch
+from conftest import shake
+from test_step import batch
+
+from demoe.model.nafnet import NAFNet, NAFNetConfig
+from demoe.training.losses import pixel_loss
+from demoe.training.step import TrainStep, compiling_pays
+
+CPU = torch.device("cpu")
+
+
+def test_compiled_where_it_pays(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert compiling_pays(CPU, "bfloat16", 1000)
+    assert not compiling_pays(CPU, "bfloat16", 999) and not compiling_pays(CPU, "float32", 10**6)
+    assert compiling_pays(torch.device("cuda"), "float32", 1)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert not compiling_pays(CPU, "bfloat16", 1000)
+
+
+def gradients(compiled, precision):
+    """The gradients of one step of a network with one block, after another step whose results do not count."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = shake(NAFNet(NAFNetConfig(8, (), 1, ()))).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0)
+    found = {}
+    for name, p in model.named_parameters():
+        p.register_post_accumulate_grad_hook(lambda p, name=name: found.__setitem__(name, p.grad.clone()))
+    step = TrainStep(model, pixel_loss, optimizer, precision, compiled=compiled)
+    for _ in range(2):
+        losses, _ = step(batch(2, 17))
+    return losses["total"], torch.cat([found[name].flatten() for name in sorted(found)])
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_compiled_blocks_round_no_more_than_others():
+    (loss, exact), (_, eager), (other, found) = (gradients(*way) for way in (
+        (False, "float32"), (False, "bfloat16"), (True, "bfloat16")))
+    torch.testing.assert_close(other, loss, rtol=0.01, atol=0)
+    assert not torch.equal(found, eager), "nothing was compiled"
+    assert (found - exact).norm() < 1.5 * (eager - exact).norm() < 0.05 * exact.norm()
+
+
+def test_blocks_run_as_they_are_where_nothing_compiles(monkeypatch):
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    (loss, plain), (other, found) = gradients(False, "bfloat16"), gradients(True, "bfloat16")
+    assert torch.equal(other, loss) and torch.equal(found, plain)
