@@ -5,8 +5,10 @@ import shutil
 import pytest
 import torch
 from conftest import shake
+from test_loop import random_sets
 from test_step import batch
 
+from demoe.data.batches import Batches
 from demoe.model.nafnet import NAFNet, NAFNetConfig
 from demoe.training.losses import pixel_loss
 from demoe.training.step import TrainStep, compiling_pays
@@ -53,3 +55,18 @@ def test_blocks_run_as_they_are_where_nothing_compiles(monkeypatch):
     monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
     (loss, plain), (other, found) = gradients(False, "bfloat16"), gradients(True, "bfloat16")
     assert torch.equal(other, loss) and torch.equal(found, plain)
+
+
+def test_training_leaves_no_block_compiled(monkeypatch, tmp_path):
+    """Pictures of many sizes come afterwards; and the averaged weights' statistics are measured without gradients."""
+    from demoe.training import loop
+
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda run, **_: lambda x: compiled.append(len(x)) or run(x))
+    monkeypatch.setattr(loop, "compiling_pays", lambda device, precision, steps: precision == "bfloat16" and steps == 2)
+    model = shake(NAFNet(NAFNetConfig(4, (), 1, ())))
+    loop.train(model, Batches(random_sets(), 16, 4, 5), pixel_loss, tmp_path, steps=2, precision="bfloat16",
+               average=0.5, progress=False)
+    assert compiled == [4, 4]
+    model(torch.rand(1, 3, 8, 8))
+    assert compiled == [4, 4] and "forward" not in vars(model.middle_blks[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from . import distributed, state
 from .losses import LossFunction
 from .stages import trainable, training_mode
 from .statistics import remeasure
-from .step import Precision, TrainStep, compiling_pays
+from .step import Precision, TrainStep, compiling, compiling_pays
 
 MEASURED = 100  # batches, the last ones, whose statistics batch normalisation keeps for averaged weights
 
@@ -72,6 +72,8 @@ def train(
     bit, unless the state is compact. One that is damaged is set aside, and training starts from the beginning. Under
     ``torchrun`` (``distributed.processes``) all processes train together, and the first writes; ``run_dir`` must be on
     a disk that all of them see. The time spent waiting is the host's: batches made on a GPU count only in part.
+
+    Blocks are compiled where that pays (``step.compiling_pays``): on a GPU, and in long trainings in bfloat16.
 
     With ``average`` the statistics of batch normalisation are measured for the averaged weights at the end, on the last
     ``MEASURED`` batches (``statistics.remeasure``).
@@ -137,6 +139,10 @@ def train(
                         f"loss {values['total']} and gradient norm {norm.item()} at step {step} of {run_dir.name}: "
                         "start again with a lower learning rate"
                     )
+                if last and mean:
+                    recent = range(max(0, steps - MEASURED), steps)
+                    shown = tqdm(recent, desc=f"{label}: statistics", unit="batch", leave=False, disable=bar.disable)
+                    _keep_average(model, loss_function, mean, batches, shown)
                 line = {"step": step, **values, "grad_norm": round(norm.item(), 6), "lr": rate}
                 spent = time.perf_counter() - began
                 line |= {"images": (step + 1) * len(batch.labels) * distributed.world()}
@@ -151,15 +157,19 @@ def train(
                 distributed.wait()
                 raise OutOfTime(step + 1, steps)
     layers.checkpointing(model, False)
-    if mean:
-        for name, value in mean.items():
-            learning[name].data.copy_(value)
-        if device.type == "cpu":  # where processes do not share their batches' statistics, each measures the whole
-            batches.share = Share()
-        last_ones = tqdm(range(max(0, steps - MEASURED), steps), desc=f"{label}: statistics", unit="batch", leave=False,
-                         disable=not progress or not first_process)  # fmt: skip
-        remeasure(model, loss_function, (batches[step] for step in last_ones))
+    compiling(model, False)
     return model.eval()
+
+
+def _keep_average(model: nn.Module, loss_function: LossFunction, mean: dict[str, torch.Tensor], batches: Batches,
+                  steps: Iterable[int]) -> None:
+    """Puts the averaged weights into ``model``, and batch normalisation's statistics for them, of those batches."""
+    for name, value in mean.items():
+        model.get_parameter(name).data.copy_(value)
+    if next(iter(mean.values())).device.type == "cpu":
+        batches.share = Share()  # processes do not share their batches' statistics here, so each measures the whole
+    compiling(model, False)  # it would be compiled anew, for no gradients
+    remeasure(model, loss_function, (batches[step] for step in steps))
 
 
 @contextmanager

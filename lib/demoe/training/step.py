@@ -52,9 +52,9 @@ class TrainStep:
 
     ``precision``: of the convolutions and products; "bfloat16" keeps weights, sums, norms and losses in float32.
     ``accumulate``: the batch is cut into that many equal micro-batches whose gradients are added up, for memory's
-    sake; batch normalisation and dropout then see micro-batches. ``compiled``: the blocks are, in place, in the first
-    call (``compiling_pays`` says when that is worth it). Under ``torchrun`` every process gives its share of the batch,
-    and gradients and losses are averaged.
+    sake; batch normalisation and dropout then see micro-batches. ``compiled``: the blocks are, in place, from the
+    first call on until ``compiling(model, False)``; ``compiling_pays`` says when that is worth it. Under ``torchrun``
+    every process gives its share of the batch, and gradients and losses are averaged.
     Raises ``ValueError`` where the batch does not divide by ``accumulate``.
     """
 
@@ -66,7 +66,7 @@ class TrainStep:
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.objective: nn.Module = _Objective(model, loss_function)
         if compiled:
-            _compile_blocks(model)
+            compiling(model, True)
         if distributed.world() > 1:
             self.objective = DistributedDataParallel(self.objective)
 
@@ -95,13 +95,17 @@ class TrainStep:
         return self.objective.no_sync() if more and distributed.world() > 1 else nullcontext()
 
 
-def _compile_blocks(model: nn.Module) -> None:
-    """Compiles every NAFBlock in place: few different ones, so that little is compiled for much that runs.
+def compiling(model: nn.Module, on: bool) -> None:
+    """Whether the NAFBlocks of ``model`` are compiled: few different ones, so little is compiled for much that runs.
 
-    Where no compiler is at work (Triton's needs one for C, a CPU's one for C++), the blocks run as they are.
+    Where no compiler is at work (Triton's needs one for C, a CPU's one for C++), the blocks run as they are. Not to be
+    left on after training: pictures come in many sizes, and each would be compiled for.
     """
-    torch._dynamo.config.suppress_errors = True
-    torch._dynamo.config.recompile_limit = 64  # five levels, frozen or learning, training or not
+    if on:
+        torch._dynamo.config.suppress_errors = True
+        torch._dynamo.config.recompile_limit = 64  # five levels, frozen or learning, training or not
     for block in model.modules():
         if isinstance(block, NAFBlock):
-            block.compile(dynamic=False)
+            block.__dict__.pop("forward", None)
+            if on:
+                block.forward = torch.compile(block.forward, dynamic=False)
