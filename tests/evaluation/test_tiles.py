@@ -1,6 +1,9 @@
 """Whole within a budget, tiles beyond it; tiles with the picture's own statistics give what the whole gives."""
 
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -99,6 +102,42 @@ def test_a_smaller_budget_means_leaner_ways(model):
         memory.plan(model, 6000, 4000, 1 << 20)
     with pytest.raises(ValueError, match="at least 256"):
         memory.plan(model, 600, 400, 1 << 30, tile=100)
+
+
+NEED = """
+import gc, sys
+from contextlib import suppress
+from pathlib import Path
+import psutil, torch
+from demoe import allocator
+from demoe.evaluation import memory
+from demoe.fast import strips
+from demoe.fast.fold import folded
+from demoe.model.demoe import DeMoE, DeMoEConfig
+
+height, width, recompute, experts = map(int, sys.argv[1:])
+allocator.raise_thresholds()
+torch.set_num_threads(1)
+sizes = {"encoder_blocks": (1, 1), "middle_blocks": 1, "decoder_blocks": (1, 1)}
+strips.forward(DeMoE(DeMoEConfig(4, **sizes)).eval(), torch.rand(1, 3, 16, 16), k=experts)  # loads what comes late
+model, x = folded(DeMoE(DeMoEConfig(8, **sizes)).eval()), torch.rand(1, 3, height, width)
+gc.collect()
+allocator.give_back()
+with suppress(OSError):
+    Path("/proc/self/clear_refs").write_text("5")
+before = psutil.Process().memory_info().rss
+strips.forward(model, x, k=experts, recompute=recompute)
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) << 10
+print(peak - before, memory.estimate(model, height, width, recompute, experts))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="only Linux tells a process's peak")
+@pytest.mark.parametrize(("size", "recompute", "k"), [((1024, 1024), 0, 1), ((256, 4096), 1, 5)])
+def test_the_estimate_is_above_the_need_and_not_far(size, recompute, k):
+    call = [sys.executable, "-c", NEED, *map(str, (*size, recompute, k))]
+    need, estimated = map(int, subprocess.run(call, capture_output=True, text=True, check=True).stdout.split())
+    assert need < estimated < 3 * need  # on one machine the need varies by up to 1.8
 
 
 def test_sample_crops_lie_inside_and_have_whole_units():

@@ -13,15 +13,15 @@ from demoe import allocator
 from demoe.fast import strips
 from demoe.fast.cpu import ROOMS, working_type
 from demoe.fast.fold import FoldedBlock
+from demoe.fast.maps import CACHED
 from demoe.model.demoe import DeMoE
 from demoe.model.layers import NAFBlock
 from demoe.model.nafnet import NAFNet
 
 OVERLAP = 128  # pixels that neighbouring tiles share
 SAMPLE = 2 << 20  # pixels of the first pass over a photograph that is cut into tiles
-# Over the maps and strips counted: what convolutions need besides, and the allocator's waste. With 1.3 a measured need
-# was above its estimate.
-SLACK = 1.45
+SLACK = 1.45  # over the maps counted where tiles are sampled, and on a GPU: what convolutions need besides, and waste
+SAFETY = 1.2  # over what ``estimate`` counts, which no measured need has reached
 CROP, MARGIN = 512, 64  # pixels: side of a sample crop, and what its rim leaves out of the averages
 
 
@@ -61,22 +61,39 @@ def budget(max_memory: int | None, device: torch.device) -> int:
 
 
 def estimate(model: NAFNet | DeMoE, height: int, width: int, recompute: int = 0, k: int | None = 1) -> int:
-    """Bytes that ``strips.forward`` needs for one picture beside the picture and the network: maps, strips, output."""
+    """Bytes that ``strips.forward`` needs for one picture beside the picture and the network: an upper estimate.
+
+    Held at once: the maps that are kept, strips at work, the convolutions' weights as ``Packed``, the output. How many
+    strips was measured. One picture's need varies from run to run by a factor of up to 1.8, with the places that the
+    allocator happens to choose; the largest is estimated.
+    """
     unit = 2 ** len(model.encoders)
     height, width = height + -height % unit, width + -width % unit
-    item = next(model.parameters()).element_size()  # of the picture and of the strips it is read into
-    channels = model.config.width
-    # The map of the full resolution; each level's is half of that above.
-    top = channels * height * width * working_type(model).itemsize
-    strip = channels * min(strips.rows_for(model, width), height) * width * item
-    blocks = (1 + len(model.encoders[0]) if isinstance(model, NAFNet) else 5) if recompute else 0
-    several = 1 if k == 1 or isinstance(model, NAFNet) else (k or model.config.num_experts)
-    need = top * (2.0, 1.25, 1.0)[recompute] + strip * (12 + 6 * blocks * (1 + recompute)) * several
-    need += min((several - 1) * top, ROOMS)
+    config, item = model.config, working_type(model).itemsize
+    row = config.width * width  # values in a row of the full resolution
+    top = item * row * height  # its map; each level's is half of that above
+    mixed = 1 if k == 1 or isinstance(model, NAFNet) else (k or config.num_experts)
+    need = top * (2, 1, 0.75)[recompute]
+    # Freed blocks under the allocator's threshold stay with the process, in holes that the next map does not always
+    # fit: measured, as much again, of at most four such blocks.
+    need += min(need, 4 * max(allocator.MMAP))
+    cached = min(CACHED, top)  # bytes of a strip of a map that is kept, a dozen of them in a block
+    rows = min(strips.rows_for(model, width), height) if recompute else 0
+    strip = item * row * rows  # of the largest level, computed anew: about ten wait in each block of the chain
+    moes = getattr(config, "moe_per_level", 0)
+    chain = 1 + config.encoder_blocks[0] + config.decoder_blocks[-1] + moes
+    need += 12 * cached + 10 * chain * strip + 8 * 4 * row * rows  # the last: float32 behind intro, before ending
+    need += (mixed - 1) * max(16 * cached, 20 * strip * moes, min(top, ROOMS // mixed))  # a further expert's own
+    if model.mlp_branch is not None:  # the router's features, in float32, of a strip of the last level
+        last = min(height * width // unit**2, CACHED // (item * config.width * unit))  # pixels
+        need += 4 * 4 * model.mlp_branch.conv_bottleneck[0].out_channels * last
+    weights = sum(value.numel() * value.element_size() for value in (*model.parameters(), *model.buffers()))
+    need += (1.25 if mixed == 1 else 2.5) * weights  # up to three copies: of one expert in five, or of all
     experts = [expert for moe in getattr(model, "experts", ()) for expert in moe.experts]
     if not all(isinstance(expert, (NAFBlock, FoldedBlock)) for expert in experts):
-        need += 10 * top  # those run on the whole map
-    return int(SLACK * need + 3 * height * width * item + (128 << 20))
+        need += 13 * top  # those run on the whole map; counted, not measured
+    need += 3 * height * width * next(model.parameters()).element_size()  # the output, in the picture's type
+    return int(SAFETY * need) + (48 << 20)
 
 
 def at_once(model: NAFNet | DeMoE, height: int, width: int, k: int | None = 1) -> int:
