@@ -6,7 +6,7 @@ import torch
 
 from demoe import cli, experiments, profiles, provenance
 from demoe.data import aio
-from demoe.evaluation import benchmark
+from demoe.evaluation import benchmark, compared, statistics
 from demoe.experiments import runs
 from demoe.report import tables
 
@@ -66,10 +66,10 @@ def test_the_same_seed_gives_the_same_bytes_of_every_table(tmp_path, monkeypatch
         run, base = experiments.demoe(TINY, progress=False), experiments.baseline(TINY, progress=False)
         sets = aio.aio_blur(TINY, "test", progress=False)
         mark = provenance.stamp("test", "synthetic", 0, run.hash)
-        scores = benchmark.score(sets, benchmark.methods(base.model, run.model), progress=False)
+        scores = benchmark.score(sets, compared.methods(base.model, run.model), progress=False)
         files = [
             tables.save(scores, "scores", mark),
-            tables.save(benchmark.summarise(scores), "summary", mark),
+            tables.save(statistics.summarise(scores), "summary", mark),
             tables.save(run.metrics, "log", mark, decimals=7),
         ]
         written.append([file.read_bytes() for file in files])

@@ -11,7 +11,7 @@ from conftest import shake
 from demoe import experiments, parts, photos, pretrained, profiles, release
 from demoe.experiments import runs
 from demoe.model import checkpoints
-from demoe.model.checkpoints import CheckpointError
+from demoe.model.checkpoint_files import CheckpointError
 from demoe.model.nafnet import NAFNet, NAFNetConfig
 from demoe.report.release_card import card
 

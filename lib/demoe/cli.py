@@ -209,7 +209,7 @@ def _evaluate(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         return evaluate_folders(*args.folders, measured, args.csv, args.no_resume)
     from demoe import profiles
     from demoe.data.real.roots import Roots
-    from demoe.evaluation.benchmark import evaluate_command
+    from demoe.evaluation.command import evaluate_command
 
     return evaluate_command(
         experiment=None if args.weights else args.experiment or "demoe", weights=args.weights,

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from .model import checkpoints
-from .model.checkpoints import CheckpointError
+from .model.checkpoint_files import CheckpointError
 from .paths import replacing
 
 LIMIT = 15_500_000  # bytes of tensors in a part; names and record come on top

@@ -15,6 +15,7 @@ from demoe.blur import sets
 from demoe.blur.folder import FolderCanvas
 from demoe.blur.job import Options
 from demoe.data import build as building
+from demoe.data import official
 from demoe.data.build import build
 from demoe.data.real import layouts
 from demoe.data.real.roots import Roots
@@ -68,7 +69,7 @@ def test_files_lie_where_the_real_ones_do(name, make, tmp_path, sharp):
     # The pictures are those of the recipe.
     options = Options(canvas=FolderCanvas(sharp), bits=16 if name == "DPDD" else 8)
     made = sets.synthesize(name, "test", 1, size=SIZE, options=options)
-    place = building.OFFICIAL[name].files("test", _second_key(name))
+    place = official.OFFICIAL[name].files("test", _second_key(name))
     for role in {"blurred", "sharp"} & place.keys():
         photograph = images.read(roots[0] / place[role])
         assert photograph.bit_depth == (16 if name == "DPDD" else 8)
@@ -81,7 +82,7 @@ def test_files_lie_where_the_real_ones_do(name, make, tmp_path, sharp):
 
 
 def _second_key(name):
-    return list(building._names(name, "test", "official", 2))[1]
+    return list(official.names(name, "test", "official", 2))[1]
 
 
 @pytest.mark.parametrize("layout", building.LAYOUTS)
@@ -220,7 +221,7 @@ def test_names_are_unique_up_to_the_last_pair():
         total = 0
         for split, count in building.datasets.get(name).counts.items():
             for layout in building.LAYOUTS:
-                named = building._names(name, split, layout, count)
+                named = official.names(name, split, layout, count)
                 assert len(named) == count
                 if layout == "official":
                     files |= {place for places in named.values() for place in places.values()}

@@ -10,8 +10,9 @@ from conftest import shake
 from demoe import images, provenance
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import benchmark
+from demoe.evaluation.compared import methods as compared_methods
 from demoe.evaluation.journal import Journal
-from demoe.evaluation.statistics import by_scene, difference, intervals, report, scene
+from demoe.evaluation.statistics import by_scene, difference, intervals, report, scene, summarise
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.tasks import EXPERTS
 
@@ -30,13 +31,13 @@ def test_scores_and_averages():
     methods = {"input": benchmark.blurred_input, "perfect": lambda image, pairs: torch.full_like(image, 100 / 255)}
     scores = benchmark.score(sets, methods, progress=False)
     assert len(scores) == 4 and (scores.missing == '').all()
-    summary = benchmark.summarise(scores).set_index(["set", "method"])
+    summary = summarise(scores).set_index(["set", "method"])
     ten, fifty = -20 * math.log10(10 / 255), -20 * math.log10(51 / 255)
     assert summary.loc[("GoPro-syn", "input"), "psnr"] == pytest.approx(ten, abs=1e-4)
     assert summary.loc[("Average", "input"), "psnr"] == pytest.approx((ten + fifty) / 2, abs=1e-4)
     assert summary.loc[("Average", "input"), "images"] == 2
     assert summary.loc[("GoPro-syn", "perfect"), "psnr"] == pytest.approx(100, abs=0.5)
-    assert list(dict.fromkeys(benchmark.summarise(scores).set)) == ["RealBlur-syn", "GoPro-syn", "Average"]
+    assert list(dict.fromkeys(summarise(scores).set)) == ["RealBlur-syn", "GoPro-syn", "Average"]
 
 
 def test_routing_rows_are_probabilities():
@@ -51,7 +52,7 @@ def test_routing_rows_are_probabilities():
 
 def test_methods_differ_as_they_say():
     model = shake(DeMoE(TINY))
-    methods = benchmark.methods(None, model)
+    methods = compared_methods(None, model)
     image = torch.rand(1, 3, 24, 24)
     with torch.no_grad():
         manual = methods["DeMoE manual"](image, flat_set("LOLBlur-syn", 1))
@@ -115,7 +116,7 @@ def test_sets_without_ground_truth_have_no_psnr_and_say_so():
     scores = benchmark.score(sets(), {"input": benchmark.blurred_input}, progress=False)
     alone = scores[scores["set"] == "Real-LOLBlur-syn"]
     assert alone.psnr.isna().all() and (alone.missing == "psnr: no ground truth; ssim: no ground truth").all()
-    summary = benchmark.summarise(scores).set_index("set")
+    summary = summarise(scores).set_index("set")
     assert list(summary.index) == ["GoPro-syn", "Real-LOLBlur-syn", "Average"]
     assert math.isnan(summary.psnr["Average"]) and summary.psnr["GoPro-syn"] > 20
     text = report(intervals(scores))
@@ -176,7 +177,7 @@ def test_sets_of_no_expert():
     none = flat_set("LOLv2-real", 5)
     routed = benchmark.route(model, [none])
     assert routed.correct.isna().all() and (routed.label == "").all()
-    scores = benchmark.score([none], benchmark.methods(None, model), progress=False)
+    scores = benchmark.score([none], compared_methods(None, model), progress=False)
     assert scores[scores.method == "DeMoE manual"].psnr.isna().all() and scores.psnr.notna().sum() == 6
 
 

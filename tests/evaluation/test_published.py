@@ -7,7 +7,7 @@ from conftest import shake
 from demoe.evaluation import published
 from demoe.evaluation.restore import restore
 from demoe.model import checkpoints
-from demoe.model.checkpoints import CheckpointError
+from demoe.model.checkpoint_files import CheckpointError
 from demoe.model.nafnet import NAFNet, NAFNetConfig
 
 NAF = NAFNetConfig(4, (1, 1), 1, (1, 1))

@@ -278,11 +278,3 @@ def test_a_gate_that_changes_few_pictures_is_counted():
     gains = table[(table.method == rules.MANUAL) & (table.quantity == "gain")].set_index("set")["mean"].abs()
     carrying = gains.drop("Average").idxmax()
     assert scenes.tolist() == [5, 5, counts.loc[(rules.MANUAL, carrying), "changed_scenes"]]
-
-
-def test_pictures_are_shown_by_rule():
-    confidences = [0.9, 0.3, 0.5, 0.7]
-    rows = [{"set": OUTSIDE, "image": f"p{i}"} | dict.fromkeys(EXPERTS, 0.01) | {"defocus": c}
-            for i, c in enumerate(confidences)]
-    assert rules.shown_pictures(pd.DataFrame(rows), OUTSIDE) == ["p2", "p1"]
-    assert rules.shown_pictures(pd.DataFrame(rows[:1]), OUTSIDE) == ["p0"]

@@ -15,7 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from demoe.model import checkpoints
-from demoe.model.checkpoints import CheckpointError, load, save
+from demoe.model.checkpoint_files import CheckpointError
+from demoe.model.checkpoints import load, save
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.model.nafnet import NAFNet, NAFNetConfig
 

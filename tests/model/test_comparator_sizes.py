@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from demoe.model import checkpoints, comparator_sizes
-from demoe.model.checkpoints import CheckpointError
+from demoe.model.checkpoint_files import CheckpointError
 from demoe.model.comparator_sizes import NETWORKS, at_width, label, untrained
 from demoe.model.comparators import PromptIRConfig
 

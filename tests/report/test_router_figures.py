@@ -91,3 +91,11 @@ def test_worth_has_a_dot_for_every_way_of_choosing():
     assert "oracle *" in names and rules.ENTROPY in names and rules.ROUTER not in names and rules.INPUT in names
     assert [text.get_text() for text in figure.axes[0].texts] == ["4 of 48"]
     plt.close(figure)
+
+
+def test_pictures_are_shown_by_rule():
+    confidences = [0.9, 0.3, 0.5, 0.7]
+    rows = [{"set": "RSBlur-syn", "image": f"p{i}"} | dict.fromkeys(EXPERTS, 0.01) | {"defocus": c}
+            for i, c in enumerate(confidences)]
+    assert router_figures.shown_pictures(pd.DataFrame(rows), "RSBlur-syn") == ["p2", "p1"]
+    assert router_figures.shown_pictures(pd.DataFrame(rows[:1]), "RSBlur-syn") == ["p0"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from demoe.evaluation.benchmark import Method, blurred_input
+from demoe.evaluation.compared import Method, blurred_input
 from demoe.evaluation.restore import restore
 from demoe.model.demoe import DeMoE
 from demoe.tasks import EXPERTS

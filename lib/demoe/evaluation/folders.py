@@ -9,7 +9,8 @@ from demoe import images
 from demoe.data import pairs
 
 from . import metrics
-from .benchmark import blurred_input, score
+from .benchmark import score
+from .compared import blurred_input
 from .statistics import intervals, report, shown
 
 SHOWN = 30  # pictures printed one by one

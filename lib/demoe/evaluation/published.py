@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from demoe import parts
 from demoe.model import checkpoints
-from demoe.model.checkpoints import CheckpointError
+from demoe.model.checkpoint_files import CheckpointError
 from demoe.model.comparators import NOT_INSTALLED
 
 

@@ -26,8 +26,7 @@ from demoe.release import picture_mark
 from demoe.tasks import DATASETS, EXPERTS, expert_index
 
 from . import statistics
-from .benchmark import blurred_input, network
-from .compared import Method
+from .compared import Method, blurred_input, network
 from .metrics import psnr
 from .sharpness import PATCH, metric_q
 

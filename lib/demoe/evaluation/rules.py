@@ -289,14 +289,3 @@ def _changes(scores: pd.DataFrame, method: str, other: str, differences: pd.Data
     carried = of_sets.loc[means.idxmax(), "changed_scenes"] if len(means) else 0
     of_sets.loc["Average"] = [of_sets.pictures.sum(), of_sets.changed.sum(), carried]
     return of_sets.reset_index()
-
-
-def shown_pictures(routing: pd.DataFrame, name: str) -> list[str]:
-    """The pictures of a set that Figure 14 shows, by rule: those of the median and of the least router confidence.
-
-    Confidence is the largest softmax weight: known without sharp pictures, blind to what the experts make of a picture.
-    """
-    part = routing[routing["set"] == name]
-    confidence = part[list(EXPERTS)].max(axis=1).to_numpy()
-    order = np.argsort(confidence, kind="stable")
-    return [part.image.iloc[order[place]] for place in dict.fromkeys([(len(part) - 1) // 2, 0])]

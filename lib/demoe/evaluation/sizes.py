@@ -10,7 +10,8 @@ from torch import nn
 
 from demoe.data.pairs import PairedSet, Window
 
-from .benchmark import Method, score
+from .benchmark import score
+from .compared import Method
 from .restore import restore
 from .statistics import difference
 

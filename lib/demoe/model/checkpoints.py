@@ -8,11 +8,7 @@ configuration: it is read off the tensors' names and shapes. Nothing in a file i
 from __future__ import annotations
 
 import json
-import pickletools
 import re
-import warnings
-import zipfile
-from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -25,23 +21,17 @@ from torch import Tensor, nn
 from demoe.paths import replacing
 
 from . import comparator_sizes
+from .checkpoint_files import METADATA_KEY, CheckpointError, read, reason
 from .demoe import DeMoE, DeMoEConfig
 from .experts import expert_block
 from .nafnet import NAFNet, NAFNetConfig
 
 NETWORKS = {"NAFNet": (NAFNet, NAFNetConfig), "DeMoE": (DeMoE, DeMoEConfig), **comparator_sizes.NETWORKS}
 EXPERT_KINDS = ("naf", "restormer", "plk", "wavelet", "darkir")
-# One metadata entry only: safetensors orders several at random, and the same network should give the same bytes.
-METADATA_KEY = "demoe"
-WRAPPERS = ("params", "params_ema", "state_dict")  # where releases keep the tensors, in order of preference
 TENSORS = 4  # at least, of a block of any network
 MOST_LEVELS = 40  # of any network, with the middle and the decoder's
 PARTS = ("intro.", "encoders.", "downs.", "middle_blks.", "ups.", "decoders.", "ending.", "experts.", "mlp_branch.")
 Config = NAFNetConfig | DeMoEConfig | comparator_sizes.Config
-
-
-class CheckpointError(ValueError):
-    """A file that is not a whole, finite NAFNet or DeMoE. The message is one sentence that names the file."""
 
 
 def save(model: nn.Module, path: str | Path, provenance: dict | None = None, half: bool = False) -> Path:
@@ -66,7 +56,7 @@ def save(model: nn.Module, path: str | Path, provenance: dict | None = None, hal
         try:
             save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(record, sort_keys=True, default=str)})
         except safetensors.SafetensorError as error:  # a full disk, as no other exception
-            raise OSError(f"{path} was not written: {_reason(error)}") from None
+            raise OSError(f"{path} was not written: {reason(error)}") from None
     return path
 
 
@@ -78,7 +68,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
     not installed.
     """
     path = Path(path)
-    state, record = _read(path)
+    state, record = read(path)
     if not state:
         raise CheckpointError(f"{path} holds no tensors: it is not a checkpoint of NAFNet or DeMoE.")
     name, config = _recorded(path, record, state) if record else _inferred(path, state)
@@ -87,7 +77,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
         with torch.device("meta"):  # names and shapes without memory, so that a foreign file cannot ask for much
             expected = network(config).state_dict()
     except (ValueError, TypeError, RuntimeError, ArithmeticError, ModuleNotFoundError) as error:
-        raise CheckpointError(f"{path} describes a {name} that cannot be built: {_reason(error)}.") from None
+        raise CheckpointError(f"{path} describes a {name} that cannot be built: {reason(error)}.") from None
     _compare(path, name, state, expected)
     if sum(value.numel() * value.element_size() for value in state.values()) > path.stat().st_size:
         raise CheckpointError(f"{path} is damaged: its tensors hold more values than the file.")
@@ -106,111 +96,21 @@ def tensors(path: str | Path) -> dict[str, Tensor]:
 
     Raises ``CheckpointError`` for a file that is damaged, or holds something else.
     """
-    return dict(_read(Path(path))[0])
+    return dict(read(Path(path))[0])
 
 
 def is_own(path: str | Path) -> bool:
     """Whether ``save`` wrote this file, which then holds its configuration."""
-    return bool(_read(Path(path))[1])
+    return bool(read(Path(path))[1])
 
 
 def provenance(path: str | Path) -> dict:
     """What ``save`` was told about the network's origin; empty for the public releases."""
-    return _read(Path(path))[1].get("provenance", {})
+    return read(Path(path))[1].get("provenance", {})
 
 
 def _finite(value: Tensor) -> bool:
     return not value.is_floating_point() or bool(torch.isfinite(value).all())
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Tensors by name, and our own record (empty in files that others wrote)."""
-    try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            head = file.read(16)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist: give the path of a .safetensors, .pt or .pth file.") from None
-    except OSError as error:  # a folder, no permission, ...
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from None
-    if size == 0:
-        raise CheckpointError(f"{path} is empty (0 bytes): download or write it again.")
-    if path.suffix == ".safetensors" or (head[8:9] == b"{" and head[4:8] == bytes(4)):  # length of the header, header
-        return _read_safetensors(path)
-    return _read_pickle(path, head), {}
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
-    try:
-        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (a file, not a dictionary)
-        record = json.loads(metadata.get(METADATA_KEY, "{}"))
-    except Exception as error:  # safetensors raises its own error, ValueError or OSError, by kind of damage
-        raise CheckpointError(
-            f"{path} is truncated, or not a safetensors file: download or write it again ({_reason(error)})."
-        ) from None
-    if not isinstance(record, dict):
-        raise CheckpointError(f"{path} has an unreadable configuration inside: write it again with this package.")
-    return state, record
-
-
-def _read_pickle(path: Path, head: bytes) -> dict[str, Tensor]:
-    if _is_packed(path):
-        raise CheckpointError(f"{path} was refused: it is a compressed archive, which PyTorch does not write.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old formats; the outcome is judged below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds by what is wrong with the file
-        if re.search(r"(?i)unsupported (global|class|func)", str(error)) or _holds_objects(path, head):
-            raise CheckpointError(
-                f"{path} was refused: it holds Python objects or code beside tensors, and nothing of it was executed."
-            ) from None
-        if head.startswith((b"PK", b"\x80")):  # what torch.save writes
-            kind = "truncated, or not a PyTorch checkpoint: download or write it again"
-        else:
-            kind = "not a PyTorch or safetensors checkpoint: give a .safetensors, .pt or .pth file"
-        raise CheckpointError(f"{path} is {kind}.") from None
-    if isinstance(content, dict):
-        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors by name.")
-    state = OrderedDict()
-    for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
-            what = f"its entry {str(key)[:80]!r} is not a plain tensor"
-            raise CheckpointError(f"{path} is not a checkpoint of NAFNet or DeMoE: {what}.")
-        state[key.removeprefix("module.")] = value.detach()  # the prefix of torch's DataParallel
-    if len(state) != len(content):
-        raise CheckpointError(f"{path} names the same tensor with and without the prefix 'module.'.")
-    return state
-
-
-def _is_packed(path: Path) -> bool:
-    """Whether this is a ZIP archive that unpacks to more than the file: a decompression bomb."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size
-    except Exception:  # not an archive, or a damaged one: PyTorch says so
-        return False
-
-
-def _holds_objects(path: Path, head: bytes) -> bool:
-    """Whether a plain pickle, which torch cannot read at all, is whole and names a class or function. Runs nothing."""
-    if not head.startswith(b"\x80"):
-        return False
-    try:
-        with open(path, "rb") as file:
-            return any(code.name in ("GLOBAL", "STACK_GLOBAL", "INST") for code, _, _ in list(pickletools.genops(file)))
-    except Exception:  # pickletools raises by what it stumbles over; then the file is damaged
-        return False
-
-
-def _reason(error: Exception) -> str:
-    """The first sentence of an error, short, for the end of ours."""
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return re.split(r"(?<=[a-z])\. ", first)[0][:120].rstrip(". ")
 
 
 def _recorded(path: Path, record: dict, state: dict[str, Tensor]) -> tuple[str, Config]:
@@ -224,7 +124,7 @@ def _recorded(path: Path, record: dict, state: dict[str, Tensor]) -> tuple[str, 
         config = NETWORKS[name][1](**fields)
         _check_counts(path, config, state)
     except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} has a configuration unknown to this version: {_reason(error)}.") from None
+        raise CheckpointError(f"{path} has a configuration unknown to this version: {reason(error)}.") from None
     return name, config
 
 

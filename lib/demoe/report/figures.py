@@ -110,7 +110,7 @@ def training_curves(stage1: pd.DataFrame, stage2: pd.DataFrame, smooth: int = 15
 
 
 def psnr_bars(summary: pd.DataFrame) -> Figure:
-    """PSNR of every method on every set, from ``benchmark.summarise``'s table."""
+    """PSNR of every method on every set, from ``statistics.summarise``'s table."""
     methods, names = list(summary.method.unique()), list(summary.set.unique())
     figure, axis = plt.subplots(figsize=(8, 3))
     width = 0.8 / len(methods)

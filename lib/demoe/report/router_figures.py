@@ -159,6 +159,17 @@ def _kind(method: str) -> tuple[str, str]:
     return (ORANGE, "s") if method in rules.NEEDS else (BLUE, "o")
 
 
+def shown_pictures(routing: pd.DataFrame, name: str) -> list[str]:
+    """The pictures of a set that Figure 14 shows, by rule: those of the median and of the least router confidence.
+
+    Confidence is the largest softmax weight: known without sharp pictures, blind to what the experts make of a picture.
+    """
+    part = routing[routing["set"] == name]
+    confidence = part[list(EXPERTS)].max(axis=1).to_numpy()
+    order = np.argsort(confidence, kind="stable")
+    return [part.image.iloc[order[place]] for place in dict.fromkeys([(len(part) - 1) // 2, 0])]
+
+
 def examples(
     demoe: DeMoE, networks: Mapping[str, nn.Module], sets: Sequence[PairedSet], shown: Mapping[str, Sequence[str]],
     device: str = "cpu",

@@ -176,7 +176,7 @@ def best(values: Iterable[float], decimals: int = 2, lowest: bool = False) -> li
 
 
 def by_set(summary: pd.DataFrame, decimals: tuple[int, int] = (2, 3)) -> pd.DataFrame:
-    """Methods down, sets across, "PSNR / SSIM" in the cells, from ``benchmark.summarise``'s table."""
+    """Methods down, sets across, "PSNR / SSIM" in the cells, from ``statistics.summarise``'s table."""
     cells = summary.assign(
         value=[
             f"{shown(p, decimals[0])} / {shown(s, decimals[1])}"

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from . import scan
-from .datasets import Dataset, Form
+from .description import Dataset, Form
 from .scan import Place
 
 # Words for blurred and sharp in repackaged copies; the first that exists counts. Letter case does not matter.

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..pairs import FilePair
 from . import check_content, check_files, datasets, gather, layouts, matching, scan, splits
 from .candidates import shown
-from .datasets import Dataset
+from .description import Dataset
 from .found import Recognition, Split
 from .problems import LEVELS, Problem, many, problem
 from .roots import Roots

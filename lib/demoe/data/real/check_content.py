@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from . import lmdb_files, pixels
-from .datasets import Dataset
+from .description import Dataset
 from .found import Split
 
 THUMB = 64  # longer side of a thumbnail, pixels

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from demoe.image_files import FORMAT_OF
 
 from . import lmdb_files, pixels
-from .datasets import Dataset
+from .description import Dataset
 from .found import Split
 from .pixels import Header
 from .problems import many

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..pairs import FilePair
-from .datasets import Dataset
+from .description import Dataset
 from .problems import Problem, problem
 
 

@@ -7,7 +7,7 @@ import re
 
 from . import lmdb_files, scan, splits
 from .candidates import Candidate
-from .datasets import Dataset
+from .description import Dataset
 from .found import Recognition
 from .lists import Lists
 from .matching import Picture

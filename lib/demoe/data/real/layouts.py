@@ -16,7 +16,7 @@ from .. import pairs
 from ..pairs import PairedSet
 from . import candidates, datasets, gather, lists, matching, pairing, scan, unpaired
 from .candidates import LAYOUTS, Candidate
-from .datasets import Dataset
+from .description import Dataset
 from .found import Recognition, Split
 from .lists import Lists
 from .matching import Picture

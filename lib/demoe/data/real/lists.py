@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .datasets import Dataset
+from .description import Dataset
 from .problems import Problem, problem
 from .scan import entries, folders, is_folder
 

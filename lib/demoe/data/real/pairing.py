@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..pairs import FilePair
 from . import lmdb_files, matching, splits
-from .datasets import Dataset
+from .description import Dataset
 from .found import Split
 from .gather import Sides, group
 from .lists import Lists

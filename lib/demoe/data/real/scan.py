@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import lmdb_files
-from .datasets import Form
+from .description import Form
 from .pixels import SUFFIXES
 
 SKIPPED = frozenset({"__macosx", "@eadir"})

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..pairs import FilePair
 from . import matching, pixels, scan
 from .candidates import SHARP
-from .datasets import Dataset
+from .description import Dataset
 from .found import Split
 from .problems import many
 

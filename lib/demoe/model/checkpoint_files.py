@@ -1,0 +1,117 @@
+"""What a file of weights holds: tensors by name, and the record that our own files carry. Nothing in it is executed.
+
+Our files are safetensors; the public releases of DeMoE and NAFNet, and those of other networks, are pickled
+dictionaries.
+"""
+
+from __future__ import annotations
+
+import json
+import pickletools
+import re
+import warnings
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import safetensors
+import torch
+from torch import Tensor
+
+# One metadata entry only: safetensors orders several at random, and the same network should give the same bytes.
+METADATA_KEY = "demoe"
+WRAPPERS = ("params", "params_ema", "state_dict")  # where releases keep the tensors, in order of preference
+
+
+class CheckpointError(ValueError):
+    """A file that is not a whole, finite NAFNet or DeMoE. The message is one sentence that names the file."""
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Tensors by name, and our own record (empty in files that others wrote). Raises ``CheckpointError``."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist: give the path of a .safetensors, .pt or .pth file.") from None
+    except OSError as error:  # a folder, no permission, ...
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from None
+    if size == 0:
+        raise CheckpointError(f"{path} is empty (0 bytes): download or write it again.")
+    if path.suffix == ".safetensors" or (head[8:9] == b"{" and head[4:8] == bytes(4)):  # length of the header, header
+        return _read_safetensors(path)
+    return _read_pickle(path, head), {}
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+    try:
+        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (a file, not a dictionary)
+        record = json.loads(metadata.get(METADATA_KEY, "{}"))
+    except Exception as error:  # safetensors raises its own error, ValueError or OSError, by kind of damage
+        raise CheckpointError(
+            f"{path} is truncated, or not a safetensors file: download or write it again ({reason(error)})."
+        ) from None
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{path} has an unreadable configuration inside: write it again with this package.")
+    return state, record
+
+
+def _read_pickle(path: Path, head: bytes) -> dict[str, Tensor]:
+    if _is_packed(path):
+        raise CheckpointError(f"{path} was refused: it is a compressed archive, which PyTorch does not write.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old formats; the outcome is judged below
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds by what is wrong with the file
+        if re.search(r"(?i)unsupported (global|class|func)", str(error)) or _holds_objects(path, head):
+            raise CheckpointError(
+                f"{path} was refused: it holds Python objects or code beside tensors, and nothing of it was executed."
+            ) from None
+        if head.startswith((b"PK", b"\x80")):  # what torch.save writes
+            kind = "truncated, or not a PyTorch checkpoint: download or write it again"
+        else:
+            kind = "not a PyTorch or safetensors checkpoint: give a .safetensors, .pt or .pth file"
+        raise CheckpointError(f"{path} is {kind}.") from None
+    if isinstance(content, dict):
+        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors by name.")
+    state = OrderedDict()
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
+            what = f"its entry {str(key)[:80]!r} is not a plain tensor"
+            raise CheckpointError(f"{path} is not a checkpoint of NAFNet or DeMoE: {what}.")
+        state[key.removeprefix("module.")] = value.detach()  # the prefix of torch's DataParallel
+    if len(state) != len(content):
+        raise CheckpointError(f"{path} names the same tensor with and without the prefix 'module.'.")
+    return state
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether this is a ZIP archive that unpacks to more than the file: a decompression bomb."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size
+    except Exception:  # not an archive, or a damaged one: PyTorch says so
+        return False
+
+
+def _holds_objects(path: Path, head: bytes) -> bool:
+    """Whether a plain pickle, which torch cannot read at all, is whole and names a class or function. Runs nothing."""
+    if not head.startswith(b"\x80"):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return any(code.name in ("GLOBAL", "STACK_GLOBAL", "INST") for code, _, _ in list(pickletools.genops(file)))
+    except Exception:  # pickletools raises by what it stumbles over; then the file is damaged
+        return False
+
+
+def reason(error: Exception) -> str:
+    """The first sentence of an error, short, for the end of ours."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return re.split(r"(?<=[a-z])\. ", first)[0][:120].rstrip(". ")
