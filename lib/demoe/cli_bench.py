@@ -46,7 +46,7 @@ def _settings(sub: argparse.ArgumentParser, defaults: dict) -> None:
     option("debug", action="store_true", help="show the traceback of an error")
     option("full", action="store_true",
            help="also what takes long or much memory: the plain side at twelve megapixels (18 GB), training at 192 and "
-           "384 pixels, k above 1 with the system's allocator")
+           "384 pixels (what fits into memory), k above 1 with the system's allocator")
     option("device", choices=("cpu", "cuda"), help="default: cuda where there is a GPU")
     option("width", type=int, metavar="N", help="channels of the networks (default 32)")
     option("threads", type=int, metavar="N", help="default: as PyTorch chooses")

@@ -1,5 +1,7 @@
 """The whole way from measuring to the report, with a tiny network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -80,6 +82,16 @@ def test_what_is_compiled_is_also_measured_without(monkeypatch):
     assert [way.precision for way in ways if way.side == "eager"] == ["bfloat16"] and len(ways) == len(set(ways))
 
 
+def test_training_at_larger_patches_leaves_out_what_does_not_fit(monkeypatch):
+    monkeypatch.setattr(training, "ways", lambda device: [training.Way(side="plain"), training.Way(checkpointed=True)])
+    table = training.measure(replace(TINY, patches=(16,))).set_index("side")
+    kept = table.saved_bytes["plain"]
+    monkeypatch.setattr(training, "_free", lambda device: 4 * kept)
+    table = training.measure(replace(TINY, patches=(16, 32))).set_index(["patch", "side"])
+    assert set(table.index) == {(16, "plain"), (16, "ours"), (32, "ours")}
+    assert table.ratio.notna().tolist() == table.gradient_error.notna().tolist() == [True, True, False]
+
+
 def test_a_step_of_both_sides_is_the_same_step():
     batch = training._batch(16, "cpu")
     weights = []
@@ -126,6 +138,8 @@ def test_hours_say_how_they_came_about(measured):
     assert list(card.index) == [1, 4, 8, 64] and card[1] == pytest.approx(64 * card[64])
     here = growth.training_hours(measured["training"].assign(patch=384), "cuda")
     assert set(here[here.gpus == 1].how) == {"measured"} and here[here.gpus == 4].how.str.contains("perfect").all()
+    alone = measured["training"].query("network == 'NAFNet'").assign(patch=384)  # the other did not fit into memory
+    assert growth.training_hours(pd.concat([measured["training"], alone]), "cpu").equals(table)
     rates = measured["training"].query("side == 'ours' and not checkpointed and precision == 'float32'")
     rates = rates.set_index("network").images_per_second
     expected = 250_400 * 32 * (1 / rates["DeMoE"] + 1 / rates["NAFNet"]) / 3600

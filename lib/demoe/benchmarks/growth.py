@@ -65,10 +65,11 @@ def training_hours(training: pd.DataFrame, device: str) -> pd.DataFrame:
     rows = []
     for precision in training.precision.unique():
         best = training[(training.side == "ours") & ~training.checkpointed & (training.precision == precision)]
-        patch = min(PATCH, best.patch.max())
-        best = best[best.patch == patch].set_index("network").images_per_second * (patch / PATCH) ** 2
-        if not {"DeMoE", "NAFNet"} <= set(best.index):
+        both = [patch for patch, part in best.groupby("patch") if {"DeMoE", "NAFNet"} <= set(part.network)]
+        if not both:
             continue
+        patch = min(PATCH, max(both))
+        best = best[best.patch == patch].set_index("network").images_per_second * (patch / PATCH) ** 2
         seconds = STEPS * BATCH * (1 / best["DeMoE"] + 1 / best["NAFNet"])
         how = "measured" if patch == PATCH else f"computed from crops of {patch} pixels"
         for number in GPUS if device != "cpu" else (1,):

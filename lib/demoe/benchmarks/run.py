@@ -80,7 +80,8 @@ def _settings(options: Options) -> list[Options]:
     if torch.device(options.device).type != "cpu":
         return [replace(options, allocator="default")]
     cases = options.cases if options.full else tuple(replace(case, ks=(1,), nafnet="") for case in options.cases)
-    slow = replace(options, cases=cases, rounds=min(options.rounds, 5), seconds=options.seconds / 2)
+    slow = replace(options, cases=cases, patches=options.patches[:1], rounds=min(options.rounds, 5),
+                   seconds=options.seconds / 2)
     return [replace(options, allocator="raised"), replace(slow, allocator="default")]
 
 

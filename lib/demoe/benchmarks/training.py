@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pandas as pd
+import psutil
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ from .weights import shaken
 
 CLASS_WEIGHT = 1e-3  # lambda_cl; paper
 BOXES = (1, 3, 7, 15)  # pixels
+HELD = 1.3  # what a step holds at most, over what its graph keeps; our choice
 
 
 @dataclass(frozen=True)
@@ -59,20 +61,26 @@ def measure(options: Options) -> pd.DataFrame:
     Columns: patch, batch, network, side, precision, checkpointed, compiled, ``summary``'s (ms a step),
     images_per_second, ratio (the plain DeMoE's time over this one's), saved_bytes (what the graph keeps for the
     backward pass), gradient_error (distance from the plain DeMoE's gradient over its length, from equal weights and
-    dropout).
+    dropout). Ways that would not fit into memory at larger patches are left out there; without the plain one, ratio and
+    error are not numbers.
     """
     device, rows = options.device, []
+    free, pixel = _free(device), {}
     for patch in options.patches:
         batch = _batch(patch, device)
         steps, facts = {}, {}
         reference = None
         for way in ways(device):
+            if HELD * pixel.get(way, 0) * patch**2 > free:
+                continue
             model, loss = _network(way, options)
             steps[way] = _step(model, loss, batch, way, device)
             gradient, saved = _gradient(model, loss, batch, way.precision)
             if way == Way(side="plain"):
                 reference = gradient
-            error = float((gradient - reference).norm() / reference.norm()) if way.network == "DeMoE" else float("nan")
+            known = way.network == "DeMoE" and reference is not None
+            error = float((gradient - reference).norm() / reference.norm()) if known else float("nan")
+            pixel[way] = saved / patch**2
             facts[way] = {"saved_bytes": saved, "gradient_error": error}
             del gradient
         calls = {repr(way): step for way, step in steps.items()}
@@ -80,15 +88,23 @@ def measure(options: Options) -> pd.DataFrame:
         repeats = 5 if torch.device(device).type == "cuda" else 1
         taken = interleaved(calls, options.rounds, warm_up=warm_up(options), seconds=options.seconds, repeats=repeats,
                             device=device, label=label, progress=options.progress)
+        plain_way = repr(Way(side="plain"))
         for way in steps:
             seconds = taken[repr(way)]
             median = summary(seconds)
             rows.append({
                 "patch": patch, "batch": TRAINING_BATCH, **way.__dict__, "compiled": way.compiled(device), **median,
                 "images_per_second": 1000 * TRAINING_BATCH / median["ms"],
-                "ratio": ratio(taken[repr(Way(side="plain"))], seconds), **facts[way],
+                "ratio": ratio(taken[plain_way], seconds) if plain_way in taken else float("nan"), **facts[way],
             })
     return pd.DataFrame(rows)
+
+
+def _free(device: str) -> int:
+    """Bytes that steps may take."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
 
 
 def _batch(patch: int, device: str) -> Batch:
