@@ -3,9 +3,6 @@
 import json
 import pickle
 import shutil
-import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -331,35 +328,3 @@ def test_all_is_for_one_device(home, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["train", "--profile", "test", "--all"])
     assert "--all trains on one device: start it without torchrun" in capsys.readouterr().err
-
-
-# The command twice, with batches that two processes can share; they meet anew for the second time.
-TWICE = """
-import os, sys
-from demoe import cli, profiles
-if __name__ == "__main__":
-    profiles.PROFILES["test"] = profiles.get("test", batch=4, train_images=1, image_size=48)
-    failed = cli.main(["train", "--profile", "test", "--fresh"])
-    if os.environ["RANK"] == "0":
-        print("once more", file=sys.stderr, flush=True)
-    os.environ.update(MASTER_PORT=sys.argv[1], TORCHELASTIC_USE_AGENT_STORE="False")
-    sys.exit(failed or cli.main(["train", "--profile", "test"]))
-"""
-
-
-def test_the_processes_of_torchrun_train_one_network_and_then_load_it(home):
-    script = home / "train.py"
-    script.write_text(TWICE)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    done = subprocess.run([*command, str(port)], capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
-    first, second = done.stdout.strip().split("\n")  # one line each
-    assert first == second and first.endswith("model.safetensors")
-    begun, again = done.stderr.split("once more")
-    assert "step/s" in begun and "step/s" not in again  # nothing was trained again
-    folders = [file.parent for file in (home / "results/test/runs").glob("*/SHA256SUMS")]
-    assert sorted(folder.name.split("-")[0] for folder in folders) == ["baseline", "demoe"]
-    assert not any(runs.damaged(folder) or (folder / "state").exists() for folder in folders)

@@ -38,7 +38,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TOLERANCE = {"float32": 1e-5, "bfloat16": 0.03}
 SMALL = {"encoder_blocks": (1,), "middle_blocks": 0, "decoder_blocks": (1,)}
 BLOCKS = [
-    (16, 1, 9, 11, 1), (16, 3, 5, 3, 3), (32, 3, 3, 10, 1), (32, 3, 5, 7, 3), (64, 1, 3, 5, 1), (64, 3, 3, 1, 3),
+    (16, 1, 9, 11, 1), (16, 2, 5, 3, 2), (32, 2, 3, 10, 1), (32, 3, 5, 7, 3), (64, 1, 3, 5, 1), (64, 2, 3, 1, 2),
     (32, 1, 1, 1, 1),
 ]  # channels, pictures, height, width, sets of weights
 

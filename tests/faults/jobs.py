@@ -33,6 +33,7 @@ from demoe.tasks import DATASETS
 from demoe.training import loop
 
 MOMENTS, KIND, AT = 0, "", 0
+EVALUATED = ("GoPro", "Real-LOLBlur")
 
 
 def moment(can_fail: bool = True) -> None:
@@ -120,7 +121,7 @@ def train(root: Path) -> None:
 
 
 def evaluate(root: Path) -> None:
-    sets = [synthetic(name, "test", 2, 32, 0, root / "cache", False) for name in ("GoPro", "Real-LOLBlur")]
+    sets = [synthetic(name, "test", 2, 32, 0, root / "cache", False) for name in EVALUATED]
     compared = {"input": benchmark.blurred_input, "half": lambda image, pairs: torch.sqrt(image)}
     mark = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
     benchmark.run("faults", sets, compared, {"weights": "a"}, mark, progress=False, pictures=True)
@@ -164,6 +165,8 @@ def serve() -> None:
     JOBS["cache"](Path(sys.argv[1]) / "warm")
     for name in DATASETS:
         synthetic(name, "train", 1, 48, 0, Path(sys.argv[1]) / "warm" / "train", False)
+    for name in EVALUATED:
+        synthetic(name, "test", 2, 32, 0, Path(sys.argv[1]) / "warm" / "test", False)
     weight = torch.zeros(1, requires_grad=True)
     weight.grad = torch.zeros(1)
     torch.optim.AdamW([weight]).step()  # loads PyTorch's compiler

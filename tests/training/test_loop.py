@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from io import BytesIO
 
+import psutil
 import pytest
 import torch
 from conftest import shake
@@ -185,8 +187,10 @@ def test_a_checkpoint_never_holds_a_loss_that_is_not_finite(tmp_path):
 
 # The command `demoe train` with a stage that, once begun, does not get beyond its middle: it can be killed there.
 LONGER = {"stage1_steps": 10, "stage2_steps": 10, "checkpoint_every": 4, "train_images": 1, "image_size": 48}
+# One process a line of its input, forked, because PyTorch takes seconds to import; it tells their ids and how they end.
 COMMAND = f"""
-import sys, time
+import os, sys, time
+import torch._dynamo
 from demoe import cli, profiles
 from demoe.training import loop
 profiles.PROFILES["test"] = profiles.get("test", **{LONGER})
@@ -197,7 +201,13 @@ def halting(step, *more):
         time.sleep(600)
     return rate(step, *more)
 loop.cosine = halting
-sys.exit(cli.main(sys.argv[1:]))
+for _ in sys.stdin:
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os._exit(cli.main(sys.argv[1:]))
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -216,18 +226,21 @@ def test_killed_for_good_and_started_again(tmp_path, monkeypatch):
     home = tmp_path / "killed"
     shutil.copytree(tmp_path / "whole/results/test/cache", home / "results/test/cache")  # the training pictures
     environment = os.environ | {"DEMOE_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    for done, stage in enumerate(("baseline", "demoe")):
-        process = subprocess.Popen([sys.executable, "-c", COMMAND, *words], env=environment,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.time() + 300
-        try:
-            while not list(home.glob(f"results/test/runs/{stage}-*/state/manifest.json")):
-                assert time.time() < deadline and process.poll() is None
-                time.sleep(0.01)
-        finally:
-            process.kill()  # SIGKILL
-        assert process.wait() == -signal.SIGKILL
-        assert len(trained()[1]) == done  # not this stage's
+    with subprocess.Popen([sys.executable, "-c", COMMAND, *words], env=environment, text=True, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        for done, stage in enumerate(("baseline", "demoe")):
+            server.stdin.write("\n")
+            server.stdin.flush()
+            process, deadline = int(server.stdout.readline()), time.time() + 300
+            try:
+                while not list(home.glob(f"results/test/runs/{stage}-*/state/manifest.json")):
+                    assert time.time() < deadline and psutil.pid_exists(process)
+                    time.sleep(0.01)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            assert int(server.stdout.readline()) == -signal.SIGKILL
+            assert len(trained()[1]) == done  # not this stage's
     monkeypatch.setenv("DEMOE_HOME", str(home))
     assert cli.main(words) == 0
     whole, killed = trained()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from conftest import shake
 from test_loop import random_sets
 
 from demoe.data.batches import Batch, Batches, Share
+from demoe.experiments import runs
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.model.layers import PictureConv2d, checkpointing
 from demoe.model.nafnet import NAFNet, NAFNetConfig
@@ -109,14 +111,26 @@ def test_shares_make_up_the_batch():
 
 
 ACCUMULATE = {"nafnet": 1, "demoe": 2}
+# First the loop itself, then the command twice, with batches that two processes can share; each time they meet anew.
 TWO = """
-import sys, pathlib, torch
+import os, pathlib, sys
+import torch
 from test_step import ACCUMULATE, trained
+from demoe import cli, profiles
 from demoe.training import distributed
 torch.set_num_threads(1)
+folder, *ports = sys.argv[1:]
 with distributed.processes():
     for kind in ACCUMULATE:
-        trained(kind, pathlib.Path(sys.argv[1]) / kind)
+        trained(kind, pathlib.Path(folder) / kind)
+failed = 0
+profiles.PROFILES["test"] = profiles.get("test", batch=4, train_images=1, image_size=48, stage1_steps=3, stage2_steps=2)
+for port, fresh in zip(ports, (["--fresh"], [])):
+    if os.environ["RANK"] == "0":
+        print("once more", file=sys.stderr, flush=True)
+    os.environ.update(MASTER_PORT=port, TORCHELASTIC_USE_AGENT_STORE="False")
+    failed = failed or cli.main(["train", "--profile", "test", *fresh])
+sys.exit(failed)
 """
 
 
@@ -129,27 +143,38 @@ def trained(kind, folder):
         torch.save(model.state_dict(), folder / "weights.pt")
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    """The folder in which two processes have trained each kind: they take seconds to start, so only once."""
-    folder = tmp_path_factory.mktemp("two")
+def two(folder):
+    """What two processes wrote to ``folder`` and said that have trained all of ``TWO``."""
+    folder.mkdir()
     script = folder / "two.py"
     script.write_text(TWO)
     here = os.path.dirname(__file__)
     paths = os.pathsep.join([os.path.dirname(here), here, os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*command, str(script), str(folder)], env=environment, capture_output=True, text=True)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "DEMOE_HOME": str(folder)}
+    with socket.socket() as one, socket.socket() as other:
+        for free in (one, other):
+            free.bind(("127.0.0.1", 0))
+        ports = [str(free.getsockname()[1]) for free in (one, other)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run([*command, str(folder), *ports], env=environment, capture_output=True, text=True, timeout=300,
+                          check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return folder
+    return done
 
 
-@pytest.mark.parametrize("kind", ACCUMULATE)
-def test_two_processes_train_as_one_with_the_whole_batch(tmp_path, two, kind):
+def test_two_processes_train_as_one(tmp_path):
+    """All in one test: the processes take seconds to start, and tests that share them may run on several workers."""
+    done = two(tmp_path / "two")
+    for kind in ACCUMULATE:
+        same_as_alone(kind, tmp_path / "one" / kind, tmp_path / "two" / kind)
+    trained_once_and_then_loaded(tmp_path / "two", done)
+
+
+def same_as_alone(kind, alone, together):
     """The same loss curve and, to rounding, the same weights: two gloo processes share every batch."""
-    trained(kind, tmp_path)
+    trained(kind, alone)
     curves, weights = {}, {}
-    for name, folder in {"one": tmp_path, "two": two / kind}.items():
+    for name, folder in {"one": alone, "two": together}.items():
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         curves[name] = [(line["step"], line["total"], line["images"]) for line in lines]
         weights[name] = torch.load(folder / "weights.pt")
@@ -158,3 +183,13 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path, two, kind):
         assert two[1] == pytest.approx(one[1], rel=2e-5) and two[2] == one[2]
     for name, expected in weights["one"].items():
         assert (weights["two"][name] - expected).abs().max() < 2e-4, name
+
+
+def trained_once_and_then_loaded(folder, done):
+    first, second = done.stdout.strip().split("\n")  # one line each
+    assert first == second and first.endswith("model.safetensors")
+    _, begun, again = done.stderr.split("once more")
+    assert "step/s" in begun and "step/s" not in again  # nothing was trained again
+    folders = [file.parent for file in (folder / "results/test/runs").glob("*/SHA256SUMS")]
+    assert sorted(run.name.split("-")[0] for run in folders) == ["baseline", "demoe"]
+    assert not any(runs.damaged(run) or (run / "state").exists() for run in folders)
