@@ -86,7 +86,7 @@ def test_training_at_larger_patches_leaves_out_what_does_not_fit(monkeypatch):
     monkeypatch.setattr(training, "ways", lambda device: [training.Way(side="plain"), training.Way(checkpointed=True)])
     table = training.measure(replace(TINY, patches=(16,))).set_index("side")
     kept = table.saved_bytes["plain"]
-    monkeypatch.setattr(training, "_free", lambda device: 4 * kept)
+    monkeypatch.setattr(training, "budget", lambda limit, device: 4 * kept)
     table = training.measure(replace(TINY, patches=(16, 32))).set_index(["patch", "side"])
     assert set(table.index) == {(16, "plain"), (16, "ours"), (32, "ours")}
     assert table.ratio.notna().tolist() == table.gradient_error.notna().tolist() == [True, True, False]

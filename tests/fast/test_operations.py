@@ -50,18 +50,19 @@ def test_equal_to_the_plain_convolutions_at_every_size(ins, outs, dtype, digits)
     assert all(weight.is_mkldnn for weight in (*one.arranged.values(), *three.arranged.values()))
 
 
-@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-7), (torch.bfloat16, 2**-10)])
+@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-7), (torch.float16, 1e-7), (torch.bfloat16, 2**-8)])
 def test_the_mean_of_strips_is_that_of_the_map(dtype, allowed):
-    """Of half precision to a quarter of what it rounds itself, also where the strips are narrow."""
-    for x in (*maps(32, dtype), *(1 + one for one in maps(32, dtype))):
+    """Of bfloat16 to what each row's sum is rounded by; flat maps are the hardest, and in float16 wide ones."""
+    flat = [torch.full((1, 2, 5, width), 20.2, dtype=dtype) for width in (300, 1280, 4000)]
+    for x in (*maps(32, dtype), *(1 + one for one in maps(32, dtype)), *flat):
         mean = Mean()
         for strip in x.split(6, dim=2):
             mean.add(strip)
         found = mean.value()
-        assert found.dtype == torch.float32 and found.shape == (1, 32, 1, 1)
-        rows = x.double().sum(3).abs().sum(2) / x[0, 0].numel()  # (1, 32): each row's sum is rounded
+        assert found.dtype == torch.float32 and found.shape == (1, x.shape[1], 1, 1)
+        rows = x.double().sum(3).abs().sum(2) / x[0, 0].numel()  # (1, C): each row's sum is rounded
         wanted = x.double().mean((2, 3), keepdim=True)
-        assert ((found - wanted).abs() <= 2 * allowed * rows[..., None, None] + 1e-7).all()
+        assert ((found - wanted).abs() <= allowed * rows[..., None, None] + 1e-7).all()
 
 
 def test_a_blocks_weights_are_kept_until_they_change():

@@ -1,6 +1,8 @@
 """Compiled blocks in training: where they are worth it, the same gradients, and no harm where nothing compiles."""
 
 import shutil
+from contextlib import nullcontext
+from copy import deepcopy
 
 import pytest
 import torch
@@ -10,8 +12,9 @@ from test_step import batch
 
 from demoe.data.batches import Batches
 from demoe.model.nafnet import NAFNet, NAFNetConfig
+from demoe.training import loop
 from demoe.training.losses import pixel_loss
-from demoe.training.step import TrainStep, compiling_pays
+from demoe.training.step import TrainStep, compiling, compiling_pays
 
 CPU = torch.device("cpu")
 
@@ -41,7 +44,7 @@ def gradients(compiled, precision):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
-def test_compiled_blocks_round_no_more_than_others():
+def test_compiled_blocks_round_about_as_others_do():
     (loss, exact), (_, eager), (other, found) = (gradients(*way) for way in (
         (False, "float32"), (False, "bfloat16"), (True, "bfloat16")))
     torch.testing.assert_close(other, loss, rtol=0.01, atol=0)
@@ -57,16 +60,24 @@ def test_blocks_run_as_they_are_where_nothing_compiles(monkeypatch):
     assert torch.equal(other, loss) and torch.equal(found, plain)
 
 
-def test_training_leaves_no_block_compiled(monkeypatch, tmp_path):
+@pytest.mark.parametrize("stopped", [False, True])
+def test_training_leaves_no_block_compiled(monkeypatch, tmp_path, stopped):
     """Pictures of many sizes come afterwards; and the averaged weights' statistics are measured without gradients."""
-    from demoe.training import loop
-
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda run, **_: lambda x: compiled.append(len(x)) or run(x))
     monkeypatch.setattr(loop, "compiling_pays", lambda device, precision, steps: precision == "bfloat16" and steps == 2)
     model = shake(NAFNet(NAFNetConfig(4, (), 1, ())))
-    loop.train(model, Batches(random_sets(), 16, 4, 5), pixel_loss, tmp_path, steps=2, precision="bfloat16",
-               average=0.5, progress=False)
-    assert compiled == [4, 4]
+    with pytest.raises(loop.OutOfTime) if stopped else nullcontext():
+        loop.train(model, Batches(random_sets(), 16, 4, 5), pixel_loss, tmp_path, steps=2, precision="bfloat16",
+                   average=0.5, checkpointing=True, deadline=0.0 if stopped else None, progress=False)
+    assert compiled == ([4] if stopped else [4, 4])
     model(torch.rand(1, 3, 8, 8))
-    assert compiled == [4, 4] and "forward" not in vars(model.middle_blks[0])
+    assert compiled == ([4] if stopped else [4, 4])
+    assert not model.middle_blks[0].recomputed
+
+
+def test_a_compiled_network_can_be_copied():
+    model = NAFNet(NAFNetConfig(4, (), 1, ()))
+    compiling(model, True)
+    copy = deepcopy(model)
+    assert model.middle_blks[0]._compiled_call_impl and not copy.middle_blks[0]._compiled_call_impl

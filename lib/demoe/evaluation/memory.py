@@ -74,6 +74,9 @@ def estimate(model: NAFNet | DeMoE, height: int, width: int, recompute: int = 0,
     top = item * row * height  # its map; each level's is half of that above
     mixed = 1 if k == 1 or isinstance(model, NAFNet) else (k or config.num_experts)
     need = top * (2, 1, 0.75)[recompute]
+    experts = [expert for moe in getattr(model, "experts", ()) for expert in moe.experts]
+    if not all(isinstance(expert, (NAFBlock, FoldedBlock)) for expert in experts):
+        need += 13 * top  # those run on the whole map
     # Freed blocks under the allocator's threshold stay with the process, in holes that the next map does not always
     # fit: measured, as much again, of at most four such blocks.
     need += min(need, 4 * max(allocator.MMAP))
@@ -81,7 +84,7 @@ def estimate(model: NAFNet | DeMoE, height: int, width: int, recompute: int = 0,
     rows = min(strips.rows_for(model, width), height) if recompute else 0
     strip = item * row * rows  # of the largest level, computed anew: about ten wait in each block of the chain
     moes = getattr(config, "moe_per_level", 0)
-    chain = 1 + config.encoder_blocks[0] + config.decoder_blocks[-1] + moes
+    chain = 1 + sum(config.encoder_blocks[:1]) + sum(config.decoder_blocks[-1:]) + moes
     need += 12 * cached + 10 * chain * strip + 8 * 4 * row * rows  # the last: float32 behind intro, before ending
     need += (mixed - 1) * max(16 * cached, 20 * strip * moes, min(top, ROOMS // mixed))  # a further expert's own
     if model.mlp_branch is not None:  # the router's features, in float32, of a strip of the last level
@@ -89,9 +92,6 @@ def estimate(model: NAFNet | DeMoE, height: int, width: int, recompute: int = 0,
         need += 4 * 4 * model.mlp_branch.conv_bottleneck[0].out_channels * last
     weights = sum(value.numel() * value.element_size() for value in (*model.parameters(), *model.buffers()))
     need += (1.25 if mixed == 1 else 2.5) * weights  # up to three copies: of one expert in five, or of all
-    experts = [expert for moe in getattr(model, "experts", ()) for expert in moe.experts]
-    if not all(isinstance(expert, (NAFBlock, FoldedBlock)) for expert in experts):
-        need += 13 * top  # those run on the whole map; counted, not measured
     need += 3 * height * width * next(model.parameters()).element_size()  # the output, in the picture's type
     return int(SAFETY * need) + (48 << 20)
 

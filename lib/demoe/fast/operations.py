@@ -23,18 +23,19 @@ GEOMETRY = {1: POINT, 2: ([0, 0], [2, 2], [1, 1]), 3: ([1, 1], [1, 1], [1, 1])} 
 class Mean:
     """The average over all pixels of strips, which are summed in float64.
 
-    Of half precision rows are summed first, then, in float32, their sums: each is rounded once, and the errors average
-    out. To turn every pixel into float32 would take four times as long.
+    Of bfloat16 rows are summed first, then, in float32, their sums: to turn every pixel into float32 would take four
+    times as long. Each row's sum is rounded once; where rows are not alike, the errors average out.
     """
 
     def __init__(self):
         self.total, self.pixels = 0, 0
 
     def add(self, strip: Tensor) -> None:
-        if strip.element_size() < 4:
+        if strip.dtype == torch.bfloat16:
             sums = strip.permute(0, 2, 3, 1).sum(2).float().sum(1)[..., None, None]
         else:
-            sums = strip.sum((2, 3), keepdim=True)
+            wide = strip.dtype if strip.element_size() >= 4 else torch.float32  # float16 ends at 65504
+            sums = strip.sum((2, 3), keepdim=True, dtype=wide)
         self.total = self.total + sums.double()  # (1, C, 1, 1)
         self.pixels += strip.shape[2] * strip.shape[3]
         self.dtype = sums.dtype

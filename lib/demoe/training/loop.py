@@ -69,9 +69,10 @@ def train(
     Writes ``metrics.jsonl`` (a line every ``log_every`` steps: losses, gradient norm, learning rate, images seen,
     seconds spent on the training so far, and how many of them waiting for data) and ``state/`` into ``run_dir``. If
     there is a state, training continues from it: on a CPU the result equals that of a run never interrupted, bit for
-    bit, unless the state is compact. One that is damaged is set aside, and training starts from the beginning. Under
-    ``torchrun`` (``distributed.processes``) all processes train together, and the first writes; ``run_dir`` must be on
-    a disk that all of them see. The time spent waiting is the host's: batches made on a GPU count only in part.
+    bit, unless the state is compact, or a compiler is there only once. A damaged one is set aside, and training starts
+    from the beginning. Under ``torchrun`` (``distributed.processes``) all processes train together, and the first
+    writes; ``run_dir`` must be on a disk that all of them see. The time spent waiting is the host's: batches made on a
+    GPU count only in part.
 
     Blocks are compiled where that pays (``step.compiling_pays``): on a GPU, and in long trainings in bfloat16.
 
@@ -114,7 +115,7 @@ def train(
     with _log(metrics_file if first_process else None, lines) as log, tqdm(
         total=steps, initial=first, desc=label, unit="step", disable=not progress or not first_process, mininterval=1,
         miniters=1,
-    ) as bar:
+    ) as bar, _as_it_was(model):
         for step in range(first, steps):
             asked = time.perf_counter()
             item = next(data)
@@ -156,9 +157,17 @@ def train(
             if stop:
                 distributed.wait()
                 raise OutOfTime(step + 1, steps)
-    layers.checkpointing(model, False)
-    compiling(model, False)
     return model.eval()
+
+
+@contextmanager
+def _as_it_was(model: nn.Module) -> Iterator[None]:
+    """Afterwards, also when training was stopped, no block of ``model`` is compiled or computed twice."""
+    try:
+        yield
+    finally:
+        layers.checkpointing(model, False)
+        compiling(model, False)
 
 
 def _keep_average(model: nn.Module, loss_function: LossFunction, mean: dict[str, torch.Tensor], batches: Batches,

@@ -106,6 +106,6 @@ def compiling(model: nn.Module, on: bool) -> None:
         torch._dynamo.config.recompile_limit = 64  # five levels, frozen or learning, training or not
     for block in model.modules():
         if isinstance(block, NAFBlock):
-            block.__dict__.pop("forward", None)
+            block._compiled_call_impl = None  # where PyTorch keeps it, and what it leaves out of copies
             if on:
-                block.forward = torch.compile(block.forward, dynamic=False)
+                block.compile(dynamic=False)
