@@ -9,7 +9,7 @@ from pathlib import Path
 from demoe import cli_base
 
 PARTS = {
-    "all": "everything below but gpu-count and tiles (about twenty minutes on two cores)",
+    "all": "everything below but gpu-count and tiles (about half an hour on two cores)",
     "inference": "restoring pictures of several sizes, and mixed batches",
     "training": "training steps, plain and ours, with the gradients compared",
     "memory": "peak memory of a large picture",

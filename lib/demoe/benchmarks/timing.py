@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-MIN_ROUNDS = 3  # whatever the time limit: a median of fewer says little
+MIN_ROUNDS = 5  # whatever the time limit: a median of fewer moves by a fifth on a shared machine
 
 
 def interleaved(
