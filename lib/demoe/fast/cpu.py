@@ -13,6 +13,7 @@ from itertools import chain, tee
 import torch
 from torch import Tensor, nn
 
+from demoe import allocator
 from demoe.model.demoe import DeMoE
 from demoe.model.moe import MoEBlock
 from demoe.model.nafnet import NAFNet
@@ -23,6 +24,7 @@ from .maps import Kept, Source, empty, lowered, raised
 from .operations import Mean, Packed, Weights, add_convolution, conv3, convolution, square
 
 Wish = str | Sequence[float] | Callable[[Tensor], Tensor] | None  # see ``Run``
+LARGE = 32 << 20  # bytes of a map for which holes that others have left in the allocator's memory are worth giving back
 ROOMS = 256 << 20  # bytes of gated maps, one an expert, that a mixture keeps, else it computes them twice; our choice
 
 
@@ -60,6 +62,8 @@ class Run:
         for level, (decoder, up) in reversed(list(enumerate(zip(reversed(model.decoders), reversed(model.ups),
                                                                 strict=True)))):
             skip, lazy, self.rooms = skips.pop(), level < self.recompute, []
+            if isinstance(skip, Kept) and max(one.nbytes for one in skip.maps) >= LARGE:
+                allocator.give_back()  # the next room may not fit into the one that the encoder had
             y = raised(y, skip, up[0])
             y = self._blocks(y, _modules(decoder), lazy)
             for _ in range(moes):
