@@ -7,7 +7,7 @@ usage() {
     cat <<'TEXT'
 usage: run_tests.sh [--help]
 
-Runs ruff, the unit tests, and the notebooks in the test profile (nbval). Exits with 1 if any of the three fails.
+Runs ruff (lint and format), the unit tests, and the notebooks in the test profile (nbval). Exits with 1 if any of them fails.
 An active virtual or conda environment is used (and installed into, once); otherwise .venv/ is made.
 TEXT
 }
@@ -47,6 +47,7 @@ notebooks() {
 }
 
 part style "$PYTHON" -m ruff check .
+part format "$PYTHON" -m ruff format --check .
 part units "$PYTHON" -m pytest "${side_by_side[@]}" --dist worksteal --durations=10 tests/
 part notebooks notebooks
 echo

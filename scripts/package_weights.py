@@ -20,16 +20,24 @@ from demoe.report.release_card import card
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", choices=tuple(RELEASES))
-    parser.add_argument("--photographs", choices=tuple(release.PHOTOGRAPHS),
-                        help="what lay in the folder given with --sharp-images (default: none was given)")
-    parser.add_argument("--sharp-images", type=Path, metavar="DIR",
-                        help="that folder: the files then note which pictures were trained on")
+    parser.add_argument(
+        "--photographs",
+        choices=tuple(release.PHOTOGRAPHS),
+        help="what lay in the folder given with --sharp-images (default: none was given)",
+    )
+    parser.add_argument(
+        "--sharp-images",
+        type=Path,
+        metavar="DIR",
+        help="that folder: the files then note which pictures were trained on",
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     try:
         if options.profile:
-            for file in release.package(options.profile, options.photographs, seed=options.seed,
-                                        sharp_images=options.sharp_images):
+            for file in release.package(
+                options.profile, options.photographs, seed=options.seed, sharp_images=options.sharp_images
+            ):
                 print(f"{file}  {file.stat().st_size / 2**20:.1f} MiB")
     except ValueError as error:
         sys.exit(f"package_weights.py: {error}")

@@ -16,8 +16,17 @@ from demoe.report.paper import published
 from demoe.report.similarity_claims import side_by_side
 from demoe.report.tables import by_set
 
-CHOOSERS = ("input", "baseline", "DeMoE k=1", "DeMoE k=5", "DeMoE manual", "entropy gate", "distance gate",
-            "sharpest candidate", "oracle")
+CHOOSERS = (
+    "input",
+    "baseline",
+    "DeMoE k=1",
+    "DeMoE k=5",
+    "DeMoE manual",
+    "entropy gate",
+    "distance gate",
+    "sharpest candidate",
+    "oracle",
+)
 ORDERS = {"router": "router's choice", "by hand": "expert by hand"}
 PAPER_ROWS = {"NAFNet": "paper: NAFNet", "DeMoE_k1": "paper: DeMoE k=1"}
 
@@ -82,8 +91,9 @@ def comparison(tables: Path) -> str:
     mean = summary[summary.set == "Average"].pivot(index="method", columns="metric", values="mean")
     sets = summary[(summary.metric == "psnr") & ~summary.set.str.startswith(("Average", "LOLBlur"))]
     others = sets.groupby("method")["mean"].mean()  # brightness decides on LOLBlur, and LOLBlur on the average
-    paper = published().query("table == 'table1_aio'").pivot(index="method", columns=["dataset", "metric"],
-                                                             values="value")
+    paper = (
+        published().query("table == 'table1_aio'").pivot(index="method", columns=["dataset", "metric"], values="value")
+    )
     rows = {}
     for one in methods[methods.group.isin(["input", "equal length"])].itertuples():
         theirs = paper.loc[{"DeMoE": "DeMoE_k1"}.get(one.role, one.role)] if one.role != "input" else None
@@ -93,8 +103,9 @@ def comparison(tables: Path) -> str:
             "here (-syn)": f"{mean.psnr[one.method]:.2f} / {mean.ssim[one.method]:.3f}",
             "without LOLBlur-syn": f"{others[one.method]:.2f}",
             "paper: parameters": "-" if theirs is None else f"{theirs['-', 'params_m']:.2f} M",
-            "paper (real)": "-" if theirs is None else
-            f"{theirs['Average', 'psnr']:.2f} / {theirs['Average', 'ssim']:.3f}",
+            "paper (real)": "-"
+            if theirs is None
+            else f"{theirs['Average', 'psnr']:.2f} / {theirs['Average', 'ssim']:.3f}",
         }
     table = markdown(pd.DataFrame(rows).T, "average PSNR (dB) / SSIM")
     return f"""The networks of Table 1 on the same data, slimmed to this profile, each trained for the same short
@@ -108,15 +119,20 @@ def outside(tables: Path) -> str:
     rows = pd.read_csv(tables / "06_comparison.csv").query("group == 'outside' and set == 'Average'")
     psnr = rows[rows.quantity == "psnr"].set_index("method")["mean"]
     gain = rows[rows.quantity == "gain"].set_index("method")
-    inside = pd.read_csv(tables / "06_comparison.csv").query(
-        "group == 'inside' and set == 'Average' and quantity == 'gain'").set_index("method")
+    inside = (
+        pd.read_csv(tables / "06_comparison.csv")
+        .query("group == 'inside' and set == 'Average' and quantity == 'gain'")
+        .set_index("method")
+    )
     names = [name for name in CHOOSERS if name in psnr.index]
-    table = pd.DataFrame({
-        "PSNR (dB), RealDOF-syn and RSBlur-syn": {name: f"{psnr[name]:.2f}" for name in names},
-        "over k=1 there [95 %]": {name: difference(gain.loc[name]) for name in names},
-        "pictures with another choice": {name: changed(gain.loc[name]) for name in names},
-        "over k=1 on the five sets [95 %]": {name: difference(inside.loc[name]) for name in names},
-    })
+    table = pd.DataFrame(
+        {
+            "PSNR (dB), RealDOF-syn and RSBlur-syn": {name: f"{psnr[name]:.2f}" for name in names},
+            "over k=1 there [95 %]": {name: difference(gain.loc[name]) for name in names},
+            "pictures with another choice": {name: changed(gain.loc[name]) for name in names},
+            "over k=1 on the five sets [95 %]": {name: difference(inside.loc[name]) for name in names},
+        }
+    )
     return f"""Outside the training sets, where the paper's router fails and its manual choice gains 8.30 dB on the
 real RSBlur (notebook `06`; the oracle takes the best expert of each picture, the three rules need no label):
 
@@ -132,8 +148,9 @@ def variants(tables: Path) -> str:
         found[f"rho, {ORDERS[one.choice]}"] = f"{one.rho:+.2f} (p {one.p:.3f})"
     basis = pd.read_csv(tables / "08_scores.csv").query("method == 'ablation-demoe' and choice == 'router'")
     gains = pd.read_csv(tables / "09_gains.csv").query("set == 'Average' and metric == 'psnr'").set_index("network")
-    tlc = " and ".join(f"{difference(gains.loc[name])} dB on {name.split()[0]}"
-                       for name in ("NAFNet with TLC", "DeMoE with TLC"))
+    tlc = " and ".join(
+        f"{difference(gains.loc[name])} dB on {name.split()[0]}" for name in ("NAFNet with TLC", "DeMoE with TLC")
+    )
     return f"""The ablations, each row trained once and briefly (notebooks `04` and `08`): how far the order of the rows
 here follows the paper's (Spearman). The router of so short a training is right on {basis.right.mean():.0%} of the
 test pictures, and at k=1 its choices enter the scores; with the expert chosen by hand, networks alone are compared. The

@@ -12,8 +12,12 @@ from demoe import allocator
 def test_thresholds_are_raised_where_glibc_is(monkeypatch):
     code = "from demoe.allocator import raise_thresholds; print(raise_thresholds())"  # in a process of its own
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    libc = subprocess.run([sys.executable, "-c", "import platform; print(platform.libc_ver()[0])"],
-                          capture_output=True, text=True, check=True).stdout.strip()
+    libc = subprocess.run(
+        [sys.executable, "-c", "import platform; print(platform.libc_ver()[0])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
     assert said == str(libc == "glibc")
     monkeypatch.setattr(allocator.sys, "platform", "win32")
     assert allocator.raise_thresholds() is False

@@ -69,8 +69,18 @@ def test_one_photograph(run, tmp_path):
 def test_a_folder_of_everything(run, tmp_path):
     """Good pictures of every kind, bad ones and other files: the good ones are done, each bad one has its line."""
     folder = tmp_path / "in"
-    good = ["a.png", "sub/b.JPG", "sub/c.Tiff", "d.webp", "e.bmp", "gray.png", "alpha.png", "cmyk.jpeg", "palette.png",
-            "dot.png"]
+    good = [
+        "a.png",
+        "sub/b.JPG",
+        "sub/c.Tiff",
+        "d.webp",
+        "e.bmp",
+        "gray.png",
+        "alpha.png",
+        "cmyk.jpeg",
+        "palette.png",
+        "dot.png",
+    ]
     modes = {"gray.png": "L", "alpha.png": "RGBA", "cmyk.jpeg": "CMYK", "palette.png": "P"}
     for seed, name in enumerate(good):
         picture(folder / name, (1, 1) if name == "dot.png" else (13, 11), modes.get(name, "RGB"), seed)
@@ -171,8 +181,14 @@ def test_results_inside_the_folder_are_no_input_next_time(run, tmp_path):
 
 def test_usage(run, tmp_path):
     picture(tmp_path / "a.png")
-    for words in (("deblur", "a.png"), ("deblur", "-o", "out"), ("deblur", "a.png", "-o", "a.png"),
-                  ("deblur", "a.png", "-o", "b.jpg"), ("blur",), ("evaluate", "--profile", "huge")):
+    for words in (
+        ("deblur", "a.png"),
+        ("deblur", "-o", "out"),
+        ("deblur", "a.png", "-o", "a.png"),
+        ("deblur", "a.png", "-o", "b.jpg"),
+        ("blur",),
+        ("evaluate", "--profile", "huge"),
+    ):
         status, out, err = run(*words)
         assert status == 2 and out == "" and "usage: demoe" in err
     assert files_below(tmp_path) == ["a.png"]
@@ -203,13 +219,19 @@ def test_other_failures_are_one_line(run, tmp_path, monkeypatch):
     assert "Traceback" in err
 
 
-@pytest.mark.parametrize(("error", "words"), [
-    (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB\nmore"), "not enough memory"),
-    (MemoryError("not enough memory for 9x8 pixels: 1 MiB are left"), "9x8 pixels: 1 MiB are left; close programs, or"),
-    (MemoryError(), "not enough memory for a picture of this size"),
-    (RuntimeError("the output is not finite"), "a.png: the output is not finite"),
-    (OSError(28, "No space left on device", "out/a.png"), "No space left"),
-])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB\nmore"), "not enough memory"),
+        (
+            MemoryError("not enough memory for 9x8 pixels: 1 MiB are left"),
+            "9x8 pixels: 1 MiB are left; close programs, or",
+        ),
+        (MemoryError(), "not enough memory for a picture of this size"),
+        (RuntimeError("the output is not finite"), "a.png: the output is not finite"),
+        (OSError(28, "No space left on device", "out/a.png"), "No space left"),
+    ],
+)
 def test_a_failing_photograph_does_not_stop_the_others(run, tmp_path, monkeypatch, error, words):
     picture(tmp_path / "a.png")
     picture(tmp_path / "b.png")

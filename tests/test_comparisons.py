@@ -7,8 +7,16 @@ from demoe import experiments, profiles
 from demoe.experiments import comparisons, runs
 from demoe.model import comparator_sizes
 
-TINY = profiles.get("test", specialist_steps=2, ablation_steps=2, stage1_steps=2, stage2_steps=2, train_images=1,
-                    test_images=1, image_size=48)
+TINY = profiles.get(
+    "test",
+    specialist_steps=2,
+    ablation_steps=2,
+    stage1_steps=2,
+    stage2_steps=2,
+    train_images=1,
+    test_images=1,
+    image_size=48,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +31,15 @@ def trainings(monkeypatch):
 
     def train(model, batches, loss, folder, **options):
         start = {name: value.clone() for name, value in model.state_dict().items()}
-        seen.append({"start": start, "sets": [one.name for one in batches.sets], "patch": batches.patch,
-                     "first": batches[0], "steps": options["steps"]})
+        seen.append(
+            {
+                "start": start,
+                "sets": [one.name for one in batches.sets],
+                "patch": batches.patch,
+                "first": batches[0],
+                "steps": options["steps"],
+            }
+        )
         return real(model, batches, loss, folder, **options)
 
     monkeypatch.setattr(runs, "train", train)

@@ -61,11 +61,25 @@ def test_the_edge_parts_before_from_after(explorer):
 def test_an_uploaded_photograph_is_restored_and_a_foreign_file_is_refused_in_a_sentence(explorer):
     stream = io.BytesIO()
     Image.new("RGB", (45, 22), (10, 200, 90)).save(stream, "PNG")
-    explorer.upload.value = ({"name": "../mine.png", "content": memoryview(stream.getvalue()), "type": "image/png",
-                              "size": 9, "last_modified": datetime.now()},)
+    explorer.upload.value = (
+        {
+            "name": "../mine.png",
+            "content": memoryview(stream.getvalue()),
+            "type": "image/png",
+            "size": 9,
+            "last_modified": datetime.now(),
+        },
+    )
     assert explorer.photograph.value == "mine.png" and explorer.result.image.shape == (3, 22, 45)
-    explorer.upload.value = ({"name": "notes.png", "content": memoryview(b"<b>hello"), "type": "image/png", "size": 8,
-                              "last_modified": datetime.now()},)
+    explorer.upload.value = (
+        {
+            "name": "notes.png",
+            "content": memoryview(b"<b>hello"),
+            "type": "image/png",
+            "size": 8,
+            "last_modified": datetime.now(),
+        },
+    )
     assert explorer.message.value.startswith("notes.png is not a PNG") and "/tmp" not in explorer.message.value
     assert "notes.png" not in explorer.pictures and explorer.photograph.value == "mine.png"
 
@@ -74,8 +88,15 @@ def test_a_second_upload_of_the_same_name_is_another_photograph(explorer):
     for side in (20, 30):
         stream = io.BytesIO()
         Image.new("RGB", (side, 24)).save(stream, "PNG")
-        explorer.upload.value = ({"name": "..", "content": memoryview(stream.getvalue()), "type": "image/png",
-                                  "size": 9, "last_modified": datetime.now()},)
+        explorer.upload.value = (
+            {
+                "name": "..",
+                "content": memoryview(stream.getvalue()),
+                "type": "image/png",
+                "size": 9,
+                "last_modified": datetime.now(),
+            },
+        )
         assert explorer.result.image.shape == (3, 24, side)
     assert list(explorer.pictures)[-2:] == ["..", ".. (2)"]
 
@@ -111,8 +132,10 @@ def test_a_still_picture_takes_its_place_and_networks_without_experts_are_fine(e
 
 def test_an_executed_copy_keeps_the_still_picture_and_no_dead_widget():
     widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "x"}
-    outputs = [nbformat.v4.new_output("display_data", widget | {"image/png": "aGVsbG8="}),
-               nbformat.v4.new_output("display_data", widget)]  # the second is a progress bar
+    outputs = [
+        nbformat.v4.new_output("display_data", widget | {"image/png": "aGVsbG8="}),
+        nbformat.v4.new_output("display_data", widget),
+    ]  # the second is a progress bar
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=outputs)])
     (kept,) = nbformat.reads(portable(nbformat.writes(notebook), {}), 4).cells[0].outputs
     assert set(kept.data) == {"image/png", "text/plain"}

@@ -172,9 +172,16 @@ def test_the_command(tmp_path, model, capsys):
     assert cli.main(words) == 0 and "0 frames deblurred, 2 kept" in capsys.readouterr().out
     assert cli.main([*words, "--smooth", "0.3"]) == 1 and "made otherwise (smooth)" in capsys.readouterr().err
     capsys.readouterr()
-    for bad in (["--smooth", "1"], ["--fps", "0"], ["--fps", "fast"], ["--video", str(tmp_path / "v.gif")],
-                ["--video", str(tmp_path / "v")], ["-o", str(tmp_path / "v.mp4")], ["-o", str(tmp_path / "v.PNG")],
-                ["-o", weights]):
+    for bad in (
+        ["--smooth", "1"],
+        ["--fps", "0"],
+        ["--fps", "fast"],
+        ["--video", str(tmp_path / "v.gif")],
+        ["--video", str(tmp_path / "v")],
+        ["-o", str(tmp_path / "v.mp4")],
+        ["-o", str(tmp_path / "v.PNG")],
+        ["-o", weights],
+    ):
         with pytest.raises(SystemExit):
             cli.main([*words, *bad])
         assert "usage: demoe" in capsys.readouterr().err

@@ -41,7 +41,10 @@ def photograph_of(samples, **fields):
     channels = planes.shape[0]
     return Photograph(
         planes[:1].repeat(3, 1, 1) if channels <= 2 else planes[:3],
-        planes[-1:] if channels in (2, 4) else None, 8 if peak == 255 else 16, channels <= 2, **fields,
+        planes[-1:] if channels in (2, 4) else None,
+        8 if peak == 255 else 16,
+        channels <= 2,
+        **fields,
     )
 
 
@@ -203,11 +206,20 @@ def test_first_of_several_frames_and_a_note(tmp_path):
     assert images.read(tmp_path / "b.tif").note == "first of 3 frames"
 
 
-@pytest.mark.parametrize(("name", "words"), [
-    ("a.jpg", "CMYK turned into RGB"), ("b.tif", "CMYK turned into RGB"), ("c.tif", "Lab turned into RGB"),
-    ("d.png", "black and white turned into gray"), ("e.tif", "floating-point samples rounded to 16 bits"),
-    ("f.tif", "CMYK turned into RGB"), ("g.png", ""), ("h.tif", ""), ("i.jpg", ""),
-])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a.jpg", "CMYK turned into RGB"),
+        ("b.tif", "CMYK turned into RGB"),
+        ("c.tif", "Lab turned into RGB"),
+        ("d.png", "black and white turned into gray"),
+        ("e.tif", "floating-point samples rounded to 16 bits"),
+        ("f.tif", "CMYK turned into RGB"),
+        ("g.png", ""),
+        ("h.tif", ""),
+        ("i.jpg", ""),
+    ],
+)
 def test_conversions_are_told(tmp_path, name, words):
     path, colour = tmp_path / name, Image.fromarray(noise((6, 8, 3)))
     deep = {"e": np.full((4, 5, 3), 0.5, np.float32), "f": noise((4, 5, 4), np.uint16)}
@@ -222,8 +234,16 @@ def test_conversions_are_told(tmp_path, name, words):
 
 # Orientation, EXIF, colour profile.
 
-UPRIGHT = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1),
-           6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1), 8: np.rot90}
+UPRIGHT = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
 
 
 def oriented(kind, array, orientation):
@@ -233,8 +253,14 @@ def oriented(kind, array, orientation):
     if kind == "tif 16":
         tifffile.imwrite(file, array, photometric="rgb", extratags=[(ORIENTATION, "H", 1, orientation, True)])
     elif kind == "tif 16 deflate, big-endian":
-        tifffile.imwrite(file, array, photometric="rgb", byteorder=">", compression="adobe_deflate",
-                         extratags=[(ORIENTATION, "H", 1, orientation, True)])
+        tifffile.imwrite(
+            file,
+            array,
+            photometric="rgb",
+            byteorder=">",
+            compression="adobe_deflate",
+            extratags=[(ORIENTATION, "H", 1, orientation, True)],
+        )
     elif kind.startswith("tif"):
         options = {"quality": 100} if "jpeg" in kind else {}
         image.save(file, "TIFF", compression=kind.split()[1], tiffinfo={ORIENTATION: orientation}, **options)
@@ -249,8 +275,20 @@ def oriented(kind, array, orientation):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "png by XMP alone", "tif raw", "tif tiff_lzw", "tif jpeg",
-                                  "tif 16", "tif 16 deflate, big-endian"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "png",
+        "jpeg",
+        "webp",
+        "png by XMP alone",
+        "tif raw",
+        "tif tiff_lzw",
+        "tif jpeg",
+        "tif 16",
+        "tif 16 deflate, big-endian",
+    ],
+)
 def test_every_kind_is_turned_upright_once(tmp_path, kind, orientation):
     ramp = np.indices((32, 48))  # smooth, for JPEG
     deep = kind.startswith("tif 16")
@@ -312,8 +350,14 @@ def test_metadata_of_a_turned_picture_fits_it(tmp_path):
     Image.fromarray(noise((8, 6, 3))).save(file)
     assert images.read(file).more.dpi is None  # no resolution is made up
     for dtype in (np.uint8, np.uint16):
-        tifffile.imwrite(tmp_path / "a.tif", noise((8, 6, 3), dtype), photometric="rgb", resolution=(30, 15),
-                         resolutionunit="CENTIMETER", extratags=[(ORIENTATION, "H", 1, 6, True)])
+        tifffile.imwrite(
+            tmp_path / "a.tif",
+            noise((8, 6, 3), dtype),
+            photometric="rgb",
+            resolution=(30, 15),
+            resolutionunit="CENTIMETER",
+            extratags=[(ORIENTATION, "H", 1, 6, True)],
+        )
         assert images.read(tmp_path / "a.tif").more.dpi == pytest.approx((38.1, 76.2))
     tifffile.imwrite(tmp_path / "a.tif", noise((8, 6, 3)), photometric="rgb")
     assert images.read(tmp_path / "a.tif").more.dpi is None
@@ -483,11 +527,20 @@ def test_damage_never_escapes_as_another_exception(tmp_path):
 # Writing.
 
 
-@pytest.mark.parametrize(("written", "called", "result"), [
-    ("a.png", "b.JPG", "b.png"), ("a.tif", "b.jpg", "b.tif"), ("a.tif", "b.bmp", "b.tif"),
-    ("a.webp", "b.jpeg", "b.webp"), ("a.jpg", "b.png", "b.png"), ("a.png", "b.tif", "b.tif"),
-    ("a.bmp", "b.webp", "b.webp"), ("a.jpg", "b.JPG", "b.JPG"), ("a.jpg", "b.heic", "b.png"),
-])
+@pytest.mark.parametrize(
+    ("written", "called", "result"),
+    [
+        ("a.png", "b.JPG", "b.png"),
+        ("a.tif", "b.jpg", "b.tif"),
+        ("a.tif", "b.bmp", "b.tif"),
+        ("a.webp", "b.jpeg", "b.webp"),
+        ("a.jpg", "b.png", "b.png"),
+        ("a.png", "b.tif", "b.tif"),
+        ("a.bmp", "b.webp", "b.webp"),
+        ("a.jpg", "b.JPG", "b.JPG"),
+        ("a.jpg", "b.heic", "b.png"),
+    ],
+)
 def test_a_result_is_called_so_that_nothing_is_lost(tmp_path, written, called, result):
     images.write(tmp_path / written, photograph_of(noise((4, 5, 3))))
     source = (tmp_path / written).rename(tmp_path / called)
@@ -581,8 +634,14 @@ def test_from_array():
     assert images.from_array(noise((5, 7, 4), np.uint16)).bit_depth == 16
     assert images.from_array(noise((5, 7, 4), np.uint16)).alpha.shape == (1, 5, 7)
     assert torch.equal(images.from_array(eight / 255.0).pixels, images.from_array(eight).pixels)
-    for bad in (np.zeros((3, 5, 7)), np.zeros(4), np.zeros((0, 4, 3)), np.full((2, 2), np.inf), np.full((2, 2), 255.0),
-                np.zeros((2, 2), np.int64)):
+    for bad in (
+        np.zeros((3, 5, 7)),
+        np.zeros(4),
+        np.zeros((0, 4, 3)),
+        np.full((2, 2), np.inf),
+        np.full((2, 2), 255.0),
+        np.zeros((2, 2), np.int64),
+    ):
         with pytest.raises(ValueError):
             images.from_array(bad)
 

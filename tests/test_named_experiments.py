@@ -10,8 +10,16 @@ from demoe.data.pairs import PairedSet
 from demoe.experiments import ablations, runs, specialists, two_stages
 from demoe.model.nafnet import NAFNetConfig
 
-TINY = profiles.get("test", specialist_steps=2, ablation_steps=2, stage1_steps=2, stage2_steps=2, train_images=1,
-                    test_images=1, image_size=48)
+TINY = profiles.get(
+    "test",
+    specialist_steps=2,
+    ablation_steps=2,
+    stage1_steps=2,
+    stage2_steps=2,
+    train_images=1,
+    test_images=1,
+    image_size=48,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +35,15 @@ def trainings(monkeypatch):
 
     def train(model, batches, loss, folder, **options):
         start = {name: value.clone() for name, value in model.state_dict().items()}
-        seen.append({"start": start, "first": batches[0], "label": options["label"], "sets": batches.sets,
-                     "patch": batches.patch})
+        seen.append(
+            {
+                "start": start,
+                "first": batches[0],
+                "label": options["label"],
+                "sets": batches.sets,
+                "patch": batches.patch,
+            }
+        )
         return real(model, batches, loss, folder, **options)
 
     monkeypatch.setattr(runs, "train", train)
@@ -41,8 +56,9 @@ def equal(a: dict, b: dict) -> bool:
 
 def own(name: str = "mine", value: int = 90, keys: int = 2) -> PairedSet:
     pixels = torch.full((keys, 2, 3, 40, 33), value, dtype=torch.uint8)
-    return PairedSet(name, "real", [str(i) for i in range(keys)], lambda i, window=None: _cut(pixels[i], window),
-                     lambda i: (40, 33))
+    return PairedSet(
+        name, "real", [str(i) for i in range(keys)], lambda i, window=None: _cut(pixels[i], window), lambda i: (40, 33)
+    )
 
 
 def _cut(pair, window):
@@ -84,7 +100,10 @@ def test_variants_differ_in_what_they_say_and_are_equally_long(home, trainings):
     names = ("class-loss", "no-class-loss", "original")
     runs = {name: experiments.variant(TINY, name, progress=False) for name in names}
     assert {name: run.config["class_weight"] for name, run in runs.items()} == {
-        "class-loss": 0.1, "no-class-loss": 0.0, "original": 0.1}
+        "class-loss": 0.1,
+        "no-class-loss": 0.0,
+        "original": 0.1,
+    }
     assert runs["original"].model.config.encoder_blocks == (1, 1, 1, 28)
     assert {run.config["steps"] for run in runs.values()} == {2}
     ours, without, _ = (call["start"] for call in trainings)
@@ -110,8 +129,19 @@ def test_stage_2_starts_from_the_network_that_demoe_start_gives(home, trainings)
 
 
 def changed(**fields):
-    return profiles.get("test", **{"specialist_steps": 2, "ablation_steps": 2, "stage1_steps": 2, "stage2_steps": 2,
-                                   "train_images": 1, "test_images": 1, "image_size": 48} | fields)
+    return profiles.get(
+        "test",
+        **{
+            "specialist_steps": 2,
+            "ablation_steps": 2,
+            "stage1_steps": 2,
+            "stage2_steps": 2,
+            "train_images": 1,
+            "test_images": 1,
+            "image_size": 48,
+        }
+        | fields,
+    )
 
 
 def test_an_identity_depends_on_what_the_weights_depend_on_and_nothing_else(monkeypatch):
@@ -128,10 +158,16 @@ def test_an_identity_depends_on_what_the_weights_depend_on_and_nothing_else(monk
     }
     usual = {name: make(TINY).hash for name, make in kinds.items()}
     concerns = {
-        "specialist_steps": {"specialist", "own"}, "ablation_steps": {"variant", "no-class-loss"},
-        "stage1_steps": {"baseline", "demoe"}, "stage2_steps": {"demoe"}, "bench_size": set(), "test_images": set(),
-        "class_weight": {"baseline", "demoe", "variant"}, "image_size": set(kinds) - {"own"},
-        "learning_rate": set(kinds), "batch": set(kinds),
+        "specialist_steps": {"specialist", "own"},
+        "ablation_steps": {"variant", "no-class-loss"},
+        "stage1_steps": {"baseline", "demoe"},
+        "stage2_steps": {"demoe"},
+        "bench_size": set(),
+        "test_images": set(),
+        "class_weight": {"baseline", "demoe", "variant"},
+        "image_size": set(kinds) - {"own"},
+        "learning_rate": set(kinds),
+        "batch": set(kinds),
     }
     values = {"class_weight": 0.5, "image_size": 40, "learning_rate": 2e-3, "batch": 4}
     for field, wanted in concerns.items():
@@ -147,8 +183,9 @@ def test_pairs_of_ones_own_are_trained_on_and_told_apart_by_their_pixels(home, t
     assert first.name == "specialist-my-phone" and first.config["data"] == "real" and first.trained_on == "my phone"
     assert trainings[0]["sets"][0].name == "mine" and trainings[0]["patch"] == 32
     same = experiments.specialist(TINY, "my phone", progress=False, pairs=own())
-    others = [experiments.specialist(TINY, "my phone", progress=False, pairs=pairs)
-              for pairs in (own(value=91), own(keys=3))]
+    others = [
+        experiments.specialist(TINY, "my phone", progress=False, pairs=pairs) for pairs in (own(value=91), own(keys=3))
+    ]
     assert len(trainings) == 3 and same.folder == first.folder
     assert len({run.folder for run in (first, *others)}) == 3
     with pytest.raises(ValueError, match=r"unknown set 'my phone': choose one of DPDD, .*LOLv2-real, or give pairs"):
@@ -156,9 +193,20 @@ def test_pairs_of_ones_own_are_trained_on_and_told_apart_by_their_pixels(home, t
 
 
 def test_every_experiment_has_a_name_and_a_sentence_and_takes_the_same_arguments():
-    wanted = {"baseline", "demoe", "demoe-pretrained-experts", "specialist-gopro", "specialist-realblur",
-              "specialist-reloblur", "specialist-lolblur", "specialist-dpdd", "specialist-lolv2-real",
-              "variant-class-loss", "variant-no-class-loss", "variant-original"}
+    wanted = {
+        "baseline",
+        "demoe",
+        "demoe-pretrained-experts",
+        "specialist-gopro",
+        "specialist-realblur",
+        "specialist-reloblur",
+        "specialist-lolblur",
+        "specialist-dpdd",
+        "specialist-lolv2-real",
+        "variant-class-loss",
+        "variant-no-class-loss",
+        "variant-original",
+    }
     assert set(experiments.EXPERIMENTS) >= wanted
     for name, experiment in experiments.EXPERIMENTS.items():
         assert len(experiment.run.__doc__.strip().splitlines()[0]) > 20, name
@@ -168,9 +216,10 @@ def test_every_experiment_has_a_name_and_a_sentence_and_takes_the_same_arguments
 
 
 def test_a_named_experiment_and_its_function_are_one_run(home, trainings):
-    for name, direct in (("specialist-gopro", lambda: experiments.specialist(TINY, "GoPro", progress=False)),
-                         ("variant-original", lambda: experiments.variant(TINY, "original", progress=False)),
-                         ("demoe-pretrained-experts",
-                          lambda: experiments.demoe(TINY, progress=False, experts="pretrained"))):
+    for name, direct in (
+        ("specialist-gopro", lambda: experiments.specialist(TINY, "GoPro", progress=False)),
+        ("variant-original", lambda: experiments.variant(TINY, "original", progress=False)),
+        ("demoe-pretrained-experts", lambda: experiments.demoe(TINY, progress=False, experts="pretrained")),
+    ):
         assert experiments.train_experiment(name, TINY, progress=False).folder == direct().folder
         assert experiments.train_experiment(name, TINY, progress=False).name == name

@@ -65,8 +65,14 @@ def test_every_form_of_a_picture_gives_the_same(tmp_path, model):
     images.write(tmp_path / "a.png", images.from_array(array))
     tensor = torch.from_numpy(array / np.float32(255)).permute(2, 0, 1)
     expected = photos.deblur(tensor, model=model).image
-    for photo in (tmp_path / "a.png", str(tmp_path / "a.png"), images.read(tmp_path / "a.png"),
-                  Image.fromarray(array), array, array / 255.0):
+    for photo in (
+        tmp_path / "a.png",
+        str(tmp_path / "a.png"),
+        images.read(tmp_path / "a.png"),
+        Image.fromarray(array),
+        array,
+        array / 255.0,
+    ):
         assert torch.equal(photos.deblur(photo, model=model).image, expected)
     assert expected.shape == (3, 13, 18) and expected.min() >= 0 and expected.max() <= 1
     assert not torch.allclose(expected, tensor)
@@ -116,11 +122,19 @@ def test_alpha_profile_and_exif_go_along(tmp_path, model):
     assert result.photograph.exif == before.exif is not None
 
 
-@pytest.mark.parametrize(("photo", "error"), [
-    (torch.zeros(4, 5), ValueError), (torch.zeros(1, 4, 5), ValueError), (torch.zeros(3, 4, 5).byte(), ValueError),
-    (torch.full((3, 4, 5), 255.0), ValueError), (torch.full((3, 4, 5), torch.nan), ValueError),
-    (np.zeros((4, 5, 2)), ValueError), (42, TypeError), ("nowhere.png", ImageError),
-])
+@pytest.mark.parametrize(
+    ("photo", "error"),
+    [
+        (torch.zeros(4, 5), ValueError),
+        (torch.zeros(1, 4, 5), ValueError),
+        (torch.zeros(3, 4, 5).byte(), ValueError),
+        (torch.full((3, 4, 5), 255.0), ValueError),
+        (torch.full((3, 4, 5), torch.nan), ValueError),
+        (np.zeros((4, 5, 2)), ValueError),
+        (42, TypeError),
+        ("nowhere.png", ImageError),
+    ],
+)
 def test_what_is_no_photograph(model, photo, error):
     with pytest.raises(error):
         photos.deblur(photo, model=model)

@@ -112,8 +112,10 @@ def test_packaging_and_the_model_card(trained, home):
     written = release.package("test", folder=folder)
     assert [file.name for file in written] == ["baseline-test.safetensors", "demoe-test.safetensors"]
     for run, file in zip(trained, written, strict=True):
-        halved = {key: value.half().float() if value.is_floating_point() else value
-                  for key, value in run.model.state_dict().items()}
+        halved = {
+            key: value.half().float() if value.is_floating_point() else value
+            for key, value in run.model.state_dict().items()
+        }
         found = checkpoints.load(file).state_dict()
         assert all(torch.equal(value, found[key]) for key, value in halved.items())
         assert file.stat().st_size < 0.6 * (run.folder / "model.safetensors").stat().st_size
@@ -131,8 +133,11 @@ def test_the_card_shows_what_was_measured_of_this_very_file(trained, home):
     tables = home / "results/test/tables"
     tables.mkdir(parents=True)
     about = {"profile": "smoke", "commit": "abc", "data": "synthetic"}
-    rows = [{"set": name, "method": method, "metric": "psnr", "mean": 20.0 + i, **about}
-            for name in ("GoPro-syn", "Average") for i, method in enumerate(("input", "DeMoE k=1"))]
+    rows = [
+        {"set": name, "method": method, "metric": "psnr", "mean": 20.0 + i, **about}
+        for name in ("GoPro-syn", "Average")
+        for i, method in enumerate(("input", "DeMoE k=1"))
+    ]
     pd.DataFrame(rows).to_csv(tables / "10_summary.csv")
     pd.DataFrame({"correct": [True, True, False, True]}).to_csv(tables / "10_routing.csv")
     networks = pd.DataFrame([{"sha256": "0" * 64, "pictures": "a folder"}])

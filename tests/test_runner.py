@@ -281,8 +281,10 @@ def test_a_slice_trains_until_time_is_up_and_the_notebooks_wait(root, executed, 
     names, deadline, compact = planned[1]
     assert names is None and compact and 0 <= deadline - before - 540 < 60
     said = capsys.readouterr().out.splitlines()[-1]
-    assert said == ("time is up: demoe is at step 4 of 9; 1 of 2 networks are trained; no notebook has begun "
-                    "before all are trained, and the same command goes on (results/test/STATUS.md).")
+    assert said == (
+        "time is up: demoe is at step 4 of 9; 1 of 2 networks are trained; no notebook has begun "
+        "before all are trained, and the same command goes on (results/test/STATUS.md)."
+    )
     planned[0].done = True
     assert runner.main(["--profile", "test", "--minutes", "9"]) == 0 and executed == ["01", "09"]
     assert "all 2 networks are trained (results" in capsys.readouterr().out
@@ -318,9 +320,10 @@ def test_no_notebook_begins_when_time_is_up(root, executed, planned, capsys):
     assert capsys.readouterr().out.endswith("time is up: 0 of 1 notebooks are done; the same command goes on.\n")
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["--minutes", "0"], "--minutes 0: give a number above 0"), (["--compact"], "it goes with --minutes"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--minutes", "0"], "--minutes 0: give a number above 0"), (["--compact"], "it goes with --minutes")],
+)
 def test_slices_that_make_no_sense(root, executed, arguments, words, capsys):
     notebook(root, "01_one", "1")
     assert runner.main(arguments) == 2 and words in capsys.readouterr().err and executed == []
@@ -367,11 +370,17 @@ def test_second_run_is_refused(root, executed, capsys):
 
 def test_interrupt_ends_cleanly_and_leaves_no_kernel(root):
     notebook(root, "01_done", "1")
-    notebook(root, "02_waits", "import os, time\nfrom pathlib import Path\n"
-             "Path('../kernel').write_text(str(os.getpid()))\ntime.sleep(600)")
+    notebook(
+        root,
+        "02_waits",
+        "import os, time\nfrom pathlib import Path\nPath('../kernel').write_text(str(os.getpid()))\ntime.sleep(600)",
+    )
     command = [sys.executable, "-m", "demoe.runner", "--profile", "test"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
     )
     deadline = time.monotonic() + 60
@@ -397,9 +406,13 @@ def test_portable_replaces_whole_paths_only(tmp_path):
     content.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {}}
     content.metadata.papermill = {"input_path": "/srv/app/notebooks/a.ipynb", "duration": 1.0}
     text = {
-        "/srv/app/results/x.csv": "results/x.csv", "at /srv/app": "at .", "/srv/application/x": "/srv/application/x",
-        "/data/srv/app/x": "/data/srv/app/x", "\x1b[92m/srv/app/lib/y.py": "\x1b[92mlib/y.py",
-        "'/srv/app/a':/srv/app/b": "'a':b", "/tmp/ipykernel_71/991.py:3: UserWarning": "<cell 1>:3: UserWarning",
+        "/srv/app/results/x.csv": "results/x.csv",
+        "at /srv/app": "at .",
+        "/srv/application/x": "/srv/application/x",
+        "/data/srv/app/x": "/data/srv/app/x",
+        "\x1b[92m/srv/app/lib/y.py": "\x1b[92mlib/y.py",
+        "'/srv/app/a':/srv/app/b": "'a':b",
+        "/tmp/ipykernel_71/991.py:3: UserWarning": "<cell 1>:3: UserWarning",
         "file:///srv/app/z": "file://z",
     }
     picture = "/srv/app/AAAA"

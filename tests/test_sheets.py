@@ -55,8 +55,11 @@ def test_the_table_of_tiles():
 
 @pytest.mark.parametrize("size", [(300, 500), (3000, 5000)])
 def test_the_map_is_tinted_tile_by_tile(size):
-    given = decisions(size) if size[0] == 300 else TileMap([0, 1280], [0, 1280, 2560], 2560, size, decisions().router,
-                                                           decisions().weights)
+    given = (
+        decisions(size)
+        if size[0] == 300
+        else TileMap([0, 1280], [0, 1280, 2560], 2560, size, decisions().router, decisions().weights)
+    )
     picture = sheets.expert_map(torch.zeros(3, *size), given)
     width, height = min(size[1], sheets.MAP_SIDE), min(size[0], sheets.MAP_SIDE * size[0] // size[1])
     assert picture.width >= width and picture.height > height
@@ -111,8 +114,19 @@ def test_a_comparison_that_fails_does_not_take_the_result_with_it(tmp_path, mode
         raise MemoryError("not enough memory for 30x20 pixels: 3 MiB are left for the work")
 
     monkeypatch.setattr(sheets, "comparison", no_memory)
-    words = ["deblur", "a.png", "b.png", "-o", "out", "--weights", "w.safetensors", "--device", "cpu", "--compare",
-             "--expert-map"]
+    words = [
+        "deblur",
+        "a.png",
+        "b.png",
+        "-o",
+        "out",
+        "--weights",
+        "w.safetensors",
+        "--device",
+        "cpu",
+        "--compare",
+        "--expert-map",
+    ]
     assert cli.main(words) == 0
     out, err = capsys.readouterr()
     assert out.count("  warning: no comparison: not enough memory for 30x20 pixels: 3 MiB") == 2
@@ -121,7 +135,8 @@ def test_a_comparison_that_fails_does_not_take_the_result_with_it(tmp_path, mode
     assert err == "2 deblurred (2 with warnings), 0 failed, 0 other files skipped\n"
     endings = ["", ".experts.csv", ".experts.png"]
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
-        name + ending for name in ("a.png", "b.png") for ending in endings]
+        name + ending for name in ("a.png", "b.png") for ending in endings
+    ]
 
 
 def test_the_detail_is_where_most_changed():
@@ -143,8 +158,20 @@ def test_the_command_writes_them_and_overwrites_nothing(tmp_path, model, monkeyp
     monkeypatch.chdir(tmp_path)
     checkpoints.save(model, tmp_path / "w.safetensors")
     images.write(tmp_path / "a.png", photos.as_photograph(noise(40, 300)))
-    words = ["deblur", "a.png", "-o", "out", "--weights", "w.safetensors", "--device", "cpu", "--tile", "256",
-             "--expert-map", "--compare"]
+    words = [
+        "deblur",
+        "a.png",
+        "-o",
+        "out",
+        "--weights",
+        "w.safetensors",
+        "--device",
+        "cpu",
+        "--tile",
+        "256",
+        "--expert-map",
+        "--compare",
+    ]
     assert cli.main(words) == 0
     out = capsys.readouterr().out
     assert "tiles of 256" in out and "mean over tiles" in out and "out/a.png.compare.png" in out

@@ -16,8 +16,14 @@ from demoe import experiments, profiles
 from demoe.experiments import NotTrained, runs, side_by_side
 from demoe.experiments.runs import Experiment
 
-SMALL = {"stage1_steps": 2, "stage2_steps": 2, "specialist_steps": 2, "train_images": 1, "test_images": 1,
-         "image_size": 48}
+SMALL = {
+    "stage1_steps": 2,
+    "stage2_steps": 2,
+    "specialist_steps": 2,
+    "train_images": 1,
+    "test_images": 1,
+    "image_size": 48,
+}
 TINY = profiles.get("test", **SMALL)
 
 
@@ -130,8 +136,9 @@ if __name__ == "__main__":
 def test_no_process_outlives_a_parent_that_is_killed(home, tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
-    parent = subprocess.Popen([sys.executable, str(script)], env=os.environ | {"DEMOE_HOME": str(tmp_path)},
-                              stdout=subprocess.DEVNULL)
+    parent = subprocess.Popen(
+        [sys.executable, str(script)], env=os.environ | {"DEMOE_HOME": str(tmp_path)}, stdout=subprocess.DEVNULL
+    )
     try:
         logs = tmp_path / "results" / "test" / "runs"
         _until(lambda: len(list(logs.glob("*/metrics.jsonl"))) == 2 or parent.poll() is not None, 120)

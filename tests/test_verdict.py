@@ -38,17 +38,20 @@ def test_entropy():
     assert verdict.entropy(shares) == pytest.approx(-sum(p * math.log(p) for p in shares) / math.log(3))
 
 
-@pytest.mark.parametrize(("found", "undecided", "brightening", "words"), [
-    (Change(2, 35, 1), 0.3, False, []),
-    (Change(2, 35, 1), 0.61, False, ["router is unsure"]),
-    (Change(2, 35, 1), None, False, []),
-    (Change(0.1, 60, 0), 0.3, False, ["nearly unchanged"]),
-    (Change(40, 14, 40), 0.3, False, ["mean brightness moved by \\+40"]),
-    (Change(40, 14, 40), 0.3, True, []),
-    (Change(40, 14, -40), 0.3, True, ["moved by -40"]),
-    (Change(30, 15, 2), 0.3, False, ["very far from the photograph \\(15.0 dB\\)"]),
-    (Change(0.1, 60, 0), 0.9, False, ["router is unsure", "nearly unchanged"]),
-])
+@pytest.mark.parametrize(
+    ("found", "undecided", "brightening", "words"),
+    [
+        (Change(2, 35, 1), 0.3, False, []),
+        (Change(2, 35, 1), 0.61, False, ["router is unsure"]),
+        (Change(2, 35, 1), None, False, []),
+        (Change(0.1, 60, 0), 0.3, False, ["nearly unchanged"]),
+        (Change(40, 14, 40), 0.3, False, ["mean brightness moved by \\+40"]),
+        (Change(40, 14, 40), 0.3, True, []),
+        (Change(40, 14, -40), 0.3, True, ["moved by -40"]),
+        (Change(30, 15, 2), 0.3, False, ["very far from the photograph \\(15.0 dB\\)"]),
+        (Change(0.1, 60, 0), 0.9, False, ["router is unsure", "nearly unchanged"]),
+    ],
+)
 def test_warnings(found, undecided, brightening, words):
     said = verdict.warnings(found, undecided, brightening)
     assert len(said) == len(words)

@@ -14,8 +14,14 @@ from demoe.model import checkpoints
 from demoe.model.demoe import DeMoE, DeMoEConfig
 from demoe.paths import PARTIAL
 
-TOOLS = [name for name, there in (("av", importlib.util.find_spec("av")),
-                                  ("ffmpeg", shutil.which("ffmpeg") and shutil.which("ffprobe"))) if there]
+TOOLS = [
+    name
+    for name, there in (
+        ("av", importlib.util.find_spec("av")),
+        ("ffmpeg", shutil.which("ffmpeg") and shutil.which("ffprobe")),
+    )
+    if there
+]
 
 
 @pytest.fixture(params=["av", "ffmpeg"])
@@ -29,8 +35,10 @@ def tool(request, monkeypatch):
 def clip(count=6, size=(37, 50)):
     """Smooth colours that move: what a video encoder keeps."""
     y, x = np.mgrid[: size[0], : size[1]]
-    return [np.stack([(x + 4 * i) * 3 % 256, y * 5 % 256, np.full_like(x, 40 * i)], -1).clip(0, 255).astype(np.uint8)
-            for i in range(count)]
+    return [
+        np.stack([(x + 4 * i) * 3 % 256, y * 5 % 256, np.full_like(x, 40 * i)], -1).clip(0, 255).astype(np.uint8)
+        for i in range(count)
+    ]
 
 
 def test_without_a_program_there_is_a_sentence(tmp_path, monkeypatch):
@@ -111,8 +119,18 @@ def test_the_command_says_that_odd_sides_were_made_even(tmp_path, tool, capsys, 
     weights = checkpoints.save(net, tmp_path / "w.safetensors")
     for number, frame in enumerate(clip(2, size)):
         images.write(tmp_path / f"in/{number}.png", images.from_array(frame))
-    words = ["frames", tmp_path / "in", "-o", tmp_path / "out", "--weights", weights, "--device", "cpu",
-             "--video", tmp_path / "v.mp4"]
+    words = [
+        "frames",
+        tmp_path / "in",
+        "-o",
+        tmp_path / "out",
+        "--weights",
+        weights,
+        "--device",
+        "cpu",
+        "--video",
+        tmp_path / "v.mp4",
+    ]
     assert cli.main([*map(str, words)]) == 0
     out = capsys.readouterr().out
     assert "v.mp4, 25 frames a second, without sound" in out and ("one pixel more at odd sides" in out) == padded

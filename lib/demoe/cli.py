@@ -58,44 +58,81 @@ def _parser() -> argparse.ArgumentParser:
 
     train = command("train", _train, "train a named experiment, or continue where it stopped")
     train.add_argument("--experiment", metavar="NAME", help="default demoe; --list shows all")
-    train.add_argument("--pairs", type=Path, metavar="DIR",
-                       help="train a network on pairs of your own instead: DIR/blur and DIR/sharp, equal names")
+    train.add_argument(
+        "--pairs",
+        type=Path,
+        metavar="DIR",
+        help="train a network on pairs of your own instead: DIR/blur and DIR/sharp, equal names",
+    )
     train.add_argument("--fresh", action="store_true", help="forget earlier runs of this experiment and seed")
     train.add_argument("--list", action="store_true", help="list the experiments and stop")
-    train.add_argument("--all", action="store_true",
-                       help="everything that the notebooks need, the most valuable first, instead of one experiment")
-    train.add_argument("--minutes", type=_minutes, metavar="M",
-                       help="stop after so many minutes and keep the whole state; the same command goes on from it, "
-                       "also on another machine")
-    train.add_argument("--compact", action="store_true",
-                       help="with --minutes: keep half-precision weights without the optimiser's moments, in smaller "
-                       "files; then going on is not exact")
+    train.add_argument(
+        "--all",
+        action="store_true",
+        help="everything that the notebooks need, the most valuable first, instead of one experiment",
+    )
+    train.add_argument(
+        "--minutes",
+        type=_minutes,
+        metavar="M",
+        help="stop after so many minutes and keep the whole state; the same command goes on from it, "
+        "also on another machine",
+    )
+    train.add_argument(
+        "--compact",
+        action="store_true",
+        help="with --minutes: keep half-precision weights without the optimiser's moments, in smaller "
+        "files; then going on is not exact",
+    )
     evaluate = command("evaluate", _evaluate, "score a network on the test sets, or one folder against another")
-    evaluate.add_argument("folders", nargs="*", type=Path, metavar="PRED_DIR GT_DIR",
-                          help="score these pictures, paired by their names, instead of a network")
+    evaluate.add_argument(
+        "folders",
+        nargs="*",
+        type=Path,
+        metavar="PRED_DIR GT_DIR",
+        help="score these pictures, paired by their names, instead of a network",
+    )
     network = evaluate.add_mutually_exclusive_group()
     network.add_argument("--experiment", default=None, metavar="NAME", help="default demoe; trained if need be")
     network.add_argument("--weights", type=Path, metavar="FILE", help="a network from a file instead")
-    evaluate.add_argument("--csv", type=Path, metavar="FILE",
-                          help="also write the scores of every picture there; an interrupted call is continued")
-    evaluate.add_argument("--metrics", default="psnr,ssim", type=lambda text: text.split(","), metavar="NAME,NAME",
-                          help="default psnr,ssim; also psnr_8bit, lpips_vgg, lpips_alex, musiq, niqe and others")
+    evaluate.add_argument(
+        "--csv",
+        type=Path,
+        metavar="FILE",
+        help="also write the scores of every picture there; an interrupted call is continued",
+    )
+    evaluate.add_argument(
+        "--metrics",
+        default="psnr,ssim",
+        type=lambda text: text.split(","),
+        metavar="NAME,NAME",
+        help="default psnr,ssim; also psnr_8bit, lpips_vgg, lpips_alex, musiq, niqe and others",
+    )
     evaluate.add_argument("--aligned", action="store_true", help="also PSNR and SSIM aligned as for RealBlur")
     evaluate.add_argument("--save-images", type=Path, metavar="DIR", help="keep the restored pictures there")
     evaluate.add_argument("--no-resume", action="store_true", help="with --csv: do not continue an interrupted call")
-    evaluate.add_argument("--tile", type=int, metavar="PIXELS",
-                          help="restore in tiles of this side, where the network is ours (default: whole pictures)")
+    evaluate.add_argument(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="restore in tiles of this side, where the network is ours (default: whole pictures)",
+    )
     status = command("status", _status, "what of a profile is trained, for how long, on what, and what is missing")
     for sub in (train, evaluate, status):
         sub.add_argument("--profile", choices=tuple(PROFILES), help="default: $DEMOE_PROFILE, else smoke")
         sub.add_argument("--seed", type=int, default=0, help="default 0")
     for sub in (train, evaluate, status):
-        sub.add_argument("--data-root", metavar="DIR",
-                         help="real datasets: a folder, or a TOML file that names one for each (default: "
-                         "$DEMOE_DATA_ROOT, else data.toml here); without it synthetic ones are made")
-        sub.add_argument("--sharp-images", metavar="DIR",
-                         help="sharp photographs to make the synthetic sets from (default: $DEMOE_SHARP_IMAGES, else "
-                         "bundled ones)")
+        sub.add_argument(
+            "--data-root",
+            metavar="DIR",
+            help="real datasets: a folder, or a TOML file that names one for each (default: "
+            "$DEMOE_DATA_ROOT, else data.toml here); without it synthetic ones are made",
+        )
+        sub.add_argument(
+            "--sharp-images",
+            metavar="DIR",
+            help="sharp photographs to make the synthetic sets from (default: $DEMOE_SHARP_IMAGES, else bundled ones)",
+        )
     cli_data.add_commands(commands)
     cli_weights.add_commands(commands)
     report_command.add_command(commands)
@@ -212,8 +249,14 @@ def _evaluate(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from demoe.evaluation.command import evaluate_command
 
     return evaluate_command(
-        experiment=None if args.weights else args.experiment or "demoe", weights=args.weights,
-        profile=profiles.get(args.profile), seed=args.seed, csv=args.csv,
-        data_root=Roots.resolve(args.data_root, args.sharp_images), measured=measured, pictures=args.save_images,
-        fresh=args.no_resume, tile=args.tile,
+        experiment=None if args.weights else args.experiment or "demoe",
+        weights=args.weights,
+        profile=profiles.get(args.profile),
+        seed=args.seed,
+        csv=args.csv,
+        data_root=Roots.resolve(args.data_root, args.sharp_images),
+        measured=measured,
+        pictures=args.save_images,
+        fresh=args.no_resume,
+        tile=args.tile,
     )

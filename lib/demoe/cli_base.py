@@ -22,10 +22,15 @@ def add(commands, name: str, run: Callable, text: str) -> argparse.ArgumentParse
 def add_network(sub: argparse.ArgumentParser, expert_help: str) -> None:
     """``--expert``, ``--k`` and ``--weights``."""
     sub.add_argument("--expert", type=expert, default=None, metavar="NAME", help=expert_help)
-    sub.add_argument("--k", type=int, default=1, choices=range(1, len(EXPERTS) + 1),
-                     help="how many experts are mixed (default 1)")
-    sub.add_argument("--weights", type=Path, metavar="FILE",
-                     help="trained network (default: $DEMOE_WEIGHTS, else the one in the package)")
+    sub.add_argument(
+        "--k", type=int, default=1, choices=range(1, len(EXPERTS) + 1), help="how many experts are mixed (default 1)"
+    )
+    sub.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="trained network (default: $DEMOE_WEIGHTS, else the one in the package)",
+    )
 
 
 def expert(name: str) -> str | None:

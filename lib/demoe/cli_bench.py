@@ -44,9 +44,12 @@ def _settings(sub: argparse.ArgumentParser, defaults: dict) -> None:
         sub.add_argument(f"--{name}", default=defaults.get(name, argparse.SUPPRESS), **how)
 
     option("debug", action="store_true", help="show the traceback of an error")
-    option("full", action="store_true",
-           help="also what takes long or much memory: the plain side at twelve megapixels (18 GB), training at 192 and "
-           "384 pixels (what fits into memory), k above 1 with the system's allocator")
+    option(
+        "full",
+        action="store_true",
+        help="also what takes long or much memory: the plain side at twelve megapixels (18 GB), training at 192 and "
+        "384 pixels (what fits into memory), k above 1 with the system's allocator",
+    )
     option("device", choices=("cpu", "cuda"), help="default: cuda where there is a GPU")
     option("width", type=int, metavar="N", help="channels of the networks (default 32)")
     option("threads", type=int, metavar="N", help="default: as PyTorch chooses")
@@ -63,8 +66,15 @@ def _bench(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from demoe.benchmarks.options import PATCHES, Options
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    options = Options(device=device, threads=args.threads, width=args.width, rounds=args.rounds, full=args.full,
-                      patches=PATCHES if args.full or device == "cuda" else PATCHES[:1], progress=sys.stderr.isatty())
+    options = Options(
+        device=device,
+        threads=args.threads,
+        width=args.width,
+        rounds=args.rounds,
+        full=args.full,
+        patches=PATCHES if args.full or device == "cuda" else PATCHES[:1],
+        progress=sys.stderr.isatty(),
+    )
     if args.part != "report":
         parts = run.ALL if args.part == "all" else (args.part,)
         for file in run.run(parts, options, lambda line: print(line, flush=True)):

@@ -45,8 +45,9 @@ def add_commands(commands) -> None:
 
     build = command("build", _build, "write synthetic sets to disk in the layout of the real ones")
     build.add_argument("folder", type=Path, metavar="DIR", help="where to write; each set gets a folder in it")
-    build.add_argument("--sets", nargs="+", type=_dataset, metavar="NAME", default=None,
-                       help="default: all that have this split")
+    build.add_argument(
+        "--sets", nargs="+", type=_dataset, metavar="NAME", default=None, help="default: all that have this split"
+    )
     build.add_argument("--split", default="train", choices=("train", "val", "test"), help="default train")
     build.add_argument("--count", type=_count, default=100, metavar="N", help="pairs a set (default 100)")
     build.add_argument("--size", type=_count, default=256, metavar="PIXELS", help="their side (default 256)")
@@ -128,8 +129,16 @@ def _where(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 def _build(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from demoe.data.build import build
 
-    for folder in build(args.folder, args.sets, args.split, args.count, args.size, args.seed,
-                        args.sharp_images, progress=sys.stderr.isatty()):  # fmt: skip
+    for folder in build(
+        args.folder,
+        args.sets,
+        args.split,
+        args.count,
+        args.size,
+        args.seed,
+        args.sharp_images,
+        progress=sys.stderr.isatty(),
+    ):
         print(folder)
     return 0
 

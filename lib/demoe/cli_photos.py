@@ -22,44 +22,89 @@ EXPERT_HELP = f"auto (the router chooses; default) or one of {', '.join(EXPERTS)
 def add_commands(commands) -> None:
     """Adds these commands to the subparsers of ``demoe``."""
     deblur = cli_base.add(commands, "deblur", _deblur, "deblur photographs, at their own size")
-    deblur.add_argument("inputs", nargs="+", type=Path, metavar="IN",
-                        help="an image file (PNG, JPEG, TIFF, WebP, BMP, HEIC with the extra heic) or a folder, whose "
-                        "subfolders are included")
-    deblur.add_argument("-o", "--output", type=Path, required=True, metavar="DIR",
-                        help="folder for the results, named as the photographs; those of HEIC are .png")
+    deblur.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="IN",
+        help="an image file (PNG, JPEG, TIFF, WebP, BMP, HEIC with the extra heic) or a folder, whose "
+        "subfolders are included",
+    )
+    deblur.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for the results, named as the photographs; those of HEIC are .png",
+    )
     cli_base.add_network(deblur, EXPERT_HELP)
-    deblur.add_argument("--overwrite", action="store_true",
-                        help="replace results that are there already; the photographs themselves never are")
-    deblur.add_argument("--route", choices=("image", "tile"), default=None,
-                        help="one decision of the router for the photograph (default), or one a tile")
+    deblur.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace results that are there already; the photographs themselves never are",
+    )
+    deblur.add_argument(
+        "--route",
+        choices=("image", "tile"),
+        default=None,
+        help="one decision of the router for the photograph (default), or one a tile",
+    )
     deblur.add_argument("--tile", type=int, metavar="PIXELS", help="cut into tiles of this side in any case")
-    deblur.add_argument("--bf16", action="store_true",
-                        help="compute in bfloat16: faster where the processor has it, half the memory, nearly the same")
-    deblur.add_argument("--expert-map", action="store_true",
-                        help="with --route tile, which it implies: also write which expert each tile had, "
-                        "as NAME.experts.png and NAME.experts.csv")
-    deblur.add_argument("--compare", action="store_true",
-                        help="also write NAME.compare.png: photograph, result and the five experts side by side, "
-                        "whole (made smaller) and a detail; takes up to six times as long")
+    deblur.add_argument(
+        "--bf16",
+        action="store_true",
+        help="compute in bfloat16: faster where the processor has it, half the memory, nearly the same",
+    )
+    deblur.add_argument(
+        "--expert-map",
+        action="store_true",
+        help="with --route tile, which it implies: also write which expert each tile had, "
+        "as NAME.experts.png and NAME.experts.csv",
+    )
+    deblur.add_argument(
+        "--compare",
+        action="store_true",
+        help="also write NAME.compare.png: photograph, result and the five experts side by side, "
+        "whole (made smaller) and a detail; takes up to six times as long",
+    )
 
     frames = cli_base.add(commands, "frames", _frames, "deblur a folder of numbered frames, or a video")
     frames.add_argument("input", type=Path, metavar="IN", help="a folder of frames, or a video file")
-    frames.add_argument("-o", "--output", type=Path, required=True, metavar="DIR",
-                        help="folder for the frames: those of a folder keep their names, those of a video are "
-                        "000001.png, ...; an interrupted call is continued")
+    frames.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for the frames: those of a folder keep their names, those of a video are "
+        "000001.png, ...; an interrupted call is continued",
+    )
     cli_base.add_network(frames, EXPERT_HELP)
-    frames.add_argument("--smooth", type=float, default=None, metavar="S",  # frames.SMOOTH, which imports PyTorch
-                        help="from 0 (each frame decides alone) to below 1: how much of the router's average is "
-                        "past (default 0.8)")
-    frames.add_argument("--video", type=Path, metavar="FILE",
-                        help="also put the results together as a video, without sound: .mp4, .m4v, .mov, .mkv or .avi")
+    frames.add_argument(
+        "--smooth",
+        type=float,
+        default=None,
+        metavar="S",  # frames.SMOOTH, which imports PyTorch
+        help="from 0 (each frame decides alone) to below 1: how much of the router's average is past (default 0.8)",
+    )
+    frames.add_argument(
+        "--video",
+        type=Path,
+        metavar="FILE",
+        help="also put the results together as a video, without sound: .mp4, .m4v, .mov, .mkv or .avi",
+    )
     frames.add_argument("--fps", type=_rate, metavar="N", help="its frames a second (default: the input's, else 25)")
 
     for sub in (deblur, frames):
         sub.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is a GPU")
-        sub.add_argument("--max-memory", type=cli_base.memory, metavar="SIZE",
-                         help="for the whole process, such as 3G (default: four fifths of what is free); a picture "
-                         "that needs more is cut into tiles")
+        sub.add_argument(
+            "--max-memory",
+            type=cli_base.memory,
+            metavar="SIZE",
+            help="for the whole process, such as 3G (default: four fifths of what is free); a picture "
+            "that needs more is cut into tiles",
+        )
     cli_bench.add_commands(commands)
 
 
@@ -117,8 +162,17 @@ def _deblur(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     for source, target in tqdm(plan.jobs, unit="photo", leave=False, disable=not bar):
         start = time.perf_counter()
         try:
-            result = deblur(source, model=model, expert=args.expert, k=args.k, max_memory=args.max_memory, route=route,
-                            tile=args.tile, bf16=args.bf16, progress=bar)
+            result = deblur(
+                source,
+                model=model,
+                expert=args.expert,
+                k=args.k,
+                max_memory=args.max_memory,
+                route=route,
+                tile=args.tile,
+                bf16=args.bf16,
+                progress=bar,
+            )
             images.write(target, result.photograph)
         except _FAILURES as error:
             text = cli_base.sentence(error)
@@ -169,8 +223,11 @@ def _plan(inputs: list[Path], folder: Path, overwrite: bool, beside: list[str]) 
     taken: set[str] = set()  # lower case: some file systems do not tell A.jpg from a.jpg
     for file, relative in sources.values():
         if file.suffix.lower() not in images.READABLE:
-            plan.refused.append(f"{file} does not exist" if not file.exists() else
-                                f"{file} has no image's suffix; known are {', '.join(images.READABLE)}")
+            plan.refused.append(
+                f"{file} does not exist"
+                if not file.exists()
+                else f"{file} has no image's suffix; known are {', '.join(images.READABLE)}"
+            )
             continue
         relative = images.result_name(relative, file)
         target, number = folder / relative, 1
@@ -181,8 +238,9 @@ def _plan(inputs: list[Path], folder: Path, overwrite: bool, beside: list[str]) 
         taken |= {str(one).casefold() for one in wanted}
         there = [one for one in wanted if one.exists()]
         if any(_identity(one) in inputs_on_disk for one in there):
-            plan.refused.append(f"{file} was left alone: its result {there[0]} would replace an input; "
-                                "choose another -o")
+            plan.refused.append(
+                f"{file} was left alone: its result {there[0]} would replace an input; choose another -o"
+            )
             plan.left_alone += 1
         elif there and not overwrite:
             plan.refused.append(f"{file} was left alone: {there[0]} exists already; use --overwrite or another -o")
@@ -218,8 +276,10 @@ def _summary(source: Path, target: Path, result, asked: str | None, seconds: flo
         used = result.expert if len(mixed) == 1 else ", ".join(mixed)
         lines.append(f"  expert: {used}{' (as asked)' if asked else ''}")
     found = result.change
-    lines.append(f"  change: {found.mean:.2f} of 255 levels on average, {found.psnr:.1f} dB to the input, "
-                 f"mean brightness {found.brightness:+.1f}")
+    lines.append(
+        f"  change: {found.mean:.2f} of 255 levels on average, {found.psnr:.1f} dB to the input, "
+        f"mean brightness {found.brightness:+.1f}"
+    )
     return lines + [f"  warning: {warning}" for warning in result.warnings]
 
 
@@ -262,17 +322,27 @@ def _frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if args.output.exists() and not args.output.is_dir():
         parser.error(f"-o needs a folder, and {args.output} is a file")
     if not args.output.exists() and suffix in (*images.READABLE, *video.SUFFIXES):
-        parser.error(f"-o needs a folder for the frames, and {args.output} is the name of a file; "
-                     "--video FILE makes a video of them")
+        parser.error(
+            f"-o needs a folder for the frames, and {args.output} is the name of a file; "
+            "--video FILE makes a video of them"
+        )
     if args.video and args.video.suffix.lower() not in video.CONTAINERS:
-        parser.error(f"{args.video} has no suffix of a video that can be written: use one of "
-                     f"{', '.join(video.CONTAINERS)}")
+        parser.error(
+            f"{args.video} has no suffix of a video that can be written: use one of {', '.join(video.CONTAINERS)}"
+        )
     if args.video or args.input.is_file():
         video.tool()  # before an hour's work
-    done = frames.deblur_frames(args.input, args.output, model=photos.default_model(args.weights, args.device),
-                                expert=args.expert, k=args.k, max_memory=args.max_memory,
-                                smooth=frames.SMOOTH if args.smooth is None else args.smooth,
-                                progress=sys.stderr.isatty(), tell=cli_base.complain)
+    done = frames.deblur_frames(
+        args.input,
+        args.output,
+        model=photos.default_model(args.weights, args.device),
+        expert=args.expert,
+        k=args.k,
+        max_memory=args.max_memory,
+        smooth=frames.SMOOTH if args.smooth is None else args.smooth,
+        progress=sys.stderr.isatty(),
+        tell=cli_base.complain,
+    )
     shares = ", ".join(f"{name} {count}" for name, count in done.experts.most_common())
     print(f"{args.input} -> {args.output}  {done.made} frames deblurred, {done.kept} kept, {len(done.failed)} failed")
     if shares:
@@ -284,6 +354,8 @@ def _frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         rate = args.fps or (video.rate(args.input) if args.input.is_file() else 25)
         pixels = (images.read(file).pixels for file in done.files)
         padded = video.write(args.video, ((one * 255).round().byte().permute(1, 2, 0).numpy() for one in pixels), rate)
-        print(f"  video: {args.video}, {float(rate):g} frames a second, without sound"
-              + ("; one pixel more at odd sides, which H.264 cannot have" if padded else ""))
+        print(
+            f"  video: {args.video}, {float(rate):g} frames a second, without sound"
+            + ("; one pixel more at odd sides, which H.264 cannot have" if padded else "")
+        )
     return 1 if done.failed else 0

@@ -16,8 +16,12 @@ def add_commands(commands) -> None:
     inner = weights.add_subparsers(title="commands", metavar="COMMAND")
     fetch = cli_base.add(inner, "fetch", _fetch, "fetch one of them, continuing where an earlier call stopped")
     fetch.add_argument("name", metavar="NAME", help="as `demoe weights` lists it")
-    fetch.add_argument("--from", dest="source", metavar="ADDRESS|PATH",
-                       help="a mirror (http or https), or a file or folder on this machine")
+    fetch.add_argument(
+        "--from",
+        dest="source",
+        metavar="ADDRESS|PATH",
+        help="a mirror (http or https), or a file or folder on this machine",
+    )
     fetch.add_argument("--to", type=Path, metavar="DIR", help="where to put it (default: torch's hub cache)")
 
 

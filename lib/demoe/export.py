@@ -103,8 +103,9 @@ class _Mixture(nn.Module):
             mixed = self.experts[0](x)
         elif self.names:
             chosen = weights.argmax(1)  # (1,)
-            state = {name: getattr(self, name.replace(".", "_")).index_select(0, chosen).squeeze(0)
-                     for name in self.names}
+            state = {
+                name: getattr(self, name.replace(".", "_")).index_select(0, chosen).squeeze(0) for name in self.names
+            }
             mixed = torch.func.functional_call(self.experts[0], state, (x,))
         else:
             mixed = sum(weights[:, i].view(-1, 1, 1, 1) * expert(x) for i, expert in enumerate(self.experts))
@@ -138,12 +139,21 @@ def export(model: DeMoE | NAFNet, path: str | os.PathLike, *, expert: str | None
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.export.export(network, (example,), dynamic_shapes=(sides,),
-                                          prefer_deferred_runtime_asserts_over_guards=True)
+            program = torch.export.export(
+                network, (example,), dynamic_shapes=(sides,), prefer_deferred_runtime_asserts_over_guards=True
+            )
             if onnx:
                 names = ["restored", "weights"] if network.routed else ["restored"]
-                torch.onnx.export(program, (), partial, input_names=["image"], output_names=names, dynamo=True,
-                                  external_data=False, verbose=False)
+                torch.onnx.export(
+                    program,
+                    (),
+                    partial,
+                    input_names=["image"],
+                    output_names=names,
+                    dynamo=True,
+                    external_data=False,
+                    verbose=False,
+                )
             else:
                 torch.export.save(program, partial)
         os.replace(partial, path)

@@ -44,12 +44,16 @@ def fetch(item: Item, source: str | None = None, folder: Path | None = None, pro
         if item.owner:
             raise CannotFetch(f"{item.name} comes with {item.page} and is not fetched")
         if not wanted:
-            raise CannotFetch(f"no address of {item.file} is known: get it from {item.page}, then "
-                              f"demoe weights fetch {item.name} --from FILE")
+            raise CannotFetch(
+                f"no address of {item.file} is known: get it from {item.page}, then "
+                f"demoe weights fetch {item.name} --from FILE"
+            )
         if online and (why := no_answer(url) if source else unreachable(url)):
-            raise CannotFetch(f"{item.file} cannot be fetched from {url} ({why}): fetch it on another machine from "
-                              f"{item.page}, then demoe weights fetch {item.name} --from FILE; or name a mirror "
-                              "with --from ADDRESS")
+            raise CannotFetch(
+                f"{item.file} cannot be fetched from {url} ({why}): fetch it on another machine from "
+                f"{item.page}, then demoe weights fetch {item.name} --from FILE; or name a mirror "
+                "with --from ADDRESS"
+            )
         if not online:
             _file(Path(wanted), item.file)
     with alone(folder / f".{item.file}.lock", f"another process is fetching {item.file}: waiting for it"):
@@ -77,8 +81,9 @@ def fetch(item: Item, source: str | None = None, folder: Path | None = None, pro
 def _check(item: Item, path: Path, advice: str) -> None:
     found = sha256(path)
     if not found.startswith(item.sha256):
-        raise CannotFetch(f"{item.file} has SHA-256 {found}, expected {item.sha256}"
-                          f"{'...' * (len(item.sha256) < 64)}; {advice}")
+        raise CannotFetch(
+            f"{item.file} has SHA-256 {found}, expected {item.sha256}{'...' * (len(item.sha256) < 64)}; {advice}"
+        )
     if item.network:
         from demoe.model import checkpoints
 
@@ -120,8 +125,9 @@ def _download(url: str, partial: Path, checked: bool, progress: bool) -> None:
             why = "the connection ended early"
         except urllib.error.HTTPError as error:
             if error.code != 416 or not before:
-                raise CannotFetch(f"{url} answers {error.code} {error.reason}: name another source with --from"
-                                  ) from None
+                raise CannotFetch(
+                    f"{url} answers {error.code} {error.reason}: name another source with --from"
+                ) from None
             if error.headers.get("Content-Range", "").rpartition("/")[2] == str(before):
                 return  # the whole was there already
             _forget(partial)
@@ -133,8 +139,11 @@ def _download(url: str, partial: Path, checked: bool, progress: bool) -> None:
         now = partial.stat().st_size if partial.exists() else 0
         fruitless, most = 0 if now > max(before, most) else fruitless + 1, max(now, most)
         if fruitless == TRIES:
-            kept = "what is here is kept: run this again to continue" if checked or _tag(partial).exists() else (
-                "it cannot be continued: run this again")
+            kept = (
+                "what is here is kept: run this again to continue"
+                if checked or _tag(partial).exists()
+                else ("it cannot be continued: run this again")
+            )
             raise CannotFetch(f"{url} broke off after {now} bytes ({why}); {kept}")
 
 
@@ -163,8 +172,10 @@ def _attempt(url: str, partial: Path, have: int, progress: bool) -> bool:
             _tag(partial).write_text(tag)
         elif not continued:  # a server need not repeat them where it continues
             _tag(partial).unlink(missing_ok=True)
-        with (partial.open("ab" if continued else "wb") as stream,
-              tqdm(total=total, initial=have, unit="B", unit_scale=True, leave=False, disable=not progress) as bar):
+        with (
+            partial.open("ab" if continued else "wb") as stream,
+            tqdm(total=total, initial=have, unit="B", unit_scale=True, leave=False, disable=not progress) as bar,
+        ):
             while block := answer.read(CHUNK):
                 have += len(block)
                 if have > LARGEST:

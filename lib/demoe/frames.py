@@ -29,8 +29,15 @@ from demoe.tasks import EXPERTS
 
 SMOOTH = 0.8  # our choice: half of an average comes from the last three frames, a tenth of a second of most video
 JOURNAL, SETTINGS = "demoe-frames.csv", "demoe-frames.json"
-HEAD = ["frame", "input_sha256", "expert", "entropy", *(f"router_{name}" for name in EXPERTS),
-        *(f"smoothed_{name}" for name in EXPERTS), "warnings"]
+HEAD = [
+    "frame",
+    "input_sha256",
+    "expert",
+    "entropy",
+    *(f"router_{name}" for name in EXPERTS),
+    *(f"smoothed_{name}" for name in EXPERTS),
+    "warnings",
+]
 
 
 class Smoother:
@@ -82,8 +89,14 @@ def listed(folder: Path) -> list[Path]:
 
     Raises ``ValueError`` if there are none or two would have results of one name.
     """
-    found = sorted((file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")
-                    and file.suffix.lower() in images.READABLE), key=lambda file: natural(file.name))
+    found = sorted(
+        (
+            file
+            for file in folder.iterdir()
+            if file.is_file() and not file.name.startswith(".") and file.suffix.lower() in images.READABLE
+        ),
+        key=lambda file: natural(file.name),
+    )
     if not found:
         raise ValueError(f"{folder} holds no frames: image files with numbered names are expected")
     results = [images.result_name(file, file).name for file in found]
@@ -130,8 +143,14 @@ def deblur_frames(
 def _deblur_frames(source, folder, is_folder, model, expert, k, smooth, max_memory, progress, tell) -> Done:
     smoother = Smoother(smooth, k)
     files = listed(source) if is_folder else []
-    settings = {"demoe": __version__, "network": _fingerprint(model), "expert": expert, "k": k, "smooth": smooth,
-                "video": None if is_folder else _sha256(source)}
+    settings = {
+        "demoe": __version__,
+        "network": _fingerprint(model),
+        "expert": expert,
+        "k": k,
+        "smooth": smooth,
+        "video": None if is_folder else _sha256(source),
+    }
     journal = _open_journal(folder, settings, [images.result_name(file, file).name for file in files])
     done, last, last_alone = Done(), None, None
     stream = _of_files(files) if is_folder else _of_video(source)
@@ -143,16 +162,19 @@ def _deblur_frames(source, folder, is_folder, model, expert, k, smooth, max_memo
         if row and target.exists():
             done.kept += 1
             if row["smoothed_" + EXPERTS[0]]:
-                smoother.past = torch.tensor([[float(row[f"smoothed_{each}"]) for each in EXPERTS]],
-                                             dtype=torch.float64)
+                smoother.past = torch.tensor(
+                    [[float(row[f"smoothed_{each}"]) for each in EXPERTS]], dtype=torch.float64
+                )
         else:
             if target.exists():
-                raise FileExistsError(17, "exists already and is not in this folder's list; choose another -o",
-                                      str(target))
+                raise FileExistsError(
+                    17, "exists already and is not in this folder's list; choose another -o", str(target)
+                )
             smoothed = expert is None and hasattr(model, "gate")
             try:
-                result = photos.deblur(read(), model=model, expert=smoother.choose if smoothed else expert, k=k,
-                                       max_memory=max_memory)
+                result = photos.deblur(
+                    read(), model=model, expert=smoother.choose if smoothed else expert, k=k, max_memory=max_memory
+                )
                 row = _row(name, identity, result, smoother.now if smoothed else None)
                 if journal.get(name) is None:
                     _append(folder / JOURNAL, row)
@@ -191,8 +213,13 @@ def _row(name: str, identity: str, result: photos.Deblurred, smoothed: Tensor | 
     average = [repr(value) for value in smoothed[0].tolist()] if smoothed is not None and known else [""] * len(EXPERTS)
     undecided = "" if not known else f"{verdict.entropy(result.router.values()):.6f}"
     said = "; ".join(result.warnings)
-    return dict(zip(HEAD, [name, identity, result.expert if known and result.expert else "", undecided, *router,
-                           *average, said], strict=True))
+    return dict(
+        zip(
+            HEAD,
+            [name, identity, result.expert if known and result.expert else "", undecided, *router, *average, said],
+            strict=True,
+        )
+    )
 
 
 def _open_journal(folder: Path, settings: dict, names: list[str]) -> dict[str, dict[str, str]]:
@@ -203,8 +230,9 @@ def _open_journal(folder: Path, settings: dict, names: list[str]) -> dict[str, d
         if taken is None and not names and folder.is_dir() and any(folder.glob("*.png")):
             taken = next(folder.glob("*.png")).name
         if taken:
-            raise FileExistsError(17, "exists already and was not made by demoe frames; choose another -o",
-                                  str(folder / taken))
+            raise FileExistsError(
+                17, "exists already and was not made by demoe frames; choose another -o", str(folder / taken)
+            )
         write_text(place, json.dumps(settings, indent=1) + "\n")
     try:
         found = json.loads(place.read_text())
@@ -213,8 +241,9 @@ def _open_journal(folder: Path, settings: dict, names: list[str]) -> dict[str, d
     if found != settings:
         other = [key for key in settings if found.get(key) != settings[key]] if isinstance(found, dict) else ["all"]
         raise FileExistsError(17, f"holds frames made otherwise ({', '.join(other)}); choose another -o", str(folder))
-    kept = [line for line in (rows.read_text() if rows.exists() else "").splitlines(keepends=True)
-            if line.endswith("\n")]  # the last one may be torn
+    kept = [
+        line for line in (rows.read_text() if rows.exists() else "").splitlines(keepends=True) if line.endswith("\n")
+    ]  # the last one may be torn
     read = list(csv.reader(kept[1:]))
     whole = [dict(zip(HEAD, row, strict=True)) for row in read if len(row) == len(HEAD)]
     write_text(rows, "".join(map(_line, [HEAD, *(row.values() for row in whole)])))

@@ -21,13 +21,25 @@ from demoe import exif as exif_data
 from demoe import heic, metadata
 from demoe.metadata import NOTHING, Metadata
 
-FORMAT_OF = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WebP",
-             ".bmp": "BMP"}
+FORMAT_OF = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WebP",
+    ".bmp": "BMP",
+}
 MAX_PIXELS = 200_000_000  # beyond this a file is taken for a decompression bomb
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_CONVERTED = {"CMYK": "CMYK turned into RGB", "LAB": "Lab turned into RGB", "YCbCr": "YCbCr turned into RGB",
-              "F": "floating-point samples rounded to 16 bits", "1": "black and white turned into gray"}
+_CONVERTED = {
+    "CMYK": "CMYK turned into RGB",
+    "LAB": "Lab turned into RGB",
+    "YCbCr": "YCbCr turned into RGB",
+    "F": "floating-point samples rounded to 16 bits",
+    "1": "black and white turned into gray",
+}
 
 # Its warnings about odd files would stand beside our one sentence.
 for _library in ("tifffile", "imagecodecs", "PIL"):
@@ -120,8 +132,9 @@ def from_pillow(image: Image.Image) -> tuple[np.ndarray, int, bytes | None]:
 def _cmyk_to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     if profile:
         try:
-            return ImageCms.profileToProfile(image, io.BytesIO(profile), ImageCms.createProfile("sRGB"),
-                                             outputMode="RGB")
+            return ImageCms.profileToProfile(
+                image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
         except ImageCms.PyCMSError:
             pass  # a broken profile: convert without it
     return image.convert("RGB")
@@ -188,15 +201,17 @@ def _decode_deep_tiff(data: bytes) -> Decoded | None:
         orientation, exif = exif_data.read(None, data)
         more = metadata.read(None, data)
         mode = "CMYK" if kind == "SEPARATED" else "F" if array.dtype.kind == "f" else ""
-        return Decoded(_upright(samples, orientation), 16, profile, exif, len(file.pages), more,
-                       _CONVERTED.get(mode, ""))
+        return Decoded(
+            _upright(samples, orientation), 16, profile, exif, len(file.pages), more, _CONVERTED.get(mode, "")
+        )
 
 
 # Encoding.
 
 
-def encode(suffix: str, samples: np.ndarray, icc_profile: bytes | None, exif: bytes | None,
-           more: Metadata = NOTHING) -> bytes:
+def encode(
+    suffix: str, samples: np.ndarray, icc_profile: bytes | None, exif: bytes | None, more: Metadata = NOTHING
+) -> bytes:
     """The file's bytes for (H,W,C) samples, uint8 or, for PNG and TIFF, uint16; C as in ``Decoded``.
 
     PNG, TIFF, WebP and BMP are lossless, JPEG has quality 95 without chroma subsampling and no alpha: ``ValueError``.
@@ -271,10 +286,18 @@ def _encode_tiff(samples: np.ndarray, icc_profile: bytes | None, exif: bytes | N
     file = io.BytesIO()
     channels = samples.shape[-1]
     tifffile.imwrite(
-        file, samples[..., 0] if channels == 1 else samples, byteorder="<", metadata=None, software=False,
-        photometric="rgb" if channels >= 3 else "minisblack", planarconfig="contig" if channels > 1 else None,
+        file,
+        samples[..., 0] if channels == 1 else samples,
+        byteorder="<",
+        metadata=None,
+        software=False,
+        photometric="rgb" if channels >= 3 else "minisblack",
+        planarconfig="contig" if channels > 1 else None,
         extrasamples=["unassalpha"] if channels in (2, 4) else None,
-        compression="adobe_deflate", predictor=True, iccprofile=icc_profile, extratags=extra,
+        compression="adobe_deflate",
+        predictor=True,
+        iccprofile=icc_profile,
+        extratags=extra,
         **resolution,
     )
     data = bytearray(file.getvalue())

@@ -69,8 +69,9 @@ def read(path: str | os.PathLike) -> Photograph:
         if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for whoever writes to it
             raise ImageError(f"{path} is a pipe, a device or the like, not an image file")
         if status.st_size > MAX_BYTES:
-            raise ImageError(f"{path} is too large: {status.st_size / 2**30:.1f} GiB, and at most "
-                             f"{MAX_BYTES / 2**30:g} are read")
+            raise ImageError(
+                f"{path} is too large: {status.st_size / 2**30:.1f} GiB, and at most {MAX_BYTES / 2**30:g} are read"
+            )
         with path.open("rb") as stream:
             if (head := stream.read(12)) and image_files.format_of(head) is None:
                 raise UnidentifiedImageError
@@ -91,8 +92,9 @@ def read(path: str | os.PathLike) -> Photograph:
     except UnidentifiedImageError:
         raise ImageError(foreign) from None
     except Image.DecompressionBombError:
-        raise ImageError(f"{path} is too large: at most {image_files.MAX_PIXELS // 1_000_000} million pixels are "
-                         "read") from None
+        raise ImageError(
+            f"{path} is too large: at most {image_files.MAX_PIXELS // 1_000_000} million pixels are read"
+        ) from None
     except image_files.Refused as error:
         raise ImageError(f"{path} {error}") from None
     except Exception as error:  # every decoder has its own exceptions for damage
@@ -102,8 +104,9 @@ def read(path: str | os.PathLike) -> Photograph:
     if better := _better_format(data[:12], path):
         notes.append(f"its content is {better}")
     notes += [f"{lost} not kept" for lost in decoded.more.lost]
-    return _photograph(decoded.samples, decoded.bit_depth, decoded.icc_profile, decoded.exif, ", ".join(notes),
-                       decoded.more)
+    return _photograph(
+        decoded.samples, decoded.bit_depth, decoded.icc_profile, decoded.exif, ", ".join(notes), decoded.more
+    )
 
 
 def from_pillow(image: Image.Image) -> Photograph:
@@ -124,8 +127,9 @@ def from_array(array: np.ndarray) -> Photograph:
     return _photograph(samples, 16 if array.dtype == np.uint16 else 8)
 
 
-def _photograph(samples: np.ndarray, bit_depth: int, icc_profile=None, exif=None, note: str = "",
-                more: Metadata = NOTHING) -> Photograph:
+def _photograph(
+    samples: np.ndarray, bit_depth: int, icc_profile=None, exif=None, note: str = "", more: Metadata = NOTHING
+) -> Photograph:
     channels = torch.from_numpy(np.ascontiguousarray(samples.transpose(2, 0, 1)))  # (C,H,W)
     gray = channels.shape[0] <= 2
     colour = channels[:1].repeat(3, 1, 1) if gray else channels[:3].contiguous()
@@ -159,8 +163,9 @@ def write(path: str | os.PathLike, photograph: Photograph) -> None:
     peak = 65535 if deep else 255
     samples = (pixels.clamp(0, 1) * peak).round().permute(1, 2, 0).numpy().astype(np.uint16 if deep else np.uint8)
     try:
-        data = image_files.encode(path.suffix, np.ascontiguousarray(samples), photograph.icc_profile, photograph.exif,
-                                  photograph.more)
+        data = image_files.encode(
+            path.suffix, np.ascontiguousarray(samples), photograph.icc_profile, photograph.exif, photograph.more
+        )
     except Exception as error:  # encoders' limits, for example a WebP side above 16383 pixels
         raise ValueError(f"{path} cannot be written: {_first_line(error)}") from error
     write_bytes(path, data)
@@ -170,8 +175,9 @@ def check_suffix(path: str | os.PathLike) -> None:
     """Raises ``ValueError`` unless a photograph can be written under this name."""
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path}: {path.suffix or 'no suffix'} is not a supported image format; "
-                         f"use one of {', '.join(SUFFIXES)}")
+        raise ValueError(
+            f"{path}: {path.suffix or 'no suffix'} is not a supported image format; use one of {', '.join(SUFFIXES)}"
+        )
 
 
 def result_name(name: Path, source: str | os.PathLike | None = None) -> Path:
@@ -213,9 +219,11 @@ def list_files(folder: str | os.PathLike) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
-    return sorted(path for path in folder.rglob("*")
-                  if (path.is_file() or not path.exists())
-                  and not any(p.startswith(".") for p in path.relative_to(folder).parts))
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if (path.is_file() or not path.exists()) and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+    )
 
 
 def _first_line(error: Exception) -> str:

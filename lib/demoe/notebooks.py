@@ -78,8 +78,16 @@ def execute(path: Path, output: Path, parameters: dict[str, str], root: Path, wa
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about the event loop and old notebook formats: not for our readers
                 papermill.execute_notebook(
-                    path, copy, parameters, engine_name="demoe", kernel_name=KERNEL, cwd=path.parent,
-                    progress_bar=False, request_save_on_cell_execute=False, autosave_cell_every=0, start_timeout=120,
+                    path,
+                    copy,
+                    parameters,
+                    engine_name="demoe",
+                    kernel_name=KERNEL,
+                    cwd=path.parent,
+                    progress_bar=False,
+                    request_save_on_cell_execute=False,
+                    autosave_cell_every=0,
+                    start_timeout=120,
                 )
         except papermill.PapermillExecutionError as error:
             raise NotebookError(_failure(path, at, f"{error.ename}: {error.evalue}")) from None

@@ -52,9 +52,11 @@ def _cut(tensors: dict[str, torch.Tensor], metadata: dict[str, str], path: Path,
         if groups[-1] and kept + tensors[key].nbytes > limit:
             groups.append({})
         groups[-1][key] = tensors[key]
-    names = [path.name] if len(groups) == 1 else [
-        f"{path.stem}-{number:05d}-of-{len(groups):05d}.safetensors" for number in range(1, len(groups) + 1)
-    ]
+    names = (
+        [path.name]
+        if len(groups) == 1
+        else [f"{path.stem}-{number:05d}-of-{len(groups):05d}.safetensors" for number in range(1, len(groups) + 1)]
+    )
     for name, group in zip(names, groups, strict=True):
         with replacing(path.with_name(name)) as partial:
             try:
@@ -75,8 +77,11 @@ def entry(path: Path) -> Path | None:
 
 def files(path: Path) -> list[Path]:
     """What is there of the network that ``save`` was given ``path`` for: one file, its parts in order, or nothing."""
-    parts = [file for file in sorted(path.parent.glob(f"{path.stem}-*-of-*.safetensors"))
-             if (match := _PART.fullmatch(file.name)) and match[1] == path.stem]
+    parts = [
+        file
+        for file in sorted(path.parent.glob(f"{path.stem}-*-of-*.safetensors"))
+        if (match := _PART.fullmatch(file.name)) and match[1] == path.stem
+    ]
     return ([path] if path.is_file() else []) + parts
 
 
@@ -103,14 +108,17 @@ def load(path: Path, device: str | torch.device = "cpu") -> nn.Module:
     names = [f"{match[1]}-{number:05d}-of-{match[3]}.safetensors" for number in range(1, count + 1)]
     absent = [name for name in names if not path.with_name(name).is_file()]
     if absent:
-        raise CheckpointError(f"{path} is one of {count} parts, and {', '.join(absent)} is not beside it: put all of "
-                              "them into one folder.")
+        raise CheckpointError(
+            f"{path} is one of {count} parts, and {', '.join(absent)} is not beside it: put all of "
+            "them into one folder."
+        )
     tensors, metadata = _opened(path.with_name(names[0]))
     for name in names[1:]:
         more, also = _opened(path.with_name(name))
         if also != metadata or tensors.keys() & more.keys():
-            raise CheckpointError(f"{path.with_name(name)} is a part of another network than {names[0]}: fetch all "
-                                  "parts from one place.")
+            raise CheckpointError(
+                f"{path.with_name(name)} is a part of another network than {names[0]}: fetch all parts from one place."
+            )
         tensors |= more
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / f"{match[1]}.safetensors"

@@ -88,8 +88,17 @@ def deblur(
         place = model.device
     else:
         place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    out = restore_large(model, photograph.pixels.to(place), expert=expert, k=k, max_memory=max_memory, route=route,
-                        tile=tile, bf16=bf16, progress=progress)
+    out = restore_large(
+        model,
+        photograph.pixels.to(place),
+        expert=expert,
+        k=k,
+        max_memory=max_memory,
+        route=route,
+        tile=tile,
+        bf16=bf16,
+        progress=progress,
+    )
     image = out.image.float().cpu()  # (3,H,W)
     if photograph.gray:
         image = image.mean(0, keepdim=True).repeat(3, 1, 1)
@@ -100,12 +109,24 @@ def deblur(
     if out.map is not None:
         undecided = sum(map(entropy, out.map.router.flatten(0, 1).tolist())) / out.map.router[..., 0].numel()
     difference = change(photograph.pixels, image)
-    said = warnings(difference, None if isinstance(expert, str) else undecided, used.get("low_light", 0) >= BRIGHTENING,
-                    k)
+    said = warnings(
+        difference, None if isinstance(expert, str) else undecided, used.get("low_light", 0) >= BRIGHTENING, k
+    )
     if out.recomputed:
         said.insert(0, "the first result was not finite and was computed anew in float32")
-    return Deblurred(image, replace(photograph, pixels=image), used, router, strongest, photograph.note, difference,
-                     undecided, tuple(said), out.map, out.plan.tile)
+    return Deblurred(
+        image,
+        replace(photograph, pixels=image),
+        used,
+        router,
+        strongest,
+        photograph.note,
+        difference,
+        undecided,
+        tuple(said),
+        out.map,
+        out.plan.tile,
+    )
 
 
 def as_photograph(photo: Picture) -> Photograph:
@@ -165,8 +186,10 @@ def default_label() -> str:
     """What a person is told that ``default_model`` uses when nothing is asked for. Raises as ``default_path``."""
     path = default_path()
     of_a_run = path.parent.parent.name == "runs"
-    return next((one.label for one in pretrained.releases(PACKAGED_WEIGHTS) if one.demoe == path),
-                f"{path.parent.name}, trained in this checkout" if of_a_run else path.name)
+    return next(
+        (one.label for one in pretrained.releases(PACKAGED_WEIGHTS) if one.demoe == path),
+        f"{path.parent.name}, trained in this checkout" if of_a_run else path.name,
+    )
 
 
 @lru_cache(maxsize=2)

@@ -125,40 +125,112 @@ def _released() -> list[Item]:
             files = parts.siblings(path)
             size = sum(file.stat().st_size for file in files) / 2**20
             several = f" in {len(files)} parts" if len(files) > 1 else ""
-            items.append(Item(f"{kind}-{release.profile}", f"{what}, {RELEASES[release.profile]}", path.name,
-                              "this package (weights/README.md is its model card)",
-                              "MIT; the model card says on what it was trained", f"{size:.1f} MiB{several}",
-                              owner=f"demoe:weights/{path.name}"))
+            items.append(
+                Item(
+                    f"{kind}-{release.profile}",
+                    f"{what}, {RELEASES[release.profile]}",
+                    path.name,
+                    "this package (weights/README.md is its model card)",
+                    "MIT; the model card says on what it was trained",
+                    f"{size:.1f} MiB{several}",
+                    owner=f"demoe:weights/{path.name}",
+                )
+            )
     return items
 
 
 ITEMS: tuple[Item, ...] = (
     *_released(),
-    Item("demoe", "the authors' DeMoE, width 32", "DeMoE.pt", "https://github.com/cidautai/DeMoE",
-         f"{UNKNOWN}: see the authors' page", "about 77 MiB", network=True, variable="DEMOE_WEIGHTS",
-         use="demoe deblur --weights {path}"),
-    Item("nafnet-32", "NAFNet trained on GoPro, width 32", "NAFNet-GoPro-width32.pth", _NAFNET, "MIT",
-         "about 65 MiB", _DRIVE + "1Fr2QadtDCEXg6iwWX8OzeZLbHOx2t5Bj", network=True,
-         use="demoe deblur --weights {path}"),
-    Item("nafnet-64", "NAFNet trained on GoPro, width 64", "NAFNet-GoPro-width64.pth", _NAFNET, "MIT",
-         "about 259 MiB", _DRIVE + "1S0PVRbyTakYY9a82kujgZLbMihfNBLfC", network=True,
-         use="demoe deblur --weights {path}"),
-    Item("lpips-vgg", "LPIPS 0.1: linear layers on VGG", "vgg.pth", "the Python package lpips", "BSD-2-Clause",
-         "7 KiB", sha256="a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
-         owner="lpips:weights/v0.1/vgg.pth"),
-    Item("lpips-alex", "LPIPS 0.1: linear layers on AlexNet", "alex.pth", "the Python package lpips", "BSD-2-Clause",
-         "6 KiB", sha256="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
-         owner="lpips:weights/v0.1/alex.pth"),
-    Item("vgg", "VGG-16 on ImageNet, under LPIPS", "vgg16-397923af.pth", "https://download.pytorch.org/models",
-         _TORCHVISION, "528 MiB", "https://download.pytorch.org/models/vgg16-397923af.pth", "397923af", "checkpoints"),
-    Item("alexnet", "AlexNet on ImageNet, under LPIPS", "alexnet-owt-7be5be79.pth",
-         "https://download.pytorch.org/models", _TORCHVISION, "233 MiB",
-         "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", "7be5be79", "checkpoints"),
-    Item("clip", "CLIP ViT-B/32, for Figures 4 and 13", "ViT-B-32.pt", "https://github.com/openai/CLIP", "MIT",
-         "about 338 MiB", f"https://openaipublic.azureedge.net/clip/models/{_OPENAI}/ViT-B-32.pt", _OPENAI,
-         variable="DEMOE_CLIP", use="export DEMOE_CLIP={path}"),
-    _pyiqa("musiq", "MUSIQ on KonIQ-10k, in pyiqa's form", "musiq_koniq_ckpt-e95806b9.pth", "about 104 MiB",
-           "e95806b9"),
+    Item(
+        "demoe",
+        "the authors' DeMoE, width 32",
+        "DeMoE.pt",
+        "https://github.com/cidautai/DeMoE",
+        f"{UNKNOWN}: see the authors' page",
+        "about 77 MiB",
+        network=True,
+        variable="DEMOE_WEIGHTS",
+        use="demoe deblur --weights {path}",
+    ),
+    Item(
+        "nafnet-32",
+        "NAFNet trained on GoPro, width 32",
+        "NAFNet-GoPro-width32.pth",
+        _NAFNET,
+        "MIT",
+        "about 65 MiB",
+        _DRIVE + "1Fr2QadtDCEXg6iwWX8OzeZLbHOx2t5Bj",
+        network=True,
+        use="demoe deblur --weights {path}",
+    ),
+    Item(
+        "nafnet-64",
+        "NAFNet trained on GoPro, width 64",
+        "NAFNet-GoPro-width64.pth",
+        _NAFNET,
+        "MIT",
+        "about 259 MiB",
+        _DRIVE + "1S0PVRbyTakYY9a82kujgZLbMihfNBLfC",
+        network=True,
+        use="demoe deblur --weights {path}",
+    ),
+    Item(
+        "lpips-vgg",
+        "LPIPS 0.1: linear layers on VGG",
+        "vgg.pth",
+        "the Python package lpips",
+        "BSD-2-Clause",
+        "7 KiB",
+        sha256="a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
+        owner="lpips:weights/v0.1/vgg.pth",
+    ),
+    Item(
+        "lpips-alex",
+        "LPIPS 0.1: linear layers on AlexNet",
+        "alex.pth",
+        "the Python package lpips",
+        "BSD-2-Clause",
+        "6 KiB",
+        sha256="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+        owner="lpips:weights/v0.1/alex.pth",
+    ),
+    Item(
+        "vgg",
+        "VGG-16 on ImageNet, under LPIPS",
+        "vgg16-397923af.pth",
+        "https://download.pytorch.org/models",
+        _TORCHVISION,
+        "528 MiB",
+        "https://download.pytorch.org/models/vgg16-397923af.pth",
+        "397923af",
+        "checkpoints",
+    ),
+    Item(
+        "alexnet",
+        "AlexNet on ImageNet, under LPIPS",
+        "alexnet-owt-7be5be79.pth",
+        "https://download.pytorch.org/models",
+        _TORCHVISION,
+        "233 MiB",
+        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        "7be5be79",
+        "checkpoints",
+    ),
+    Item(
+        "clip",
+        "CLIP ViT-B/32, for Figures 4 and 13",
+        "ViT-B-32.pt",
+        "https://github.com/openai/CLIP",
+        "MIT",
+        "about 338 MiB",
+        f"https://openaipublic.azureedge.net/clip/models/{_OPENAI}/ViT-B-32.pt",
+        _OPENAI,
+        variable="DEMOE_CLIP",
+        use="export DEMOE_CLIP={path}",
+    ),
+    _pyiqa(
+        "musiq", "MUSIQ on KonIQ-10k, in pyiqa's form", "musiq_koniq_ckpt-e95806b9.pth", "about 104 MiB", "e95806b9"
+    ),
     _pyiqa("niqe", "NIQE (also in PI)", "niqe_modelparameters.mat"),
     _pyiqa("nrqm", "NRQM, Ma's metric (also in PI)", "NRQM_model.mat"),
     _pyiqa("brisque", "BRISQUE", "brisque_svm_weights.pth"),
@@ -185,8 +257,12 @@ def table(check: bool = False) -> str:
     lines = []
     for item in ITEMS:
         place = item.find()
-        lines += [f"{item.name}: {item.what}", f"  {item.file}, {item.size}; licence: {item.licence}",
-                  f"  from: {item.page}", f"  SHA-256: {_published(item)}"]
+        lines += [
+            f"{item.name}: {item.what}",
+            f"  {item.file}, {item.size}; licence: {item.licence}",
+            f"  from: {item.page}",
+            f"  SHA-256: {_published(item)}",
+        ]
         if place is None:
             how = "it comes with that package" if item.owner else f"demoe weights fetch {item.name}"
             lines.append(f"  not here: {how}" + ("" if item.url or item.owner else " --from FILE_OR_ADDRESS"))
@@ -195,8 +271,10 @@ def table(check: bool = False) -> str:
         lines.append("")
     named = os.environ.get("DEMOE_WEIGHTS")
     if named and Path(named) != get("demoe").find():
-        lines.append(f"$DEMOE_WEIGHTS, used where no --weights are given: {named}"
-                     + ("" if Path(named).is_file() else " (not there)"))
+        lines.append(
+            f"$DEMOE_WEIGHTS, used where no --weights are given: {named}"
+            + ("" if Path(named).is_file() else " (not there)")
+        )
     return "\n".join(lines).rstrip()
 
 

@@ -14,8 +14,21 @@ from pathlib import Path
 
 from .paths import project_root
 
-LIBRARIES = ("torch", "torchvision", "numpy", "scikit-image", "pytorch-msssim", "ptflops", "pandas", "matplotlib",
-             "spandrel", "spandrel_extra_arches", "lpips", "pyiqa", "open_clip_torch")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scikit-image",
+    "pytorch-msssim",
+    "ptflops",
+    "pandas",
+    "matplotlib",
+    "spandrel",
+    "spandrel_extra_arches",
+    "lpips",
+    "pyiqa",
+    "open_clip_torch",
+)
 SOURCES = ("lib", "notebooks", "pyproject.toml")  # what a result depends on; results themselves do not make it "dirty"
 
 

@@ -27,14 +27,17 @@ PHOTOGRAPHS = {
     "bsds500": Photographs(
         "160 of the 200 training photographs of BSDS500",  # ``FolderCanvas`` keeps 20 each for validation and tests
         "f2917182b82c",
-        "BSDS500 is given \"for non-commercial research and educational purposes\" (its page); cite Arbelaez et al., "
+        'BSDS500 is given "for non-commercial research and educational purposes" (its page); cite Arbelaez et al., '
         "*Contour detection and hierarchical image segmentation*, PAMI 2011",
-    ),
+    )
 }
 
 
 def package(
-    profile: str, photographs: str | None = None, folder: Path = PACKAGED, seed: int = 0,
+    profile: str,
+    photographs: str | None = None,
+    folder: Path = PACKAGED,
+    seed: int = 0,
     sharp_images: Path | None = None,
 ) -> list[Path]:
     """Writes ``demoe-<profile>`` and ``baseline-<profile>`` to ``folder`` in place of earlier ones; returns the files.
@@ -72,21 +75,30 @@ def _only(demoes: Sequence[Progress], source: str, profile: str, photographs: st
     fitting = [one for one in demoes if one.config["source"] == source]
     if not fitting:
         others = ", ".join(f"{one.folder.name} on {_named(one.config['source'])}" for one in demoes)
-        raise ValueError(f"no DeMoE of the profile {profile} was trained on {_named(source)}, but {others}: "
-                         + ("leave the name of others out" if photographs else f"say which photographs these are, one "
-                            f"of {', '.join(PHOTOGRAPHS)}"))
+        raise ValueError(
+            f"no DeMoE of the profile {profile} was trained on {_named(source)}, but {others}: "
+            + (
+                "leave the name of others out"
+                if photographs
+                else f"say which photographs these are, one of {', '.join(PHOTOGRAPHS)}"
+            )
+        )
     fitting = [one for one in fitting if one.this_code] or fitting
     if len(fitting) > 1:
-        raise ValueError(f"several runs could be meant: {', '.join(one.folder.name for one in fitting)}; move those "
-                         f"that are not out of {fitting[0].folder.parent.name}/")
+        raise ValueError(
+            f"several runs could be meant: {', '.join(one.folder.name for one in fitting)}; move those "
+            f"that are not out of {fitting[0].folder.parent.name}/"
+        )
     return fitting[0]
 
 
 def _named(source: str) -> str:
     if source == "bundled":
         return "the bundled photographs"
-    return next((f"those called {name}" for name, known in PHOTOGRAPHS.items() if known.identity == source),
-                f"photographs {source}")
+    return next(
+        (f"those called {name}" for name, known in PHOTOGRAPHS.items() if known.identity == source),
+        f"photographs {source}",
+    )
 
 
 def _seen(folder: Path, source: str) -> dict[str, list[str]]:
@@ -113,6 +125,14 @@ def _made_from(demoe: Progress, one: Progress) -> bool:
 
 
 def _stage(one: Progress) -> dict:
-    return {"steps": one.steps, "patch": one.config["patch"], "batch": one.config["batch"], "images": one.images,
-            "seconds": round(one.seconds), "waited": round(one.waited), "hardware": one.hardware,
-            "commit": one.commit, "run": one.hash}
+    return {
+        "steps": one.steps,
+        "patch": one.config["patch"],
+        "batch": one.config["batch"],
+        "images": one.images,
+        "seconds": round(one.seconds),
+        "waited": round(one.waited),
+        "hardware": one.hardware,
+        "commit": one.commit,
+        "run": one.hash,
+    }

@@ -48,14 +48,25 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--profile", help=f"{', '.join(PROFILES)} (default: $DEMOE_PROFILE, else smoke)")
     parser.add_argument("--only", metavar="NN[,NN]", help="these notebooks only, by number: --only 01,04")
-    parser.add_argument("--data-root", metavar="DIR",
-                        help="folder of the real datasets, or a TOML file (default: $DEMOE_DATA_ROOT)")
-    parser.add_argument("--sharp-images", metavar="DIR",
-                        help="sharp photographs for synthetic sets (default: $DEMOE_SHARP_IMAGES, else bundled ones)")
-    parser.add_argument("--minutes", type=float, metavar="M",
-                        help="work in slices: stop after so many minutes, and go on when called again")
-    parser.add_argument("--compact", action="store_true",
-                        help="with --minutes: keep half-precision weights, without the optimiser's moments")
+    parser.add_argument(
+        "--data-root", metavar="DIR", help="folder of the real datasets, or a TOML file (default: $DEMOE_DATA_ROOT)"
+    )
+    parser.add_argument(
+        "--sharp-images",
+        metavar="DIR",
+        help="sharp photographs for synthetic sets (default: $DEMOE_SHARP_IMAGES, else bundled ones)",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="work in slices: stop after so many minutes, and go on when called again",
+    )
+    parser.add_argument(
+        "--compact",
+        action="store_true",
+        help="with --minutes: keep half-precision weights, without the optimiser's moments",
+    )
     parser.add_argument("--fresh", action="store_true", help="forget the profile's executed notebooks, runs and cache")
     began = time.monotonic()
     options = parser.parse_args(arguments)
@@ -129,8 +140,10 @@ def run(
         if outcomes:
             print(summary(outcomes), flush=True)
         if len(outcomes) < len(notebooks):
-            print(f"time is up: {len(outcomes)} of {len(notebooks)} notebooks are done; the same command goes on.",
-                  flush=True)
+            print(
+                f"time is up: {len(outcomes)} of {len(notebooks)} notebooks are done; the same command goes on.",
+                flush=True,
+            )
     return 0
 
 
@@ -154,8 +167,11 @@ def locked(folder: Path) -> Iterator[None]:
     """Only one run at a time in ``folder``; the system lets go of the lock however the process ends."""
     with ExitStack() as stack:
         try:
-            stack.enter_context(alone(folder / ".lock", f"another run is working in {folder}: wait for it to end, or "
-                                      "stop it.", wait=False))
+            stack.enter_context(
+                alone(
+                    folder / ".lock", f"another run is working in {folder}: wait for it to end, or stop it.", wait=False
+                )
+            )
         except ValueError as error:
             raise UsageError(str(error)) from None
         yield
@@ -184,8 +200,10 @@ def train(notebooks: list[Path], profile: str, parameters: dict[str, str]) -> di
         status.write(chosen, 0, data_root)
         print(f"training: {len(trained)} networks in {clock(time.monotonic() - start)}", flush=True)
     root = project_root()
-    return {number: [str(file.relative_to(root)) for file in experiments.weights(some, chosen, 0, data_root)]
-            for number, some in needed.items()}
+    return {
+        number: [str(file.relative_to(root)) for file in experiments.weights(some, chosen, 0, data_root)]
+        for number, some in needed.items()
+    }
 
 
 def train_slice(
@@ -205,8 +223,7 @@ def train_slice(
             return True
     chosen, part = profiles.get(profile), experiments.Slice(deadline, compact)
     try:
-        standing = experiments.train_plan(
-            chosen, 0, parameters.get("DATA_ROOT"), names, part, sys.stderr.isatty(), say)
+        standing = experiments.train_plan(chosen, 0, parameters.get("DATA_ROOT"), names, part, sys.stderr.isatty(), say)
     except FAILURES as error:
         raise NotebookError(f"training: {_reason(error)}") from None
     finally:  # what was trained before a failure or Ctrl-C is told as well

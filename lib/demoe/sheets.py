@@ -29,16 +29,19 @@ PANEL, GAP, LINE = 320, 8, 18  # pixels: side of a panel, space between them, he
 MAP_SIDE = 1600  # pixels: longest side of a map of experts
 
 
-def comparison(photo: Tensor, result: Deblurred, model: nn.Module, max_memory: int | None = None,
-               progress: bool = False) -> Image.Image:
+def comparison(
+    photo: Tensor, result: Deblurred, model: nn.Module, max_memory: int | None = None, progress: bool = False
+) -> Image.Image:
     """Input, result and each expert alone, for a photograph (3, H, W) in [0, 1]; the first two for other networks.
 
     Above, the whole at no more than ``PANEL`` pixels; below, where the result changed most, ``PANEL`` pixels at their
     own size. Each expert runs on the whole photograph, within ``max_memory`` as ``deblur`` does.
     """
     corner = _busiest(photo, result.image)
-    panels = [(["input", f"{photo.shape[2]}x{photo.shape[1]} pixels"], _views(photo, corner)),
-              (["result", _distance(photo, result.image)], _views(result.image, corner))]
+    panels = [
+        (["input", f"{photo.shape[2]}x{photo.shape[1]} pixels"], _views(photo, corner)),
+        (["result", _distance(photo, result.image)], _views(result.image, corner)),
+    ]
     names = [name for name in EXPERTS if name in result.weights]
     place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     for name in tqdm(names, desc="comparing", unit="expert", leave=False, disable=not progress):
@@ -57,8 +60,12 @@ def comparison(photo: Tensor, result: Deblurred, model: nn.Module, max_memory: i
         alone = None  # its memory is needed for the next one
     smaller = max(photo.shape[1:]) > PANEL
     caption = "Changes are the mean absolute difference from the input, in 8-bit levels. "
-    caption += (f"Above: the whole, made smaller to {PANEL} pixels. Below: {PANEL} pixels at their own size, from row "
-                f"{corner[0]}, column {corner[1]}, where the result changed most." if smaller else "")
+    caption += (
+        f"Above: the whole, made smaller to {PANEL} pixels. Below: {PANEL} pixels at their own size, from row "
+        f"{corner[0]}, column {corner[1]}, where the result changed most."
+        if smaller
+        else ""
+    )
     height = max(sum(view.height + GAP for view in views) for _, views in panels)
     sheet = Image.new("RGB", (len(panels) * (PANEL + GAP) + GAP, GAP + 2 * LINE + height + LINE), "white")
     draw = ImageDraw.Draw(sheet)
@@ -122,8 +129,11 @@ def expert_map(photo: Tensor, decisions: TileMap) -> Image.Image:
     share = decisions.router.gather(2, decisions.experts[..., None])[..., 0]  # (R, C)
     draw = ImageDraw.Draw(tint)
     rows, columns = decisions.regions()
-    boxes = {(i, j): tuple(round(edge * scale) for edge in (left, top, right - 1, bottom - 1))
-             for i, (top, bottom) in enumerate(rows) for j, (left, right) in enumerate(columns)}
+    boxes = {
+        (i, j): tuple(round(edge * scale) for edge in (left, top, right - 1, bottom - 1))
+        for i, (top, bottom) in enumerate(rows)
+        for j, (left, right) in enumerate(columns)
+    }
     for (i, j), box in boxes.items():
         draw.rectangle(box, fill=COLOURS[EXPERTS[decisions.experts[i, j]]])
     gray = picture.convert("L").convert("RGB")  # colours of the photograph would pass for tints
@@ -158,11 +168,20 @@ def expert_table(decisions: TileMap) -> pd.DataFrame:
     for i, (top, bottom) in enumerate(rows):
         for j, (left, right) in enumerate(columns):
             router, weights = decisions.router[i, j].tolist(), decisions.weights[i, j].tolist()
-            table.append({"row": i, "column": j, "top": top, "left": left, "height": bottom - top,
-                          "width": right - left, "expert": EXPERTS[decisions.experts[i, j]],
-                          "entropy": round(entropy(router), 6)}
-                         | {f"router_{name}": round(p, 6) for name, p in zip(EXPERTS, router, strict=True)}
-                         | {f"weight_{name}": round(p, 6) for name, p in zip(EXPERTS, weights, strict=True)})
+            table.append(
+                {
+                    "row": i,
+                    "column": j,
+                    "top": top,
+                    "left": left,
+                    "height": bottom - top,
+                    "width": right - left,
+                    "expert": EXPERTS[decisions.experts[i, j]],
+                    "entropy": round(entropy(router), 6),
+                }
+                | {f"router_{name}": round(p, 6) for name, p in zip(EXPERTS, router, strict=True)}
+                | {f"weight_{name}": round(p, 6) for name, p in zip(EXPERTS, weights, strict=True)}
+            )
     return pd.DataFrame(table)
 
 

@@ -66,11 +66,15 @@ def warnings(found: Change, undecided: float | None, brightening: bool, k: int |
         more = "" if k is None or k >= len(EXPERTS) else f", or --k {len(EXPERTS)}"
         said.append(f"the router is unsure (entropy {undecided:.2f} of 1, above {UNSURE:g}): try --expert{more}")
     if found.mean < UNCHANGED:
-        said.append(f"nearly unchanged ({found.mean:.2f} of 255 levels on average): sharp already, or a blur that this "
-                    "network does not know")
+        said.append(
+            f"nearly unchanged ({found.mean:.2f} of 255 levels on average): sharp already, or a blur that this "
+            "network does not know"
+        )
     if found.brightness < -BRIGHTNESS or (found.brightness > BRIGHTNESS and not brightening):
-        said.append(f"the mean brightness moved by {found.brightness:+.0f} of 255 levels, which deblurring does not "
-                    "do: the result may be wrong")
+        said.append(
+            f"the mean brightness moved by {found.brightness:+.0f} of 255 levels, which deblurring does not "
+            "do: the result may be wrong"
+        )
     elif found.psnr < DISTANT and not brightening:
         said.append(f"very far from the photograph ({found.psnr:.1f} dB): the result may be wrong")
     return said

@@ -25,13 +25,15 @@ class NoReader(RuntimeError):
 
 
 def tool() -> str:
-    """"av" or "ffmpeg". Raises ``NoReader`` with what to do if there is neither."""
+    """ "av" or "ffmpeg". Raises ``NoReader`` with what to do if there is neither."""
     if importlib.util.find_spec("av"):
         return "av"
     if shutil.which("ffmpeg") and shutil.which("ffprobe"):
         return "ffmpeg"
-    raise NoReader("video files need PyAV (pip install 'demoe[video]') or ffmpeg and ffprobe on the PATH; without them "
-                   "give a folder of numbered frames")
+    raise NoReader(
+        "video files need PyAV (pip install 'demoe[video]') or ffmpeg and ffprobe on the PATH; without them "
+        "give a folder of numbered frames"
+    )
 
 
 def frames(path: Path) -> Iterator[np.ndarray]:
@@ -57,8 +59,18 @@ def rate(path: Path) -> Fraction:
                 return Fraction(file.streams.video[0].average_rate or 25)
         except (av.error.FFmpegError, IndexError) as error:
             raise ValueError(f"{path} is no video file that can be read") from error
-    words = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", "stream=avg_frame_rate", "-of",
-             "csv=p=0", _safe(path)]
+    words = [
+        "ffprobe",
+        "-v",
+        "error",
+        "-select_streams",
+        "v:0",
+        "-show_entries",
+        "stream=avg_frame_rate",
+        "-of",
+        "csv=p=0",
+        _safe(path),
+    ]
     said = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip().rstrip(",")
     try:
         return Fraction(said) or Fraction(25)
@@ -99,8 +111,10 @@ def _even(pictures: Iterable[np.ndarray], sizes: list[tuple[int, ...]]) -> Itera
     size = None
     for picture in pictures:
         if size is not None and picture.shape != size:
-            raise ValueError(f"frames of different sizes make no video: {size[1]}x{size[0]} and "
-                             f"{picture.shape[1]}x{picture.shape[0]}")
+            raise ValueError(
+                f"frames of different sizes make no video: {size[1]}x{size[0]} and "
+                f"{picture.shape[1]}x{picture.shape[0]}"
+            )
         size = picture.shape
         sizes[:] = [size]
         yield np.pad(picture, ((0, size[0] % 2), (0, size[1] % 2), (0, 0)), mode="edge")
@@ -147,8 +161,23 @@ def _safe(path: Path) -> str:
 
 
 def _ffmpeg_frames(path: Path, timing: str = "-fps_mode") -> Iterator[np.ndarray]:
-    words = ["ffmpeg", "-v", "error", "-nostdin", "-i", _safe(path), "-map", "0:v:0", timing, "passthrough",
-             "-f", "image2pipe", "-c:v", "ppm", "-"]
+    words = [
+        "ffmpeg",
+        "-v",
+        "error",
+        "-nostdin",
+        "-i",
+        _safe(path),
+        "-map",
+        "0:v:0",
+        timing,
+        "passthrough",
+        "-f",
+        "image2pipe",
+        "-c:v",
+        "ppm",
+        "-",
+    ]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=said)
         try:
@@ -177,11 +206,39 @@ def _ffmpeg_write(path: Path, container: str, pictures: Iterator[np.ndarray], ra
             for picture in pictures:
                 if process is None:
                     size = f"{picture.shape[1]}x{picture.shape[0]}"
-                    words = ["ffmpeg", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r",
-                             str(rate), "-i", "-", "-vf", "scale=out_color_matrix=bt709:out_range=tv", "-c:v",
-                             "libx264", "-crf", QUALITY, "-pix_fmt", "yuv420p", "-colorspace", "bt709",
-                             "-color_primaries", "bt709", "-color_trc", "bt709", "-f", container, "-y",
-                             _safe(path)]
+                    words = [
+                        "ffmpeg",
+                        "-v",
+                        "error",
+                        "-f",
+                        "rawvideo",
+                        "-pix_fmt",
+                        "rgb24",
+                        "-s",
+                        size,
+                        "-r",
+                        str(rate),
+                        "-i",
+                        "-",
+                        "-vf",
+                        "scale=out_color_matrix=bt709:out_range=tv",
+                        "-c:v",
+                        "libx264",
+                        "-crf",
+                        QUALITY,
+                        "-pix_fmt",
+                        "yuv420p",
+                        "-colorspace",
+                        "bt709",
+                        "-color_primaries",
+                        "bt709",
+                        "-color_trc",
+                        "bt709",
+                        "-f",
+                        container,
+                        "-y",
+                        _safe(path),
+                    ]
                     process = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=said)
                 process.stdin.write(picture.tobytes())
         except BrokenPipeError:

@@ -18,8 +18,9 @@ def moved(start: NAFNet, seed: int, by: float) -> NAFNet:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(by * parameter.std(correction=0).clamp(min=0.1) * torch.randn(parameter.shape,
-                                                                                         generator=generator))
+            parameter.add_(
+                by * parameter.std(correction=0).clamp(min=0.1) * torch.randn(parameter.shape, generator=generator)
+            )
     return model.eval()
 
 
@@ -55,8 +56,10 @@ def test_a_reordered_network_computes_the_same_function_with_other_weights():
 
 
 def test_every_comparison_has_the_pairs_that_it_names(table):
-    pairs = {name: {tuple(pair) for pair in here[["first", "second"]].to_numpy()}
-             for name, here in table.groupby("comparison")}
+    pairs = {
+        name: {tuple(pair) for pair in here[["first", "second"]].to_numpy()}
+        for name, here in table.groupby("comparison")
+    }
     assert set(pairs) == set(controls.COMPARISONS)
     blurs = {("GoPro-syn", "DPDD-syn"), ("GoPro-syn", "LOLBlur-syn"), ("DPDD-syn", "LOLBlur-syn")}
     assert pairs[controls.BLURS] == pairs[controls.START_OUT] == pairs[controls.START_ALONE] == blurs

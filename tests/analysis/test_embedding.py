@@ -22,8 +22,15 @@ def sets(count=3, size=(37, 21)):
     made = []
     for name in ("GoPro-syn", "DPDD-syn"):
         pixels = torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=generator)
-        made.append(PairedSet(name, "synthetic", [str(i) for i in range(count)],
-                              lambda i, window=None, p=pixels: (p[i], p[i]), lambda i: size))
+        made.append(
+            PairedSet(
+                name,
+                "synthetic",
+                [str(i) for i in range(count)],
+                lambda i, window=None, p=pixels: (p[i], p[i]),
+                lambda i: size,
+            )
+        )
     return made
 
 

@@ -77,8 +77,13 @@ def test_layers_come_in_the_order_of_the_picture_and_in_the_papers_kinds():
     assert [layer.name for layer in found] == seen
     blocks = 1 + 2 + 2 + 2 + 1
     counts = {kind: sum(layer.kind == kind for layer in found) for kind in (*similarity.KINDS, "2x2 convolution")}
-    assert counts == {"3x3 convolution": blocks + 2, "1x1 convolution": 4 * blocks + 2, "LayerNorm": 2 * blocks,
-                      "SCA": blocks, "2x2 convolution": 2}
+    assert counts == {
+        "3x3 convolution": blocks + 2,
+        "1x1 convolution": 4 * blocks + 2,
+        "LayerNorm": 2 * blocks,
+        "SCA": blocks,
+        "2x2 convolution": 2,
+    }
     levels = list(dict.fromkeys(layer.level for layer in found))
     assert levels == ["intro", "encoder 1", "encoder 2", "middle", "decoder 2", "decoder 1", "ending"]
     shapes = {layer.name: layer.weights.shape for layer in found}
@@ -151,8 +156,9 @@ def test_permuted_copies_of_a_network():
 def test_a_known_share_of_new_direction_gives_a_known_correlation():
     rng = np.random.default_rng(2)
     start = rng.normal(size=(30, 40))
-    q = np.linalg.qr(np.concatenate([np.ones((30, 1, 40)), start[:, None], rng.normal(size=(30, 3, 40))], 1)
-                     .transpose(0, 2, 1))[0]  # (30, 40, 5): constant, start, three directions at right angles to both
+    q = np.linalg.qr(
+        np.concatenate([np.ones((30, 1, 40)), start[:, None], rng.normal(size=(30, 3, 40))], 1).transpose(0, 2, 1)
+    )[0]  # (30, 40, 5): constant, start, three directions at right angles to both
     s, u, v, w = (q[:, :, i] for i in (1, 2, 3, 4))
     a, b = 2 * s + 0.5 * u + 0.5 * v + 7, 3 * s + 0.75 * u - 1.5 * w
     r = (2 * 3 + 0.5 * 0.75) / np.sqrt((4 + 0.5) * (9 + 0.75**2 + 1.5**2))

@@ -12,11 +12,22 @@ from demoe.benchmarks import growth, inference, jobs, machine, memory, report, r
 from demoe.benchmarks.options import Case, Options
 from demoe.model.demoe import DeMoEConfig
 
-CASES = (Case("256x256", 1, 32, 48, ks=(1, 2), nafnet="all"),
-         Case("8x256x256 mixed", 6, 16, 16, mixed=True, nafnet="optimized"),
-         Case("16x256x256", 2, 16, 16, gpu_only=True))
-TINY = Options(threads=1, width=4, rounds=1, progress=False, cases=CASES, growth=(Case("128x128", 1, 16, 16),),
-               large=Case("12 MP", 1, 48, 64), patches=(16,), experts=(2, 3))
+CASES = (
+    Case("256x256", 1, 32, 48, ks=(1, 2), nafnet="all"),
+    Case("8x256x256 mixed", 6, 16, 16, mixed=True, nafnet="optimized"),
+    Case("16x256x256", 2, 16, 16, gpu_only=True),
+)
+TINY = Options(
+    threads=1,
+    width=4,
+    rounds=1,
+    progress=False,
+    cases=CASES,
+    growth=(Case("128x128", 1, 16, 16),),
+    large=Case("12 MP", 1, 48, 64),
+    patches=(16,),
+    experts=(2, 3),
+)
 
 
 @pytest.fixture(scope="module")
@@ -148,9 +159,24 @@ def test_hours_say_how_they_came_about(measured):
 
 def claims(ms_of_ours, tmp_path, width=32):
     """The verdicts of a CPU on which the plain side takes 100 ms and ours this many."""
-    rows = [{"case": "256x256", "batch": 1, "height": 256, "width": 256, "network": network, "k": 1, "side": side,
-             "precision": "float32", "allocator": "raised", "ms": ms, "ratio": 100 / ms, "over_nafnet": 1.01}
-            for network in ("DeMoE", "NAFNet") for side, ms in (("plain", 100.0), ("optimized", ms_of_ours))]
+    rows = [
+        {
+            "case": "256x256",
+            "batch": 1,
+            "height": 256,
+            "width": 256,
+            "network": network,
+            "k": 1,
+            "side": side,
+            "precision": "float32",
+            "allocator": "raised",
+            "ms": ms,
+            "ratio": 100 / ms,
+            "over_nafnet": 1.01,
+        }
+        for network in ("DeMoE", "NAFNet")
+        for side, ms in (("plain", 100.0), ("optimized", ms_of_ours))
+    ]
     peaks = pd.DataFrame({"quantity": ["flops_float32", "bytes"], "per_second": [1e12, 2e10]})
     for name, table in (("inference", pd.DataFrame(rows)), ("machine", peaks)):
         run.stamped(table, Options(width=width)).to_csv(tmp_path / f"{name}.csv", index=False)
@@ -169,9 +195,19 @@ def test_the_verdict_follows_the_numbers(tmp_path):
 def test_what_is_missed_comes_with_a_reason(tmp_path):
     tables = claims(80.0, tmp_path)
     tables["inference"] = tables["inference"].assign(over_nafnet=1.2, low=79.0, high=81.0)
-    memory_rows = [{"case": case, "height": 3000, "width": 4000, "side": side, "precision": "float32",
-                    "allocator": "raised", "extra_bytes": 5e9}
-                   for case in ("1280x720", "12 MP") for side in ("plain", "optimized")]
+    memory_rows = [
+        {
+            "case": case,
+            "height": 3000,
+            "width": 4000,
+            "side": side,
+            "precision": "float32",
+            "allocator": "raised",
+            "extra_bytes": 5e9,
+        }
+        for case in ("1280x720", "12 MP")
+        for side in ("plain", "optimized")
+    ]
     tables["memory"] = run.stamped(pd.DataFrame(memory_rows), Options())
     missed = targets.table(tables, "cpu").query("not met")
     assert len(missed) == 4 and missed.limit.ne("").all()
@@ -179,8 +215,14 @@ def test_what_is_missed_comes_with_a_reason(tmp_path):
 
 
 def test_the_worst_row_decides_about_exactness_and_fresh_data_is_paid_for():
-    rows = pd.DataFrame({"side": "optimized", "precision": ["float32", "float32", "float32", "bfloat16", "bfloat16"],
-                         "error": [2e-7, 3e-5, 0.0, 3e-3, 4e-3], "psnr_db": [139, 120, np.inf, 56, 48]})
+    rows = pd.DataFrame(
+        {
+            "side": "optimized",
+            "precision": ["float32", "float32", "float32", "bfloat16", "bfloat16"],
+            "error": [2e-7, 3e-5, 0.0, 3e-3, 4e-3],
+            "psnr_db": [139, 120, np.inf, 56, 48],
+        }
+    )
     assert targets.exactness("error", "float32", "max")({"inference": rows}) == 3e-5
     assert targets.exactness("psnr_db", "bfloat16", "min")({"inference": rows}) == 48
     for broken in (np.nan, -np.inf):
@@ -188,8 +230,13 @@ def test_the_worst_row_decides_about_exactness_and_fresh_data_is_paid_for():
         assert targets.exactness("psnr_db", "bfloat16", "min")(worse) == -np.inf
     lost = {"inference": pd.concat([rows, rows[:1].assign(error=np.nan, psnr_db=np.nan)])}
     assert targets.exactness("error", "float32", "max")(lost) == np.inf
-    loading = pd.DataFrame({"data": ["kept pairs (synthetic)", "synthesised anew on the cuda"],
-                            "ms_per_step": [110.0, 125.0], "waiting": [0.1, 0.0]})
+    loading = pd.DataFrame(
+        {
+            "data": ["kept pairs (synthetic)", "synthesised anew on the cuda"],
+            "ms_per_step": [110.0, 125.0],
+            "waiting": [0.1, 0.0],
+        }
+    )
     assert targets.cost_of_data({"loading": loading}) == pytest.approx(1 - 99 / 125)
     assert targets.cost_of_data({"loading": loading[:1]}) is None
 

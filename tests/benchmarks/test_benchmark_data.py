@@ -19,11 +19,12 @@ def test_every_way_of_loading_is_timed_on_the_same_steps(home, monkeypatch):
 def test_every_case_is_timed_in_turns(monkeypatch):
     monkeypatch.setattr(bench, "POOL", 1)
     made = []
-    monkeypatch.setattr(bench, "synthesize_batch", lambda name, split, indices, **kwargs: made.append(
-        (name, tuple(indices), kwargs["size"], kwargs["device"])))
-    table = bench.patches_per_second(
-        ("GoPro", "LOLv2-real"), 24, batch=3, rounds=2, devices=["cpu"], progress=False
+    monkeypatch.setattr(
+        bench,
+        "synthesize_batch",
+        lambda name, split, indices, **kwargs: made.append((name, tuple(indices), kwargs["size"], kwargs["device"])),
     )
+    table = bench.patches_per_second(("GoPro", "LOLv2-real"), 24, batch=3, rounds=2, devices=["cpu"], progress=False)
     assert [name for name, *_ in made] == ["GoPro", "LOLv2-real", "LOLv2-real", "GoPro", "GoPro", "LOLv2-real"]
     assert [indices for _, indices, _, _ in made[::2]] == [(0, 1, 2), (3, 4, 5), (6, 7, 8)]
     assert {(size, device) for _, _, size, device in made} == {(24, "cpu")}

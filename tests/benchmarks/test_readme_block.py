@@ -8,13 +8,33 @@ STAMP = {"channels": 32, "device": "cpu", "hardware": "a processor", "threads": 
 
 def write(folder, ratio):
     folder.mkdir(exist_ok=True)
-    rows = [{"case": "256x256", "batch": 1, "height": 256, "width": 256, "network": "DeMoE", "k": 1, "side": side,
-             "precision": "float32", "allocator": allocator, "ms": 100.0, "ratio": ratio, "over_nafnet": 1.02}
-            for side in ("plain", "optimized") for allocator in ("raised", "default")]
+    rows = [
+        {
+            "case": "256x256",
+            "batch": 1,
+            "height": 256,
+            "width": 256,
+            "network": "DeMoE",
+            "k": 1,
+            "side": side,
+            "precision": "float32",
+            "allocator": allocator,
+            "ms": 100.0,
+            "ratio": ratio,
+            "over_nafnet": 1.02,
+        }
+        for side in ("plain", "optimized")
+        for allocator in ("raised", "default")
+    ]
     pd.DataFrame(rows).assign(**STAMP).to_csv(folder / "inference.csv", index=False)
-    memory = [{"case": case, "side": side, "precision": "float32", "allocator": "raised", "extra_bytes": size}
-              for case, side, size in (("1280x720", "plain", 8e9), ("1280x720", "optimized", 1e9),
-                                       ("12 MP", "optimized", 4e9))]
+    memory = [
+        {"case": case, "side": side, "precision": "float32", "allocator": "raised", "extra_bytes": size}
+        for case, side, size in (
+            ("1280x720", "plain", 8e9),
+            ("1280x720", "optimized", 1e9),
+            ("12 MP", "optimized", 4e9),
+        )
+    ]
     pd.DataFrame(memory).assign(**STAMP).to_csv(folder / "memory.csv", index=False)
     return readme_block(folder)
 

@@ -5,8 +5,9 @@ from demoe.benchmarks import timing
 
 def test_calls_take_turns_and_do_equal_work():
     made = []
-    taken = timing.interleaved({name: lambda name=name: made.append(name) for name in "abc"}, 4, repeats=2,
-                               progress=False)
+    taken = timing.interleaved(
+        {name: lambda name=name: made.append(name) for name in "abc"}, 4, repeats=2, progress=False
+    )
     rounds = ["".join(made[i : i + 6]) for i in range(0, len(made), 6)]
     assert rounds == ["aabbcc", "bbccaa", "ccaabb", "aabbcc", "bbccaa"]  # the first warms up
     assert {name: len(seconds) for name, seconds in taken.items()} == dict.fromkeys("abc", 4)

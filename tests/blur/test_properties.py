@@ -69,10 +69,12 @@ def test_a_constant_scene_stays_constant(name):
 @pytest.mark.parametrize("name", ["RealBlur", "GoPro", "DPDD", "LOLBlur", "RealDOF", "RSBlur", "Real-LOLBlur"])
 def test_more_blur_is_worse(name):
     scores = [
-        np.mean([
-            _psnr(synthesize(name, "train", i, size=96, options=Options(blur, False, canvas=_photograph)))
-            for i in range(4)
-        ])
+        np.mean(
+            [
+                _psnr(synthesize(name, "train", i, size=96, options=Options(blur, False, canvas=_photograph)))
+                for i in range(4)
+            ]
+        )
         for blur in (0.25, 0.5, 1, 2)
     ]
     assert scores == sorted(scores, reverse=True) and len(set(scores)) == 4
@@ -127,10 +129,15 @@ def test_convolution_and_the_average_of_warped_frames_agree(name):
     """Whole recipes, at 16 bits so that rounding hides nothing; index 1 and 2 have paths with roll, or not."""
     for index in (1, 2):
         fast, slow = (
-            synthesize(name, "train", index, size=(61, 84),
-                       options=Options(capture=False, exact=exact, bits=16, canvas=_photograph))
+            synthesize(
+                name,
+                "train",
+                index,
+                size=(61, 84),
+                options=Options(capture=False, exact=exact, bits=16, canvas=_photograph),
+            )
             for exact in (False, True)
-        )  # fmt: skip
+        )
         assert torch.equal(fast.sharp, slow.sharp) and not torch.equal(fast.blurred, slow.blurred)
         error = ((fast.blurred - slow.blurred) ** 2).mean().item()
         assert -10 * np.log10(error) > 55
@@ -140,8 +147,13 @@ def test_convolution_and_the_average_of_warped_frames_agree(name):
 def test_margin_covers_the_longest_path_and_roll_of_a_large_frame():
     """The exact path is black beyond the canvas: a margin too narrow would darken the frame's corners."""
     for index in range(4):
-        pair = synthesize("GoPro", "train", index, size=(16, 901),
-                          options=Options(blur=6.0, capture=False, exact=True, canvas=_constant))
+        pair = synthesize(
+            "GoPro",
+            "train",
+            index,
+            size=(16, 901),
+            options=Options(blur=6.0, capture=False, exact=True, canvas=_constant),
+        )
         assert "object" in pair.note or (pair.blurred - 0.5).abs().max() <= 0.51 / 255
 
 

@@ -112,9 +112,7 @@ def test_large_frames_use_more_nodes():
         default, chosen = (psf.motion_blur(image, [path], frame=frame, nodes=n) for n in (None, nodes))
         assert torch.equal(default, chosen)
         assert not torch.equal(default, psf.motion_blur(image, [path], frame=frame, nodes=nodes - 1))
-    fast, exact = (
-        psf.crop(psf.motion_blur(image, [path], frame=(20, 890), exact=e), (20, 890)) for e in (False, True)
-    )
+    fast, exact = (psf.crop(psf.motion_blur(image, [path], frame=(20, 890), exact=e), (20, 890)) for e in (False, True))
     assert _psnr(fast, exact) > 38
 
 

@@ -137,8 +137,13 @@ def test_without_a_mosaic_there_is_noise_alone():
     clean = sensor.expose(gray, torch.zeros_like(normal))
     assert (clean - gray).abs().max() < 1e-6
     assert (sensor.expose(gray, torch.zeros(2, 1, 40, 50)) - gray).abs().max() > 0.1
-    noisy = sensor.expose(torch.full((1, 3, 300, 300), 0.3), torch.randn(1, 3, 300, 300), shot=1e-3, read=5e-3,
-                          gains=torch.ones(1, 3, 1, 1))
+    noisy = sensor.expose(
+        torch.full((1, 3, 300, 300), 0.3),
+        torch.randn(1, 3, 300, 300),
+        shot=1e-3,
+        read=5e-3,
+        gains=torch.ones(1, 3, 1, 1),
+    )
     camera = torch.einsum("ij,bjhw->bihw", torch.tensor(sensor.CCM).inverse(), noisy)
     assert camera.std((0, 2, 3)).tolist() == pytest.approx([(1e-3 * 0.3 + 5e-3**2) ** 0.5] * 3, rel=0.02)
 

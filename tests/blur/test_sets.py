@@ -56,9 +56,7 @@ def test_shapes_range_and_8_bit_levels(name, size):
 @pytest.mark.parametrize("name", SETS)
 def test_one_key_one_sample(name):
     keys = [(0, "train", 1), (0, "train", 2), (1, "train", 1), (0, "val", 1), (0, "test", 1)]
-    make = {
-        key: synthesize(name, key[1], key[2], size=(40, 52), seed=key[0], options=PHOTOS) for key in keys
-    }
+    make = {key: synthesize(name, key[1], key[2], size=(40, 52), seed=key[0], options=PHOTOS) for key in keys}
     assert _equal(make[keys[0]], synthesize(name, "train", 1, size=(40, 52), seed=0, options=PHOTOS))
     pictures = {pair.blurred.numpy().tobytes() for pair in make.values()}
     assert len(pictures) == len(keys)
@@ -163,13 +161,16 @@ def test_the_bundled_motorcycle_is_no_part_of_others_pictures(monkeypatch):
         synthesize("DPDD", "test", index, size=24, options=Options(canvas=_constant))
 
 
-@pytest.mark.parametrize(("name", "kwargs", "words"), [
-    ("GOPRO", {}, "choose one of RealBlur"),
-    ("GoPro", {"split": "training"}, "train, val, test"),
-    ("GoPro", {"index": -1}, "0 or more"),
-    ("GoPro", {"seed": -1}, "0 or more"),
-    ("GoPro", {"size": (4, 64)}, "at least 8x8"),
-])
+@pytest.mark.parametrize(
+    ("name", "kwargs", "words"),
+    [
+        ("GOPRO", {}, "choose one of RealBlur"),
+        ("GoPro", {"split": "training"}, "train, val, test"),
+        ("GoPro", {"index": -1}, "0 or more"),
+        ("GoPro", {"seed": -1}, "0 or more"),
+        ("GoPro", {"size": (4, 64)}, "at least 8x8"),
+    ],
+)
 def test_bad_input(name, kwargs, words):
     arguments = {"split": "train", "index": 0, "size": 32, "seed": 0} | kwargs
     with pytest.raises(ValueError, match=words):

@@ -57,10 +57,12 @@ def test_process_has_the_covariance_that_it_should():
 
 def test_shorter_correlation_gives_a_longer_way():
     way = {
-        length: np.mean([
-            np.hypot(*np.diff(trajectories.sample(_rng(i), 10, length=length)[:, :2], axis=0).T).sum()
-            for i in range(50)
-        ])
+        length: np.mean(
+            [
+                np.hypot(*np.diff(trajectories.sample(_rng(i), 10, length=length)[:, :2], axis=0).T).sum()
+                for i in range(50)
+            ]
+        )
         for length in (0.1, 0.25, 0.6, 1.0)
     }
     assert way[0.1] > way[0.25] > way[0.6] > way[1.0] >= 10

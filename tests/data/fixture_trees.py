@@ -62,109 +62,352 @@ def put_lmdb(folder: Path, pictures: dict[str, np.ndarray]):
 
 # dataset, layout, split, root below the data root, [(blurred, sharp)]
 LAYOUTS = [
-    ("GoPro", "official", "train", "GOPRO_Large", [
-        (f"train/GOPR0372_07_00/blur/0000{n}.png", f"train/GOPR0372_07_00/sharp/0000{n}.png") for n in (47, 48, 50)]),
-    ("GoPro", "official", "test", ".", [
-        (f"test/{s}/blur/{n:06d}.png", f"test/{s}/sharp/{n:06d}.png")
-        for s, n in (("GOPR0384_11_00", 1), ("GOPR0384_11_00", 2), ("GOPR0384_11_05", 4001))]),
-    ("GoPro", "G1", "test", "GoPro", [
-        (f"test/input/GOPR0384_11_00-00000{n}.png", f"test/target/GOPR0384_11_00-00000{n}.png") for n in (1, 2)]),
-    ("GoPro", "G2", "test", ".", [
-        (f"test/GoPro/input/GOPR0384_11_00-00000{n}.png", f"test/GoPro/target/GOPR0384_11_00-00000{n}.png")
-        for n in (1, 2)]),
-    ("GoPro", "G3", "train", "Downloads/GoPro", [
-        (f"input/GOPR0372_07_00-0000{n}.png", f"target/GOPR0372_07_00-0000{n}.png") for n in (47, 48)]),
-    ("GoPro", "G1", "test", "GOPRO", [
-        (f"test/blur/GOPR0384_11_00_00000{n}.png", f"test/sharp/GOPR0384_11_00_00000{n}.png") for n in (1, 2)]),
-    ("GoPro", "G4", "test", "GoPro", [
-        (f"test/blur/GOPR0384_11_00/00000{n}.png", f"test/sharp/GOPR0384_11_00/00000{n}.png") for n in (1, 2)]),
-    ("GoPro", "G3", "test", "gopro_testset", [
-        (f"blur/GOPR0384_11_05_blur_{n}.png", f"sharp/GOPR0384_11_05_sharp_{n}.png") for n in (4001, 4002)]),
-    ("GoPro", "G1", "test", "gopro", [
-        (f"test/input/GOPR0384_11_00_00000{n}.png", f"test/groundtruth/GOPR0384_11_00_00000{n}.png") for n in (1, 2)]),
-    ("GoPro", "G4", "train", "GoPro", [
-        (f"train_GT_blurred/GOPR0372_07_00/0000{n}.png", f"train_GT/GOPR0372_07_00/0000{n}.png") for n in (47, 48)]),
-    ("GoPro", "G6", "train", "GoPro", [
-        (f"train/blur_crops/GOPR0372_07_00-000047_s00{n}.png", f"train/sharp_crops/GOPR0372_07_00-000047_s00{n}.png")
-        for n in (1, 2)]),
-    ("GoPro", "G6", "train", ".", [
-        (f"train/GoPro/input_crops/GOPR0372_07_00-000047-{n}.png",
-         f"train/GoPro/target_crops/GOPR0372_07_00-000047-{n}.png") for n in (1, 2)]),
-    ("RealBlur", "G1", "test", "RealBlur_J", [
-        (f"test/input/scene002_blur_{n}.png", f"test/target/scene002_gt_{n}.png") for n in (2, 10)]),
-    ("RealBlur", "G2", "test", ".", [
-        (f"test/RealBlur_J/input/scene002_blur_{n}.png", f"test/RealBlur_J/target/scene002_blur_{n}.png")
-        for n in (2, 10)]),
-    ("RealBlur", "G3", "test", "RealBlur_J", [
-        (f"input/scene230_{n}.png", f"target/scene230_{n}.png") for n in (7, 10)]),
-    ("RealBlur", "G2", "test", "RealBlur", [
-        (f"test/RealBlur_J/input/RB_scene218_blur_{n}.png", f"test/RealBlur_J/target/RB_scene218_blur_{n}.png")
-        for n in (7, 10)]),
-    ("RealBlur", "G4", "test", "Realblur_J", [
-        (f"test/blur/scene230/blur_{n}.png", f"test/sharp/scene230/gt_{n}.png") for n in (2, 10)]),
-    ("RealBlur", "G1", "test", "RealBlur/RealBlur_J", [
-        (f"test/blur/scene230_blur_{n}.png", f"test/sharp/scene230_gt_{n}.png") for n in (2, 10)]),
-    ("ReLoBlur", "official", "train", "ReLoBlur", [
-        (f"train/s01/00/0{n}_blur.png", f"train/s01/00/0{n}_sharp.png") for n in (0, 1)]),
-    ("ReLoBlur", "official", "test", "data/dataset", [
-        (f"test/scene7/0{c}/00_blur.png", f"test/scene7/0{c}/00_sharp.png") for c in (0, 1)]),
+    (
+        "GoPro",
+        "official",
+        "train",
+        "GOPRO_Large",
+        [(f"train/GOPR0372_07_00/blur/0000{n}.png", f"train/GOPR0372_07_00/sharp/0000{n}.png") for n in (47, 48, 50)],
+    ),
+    (
+        "GoPro",
+        "official",
+        "test",
+        ".",
+        [
+            (f"test/{s}/blur/{n:06d}.png", f"test/{s}/sharp/{n:06d}.png")
+            for s, n in (("GOPR0384_11_00", 1), ("GOPR0384_11_00", 2), ("GOPR0384_11_05", 4001))
+        ],
+    ),
+    (
+        "GoPro",
+        "G1",
+        "test",
+        "GoPro",
+        [(f"test/input/GOPR0384_11_00-00000{n}.png", f"test/target/GOPR0384_11_00-00000{n}.png") for n in (1, 2)],
+    ),
+    (
+        "GoPro",
+        "G2",
+        "test",
+        ".",
+        [
+            (f"test/GoPro/input/GOPR0384_11_00-00000{n}.png", f"test/GoPro/target/GOPR0384_11_00-00000{n}.png")
+            for n in (1, 2)
+        ],
+    ),
+    (
+        "GoPro",
+        "G3",
+        "train",
+        "Downloads/GoPro",
+        [(f"input/GOPR0372_07_00-0000{n}.png", f"target/GOPR0372_07_00-0000{n}.png") for n in (47, 48)],
+    ),
+    (
+        "GoPro",
+        "G1",
+        "test",
+        "GOPRO",
+        [(f"test/blur/GOPR0384_11_00_00000{n}.png", f"test/sharp/GOPR0384_11_00_00000{n}.png") for n in (1, 2)],
+    ),
+    (
+        "GoPro",
+        "G4",
+        "test",
+        "GoPro",
+        [(f"test/blur/GOPR0384_11_00/00000{n}.png", f"test/sharp/GOPR0384_11_00/00000{n}.png") for n in (1, 2)],
+    ),
+    (
+        "GoPro",
+        "G3",
+        "test",
+        "gopro_testset",
+        [(f"blur/GOPR0384_11_05_blur_{n}.png", f"sharp/GOPR0384_11_05_sharp_{n}.png") for n in (4001, 4002)],
+    ),
+    (
+        "GoPro",
+        "G1",
+        "test",
+        "gopro",
+        [(f"test/input/GOPR0384_11_00_00000{n}.png", f"test/groundtruth/GOPR0384_11_00_00000{n}.png") for n in (1, 2)],
+    ),
+    (
+        "GoPro",
+        "G4",
+        "train",
+        "GoPro",
+        [(f"train_GT_blurred/GOPR0372_07_00/0000{n}.png", f"train_GT/GOPR0372_07_00/0000{n}.png") for n in (47, 48)],
+    ),
+    (
+        "GoPro",
+        "G6",
+        "train",
+        "GoPro",
+        [
+            (
+                f"train/blur_crops/GOPR0372_07_00-000047_s00{n}.png",
+                f"train/sharp_crops/GOPR0372_07_00-000047_s00{n}.png",
+            )
+            for n in (1, 2)
+        ],
+    ),
+    (
+        "GoPro",
+        "G6",
+        "train",
+        ".",
+        [
+            (
+                f"train/GoPro/input_crops/GOPR0372_07_00-000047-{n}.png",
+                f"train/GoPro/target_crops/GOPR0372_07_00-000047-{n}.png",
+            )
+            for n in (1, 2)
+        ],
+    ),
+    (
+        "RealBlur",
+        "G1",
+        "test",
+        "RealBlur_J",
+        [(f"test/input/scene002_blur_{n}.png", f"test/target/scene002_gt_{n}.png") for n in (2, 10)],
+    ),
+    (
+        "RealBlur",
+        "G2",
+        "test",
+        ".",
+        [
+            (f"test/RealBlur_J/input/scene002_blur_{n}.png", f"test/RealBlur_J/target/scene002_blur_{n}.png")
+            for n in (2, 10)
+        ],
+    ),
+    (
+        "RealBlur",
+        "G3",
+        "test",
+        "RealBlur_J",
+        [(f"input/scene230_{n}.png", f"target/scene230_{n}.png") for n in (7, 10)],
+    ),
+    (
+        "RealBlur",
+        "G2",
+        "test",
+        "RealBlur",
+        [
+            (f"test/RealBlur_J/input/RB_scene218_blur_{n}.png", f"test/RealBlur_J/target/RB_scene218_blur_{n}.png")
+            for n in (7, 10)
+        ],
+    ),
+    (
+        "RealBlur",
+        "G4",
+        "test",
+        "Realblur_J",
+        [(f"test/blur/scene230/blur_{n}.png", f"test/sharp/scene230/gt_{n}.png") for n in (2, 10)],
+    ),
+    (
+        "RealBlur",
+        "G1",
+        "test",
+        "RealBlur/RealBlur_J",
+        [(f"test/blur/scene230_blur_{n}.png", f"test/sharp/scene230_gt_{n}.png") for n in (2, 10)],
+    ),
+    (
+        "ReLoBlur",
+        "official",
+        "train",
+        "ReLoBlur",
+        [(f"train/s01/00/0{n}_blur.png", f"train/s01/00/0{n}_sharp.png") for n in (0, 1)],
+    ),
+    (
+        "ReLoBlur",
+        "official",
+        "test",
+        "data/dataset",
+        [(f"test/scene7/0{c}/00_blur.png", f"test/scene7/0{c}/00_sharp.png") for c in (0, 1)],
+    ),
     ("ReLoBlur", "G1", "test", "ReLoBlur", [(f"test/input/{n}.png", f"test/target/{n}.png") for n in ("a", "b")]),
-    ("LOLBlur", "official", "test", "LOLBlur", [
-        (f"test/low_blur_noise/{k}.png", f"test/high_sharp_scaled/{k}.png") for k in ("0012/0032", "0256/0089")]),
-    ("LOLBlur", "official", "test", "LOLBlur/test", [
-        (f"test/low_blur_noise/{k}.png", f"test/high_sharp_scaled/{k}.png") for k in ("0012/0032", "0256/0089")]),
-    ("LOLBlur", "G1", "test", "LOL-Blur", [
-        (f"Test/low_blur_noise_all/{k}.png", f"Test/high_sharp_scaled_all/{k}.png")
-        for k in ("0012_0032", "0256_0089")]),
-    ("LOLBlur", "G1", "test", "LOLBlur", [
-        (f"test_wo_folder/low_blur_noise/{k}.png", f"test_wo_folder/high_sharp_scaled/{k}.png")
-        for k in ("0012_0032", "0256_0089")]),
-    ("DPDD", "official", "test", "dd_dp_dataset_canon", [
-        (f"test_c/source/1P0A{a}.png", f"test_c/target/1P0A{b}.png")
-        for a, b in (("0917", "0916"), ("0984", "0985"), ("1983", "1985"))]),
-    ("DPDD", "official", "val", "Test_sets/DPDD", [
-        (f"val_c/source/1P0A{a}.png", f"val_c/target/1P0A{b}.png") for a, b in (("0894", "0895"), ("2027", "2029"))]),
-    ("DPDD", "G2", "test", ".", [
-        (f"test/DPDD/inputC/1P0A{a}.png", f"test/DPDD/target/1P0A{b}.png")
-        for a, b in (("0917", "0916"), ("0933", "0932"))]),
-    ("DPDD", "G1", "train", "Downloads/DPDD", [
-        (f"train/inputC/1P0A{a}.png", f"train/target/1P0A{a}.png") for a in ("0890", "0892")]),
+    (
+        "LOLBlur",
+        "official",
+        "test",
+        "LOLBlur",
+        [(f"test/low_blur_noise/{k}.png", f"test/high_sharp_scaled/{k}.png") for k in ("0012/0032", "0256/0089")],
+    ),
+    (
+        "LOLBlur",
+        "official",
+        "test",
+        "LOLBlur/test",
+        [(f"test/low_blur_noise/{k}.png", f"test/high_sharp_scaled/{k}.png") for k in ("0012/0032", "0256/0089")],
+    ),
+    (
+        "LOLBlur",
+        "G1",
+        "test",
+        "LOL-Blur",
+        [
+            (f"Test/low_blur_noise_all/{k}.png", f"Test/high_sharp_scaled_all/{k}.png")
+            for k in ("0012_0032", "0256_0089")
+        ],
+    ),
+    (
+        "LOLBlur",
+        "G1",
+        "test",
+        "LOLBlur",
+        [
+            (f"test_wo_folder/low_blur_noise/{k}.png", f"test_wo_folder/high_sharp_scaled/{k}.png")
+            for k in ("0012_0032", "0256_0089")
+        ],
+    ),
+    (
+        "DPDD",
+        "official",
+        "test",
+        "dd_dp_dataset_canon",
+        [
+            (f"test_c/source/1P0A{a}.png", f"test_c/target/1P0A{b}.png")
+            for a, b in (("0917", "0916"), ("0984", "0985"), ("1983", "1985"))
+        ],
+    ),
+    (
+        "DPDD",
+        "official",
+        "val",
+        "Test_sets/DPDD",
+        [(f"val_c/source/1P0A{a}.png", f"val_c/target/1P0A{b}.png") for a, b in (("0894", "0895"), ("2027", "2029"))],
+    ),
+    (
+        "DPDD",
+        "G2",
+        "test",
+        ".",
+        [
+            (f"test/DPDD/inputC/1P0A{a}.png", f"test/DPDD/target/1P0A{b}.png")
+            for a, b in (("0917", "0916"), ("0933", "0932"))
+        ],
+    ),
+    (
+        "DPDD",
+        "G1",
+        "train",
+        "Downloads/DPDD",
+        [(f"train/inputC/1P0A{a}.png", f"train/target/1P0A{a}.png") for a in ("0890", "0892")],
+    ),
     ("DPDD", "G1", "test", "DPDD", [(f"test/input/{n}.png", f"test/target/{n}.png") for n in ("0001", "0002")]),
-    ("DPDD", "G6", "train", ".", [
-        (f"train/DPDD/inputC_crops/1P0A0890-{n}.png", f"train/DPDD/target_crops/1P0A0890-{n}.png") for n in (1, 2)]),
+    (
+        "DPDD",
+        "G6",
+        "train",
+        ".",
+        [(f"train/DPDD/inputC_crops/1P0A0890-{n}.png", f"train/DPDD/target_crops/1P0A0890-{n}.png") for n in (1, 2)],
+    ),
     ("RealDOF", "official", "test", "RealDOF", [(f"source/{n}.png", f"target/{n}.png") for n in ("01", "02")]),
-    ("RealDOF", "official", "test", "RealDOF", [
-        ("source/DSC00002.png", "target/DSC00001.png"), ("source/DSC00010.png", "target/DSC00011.png")]),
-    ("RealDOF", "official", "test", "RealDOF_testset", [
-        (f"test_c/source/{n}.png", f"test_c/target/{n}.png") for n in ("01", "02")]),
+    (
+        "RealDOF",
+        "official",
+        "test",
+        "RealDOF",
+        [("source/DSC00002.png", "target/DSC00001.png"), ("source/DSC00010.png", "target/DSC00011.png")],
+    ),
+    (
+        "RealDOF",
+        "official",
+        "test",
+        "RealDOF_testset",
+        [(f"test_c/source/{n}.png", f"test_c/target/{n}.png") for n in ("01", "02")],
+    ),
     ("RealDOF", "G3", "test", "REALDOF", [(f"input/{n}.png", f"target/{n}.png") for n in ("01", "02")]),
     ("RealDOF", "G1", "test", "RealDOF", [(f"test/input/{n}.png", f"test/target/{n}.png") for n in ("01", "02")]),
-    ("RSBlur", "G1", "test", "RSBlur", [
-        (f"test/input/RSBlur_{k}.png", f"test/target/RSBlur_{k}.png") for k in ("0001_000022", "0002_000022")]),
-    ("LOLv2-real", "official", "train", "LOL-v2", [
-        (f"Real_captured/Train/Low/low0000{n}.png", f"Real_captured/Train/Normal/normal0000{n}.png") for n in (1, 2)]),
-    ("LOLv2-real", "official", "test", "LOL-v2", [
-        (f"Real_captured/test/Low/low0073{n}.png", f"Real_captured/test/Normal/normal0073{n}.png") for n in (3, 4)]),
-    ("LOLv2-real", "official", "test", "LOLv2/Real_captured", [
-        (f"Test/Low/0069{n}.png", f"Test/Normal/0069{n}.png") for n in (0, 1)]),
-    ("LOLv2-real", "official", "test", "LOL-v2", [
-        (f"Our_low_test/low0069{n}.png", f"Our_normal_test/normal0069{n}.png") for n in (0, 1)]),
-    ("LOLv2-real", "official", "train", "LOL-v2", [
-        (f"Our_low/low0000{n}.png", f"Our_normal/normal0000{n}.png") for n in (1, 2)]),
-    ("HIDE", "official", "test", "HIDE_dataset", [
-        ("test/test-close-ups/1fromGOPR0950.png", "GT/1fromGOPR0950.png"),
-        ("test/test-long-shot/1fromGOPR1096.MP4.png", "GT/1fromGOPR1096.MP4.png")]),
-    ("HIDE", "official", "train", "HIDE_dataset/HIDE_dataset", [
-        (f"train/{n}fromGOPR0950.png", f"GT/{n}fromGOPR0950.png") for n in (2, 10)]),
-    ("HIDE", "G1", "test", "HIDE", [
-        (f"test/input/{n}.png", f"test/target/{n}.png") for n in ("1fromGOPR0950", "1fromGOPR1096.MP4")]),
-    ("HIDE", "G2", "test", ".", [
-        (f"test/HIDE/input/{n}.png", f"test/HIDE/target/{n}.png") for n in ("1fromGOPR0950", "1fromGOPR1096.MP4")]),
-    ("HIDE", "G3", "test", "HIDE", [
-        (f"blur/{n}.png", f"sharp/{n}.png") for n in ("1fromGOPR0950", "1fromGOPR1096.MP4")]),
-    ("HIDE", "G1", "test", "HIDE", [
-        (f"test/input/{n}.png", f"test/groundtruth/{n}.png") for n in ("1fromGOPR0950", "1fromGOPR1096.MP4")]),
-]  # fmt: skip
+    (
+        "RSBlur",
+        "G1",
+        "test",
+        "RSBlur",
+        [(f"test/input/RSBlur_{k}.png", f"test/target/RSBlur_{k}.png") for k in ("0001_000022", "0002_000022")],
+    ),
+    (
+        "LOLv2-real",
+        "official",
+        "train",
+        "LOL-v2",
+        [(f"Real_captured/Train/Low/low0000{n}.png", f"Real_captured/Train/Normal/normal0000{n}.png") for n in (1, 2)],
+    ),
+    (
+        "LOLv2-real",
+        "official",
+        "test",
+        "LOL-v2",
+        [(f"Real_captured/test/Low/low0073{n}.png", f"Real_captured/test/Normal/normal0073{n}.png") for n in (3, 4)],
+    ),
+    (
+        "LOLv2-real",
+        "official",
+        "test",
+        "LOLv2/Real_captured",
+        [(f"Test/Low/0069{n}.png", f"Test/Normal/0069{n}.png") for n in (0, 1)],
+    ),
+    (
+        "LOLv2-real",
+        "official",
+        "test",
+        "LOL-v2",
+        [(f"Our_low_test/low0069{n}.png", f"Our_normal_test/normal0069{n}.png") for n in (0, 1)],
+    ),
+    (
+        "LOLv2-real",
+        "official",
+        "train",
+        "LOL-v2",
+        [(f"Our_low/low0000{n}.png", f"Our_normal/normal0000{n}.png") for n in (1, 2)],
+    ),
+    (
+        "HIDE",
+        "official",
+        "test",
+        "HIDE_dataset",
+        [
+            ("test/test-close-ups/1fromGOPR0950.png", "GT/1fromGOPR0950.png"),
+            ("test/test-long-shot/1fromGOPR1096.MP4.png", "GT/1fromGOPR1096.MP4.png"),
+        ],
+    ),
+    (
+        "HIDE",
+        "official",
+        "train",
+        "HIDE_dataset/HIDE_dataset",
+        [(f"train/{n}fromGOPR0950.png", f"GT/{n}fromGOPR0950.png") for n in (2, 10)],
+    ),
+    (
+        "HIDE",
+        "G1",
+        "test",
+        "HIDE",
+        [(f"test/input/{n}.png", f"test/target/{n}.png") for n in ("1fromGOPR0950", "1fromGOPR1096.MP4")],
+    ),
+    (
+        "HIDE",
+        "G2",
+        "test",
+        ".",
+        [(f"test/HIDE/input/{n}.png", f"test/HIDE/target/{n}.png") for n in ("1fromGOPR0950", "1fromGOPR1096.MP4")],
+    ),
+    (
+        "HIDE",
+        "G3",
+        "test",
+        "HIDE",
+        [(f"blur/{n}.png", f"sharp/{n}.png") for n in ("1fromGOPR0950", "1fromGOPR1096.MP4")],
+    ),
+    (
+        "HIDE",
+        "G1",
+        "test",
+        "HIDE",
+        [(f"test/input/{n}.png", f"test/groundtruth/{n}.png") for n in ("1fromGOPR0950", "1fromGOPR1096.MP4")],
+    ),
+]
 
 
 def plant(home: Path, root: str, pairs, **options):

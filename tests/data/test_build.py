@@ -110,10 +110,13 @@ def test_lists_are_as_published(make, tmp_path):
     text = (tmp_path / "out/RealBlur/RealBlur_J_test_list.txt").read_bytes()
     lines = text.split(b"\n")
     assert len(lines) == 3 and [line.endswith(b" ") for line in lines] == [True, True, False]
-    assert lines[0] == (b"RealBlur-J_ECC_IMCORR_centroid_itensity_ref/scene002/gt/gt_2.png "
-                        b"RealBlur-J_ECC_IMCORR_centroid_itensity_ref/scene002/blur/blur_2.png ")
+    assert lines[0] == (
+        b"RealBlur-J_ECC_IMCORR_centroid_itensity_ref/scene002/gt/gt_2.png "
+        b"RealBlur-J_ECC_IMCORR_centroid_itensity_ref/scene002/blur/blur_2.png "
+    )
     assert (tmp_path / "out/RSBlur/RSBlur_real_test.txt").read_text().splitlines()[1] == (
-        "RSBlur/0002/020002/gt/gt_sharp.png RSBlur/0002/020002/real_blur/real_blur.png")
+        "RSBlur/0002/020002/gt/gt_sharp.png RSBlur/0002/020002/real_blur/real_blur.png"
+    )
 
 
 def test_building_again_continues_and_changes_nothing(make, tmp_path, monkeypatch):
@@ -184,17 +187,20 @@ def test_folders_that_hold_something_else_are_left_alone(make, tmp_path):
         make(["GoPro"])
 
 
-@pytest.mark.parametrize(("names", "more", "words"), [
-    (["GoPro", "Gopher"], {}, "unknown dataset 'Gopher'"),
-    (["HIDE"], {}, "there is no synthetic HIDE"),
-    (["RealDOF"], {"split": "train"}, "RealDOF has no train split on disk: choose one of test"),
-    (["GoPro"], {"split": "val"}, "no val split on disk: choose one of train, test"),
-    (["RealDOF"], {"count": 51}, "RealDOF has 50 pairs in its test split"),
-    (["GoPro"], {"count": 0}, "at least 1, not 0"),
-    (["GoPro"], {"size": 4}, "at least 8x8"),
-    (["GoPro"], {"layout": "lmdb"}, "choose one of official, flat"),
-    (None, {"split": "all"}, "unknown split 'all'"),
-])
+@pytest.mark.parametrize(
+    ("names", "more", "words"),
+    [
+        (["GoPro", "Gopher"], {}, "unknown dataset 'Gopher'"),
+        (["HIDE"], {}, "there is no synthetic HIDE"),
+        (["RealDOF"], {"split": "train"}, "RealDOF has no train split on disk: choose one of test"),
+        (["GoPro"], {"split": "val"}, "no val split on disk: choose one of train, test"),
+        (["RealDOF"], {"count": 51}, "RealDOF has 50 pairs in its test split"),
+        (["GoPro"], {"count": 0}, "at least 1, not 0"),
+        (["GoPro"], {"size": 4}, "at least 8x8"),
+        (["GoPro"], {"layout": "lmdb"}, "choose one of official, flat"),
+        (None, {"split": "all"}, "unknown split 'all'"),
+    ],
+)
 def test_bad_input_writes_nothing(names, more, words, make, tmp_path):
     with pytest.raises(ValueError, match=words):
         make(names, **more)

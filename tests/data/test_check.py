@@ -20,21 +20,32 @@ def check(home, *names, **options):
 
 def problems(reports, level=None):
     """(kind, split, files) of everything but sizes and counts."""
-    return [(one.kind, one.split, one.files) for report in reports for one in report.problems
-            if one.kind not in QUIET and level in (None, one.level)]  # fmt: skip
+    return [
+        (one.kind, one.split, one.files)
+        for report in reports
+        for one in report.problems
+        if one.kind not in QUIET and level in (None, one.level)
+    ]
 
 
 def faults(home, *names, **options):
     """Kinds of errors and warnings."""
     reports = check(home, *names, **options)
-    return sorted(one.kind for report in reports for one in report.problems
-                  if one.level != "info" and one.kind not in QUIET)  # fmt: skip
+    return sorted(
+        one.kind for report in reports for one in report.problems if one.level != "info" and one.kind not in QUIET
+    )
 
 
 def gopro(home, count=5, split="test", sequence="GOPR0384_11_00", **options):
-    return plant(home, "GOPRO_Large", [
-        (f"{split}/{sequence}/blur/{n:06d}.png", f"{split}/{sequence}/sharp/{n:06d}.png") for n in range(1, count + 1)
-    ], **options)  # fmt: skip
+    return plant(
+        home,
+        "GOPRO_Large",
+        [
+            (f"{split}/{sequence}/blur/{n:06d}.png", f"{split}/{sequence}/sharp/{n:06d}.png")
+            for n in range(1, count + 1)
+        ],
+        **options,
+    )
 
 
 IDS = [f"{name}-{layout}-{root}-{i}" for i, (name, layout, _, root, _) in enumerate(LAYOUTS)]
@@ -88,14 +99,23 @@ def test_counts_exact_known_and_unexpected(tmp_path, monkeypatch):
 def test_the_known_numbers_are_those_of_the_benchmarks():
     counts = {one.name: dict(one.counts) for one in datasets.DATASETS}
     assert counts == {
-        "RealBlur": {"train": 3758, "test": 980}, "ReLoBlur": {"train": 2010, "test": 395},
-        "GoPro": {"train": 2103, "test": 1111}, "DPDD": {"train": 350, "val": 74, "test": 76},
-        "LOLBlur": {"train": 10200, "test": 1800}, "RealDOF": {"test": 50},
-        "RSBlur": {"train": 8878, "val": 1120, "test": 3360}, "Real-LOLBlur": {"test": 872},
-        "LOLv2-real": {"train": 689, "test": 100}, "HIDE": {"train": 6397, "test": 2025},
-    }  # fmt: skip
-    known = {(one.name, split, count) for one in datasets.DATASETS
-             for split, some in one.known_counts.items() for count in some}  # fmt: skip
+        "RealBlur": {"train": 3758, "test": 980},
+        "ReLoBlur": {"train": 2010, "test": 395},
+        "GoPro": {"train": 2103, "test": 1111},
+        "DPDD": {"train": 350, "val": 74, "test": 76},
+        "LOLBlur": {"train": 10200, "test": 1800},
+        "RealDOF": {"test": 50},
+        "RSBlur": {"train": 8878, "val": 1120, "test": 3360},
+        "Real-LOLBlur": {"test": 872},
+        "LOLv2-real": {"train": 689, "test": 100},
+        "HIDE": {"train": 6397, "test": 2025},
+    }
+    known = {
+        (one.name, split, count)
+        for one in datasets.DATASETS
+        for split, some in one.known_counts.items()
+        for count in some
+    }
     assert known >= {("HIDE", "test", 8422), ("ReLoBlur", "train", 2009), ("Real-LOLBlur", "test", 1354)}
 
 
@@ -124,8 +144,9 @@ def test_empty_truncated_and_undecodable_files(tmp_path):
 
 
 def test_a_truncated_jpeg_and_a_suffix_that_lies(tmp_path):
-    pairs = plant(tmp_path, "HIDE", [(f"test/input/{n}fromGOPR0950.jpg", f"test/target/{n}fromGOPR0950.jpg")
-                                     for n in (1, 2, 3)])  # fmt: skip
+    pairs = plant(
+        tmp_path, "HIDE", [(f"test/input/{n}fromGOPR0950.jpg", f"test/target/{n}fromGOPR0950.jpg") for n in (1, 2, 3)]
+    )
     data = pairs[0][0].read_bytes()
     pairs[0][0].write_bytes(data[:-40])
     pairs[1][1].rename(pairs[1][1].with_suffix(".png"))
@@ -182,8 +203,12 @@ def test_reloblur_masks_are_counted_and_never_required(tmp_path):
     put_pair(root, "test/scene7/00/00_blur.png", "test/scene7/00/00_sharp.png")
     for folder in ("masks", "mask_v1", "Local Blur Mask"):
         put(root / folder / "train/s01/00/00.png", picture(1))
-        told = [(one.split, one.level, one.message[:6], one.files) for report in check(tmp_path, "ReLoBlur")
-                for one in report.problems if one.kind == "masks"]  # fmt: skip
+        told = [
+            (one.split, one.level, one.message[:6], one.files)
+            for report in check(tmp_path, "ReLoBlur")
+            for one in report.problems
+            if one.kind == "masks"
+        ]
         assert told == [
             ("train", "info", "1 of 2", ("train/s01/00/01",)),
             ("test", "info", "0 of 1", ("test/scene7/00/00",)),
@@ -194,18 +219,29 @@ def test_reloblur_masks_are_counted_and_never_required(tmp_path):
 
 def test_depth(tmp_path):
     put_pair(tmp_path, "DPDD/test_c/source/1P0A0917.png", "DPDD/test_c/target/1P0A0916.png", bits=8)
-    put_pair(tmp_path, "GOPRO_Large/test/GOPR0384_11_00/blur/000001.png",
-             "GOPRO_Large/test/GOPR0384_11_00/sharp/000001.png", bits=16)  # fmt: skip
+    put_pair(
+        tmp_path,
+        "GOPRO_Large/test/GOPR0384_11_00/blur/000001.png",
+        "GOPRO_Large/test/GOPR0384_11_00/sharp/000001.png",
+        bits=16,
+    )
     put_pair(tmp_path, "RealDOF/source/01.png", "RealDOF/target/01.png", bits=16)
-    told = [(report.dataset, one.level, one.count) for report in check(tmp_path) for one in report.problems
-            if one.kind == "depth"]  # fmt: skip
+    told = [
+        (report.dataset, one.level, one.count)
+        for report in check(tmp_path)
+        for one in report.problems
+        if one.kind == "depth"
+    ]
     assert sorted(told) == [("DPDD", "warning", 2), ("GoPro", "warning", 2)]
 
 
 def test_patches_by_name_and_by_size(tmp_path):
     plant(tmp_path, "HIDE", [(f"train/input/{n}.png", f"train/target/{n}.png") for n in "abc"], size=(512, 512))
-    put_pair(tmp_path, "GoPro/train/blur_crops/GOPR0372_07_00-000047_s001.png",
-             "GoPro/train/sharp_crops/GOPR0372_07_00-000047_s001.png")  # fmt: skip
+    put_pair(
+        tmp_path,
+        "GoPro/train/blur_crops/GOPR0372_07_00-000047_s001.png",
+        "GoPro/train/sharp_crops/GOPR0372_07_00-000047_s001.png",
+    )
     reports = {one.dataset: one for one in check(tmp_path, sample=0)}
     for name in ("HIDE", "GoPro"):
         (one,) = [one for one in reports[name].problems if one.kind == "patches"]
@@ -321,17 +357,28 @@ def test_overlap_of_train_and_test(tmp_path):
     put_pair(tmp_path, "HIDE/train/input/1fromGOPR0950.png", "HIDE/train/target/1fromGOPR0950.png")
     put_pair(tmp_path, "HIDE/test/input/1fromGOPR0950.png", "HIDE/test/target/1fromGOPR0950.png")
     for split, frame in (("train", "0032"), ("test", "0043")):
-        put_pair(tmp_path, f"LOLBlur/{split}/low_blur_noise/0012/{frame}.png",
-                 f"LOLBlur/{split}/high_sharp_scaled/0012/{frame}.png", dark=0.1)  # fmt: skip
-        put_pair(tmp_path, f"RealBlur_J/{split}/input/scene001_{frame[3:]}.png",
-                 f"RealBlur_J/{split}/target/scene001_{frame[3:]}.png")  # fmt: skip
+        put_pair(
+            tmp_path,
+            f"LOLBlur/{split}/low_blur_noise/0012/{frame}.png",
+            f"LOLBlur/{split}/high_sharp_scaled/0012/{frame}.png",
+            dark=0.1,
+        )
+        put_pair(
+            tmp_path,
+            f"RealBlur_J/{split}/input/scene001_{frame[3:]}.png",
+            f"RealBlur_J/{split}/target/scene001_{frame[3:]}.png",
+        )
     plant_rsblur(tmp_path)
     with (tmp_path / "RSBlur/RSBlur_real_test.txt").open("a") as stream:
         stream.write("RSBlur/0001/000022/gt/gt_sharp.png RSBlur/0001/000022/real_blur/real_blur.png\n")
     told = {report.dataset: one for report in check(tmp_path) for one in report.problems if one.kind == "overlap"}
     assert {name: one.files for name, one in told.items()} == {
-        "GoPro": ("GOPR0372_07_00",), "HIDE": ("1fromGOPR0950",), "LOLBlur": ("0012",), "RealBlur": ("001",),
-        "RSBlur": ("0001/000022",)}  # fmt: skip
+        "GoPro": ("GOPR0372_07_00",),
+        "HIDE": ("1fromGOPR0950",),
+        "LOLBlur": ("0012",),
+        "RealBlur": ("001",),
+        "RSBlur": ("0001/000022",),
+    }
     assert {one.level for one in told.values()} == {"error"}
 
 

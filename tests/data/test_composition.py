@@ -130,6 +130,11 @@ def test_sets_cut_to_the_papers_proportions():
 def test_the_published_sizes_in_one_table():
     table = composition.published_sizes(ORIGINALS)
     assert table.final.to_dict() == {
-        "DPDD": 3850, "RealBlur": 3758, "ReLoBlur": 4018, "GoPro": 4206, "LOLBlur": 4200, "AIO-Blur": 20032
+        "DPDD": 3850,
+        "RealBlur": 3758,
+        "ReLoBlur": 4018,
+        "GoPro": 4206,
+        "LOLBlur": 4200,
+        "AIO-Blur": 20032,
     }
     assert table.loc["ReLoBlur", "once"] == 2

@@ -61,8 +61,10 @@ def test_any_letter_case_and_an_unknown_folder_that_a_person_names(tmp_path, nam
     assert list(found.splits) == [split] and paths(found.splits[split]) == set(expected)
 
 
-@pytest.mark.parametrize(("name", "folder"), [(d.name, f) for d in datasets.DATASETS for f in (d.name, *d.folders)
-                                              if d.official and f != "Real_captured"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [(d.name, f) for d in datasets.DATASETS for f in (d.name, *d.folders) if d.official and f != "Real_captured"],
+)
 def test_plain_pairs_under_any_name_of_the_dataset(tmp_path, name, folder):
     expected = plant(tmp_path, folder, [(f"train/blur/{n}.png", f"train/sharp/{n}.png") for n in ("one", "two")])
     assert paths(recognise(tmp_path, name).splits["train"]) == set(expected)
@@ -127,7 +129,9 @@ def test_realblur_follows_its_lists(tmp_path):
     for base in (root, root / "RealBlur-J_ECC_IMCORR_centroid_itensity_ref"):
         again = recognise(base, "RealBlur")
         assert [[pair.key for pair in split.pairs] for split in again.splits.values()] == [
-            ["183/1", "183/7"], ["002/2", "002/10"]]  # fmt: skip
+            ["183/1", "183/7"],
+            ["002/2", "002/10"],
+        ]
 
 
 @pytest.mark.parametrize("lines", ["crlf", "backslashes", "blurred first", "blank lines"])
@@ -156,8 +160,12 @@ def test_lists_that_are_wrong(tmp_path):
     found = recognise(tmp_path, "RealBlur")
     (listed,) = [one for one in found.splits["test"].problems if one.kind == "list"]
     assert listed.level == "error" and "1 of 3 pairs listed" in listed.message and "blur_12.png" in listed.files[0]
-    for bad in ("three fields here", f"{place}/scene002/gt/gt_2.png {place}/scene002/gt/gt_2.png", "one",
-                f"{place}/scene002/gt/gt_2.png {place}/scene002/blur/blur_3.png"):  # fmt: skip
+    for bad in (
+        "three fields here",
+        f"{place}/scene002/gt/gt_2.png {place}/scene002/gt/gt_2.png",
+        "one",
+        f"{place}/scene002/gt/gt_2.png {place}/scene002/blur/blur_3.png",
+    ):
         file.write_text(f"{good}\n{bad}")
         found = recognise(tmp_path, "RealBlur")
         (listed,) = [one for one in found.problems if one.kind == "list"]
@@ -205,7 +213,10 @@ def test_rsblur_by_lists(tmp_path, nested):
     for base in (tmp_path, tmp_path / "RSBlur", root):
         found = recognise(base, "RSBlur")
         assert {name: [pair.key for pair in split.pairs] for name, split in found.splits.items()} == {
-            "train": ["0001/000022", "0002/000022"], "val": ["0001/000030"], "test": ["0002/000001"]}  # fmt: skip
+            "train": ["0001/000022", "0002/000022"],
+            "val": ["0001/000030"],
+            "test": ["0002/000001"],
+        }
         assert not kinds(found)
         assert {pair.blurred.name for split in found.splits.values() for pair in split.pairs} == {"real_blur.png"}
     pairs = layouts.paired_set("RSBlur", "train", Roots(tmp_path), variant="avg65_img")
@@ -293,9 +304,14 @@ def test_source_and_target_alone_say_nothing(tmp_path):
 
 
 def test_dpdd_a_missing_file_shifts_no_pair(tmp_path):
-    expected = plant(tmp_path, "DPDD", [
-        (f"test_c/source/1P0A{a:04d}.png", f"test_c/target/1P0A{b:04d}.png")
-        for a, b in zip((917, 933, 960, 984, 1983), (916, 932, 959, 985, 1985), strict=True)])  # fmt: skip
+    expected = plant(
+        tmp_path,
+        "DPDD",
+        [
+            (f"test_c/source/1P0A{a:04d}.png", f"test_c/target/1P0A{b:04d}.png")
+            for a, b in zip((917, 933, 960, 984, 1983), (916, 932, 959, 985, 1985), strict=True)
+        ],
+    )
     put(tmp_path / "DPDD/test_l/source/1P0A0917_L.png", picture(1))
     put(tmp_path / "DPDD/test_r/source/1P0A0917_R.png", picture(1))
     assert paths(recognise(tmp_path, "DPDD").splits["test"]) == set(expected)
@@ -304,7 +320,8 @@ def test_dpdd_a_missing_file_shifts_no_pair(tmp_path):
     split = recognise(tmp_path, "DPDD").splits["test"]  # equally many on both sides
     assert paths(split) == {expected[0], expected[2], expected[4]}
     assert sorted(one.files for one in split.problems if one.kind == "unmatched") == sorted(
-        [(str(expected[1][0]),), (str(expected[3][1]),)])  # fmt: skip
+        [(str(expected[1][0]),), (str(expected[3][1]),)]
+    )
     with pytest.raises(ValueError, match=r"DPDD test: 1 blurred picture has no sharp partner: .*1P0A0933.png"):
         layouts.paired_set("DPDD", "test", Roots(tmp_path))
     assert len(layouts.paired_set("DPDD", "test", Roots(tmp_path), strict=False)) == 3
@@ -478,15 +495,19 @@ def test_links_are_followed_and_loops_end(tmp_path):
 
 
 def test_empty_and_double_and_unmatched_files(tmp_path):
-    pairs = plant(tmp_path, "HIDE", [(f"test/input/{n}fromGOPR0950.png", f"test/target/{n}fromGOPR0950.png")
-                                     for n in range(1, 6)])  # fmt: skip
+    pairs = plant(
+        tmp_path, "HIDE", [(f"test/input/{n}fromGOPR0950.png", f"test/target/{n}fromGOPR0950.png") for n in range(1, 6)]
+    )
     pairs[0][0].write_bytes(b"")
     pairs[1][1].unlink()
     put(pairs[2][1].with_suffix(".jpg"), picture(3))
     split = recognise(tmp_path, "HIDE").splits["test"]
     told = {one.kind: one.files for one in split.problems}
-    assert told == {"empty": (str(pairs[0][0]),), "unmatched": (str(pairs[1][0]),),
-                    "duplicate": (str(pairs[2][1].with_suffix(".jpg")), str(pairs[2][1]))}  # fmt: skip
+    assert told == {
+        "empty": (str(pairs[0][0]),),
+        "unmatched": (str(pairs[1][0]),),
+        "duplicate": (str(pairs[2][1].with_suffix(".jpg")), str(pairs[2][1])),
+    }
     assert {pair.key for pair in split.pairs} == {"3fromGOPR0950", "4fromGOPR0950", "5fromGOPR0950"}
     with pytest.raises(
         ValueError, match=r"HIDE test: 1 file is empty \(0 bytes\): .*1fromGOPR0950.png; fetch them again"
@@ -525,8 +546,10 @@ def test_sets_that_were_built_are_never_called_real(tmp_path):
 
 
 def test_published_splits_are_whole():
-    counts = {name: {split: len(set(keys)) for split, keys in splits.published(name).items()}
-              for name in ("GoPro", "RealBlur", "DPDD", "LOLv2-real")}  # fmt: skip
+    counts = {
+        name: {split: len(set(keys)) for split, keys in splits.published(name).items()}
+        for name in ("GoPro", "RealBlur", "DPDD", "LOLv2-real")
+    }
     assert counts == {name: dict(datasets.get(name).counts) for name in counts}
     test, train = (set(splits.published("RealBlur")[split]) for split in ("test", "train"))
     assert not any(key.endswith("/1") for key in test) and {k[:3] for k in test}.isdisjoint(k[:3] for k in train)

@@ -184,7 +184,10 @@ def test_headers(tmp_path):
     found = {(kind, suffix): pixels.header(write(tmp_path / f"{kind}{suffix}", kind)) for kind, suffix in KINDS}
     assert not any(header.fault for header in found.values())
     assert {key for key, header in found.items() if header.depth == 16} == {
-        ("png16", ".png"), ("gray16", ".png"), ("tif16", ".tif")}  # fmt: skip
+        ("png16", ".png"),
+        ("gray16", ".png"),
+        ("tif16", ".tif"),
+    }
     assert found["turned", ".jpg"].width == 29 and found["plain", ".bmp"].format == "BMP"
     path = tmp_path / "trailing.png"
     path.write_bytes(encoded(picture(0)) + b"\0" * 100)  # some programs do
@@ -215,8 +218,18 @@ def test_files_as_a_set(tmp_path):
         files("DPDD", entries, bits=10)
 
 
-@pytest.mark.parametrize(("name", "label"), [("GoPro", 3), ("GoPro-syn", 3), ("RealDOF", 0), ("RSBlur", 1),
-                                             ("Real-LOLBlur", 4), ("LOLv2-real", None), ("HIDE", None)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("GoPro", 3),
+        ("GoPro-syn", 3),
+        ("RealDOF", 0),
+        ("RSBlur", 1),
+        ("Real-LOLBlur", 4),
+        ("LOLv2-real", None),
+        ("HIDE", None),
+    ],
+)
 def test_labels(name, label):
     assert files(name, []).label == label
 

@@ -39,8 +39,10 @@ def test_a_toml_file(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     (tmp_path / "all").mkdir()
     file = tmp_path / "sets.toml"
-    file.write_text('root = "all"\n[datasets]\nGoPro = "../GOPRO_Large"\nrealblur_j = "/abs/RealBlur"\n'
-                    'LOL-Blur = "~/lol"\n"Real-LOL-Blur" = "r"\n')  # fmt: skip
+    file.write_text(
+        'root = "all"\n[datasets]\nGoPro = "../GOPRO_Large"\nrealblur_j = "/abs/RealBlur"\n'
+        'LOL-Blur = "~/lol"\n"Real-LOL-Blur" = "r"\n'
+    )
     roots = Roots.resolve(file)
     assert roots.find("gopro") == tmp_path / "../GOPRO_Large" and roots.explicit("GoPro")
     assert str(roots.find("RealBlur-J")) == "/abs/RealBlur" and roots.find("LOLBlur") == tmp_path / "me/lol"
@@ -50,15 +52,18 @@ def test_a_toml_file(tmp_path, monkeypatch):
     assert Roots.resolve(file) and Roots.resolve(file).find("DPDD") is None
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("root = ", "sets.toml is no valid TOML"),
-    ('rot = "x"', "'rot' means nothing here"),
-    ('[datasets]\nGoPor = "x"', "unknown dataset 'GoPor': known are RealBlur"),
-    ("[datasets]\nGoPro = 3", "datasets.GoPro must be the path of a folder in quotes, not 3"),
-    ('datasets = "x"', r"datasets must be a table, \[datasets\]"),
-    ('[datasets]\nGoPro = "x"\nGOPRO_Large = "y"', "GoPro is named twice"),
-    ('root = ""', "root must be the path of a folder in quotes"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("root = ", "sets.toml is no valid TOML"),
+        ('rot = "x"', "'rot' means nothing here"),
+        ('[datasets]\nGoPor = "x"', "unknown dataset 'GoPor': known are RealBlur"),
+        ("[datasets]\nGoPro = 3", "datasets.GoPro must be the path of a folder in quotes, not 3"),
+        ('datasets = "x"', r"datasets must be a table, \[datasets\]"),
+        ('[datasets]\nGoPro = "x"\nGOPRO_Large = "y"', "GoPro is named twice"),
+        ('root = ""', "root must be the path of a folder in quotes"),
+    ],
+)
 def test_a_bad_toml_file(tmp_path, text, message):
     file = tmp_path / "sets.toml"
     file.write_text(text)
@@ -77,11 +82,23 @@ def test_roots_that_are_not_there(tmp_path):
         Roots.resolve(tmp_path / "sets.toml")
 
 
-@pytest.mark.parametrize(("typed", "name"), [
-    ("gopro", "GoPro"), ("RealBlur-J", "RealBlur"), ("realblur_j", "RealBlur"), ("LOL-Blur", "LOLBlur"),
-    ("Real_LOL_Blur", "Real-LOLBlur"), ("lolv2_real", "LOLv2-real"), ("LOLv2", "LOLv2-real"), ("hide", "HIDE"),
-    ("RS-Blur", "RSBlur"), ("realdof", "RealDOF"), ("dpdd", "DPDD"), ("reloblur", "ReLoBlur"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("gopro", "GoPro"),
+        ("RealBlur-J", "RealBlur"),
+        ("realblur_j", "RealBlur"),
+        ("LOL-Blur", "LOLBlur"),
+        ("Real_LOL_Blur", "Real-LOLBlur"),
+        ("lolv2_real", "LOLv2-real"),
+        ("LOLv2", "LOLv2-real"),
+        ("hide", "HIDE"),
+        ("RS-Blur", "RSBlur"),
+        ("realdof", "RealDOF"),
+        ("dpdd", "DPDD"),
+        ("reloblur", "ReLoBlur"),
+    ],
+)
 def test_names_as_people_type_them(typed, name):
     assert datasets.get(typed).name == name
 

@@ -23,8 +23,13 @@ def photograph(height=97, width=123):
 def warped(picture, homography, strength=1.0):
     """The picture (3, H, W) as another camera would see it."""
     height, width = picture.shape[1:]
-    moved = cv2.warpPerspective(picture.permute(1, 2, 0).numpy(), homography, (width, height), flags=cv2.INTER_CUBIC,
-                                borderMode=cv2.BORDER_REFLECT)
+    moved = cv2.warpPerspective(
+        picture.permute(1, 2, 0).numpy(),
+        homography,
+        (width, height),
+        flags=cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REFLECT,
+    )
     return torch.from_numpy(moved).permute(2, 0, 1) * strength
 
 
@@ -82,7 +87,7 @@ def test_a_dimmed_picture_is_the_same_picture():
 
 def test_clipping_is_an_option():
     sharp = photograph(60, 71).clamp(0, 1)
-    strong = (sharp + 0.6 * torch.randn(sharp.shape, generator=torch.Generator().manual_seed(1)))
+    strong = sharp + 0.6 * torch.randn(sharp.shape, generator=torch.Generator().manual_seed(1))
     free, clipped = align(strong, sharp), align(strong, sharp, clip=True)
     assert free.image.min() < 0 and clipped.image.min() >= 0 and clipped.image.max() <= 1
     assert clipped.psnr > free.psnr and free.scale == clipped.scale

@@ -22,15 +22,20 @@ TINY = DeMoEConfig(width=4, encoder_blocks=(1,), middle_blocks=1, decoder_blocks
 def flat_set(name, difference, count=2, truth=True):
     sharp = torch.full((3, 24, 18), 100, dtype=torch.uint8)
     keys = [f"{i:04d}_{'chelsea' if i % 2 else 'grass'}" for i in range(count)]
-    return PairedSet(name, "synthetic", keys, lambda i, window: (sharp + difference + i, sharp if truth else None),
-                     lambda i: (24, 18))
+    return PairedSet(
+        name,
+        "synthetic",
+        keys,
+        lambda i, window: (sharp + difference + i, sharp if truth else None),
+        lambda i: (24, 18),
+    )
 
 
 def test_scores_and_averages():
     sets = [flat_set("GoPro-syn", 10, 1), flat_set("RealBlur-syn", 51, 1)]
     methods = {"input": benchmark.blurred_input, "perfect": lambda image, pairs: torch.full_like(image, 100 / 255)}
     scores = benchmark.score(sets, methods, progress=False)
-    assert len(scores) == 4 and (scores.missing == '').all()
+    assert len(scores) == 4 and (scores.missing == "").all()
     summary = summarise(scores).set_index(["set", "method"])
     ten, fifty = -20 * math.log10(10 / 255), -20 * math.log10(51 / 255)
     assert summary.loc[("GoPro-syn", "input"), "psnr"] == pytest.approx(ten, abs=1e-4)
@@ -83,8 +88,9 @@ def test_interrupted_in_the_middle_of_a_set_it_ends_with_the_same_bytes(tmp_path
         return half(image, pairs)
 
     whole, broken = tmp_path / "whole.csv", tmp_path / "broken.csv"
-    expected = benchmark.score(sets(), {"input": benchmark.blurred_input, "half": half}, progress=False, file=whole,
-                               mark=MARK)
+    expected = benchmark.score(
+        sets(), {"input": benchmark.blurred_input, "half": half}, progress=False, file=whole, mark=MARK
+    )
     compared = {"input": benchmark.blurred_input, "half": breaks}
     with pytest.raises(KeyboardInterrupt):
         benchmark.score(sets(), compared, progress=False, file=broken, mark=MARK)
@@ -133,8 +139,9 @@ def test_a_run_has_a_folder_and_is_loaded_the_second_time(home):
     def never(image, pairs):
         raise AssertionError("computed again")
 
-    again, same = benchmark.run("t", sets(), {"input": never, "half": never}, {"weights": "a"}, MARK, progress=False,
-                                pictures=True)
+    again, same = benchmark.run(
+        "t", sets(), {"input": never, "half": never}, {"weights": "a"}, MARK, progress=False, pictures=True
+    )
     assert same == folder
     pd.testing.assert_frame_equal(again, scores)
     _, other = benchmark.run("t", sets(), compared, {"weights": "b"}, MARK, progress=False)
@@ -143,8 +150,11 @@ def test_a_run_has_a_folder_and_is_loaded_the_second_time(home):
 
 def test_intervals_come_from_scenes():
     rng = np.random.default_rng(0)
-    rows = [{"set": "GoPro-syn", "image": f"{i:04d}_s{i % 6}", "method": m, "psnr": 20 + i % 6 + rng.random() + add}
-            for i in range(60) for m, add in (("a", 0), ("b", 0.3))]
+    rows = [
+        {"set": "GoPro-syn", "image": f"{i:04d}_s{i % 6}", "method": m, "psnr": 20 + i % 6 + rng.random() + add}
+        for i in range(60)
+        for m, add in (("a", 0), ("b", 0.3))
+    ]
     scores = pd.DataFrame(rows)
     one, two = intervals(scores), intervals(scores)
     pd.testing.assert_frame_equal(one, two)
@@ -192,8 +202,10 @@ def test_a_run_keeps_its_summary_beside_the_scores_and_makes_it_again_with_the_s
     summary = pd.read_csv(folder / "summary.csv", keep_default_na=False)
     expected = intervals(scores, MARK.seed)
     assert len(summary) == len(expected) and summary["commit"].astype(str).unique().tolist() == ["1234567"]
-    row, mine = (table[(table["set"] == "GoPro-syn") & (table.method == "half") & (table.metric == "psnr")].iloc[0]
-                 for table in (summary, expected))
+    row, mine = (
+        table[(table["set"] == "GoPro-syn") & (table.method == "half") & (table.metric == "psnr")].iloc[0]
+        for table in (summary, expected)
+    )
     assert float(row["mean"]) == pytest.approx(mine["mean"], abs=1e-5) and float(row["low"]) <= float(row["mean"])
     scenes = pd.read_csv(folder / "scenes.csv")
     assert set(scenes[scenes["set"] == "GoPro-syn"].scene) == {"chelsea", "grass"} and "images" in scenes

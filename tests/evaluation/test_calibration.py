@@ -13,8 +13,21 @@ from demoe.evaluation import calibration
 from demoe.evaluation.metrics import psnr
 
 FEW = partial(sources.sharp_canvas, pool=5)  # dead-leaves scenes take a while to paint
-COLUMNS = ["set", "pictures", "split", "count", "target_psnr", "psnr", "difference", "tolerance", "within",
-           "target_ssim", "ssim", "psnr_sd", "target_source"]  # fmt: skip
+COLUMNS = [
+    "set",
+    "pictures",
+    "split",
+    "count",
+    "target_psnr",
+    "psnr",
+    "difference",
+    "tolerance",
+    "within",
+    "target_ssim",
+    "ssim",
+    "psnr_sd",
+    "target_source",
+]
 
 
 def test_every_set_has_a_target_and_says_where_from():

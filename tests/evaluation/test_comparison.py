@@ -19,10 +19,16 @@ MARK = Stamp("test", "synthetic", 0, "", "1234567", "a machine")
 
 
 def pairs(name: str, height: int, width: int, count: int = 1) -> PairedSet:
-    pixels = torch.randint(0, 256, (count, 2, 3, height, width), dtype=torch.uint8,
-                           generator=torch.Generator().manual_seed(0))
-    return PairedSet(name, "synthetic", [f"{i:04d}_s{i}" for i in range(count)], lambda i, window: tuple(pixels[i]),
-                     lambda i: (height, width))
+    pixels = torch.randint(
+        0, 256, (count, 2, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    return PairedSet(
+        name,
+        "synthetic",
+        [f"{i:04d}_s{i}" for i in range(count)],
+        lambda i, window: tuple(pixels[i]),
+        lambda i: (height, width),
+    )
 
 
 def test_a_tiled_picture_says_so_and_a_small_one_is_seen_whole():
@@ -35,8 +41,12 @@ def test_a_tiled_picture_says_so_and_a_small_one_is_seen_whole():
     whole = compared["whole"](large.pair(0)[0][None], large)
     assert isinstance(made, Made) and made.image.shape == whole.shape
     assert 0 < (made.image - whole).abs().max() < 0.2  # tiles come close, and are something else
-    torch.testing.assert_close(compared["tiled"](small.pair(0)[0][None], small),
-                               compared["whole"](small.pair(0)[0][None], small), rtol=0, atol=0)
+    torch.testing.assert_close(
+        compared["tiled"](small.pair(0)[0][None], small),
+        compared["whole"](small.pair(0)[0][None], small),
+        rtol=0,
+        atol=0,
+    )
 
 
 def test_a_network_that_cannot_be_tiled_says_so_where_it_would_have_been():
@@ -58,8 +68,9 @@ def test_strips_of_a_large_picture_equal_the_plain_pass(monkeypatch):
 
 
 def test_a_set_of_no_expert_has_no_manual_choice_and_no_way_of_seeing():
-    scores = benchmark.score([pairs("HIDE", 20, 20)], {"manual": network(shake(DeMoE(TINY)), manual=True)},
-                             progress=False)
+    scores = benchmark.score(
+        [pairs("HIDE", 20, 20)], {"manual": network(shake(DeMoE(TINY)), manual=True)}, progress=False
+    )
     assert scores.psnr.isna().all() and scores.how.tolist() == [""]
 
 
@@ -69,8 +80,12 @@ def entry(role: str, group: str, model: torch.nn.Module | None) -> Compared:
 
 def test_methods_are_counted_with_their_k_and_gaps_stand_in_the_papers_order():
     demoe, naf = DeMoE(TINY).eval(), NAFNet(NAFNetConfig(4, (1,), 1, (1,)))
-    entries = [entry("input", INPUT, None), entry("SFHFormer", EQUAL, naf), entry("DeMoE longer k=1", LONGER, demoe),
-               entry("DeMoE longer k=5", LONGER, demoe)]
+    entries = [
+        entry("input", INPUT, None),
+        entry("SFHFormer", EQUAL, naf),
+        entry("DeMoE longer k=1", LONGER, demoe),
+        entry("DeMoE longer k=5", LONGER, demoe),
+    ]
     table = comparison.methods_table(entries, {"Restormer": "not installed"})
     assert table.role.tolist() == ["input", "Restormer", "SFHFormer", "DeMoE longer k=1", "DeMoE longer k=5"]
     rows = table.set_index("role")
@@ -92,19 +107,27 @@ def test_weights_may_be_called_anything():
 def scored(shift: dict[str, float], count: int = 8) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     base = 20 + rng.random((2, count))
-    return pd.DataFrame([
-        {"set": name, "image": f"{i:04d}_s{i}", "method": f"{role}!", "psnr": base[j, i] + more + 0.01 * i}
-        for j, name in enumerate(("GoPro-syn", "DPDD-syn")) for i in range(count) for role, more in shift.items()
-    ])
+    return pd.DataFrame(
+        [
+            {"set": name, "image": f"{i:04d}_s{i}", "method": f"{role}!", "psnr": base[j, i] + more + 0.01 * i}
+            for j, name in enumerate(("GoPro-syn", "DPDD-syn"))
+            for i in range(count)
+            for role, more in shift.items()
+        ]
+    )
 
 
 def test_differences_are_paired_and_only_between_those_that_are_there():
     scores = scored({"input": 0, "NAFNet": 0.4, "DeMoE": 0.5})
-    methods = pd.DataFrame({"role": ["input", "NAFNet", "DeMoE", "Restormer"],
-                            "method": ["input!", "NAFNet!", "DeMoE!", "Restormer!"]})
+    methods = pd.DataFrame(
+        {"role": ["input", "NAFNet", "DeMoE", "Restormer"], "method": ["input!", "NAFNet!", "DeMoE!", "Restormer!"]}
+    )
     table = comparison.differences(scores, methods)
     assert {(one.first, one.second) for one in table.itertuples()} == {
-        ("DeMoE", "NAFNet"), ("DeMoE", "input"), ("NAFNet", "input")}
+        ("DeMoE", "NAFNet"),
+        ("DeMoE", "input"),
+        ("NAFNet", "input"),
+    }
     row = table[(table["second"] == "NAFNet") & (table["set"] == "Average")].iloc[0]
     assert row["mean"] == pytest.approx(0.1) and row.low == pytest.approx(0.1) == row.high  # spread cancels in pairs
     assert "method" not in table and comparison.WITHOUT not in set(table["set"])  # there is no LOLBlur to leave out
@@ -122,8 +145,11 @@ def test_the_average_without_lolblur_is_that_of_the_other_sets():
 
 def test_the_picture_of_median_gain_by_hand():
     gains = {"a": 0.3, "b": -0.1, "c": 0.9, "d": 0.2}
-    rows = [{"set": "S", "image": key, "method": method, "psnr": 20 + gain * (method == "y")}
-            for key, gain in gains.items() for method in ("x", "y")]
+    rows = [
+        {"set": "S", "image": key, "method": method, "psnr": 20 + gain * (method == "y")}
+        for key, gain in gains.items()
+        for method in ("x", "y")
+    ]
     assert comparison.median_gain(pd.DataFrame(rows), "S", "y", "x") == "d"  # of 0.2 and 0.3 the lower
     assert comparison.median_gain(pd.DataFrame(rows[:6]), "S", "y", "x") == "a"
 
@@ -135,8 +161,11 @@ def test_the_worst_crop_as_by_trying_all(size):
     top, left, side = comparison.worst_crop(blurred, sharp)
     assert side == max(8, min(size) // 4)
     error = blurred.double() - sharp.double()
-    tried = {(i, j): error[:, i : i + side, j : j + side].flatten(1).var(1, correction=0).sum().item()
-             for i in range(size[0] - side + 1) for j in range(size[1] - side + 1)}
+    tried = {
+        (i, j): error[:, i : i + side, j : j + side].flatten(1).var(1, correction=0).sum().item()
+        for i in range(size[0] - side + 1)
+        for j in range(size[1] - side + 1)
+    }
     assert (top, left) == max(tried, key=tried.get)
     assert comparison.worst_crop(blurred * 0.5 + 0.2, sharp * 0.5) == (top, left, side)  # brighter alone is not worse
 

@@ -42,16 +42,29 @@ def test_psnr_of_8_bit_files_equals_scikit_image_on_bytes():
 def test_ssim_equals_scikit_image_away_from_the_border():
     image, sharp = waves()
     _, full = structural_similarity(
-        sharp[0].double().numpy(), image[0].double().numpy(), data_range=1, channel_axis=0, gaussian_weights=True,
-        use_sample_covariance=False, full=True,
+        sharp[0].double().numpy(),
+        image[0].double().numpy(),
+        data_range=1,
+        channel_axis=0,
+        gaussian_weights=True,
+        use_sample_covariance=False,
+        full=True,
     )  # (3, H, W), the same 11-pixel window; the border is where the two libraries differ
     assert ssim(image, sharp).item() == pytest.approx(full[:, 5:-5, 5:-5].mean(), abs=1e-6)
     assert ssim(sharp, sharp).item() == pytest.approx(1)
     smallest = ssim(image[..., :11, :11], sharp[..., :11, :11])
     assert smallest.item() == pytest.approx(
-        structural_similarity(sharp[0, :, :11, :11].double().numpy(), image[0, :, :11, :11].double().numpy(),
-                              data_range=1, channel_axis=0, gaussian_weights=True, use_sample_covariance=False,
-                              full=True)[1][:, 5, 5].mean(), abs=1e-6)
+        structural_similarity(
+            sharp[0, :, :11, :11].double().numpy(),
+            image[0, :, :11, :11].double().numpy(),
+            data_range=1,
+            channel_axis=0,
+            gaussian_weights=True,
+            use_sample_covariance=False,
+            full=True,
+        )[1][:, 5, 5].mean(),
+        abs=1e-6,
+    )
 
 
 def test_values_that_other_libraries_gave_for_the_same_pictures():

@@ -29,10 +29,12 @@ def nothing_remembered(monkeypatch, tmp_path):
 @pytest.fixture
 def alex(monkeypatch):
     """AlexNet with random weights under lpips' own linear layers: what is asked of the real one, without its file."""
+
     class Small(torch.nn.Module):  # torchvision's features; its classifier is most of the memory and lpips drops it
         def __init__(self, pretrained=False):
             super().__init__()
             from torchvision.models.alexnet import AlexNet
+
             with torch.device("meta"):
                 whole = AlexNet()
             self.features = whole.features.to_empty(device="cpu")
@@ -40,6 +42,7 @@ def alex(monkeypatch):
                 torch.nn.init.normal_(parameter, std=0.05)
 
     from lpips import pretrained_networks
+
     monkeypatch.setattr(pretrained_networks.tv, "alexnet", Small)
     monkeypatch.setattr(perceptual, "require", lambda *_: None)
     torch.manual_seed(0)

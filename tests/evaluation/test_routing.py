@@ -82,8 +82,9 @@ def test_distance_equals_the_slow_formulation():
     assert routing.distance(5 * features, known, 3) == pytest.approx(slow)  # only the direction counts
     assert routing.distance(known, known, 1) == pytest.approx(np.zeros(9), abs=1e-7)
     few = routing.distance(features, known[:2], 5)  # fewer than asked for: the farthest
-    assert few == pytest.approx(np.maximum(routing.distance(features, known[:1], 1),
-                                           routing.distance(features, known[1:2], 1)))
+    assert few == pytest.approx(
+        np.maximum(routing.distance(features, known[:1], 1), routing.distance(features, known[1:2], 1))
+    )
 
 
 def test_thresholds_let_the_share_through():

@@ -29,8 +29,13 @@ def noisy_set(name: str, count: int = 2, truth: bool = True) -> PairedSet:
     generator = torch.Generator().manual_seed(len(name))
     pictures = torch.randint(0, 256, (count, 2, 3, 23, 17), generator=generator).byte()
     pictures[..., 8:, :] //= 4  # an edge, or there is no sharpness to measure
-    return PairedSet(name, "synthetic", [f"{i:04d}_{'ab'[i % 2]}" for i in range(count)],
-                     lambda i, window: (pictures[i, 0], pictures[i, 1] if truth else None), lambda i: (23, 17))
+    return PairedSet(
+        name,
+        "synthetic",
+        [f"{i:04d}_{'ab'[i % 2]}" for i in range(count)],
+        lambda i, window: (pictures[i, 0], pictures[i, 1] if truth else None),
+        lambda i: (23, 17),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +140,12 @@ def test_a_second_process_waits_and_loads_what_the_first_measured(networks, home
 
 
 def test_every_set_gets_the_metrics_that_its_tables_print(networks, home):
-    for name, expected in ((INSIDE, ("psnr", "ssim")), ("RealDOF", ("psnr", "ssim", "lpips_vgg")),
-                           (OUTSIDE, ("psnr", "ssim", "lpips_vgg")), (BLIND, rules.MEASURED)):
+    for name, expected in (
+        (INSIDE, ("psnr", "ssim")),
+        ("RealDOF", ("psnr", "ssim", "lpips_vgg")),
+        (OUTSIDE, ("psnr", "ssim", "lpips_vgg")),
+        (BLIND, rules.MEASURED),
+    ):
         assert rules.needed(noisy_set(name)) == expected
     found = rules.candidates(*networks, [noisy_set(INSIDE, 1)], {}, MARK, progress=False)
     assert {"psnr", "ssim"} <= set(found.columns) and not {"niqe", "lpips_vgg"} & set(found.columns)
@@ -148,12 +157,24 @@ def made(psnr: dict[str, list[list[float]]], sharpness: dict[str, list[list[floa
     for name, pictures in psnr.items():
         for i, values in enumerate(pictures):
             known = dict(zip(EXPERTS, values, strict=True))
-            known |= {"input": min(values), "baseline": np.mean(values), rules.SOFT: np.mean(values) + 0.5,
-                      rules.EQUAL: np.mean(values)}
+            known |= {
+                "input": min(values),
+                "baseline": np.mean(values),
+                rules.SOFT: np.mean(values) + 0.5,
+                rules.EQUAL: np.mean(values),
+            }
             sharp = dict(zip(EXPERTS, (sharpness or {}).get(name, pictures)[i], strict=True))
-            rows += [{"set": name, "image": f"{i:04d}_{chr(97 + i % 3)}", "method": method, "psnr": known[method],
-                      "sharpness": sharp.get(method, 0.0), "missing": ""}
-                     for method in rules.CANDIDATES]
+            rows += [
+                {
+                    "set": name,
+                    "image": f"{i:04d}_{chr(97 + i % 3)}",
+                    "method": method,
+                    "psnr": known[method],
+                    "sharpness": sharp.get(method, 0.0),
+                    "missing": "",
+                }
+                for method in rules.CANDIDATES
+            ]
     return pd.DataFrame(rows).fillna({"sharpness": 1.0})
 
 
@@ -164,23 +185,48 @@ def routed(candidates: pd.DataFrame, predicted: list[str], entropy=0.0, distance
 
 
 LIMITS = {"entropy": 1.0, "distance": 0.5}
-THREE = {INSIDE: [[30.0, 29, 28, 27, 26], [30, 31, 28, 27, 26], [33, 29, 28, 27, 26]],
-         OUTSIDE: [[20.0, 24, 21, 20, 20], [20, 22, 25, 20, 20]], BLIND: [[math.nan] * 5]}
+THREE = {
+    INSIDE: [[30.0, 29, 28, 27, 26], [30, 31, 28, 27, 26], [33, 29, 28, 27, 26]],
+    OUTSIDE: [[20.0, 24, 21, 20, 20], [20, 22, 25, 20, 20]],
+    BLIND: [[math.nan] * 5],
+}
 
 
 def test_rules_choose_as_they_say():
     sharp = {BLIND: [[1.0, 2, 9, 2, 1]]}
     candidates = made(THREE, sharp)
-    seen = routed(candidates, ["defocus", "low_light", "defocus", "local_motion", "local_motion", "global_motion"],
-                  entropy=[0.1, 1.0, 1.2, 0.2, 0.2, 1.5], distance=[0.1, 0.6, 0.1, 0.1, 0.5, 0.7])
+    seen = routed(
+        candidates,
+        ["defocus", "low_light", "defocus", "local_motion", "local_motion", "global_motion"],
+        entropy=[0.1, 1.0, 1.2, 0.2, 0.2, 1.5],
+        distance=[0.1, 0.6, 0.1, 0.1, 0.5, 0.7],
+    )
     chosen = rules.choices(candidates, seen, LIMITS).reset_index(drop=True)
     assert chosen[rules.ROUTER].tolist() == seen.predicted.tolist()
-    assert chosen[rules.ENTROPY].tolist() == ["defocus", "low_light", rules.SOFT, "local_motion", "local_motion",
-                                              rules.SOFT]
-    assert chosen[rules.DISTANCE].tolist() == ["defocus", rules.EQUAL, "defocus", "local_motion", "local_motion",
-                                               rules.EQUAL]
-    assert chosen[rules.SHARPEST].tolist() == ["defocus", "global_motion", "defocus", "global_motion", "local_motion",
-                                               "local_motion"]
+    assert chosen[rules.ENTROPY].tolist() == [
+        "defocus",
+        "low_light",
+        rules.SOFT,
+        "local_motion",
+        "local_motion",
+        rules.SOFT,
+    ]
+    assert chosen[rules.DISTANCE].tolist() == [
+        "defocus",
+        rules.EQUAL,
+        "defocus",
+        "local_motion",
+        "local_motion",
+        rules.EQUAL,
+    ]
+    assert chosen[rules.SHARPEST].tolist() == [
+        "defocus",
+        "global_motion",
+        "defocus",
+        "global_motion",
+        "local_motion",
+        "local_motion",
+    ]
     assert chosen[rules.MANUAL].tolist() == ["defocus"] * 3 + ["global_motion"] * 2 + ["low_light"]
     assert chosen[rules.FIXED].tolist() == ["defocus"] * 3 + ["global_motion"] * 2 + [""]
     assert chosen[rules.ORACLE].tolist() == ["defocus", "global_motion", "defocus", "global_motion", "local_motion", ""]

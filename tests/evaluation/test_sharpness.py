@@ -21,7 +21,7 @@ def blurred(image: torch.Tensor, side: int = 5) -> torch.Tensor:
 
 def slow(image: torch.Tensor) -> float:
     """Patch by patch, with a singular value decomposition."""
-    luma = (np.tensordot([0.299, 0.587, 0.114], image[0].double().numpy(), 1))
+    luma = np.tensordot([0.299, 0.587, 0.114], image[0].double().numpy(), 1)
     gy, gx = np.gradient(luma / max(luma.mean(), 1e-3))
     found = []
     for top in range(0, luma.shape[0] - 7, 8):

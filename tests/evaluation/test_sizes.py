@@ -66,10 +66,13 @@ def test_gains_by_size():
 
 
 def test_gains_are_paired():
-    scores = pd.DataFrame([
-        {"set": "DPDD-syn", "image": f"{i:04d}_s{i}", "method": method, "psnr": 20.0 + 5 * i + gain}
-        for i in range(4) for method, gain in (("plain", 0), ("with", 0.5), ("other", -1))
-    ])
+    scores = pd.DataFrame(
+        [
+            {"set": "DPDD-syn", "image": f"{i:04d}_s{i}", "method": method, "psnr": 20.0 + 5 * i + gain}
+            for i in range(4)
+            for method, gain in (("plain", 0), ("with", 0.5), ("other", -1))
+        ]
+    )
     table = sizes.gains(scores, [("with", "plain"), ("other", "plain")]).set_index(["network", "set"])
     row = table.loc["with", "DPDD-syn"]
     assert (row["mean"], row.low, row.high, row.images) == (0.5, 0.5, 0.5, 4)

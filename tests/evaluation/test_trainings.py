@@ -19,14 +19,23 @@ def scores(effects: dict[str, float], count=3, images=8, noise=0.02, wander=0.01
         shift = wander * rng.standard_normal()
         for name, image in itertools.product(("GoPro-syn", "DPDD-syn"), range(images)):
             psnr = 20 + image + effect + shift + noise * rng.standard_normal()
-            rows.append({"training": training, "set": name, "image": f"{image}_p{image}", "method": method,
-                         "psnr": psnr, "ssim": 0.5})
+            rows.append(
+                {
+                    "training": training,
+                    "set": name,
+                    "image": f"{image}_p{image}",
+                    "method": method,
+                    "psnr": psnr,
+                    "ssim": 0.5,
+                }
+            )
     return pd.DataFrame(rows)
 
 
 def test_clear_differences_are_told_and_small_ones_are_not():
-    found = trainings.compare(scores({"a": 0, "up": 1, "down": -1, "same": 0}),
-                              {"a": "a", "up": "a", "down": "a", "same": "a"}).set_index("method")
+    found = trainings.compare(
+        scores({"a": 0, "up": 1, "down": -1, "same": 0}), {"a": "a", "up": "a", "down": "a", "same": "a"}
+    ).set_index("method")
     assert found.sign.to_dict() == {"a": 0, "up": 1, "down": -1, "same": 0}
     assert found.difference["up"] == pytest.approx(1, abs=0.05) and (found.trainings == 3).all()
     for name in ("up", "down"):

@@ -93,8 +93,11 @@ def test_shared_weights_start_equal(made):
         state = made[name][1].state_dict()
         if name in ("wide", "more-middle", "from-scratch"):
             continue
-        different = {key for key, value in state.items() if key in reference and value.shape == reference[key].shape
-                     and not torch.equal(value, reference[key])}
+        different = {
+            key
+            for key, value in state.items()
+            if key in reference and value.shape == reference[key].shape and not torch.equal(value, reference[key])
+        }
         allowed = () if name in ("demoe", "router-noise", "finetune-all", "residual", "attention") else ("experts.",)
         assert all(key.startswith(allowed) for key in different), name
         if name in ("router-noise", "finetune-all", "residual", "attention"):
@@ -113,7 +116,8 @@ def test_from_scratch_starts_where_stage_1_starts(made):
 
 def test_only_the_router_noise_variant_has_noise(made):
     assert {name: made[name][1].router_noise for name in ABLATIONS if made[name][1].router_noise} == {
-        "router-noise": ablations.ROUTER_NOISE}
+        "router-noise": ablations.ROUTER_NOISE
+    }
 
 
 def test_graphs_have_the_blocks_that_the_variant_says(made):
@@ -187,8 +191,10 @@ def test_scores_hold_both_choices_of_the_expert(home):
             rows = scores[(scores.method == "ablation-demoe") & (scores.set == pairs.name) & (scores.image == key)]
             out = restore(model, blurred)
             assert set(rows.right) == {float(EXPERTS[int(out.logits.argmax())] == label)}
-            for choice, image in ((ablations.ROUTER, out.image),
-                                  (ablations.BY_HAND, restore(model, blurred, expert=label).image)):
+            for choice, image in (
+                (ablations.ROUTER, out.image),
+                (ablations.BY_HAND, restore(model, blurred, expert=label).image),
+            ):
                 wanted = metrics.measure(image, sharp, ("psnr",)).values["psnr"]
                 assert rows[rows.choice == choice].psnr.item() == pytest.approx(wanted, abs=1e-4)
     assert scores[scores.method != "ablation-demoe"].right.isna().all()
@@ -210,16 +216,19 @@ def test_scores_are_a_run_that_is_loaded_the_second_time(home, monkeypatch):
 
 def test_one_router_is_looked_at_once_only_where_it_is_the_same(made):
     """Those that ``_router_of`` calls equal have equal weights there, the others have not."""
-    routers = {name: {key: value for key, value in made[name][1].state_dict().items()
-                      if key.split(".")[0] in FROZEN} for name in ABLATIONS}
+    routers = {
+        name: {key: value for key, value in made[name][1].state_dict().items() if key.split(".")[0] in FROZEN}
+        for name in ABLATIONS
+    }
     usual = routers["demoe"]
     for name in ABLATIONS:
         same = ablations._router_of(f"ablation-{name}") == ablations._router_of("ablation-demoe")
         if name == "finetune-all":
             assert not same  # it starts the same, but learns
             continue
-        equal = all(value.shape == usual[key].shape and torch.equal(value, usual[key])
-                    for key, value in routers[name].items())
+        equal = all(
+            value.shape == usual[key].shape and torch.equal(value, usual[key]) for key, value in routers[name].items()
+        )
         assert equal == same, name
 
 
@@ -252,7 +261,10 @@ def test_a_real_training_keeps_what_is_frozen_and_moves_what_is_not(home):
     first = experiments.EXPERIMENTS["variant-class-loss"].run(TINY, 0, None, False).model.state_dict()
     for name, moves in (("ablation-demoe", False), ("ablation-finetune-all", True)):
         run = experiments.EXPERIMENTS[name].run(TINY, 0, None, False)
-        moved = {key.split(".")[0] for key, value in run.model.state_dict().items() if not key.startswith("experts")
-                 and not torch.equal(value, first[key.replace("modules_list.", "")])}
+        moved = {
+            key.split(".")[0]
+            for key, value in run.model.state_dict().items()
+            if not key.startswith("experts") and not torch.equal(value, first[key.replace("modules_list.", "")])
+        }
         assert bool(moved & FROZEN) == moves and "decoders" in moved
         assert run.name == name and run.model.router_noise == 0.0

@@ -37,8 +37,19 @@ def kept_on_the_cpu(model, loss, patch, batch) -> int:
     return sum(kept.values())
 
 
-@pytest.mark.parametrize("name", ["variant-class-loss", "ablation-demoe", "ablation-finetune-all", "ablation-attention",
-                                  "ablation-plk", "ablation-restormer", "ablation-wavelet", "ablation-darkir"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "variant-class-loss",
+        "ablation-demoe",
+        "ablation-finetune-all",
+        "ablation-attention",
+        "ablation-plk",
+        "ablation-restormer",
+        "ablation-wavelet",
+        "ablation-darkir",
+    ],
+)
 def test_memory_without_computing_is_that_with_computing(name):
     """At sizes where PyTorch's convolutions on a CPU keep the channels last; elsewhere layer norm copies its input."""
     build, loss = costs.network(profiles.get("smoke"), name)
@@ -62,8 +73,13 @@ def test_a_chain_of_layers_by_hand():
 
 
 def test_counts_of_the_paper_and_what_freezing_saves():
-    names = ("variant-class-loss", "ablation-demoe", "ablation-router-noise", "ablation-finetune-all",
-             "ablation-from-scratch")
+    names = (
+        "variant-class-loss",
+        "ablation-demoe",
+        "ablation-router-noise",
+        "ablation-finetune-all",
+        "ablation-from-scratch",
+    )
     table = costs.counted(TINY, names, progress=False).set_index("experiment")
     assert table.steps.to_dict() == dict(zip(names, (3, 6, 6, 6, 6), strict=True))
     demoe, whole = table.loc["ablation-demoe"], table.loc["ablation-finetune-all"]

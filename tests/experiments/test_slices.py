@@ -19,8 +19,15 @@ from demoe.experiments.progress import found, read
 from demoe.report import status
 from demoe.training import loop
 
-SMALL = {"stage1_steps": 3, "stage2_steps": 2, "specialist_steps": 2, "ablation_steps": 2, "train_images": 1,
-         "test_images": 1, "image_size": 48}
+SMALL = {
+    "stage1_steps": 3,
+    "stage2_steps": 2,
+    "specialist_steps": 2,
+    "ablation_steps": 2,
+    "train_images": 1,
+    "test_images": 1,
+    "image_size": 48,
+}
 TINY = profiles.get("test", **SMALL)
 
 
@@ -155,8 +162,9 @@ def test_a_compact_state_goes_on_too(home, monkeypatch):
 def test_when_time_is_up_nothing_more_is_begun(home, monkeypatch):
     monkeypatch.setattr(runs, "train", None)  # would fail
     told = []
-    standing = experiments.train_plan(TINY, part=experiments.Slice(time.monotonic() - 1), progress=False,
-                                      say=told.append)
+    standing = experiments.train_plan(
+        TINY, part=experiments.Slice(time.monotonic() - 1), progress=False, say=told.append
+    )
     assert (standing.done, standing.total) == (0, len(experiments.ORDER)) and told == []
     assert str(standing) == f"time is up: baseline is at step 0 of 3; 0 of {standing.total} networks are trained"
     assert experiments.slices.current_slice() is None
@@ -208,9 +216,16 @@ def test_the_commands(home, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith(shown) and (home / "results/test/STATUS.md").read_text() == shown
 
 
-@pytest.mark.parametrize("words", [
-    ("--minutes", "0"), ("--minutes", "soon"), ("--compact",), ("--all", "--experiment", "demoe"), ("--all", "--fresh"),
-])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--minutes", "0"),
+        ("--minutes", "soon"),
+        ("--compact",),
+        ("--all", "--experiment", "demoe"),
+        ("--all", "--fresh"),
+    ],
+)
 def test_requests_that_make_no_sense(words, home):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["train", "--profile", "test", *words])
@@ -264,8 +279,13 @@ def test_status_shows_the_share_of_the_machines_limit_where_it_was_measured(home
     head = "quantity,per_second,device,hardware,threads\n"
     for flops, moved in ((work[0] * pace * 4, work[1] * pace * 10), (work[0] * pace * 10, work[1] * pace * 4)):
         for hardware in ("NVIDIA L4; NVIDIA H200", "another"):
-            peaks.write_text(head + "".join(f"{name},{rate},cuda,{hardware},1\n" for name, rate in
-                                            (("flops_float32", flops), ("flops_bfloat16", 1.0), ("bytes", moved))))
+            peaks.write_text(
+                head
+                + "".join(
+                    f"{name},{rate},cuda,{hardware},1\n"
+                    for name, rate in (("flops_float32", flops), ("flops_bfloat16", 1.0), ("bytes", moved))
+                )
+            )
             assert ("(25%)" in rows(status.text(LONG))[0]) == (hardware != "another")
     whole = peaks.read_text().replace("another", "NVIDIA L4; NVIDIA H200")
     for damaged in ("", head, "quantity\n1\n", whole + "bytes,0"):

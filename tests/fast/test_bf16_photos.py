@@ -46,8 +46,22 @@ def test_on_the_command_line(model, tmp_path, home):
     results = []
     for extra in ([], ["--bf16"]):
         out = tmp_path / ("out" + "".join(extra))
-        assert main(["deblur", str(tmp_path / "a.png"), "-o", str(out), "--weights", str(tmp_path / "net.safetensors"),
-                     "--device", "cpu", *extra]) == 0
+        assert (
+            main(
+                [
+                    "deblur",
+                    str(tmp_path / "a.png"),
+                    "-o",
+                    str(out),
+                    "--weights",
+                    str(tmp_path / "net.safetensors"),
+                    "--device",
+                    "cpu",
+                    *extra,
+                ]
+            )
+            == 0
+        )
         results.append(images.read(out / "a.png").pixels)
     difference = (results[0] - results[1]).abs()
     assert 0 < difference.max() <= 3 / 255  # of 8 bits: rounding, and bfloat16's own

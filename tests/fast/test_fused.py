@@ -38,7 +38,12 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TOLERANCE = {"float32": 1e-5, "bfloat16": 0.03}
 SMALL = {"encoder_blocks": (1,), "middle_blocks": 0, "decoder_blocks": (1,)}
 BLOCKS = [
-    (16, 1, 9, 11, 1), (16, 2, 5, 3, 2), (32, 2, 3, 10, 1), (32, 3, 5, 7, 3), (64, 1, 3, 5, 1), (64, 2, 3, 1, 2),
+    (16, 1, 9, 11, 1),
+    (16, 2, 5, 3, 2),
+    (32, 2, 3, 10, 1),
+    (32, 3, 5, 7, 3),
+    (64, 1, 3, 5, 1),
+    (64, 2, 3, 1, 2),
     (32, 1, 1, 1, 1),
 ]  # channels, pictures, height, width, sets of weights
 
@@ -46,8 +51,20 @@ BLOCKS = [
 def weights(channels: int, sets: int) -> _Weights:
     """Random weights of a block as the gathered network has them: views of one buffer, a row a set."""
     c = channels
-    shapes = [(c, 2 * c), (2 * c,), (3, 3, 2 * c), (2 * c,), (c, c), (c,), (c, c), (c,), (c, 2 * c), (2 * c,), (c, c),
-              (c,)]  # fmt: skip
+    shapes = [
+        (c, 2 * c),
+        (2 * c,),
+        (3, 3, 2 * c),
+        (2 * c,),
+        (c, c),
+        (c,),
+        (c, c),
+        (c,),
+        (c, 2 * c),
+        (2 * c,),
+        (c, c),
+        (c,),
+    ]
     sizes = [math.prod(shape) for shape in shapes]
     packed = torch.randn(sets, sum(sizes), generator=torch.Generator().manual_seed(c + sets))
     inputs = [math.prod(shape[:-1]) if len(shape) > 1 else 4 for shape in shapes]  # results about as large as inputs
@@ -91,8 +108,11 @@ def values() -> dict[str, float]:
         return torch.randn(shape, generator=torch.Generator().manual_seed(2)) + 0.5
 
     for channels, batch, height, width, sets in BLOCKS:
-        compare(f"block {channels} {batch}x{height}x{width} {sets}", picture(batch, height, width, channels),
-                weights(channels, sets))  # fmt: skip
+        compare(
+            f"block {channels} {batch}x{height}x{width} {sets}",
+            picture(batch, height, width, channels),
+            weights(channels, sets),
+        )
     x, w, rows = picture(3, 3, 4, 32), weights(32, 3), torch.tensor([2, 0, 2])
     compare("rows", x, w, rows)
     whole = fused.block(x, w, EPS, rows)
@@ -126,8 +146,12 @@ def values() -> dict[str, float]:
 
 @functools.cache
 def interpreted() -> dict[str, float]:
-    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True,
-                          env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, __file__],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -176,10 +200,12 @@ def launches(channels: int, dtype: torch.dtype, side: int) -> list[tuple]:
         patch.setattr(fused, "wrap_triton", Recorded)
         w = [part.to(device="meta", dtype=dtype) for part in weights(channels, 2)]
         fused.start_block(empty(2, side, side, channels), w, EPS, torch.zeros(2, dtype=torch.int64, device="meta"))
-        fused.start_down(empty(1, 2 * side, 2 * side, channels), empty(2 * channels, channels, 2, 2),
-                         empty(2 * channels))  # fmt: skip
-        fused.start_up(empty(1, side, side, channels), empty(2 * channels, channels),
-                       empty(1, 2 * side, 2 * side, channels // 2))  # fmt: skip
+        fused.start_down(
+            empty(1, 2 * side, 2 * side, channels), empty(2 * channels, channels, 2, 2), empty(2 * channels)
+        )
+        fused.start_up(
+            empty(1, side, side, channels), empty(2 * channels, channels), empty(1, 2 * side, 2 * side, channels // 2)
+        )
     return called
 
 
@@ -190,8 +216,9 @@ def compiled(kernel, args: tuple, kwargs: dict):
 
     types = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.int64: "*i64"}
     signature, constants, known = {}, {}, {}
-    for i, (name, value) in enumerate(zip(kernel.arg_names, (*args, *[kwargs[n] for n in kernel.arg_names[len(args):]]),
-                                          strict=True)):  # fmt: skip
+    for i, (name, value) in enumerate(
+        zip(kernel.arg_names, (*args, *[kwargs[n] for n in kernel.arg_names[len(args) :]]), strict=True)
+    ):
         if i >= len(args) or (isinstance(value, int) and value == 1):
             signature[name], constants[name] = "constexpr", value
         elif isinstance(value, Tensor):

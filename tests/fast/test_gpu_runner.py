@@ -157,8 +157,11 @@ def test_tf32_is_off_inside_and_the_callers_settings_stay(monkeypatch, before):
     found = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
     run = GpuRunner(_model(), backend=None)
     plain = run.network.forward
-    monkeypatch.setattr(run.network, "forward", lambda *given: (
-        inside.append((matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark)), plain(*given))[1])
+    monkeypatch.setattr(
+        run.network,
+        "forward",
+        lambda *given: (inside.append((matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark)), plain(*given))[1],
+    )
     try:
         matmul.allow_tf32 = cudnn.allow_tf32 = before
         cudnn.benchmark = True

@@ -6,16 +6,7 @@ import torch.nn.functional as F
 from conftest import shake
 
 from demoe.fast.fold import fold, made
-from demoe.fast.operations import (
-    Mean,
-    Packed,
-    Weights,
-    _onednn_types,
-    add_convolution,
-    conv3,
-    convolution,
-    shuffled,
-)
+from demoe.fast.operations import Mean, Packed, Weights, _onednn_types, add_convolution, conv3, convolution, shuffled
 from demoe.model.layers import NAFBlock
 
 SIZES = ((7, 5), (1, 1), (16, 33), (7, 5), (64, 3))
@@ -40,8 +31,9 @@ def test_equal_to_the_plain_convolutions_at_every_size(ins, outs, dtype, digits)
             wanted = F.conv2d(x.double(), weight.double(), bias.double())
             torch.testing.assert_close(convolution(x, one, bias).double(), wanted, rtol=digits, atol=10 * digits)
             there = torch.ones_like(wanted, dtype=dtype).contiguous(memory_format=torch.channels_last)
-            torch.testing.assert_close(add_convolution(there, x, one, bias).double(), 1 + wanted, rtol=digits,
-                                       atol=10 * digits)
+            torch.testing.assert_close(
+                add_convolution(there, x, one, bias).double(), 1 + wanted, rtol=digits, atol=10 * digits
+            )
             wanted = F.conv2d(x.double(), each.double(), added.double(), padding=1, groups=ins)
             found = torch.cat(list(conv3(iter(x.split(4, dim=2)), three, added)), dim=2)
             torch.testing.assert_close(found.double(), wanted, rtol=digits, atol=10 * digits)

@@ -55,9 +55,9 @@ def test_any_size_and_k(model, size, k):
     close(demoe.optimize(model)(x, k=k), model(x, k=k))
 
 
-@pytest.mark.parametrize("expert", [
-    "low_light", "GoPro", ["defocus", None, "low_light", "RealBlur", "auto"], ["low_light"] * 5,
-])
+@pytest.mark.parametrize(
+    "expert", ["low_light", "GoPro", ["defocus", None, "low_light", "RealBlur", "auto"], ["low_light"] * 5]
+)
 @torch.no_grad()
 def test_experts_of_a_batch(model, expert):
     x = pictures(21, 34, batch=5)
@@ -114,10 +114,17 @@ def test_nafnet(router):
         fast(x, "defocus")
 
 
-@pytest.mark.parametrize("change", [
-    {"expert": "restormer"}, {"expert": "wavelet"}, {"expert": "darkir"}, {"fusion": "residual"},
-    {"fusion": "attention"}, {"moe_per_level": 2},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"expert": "restormer"},
+        {"expert": "wavelet"},
+        {"expert": "darkir"},
+        {"fusion": "residual"},
+        {"fusion": "attention"},
+        {"moe_per_level": 2},
+    ],
+)
 @torch.no_grad()
 def test_other_experts_and_fusions(change):
     torch.manual_seed(0)

@@ -42,9 +42,9 @@ def test_a_strip_at_a_time_equals_the_plain_forward(model, size, rows, recompute
 
 
 @pytest.mark.parametrize("recompute", [0, 2])
-@pytest.mark.parametrize("wish", [
-    {"k": 3}, {"k": 5}, {"k": None}, {"expert": "low_light"}, {"expert": "GoPro", "k": 3},
-])
+@pytest.mark.parametrize(
+    "wish", [{"k": 3}, {"k": 5}, {"k": None}, {"expert": "low_light"}, {"expert": "GoPro", "k": 3}]
+)
 @pytest.mark.parametrize("rooms", [0, cpu.ROOMS])  # bytes: experts' gated maps computed twice, or kept
 @torch.no_grad()
 def test_mixes_and_manual_experts(model, wish, recompute, rooms, monkeypatch):
@@ -61,9 +61,14 @@ def test_a_batch_is_its_pictures(model):
 
 
 CHANGES = [
-    {"expert": "restormer"}, {"expert": "plk"}, {"expert": "wavelet"}, {"expert": "darkir"},
-    {"fusion": "residual"}, {"fusion": "attention"}, {"moe_per_level": 2},
-]  # fmt: skip
+    {"expert": "restormer"},
+    {"expert": "plk"},
+    {"expert": "wavelet"},
+    {"expert": "darkir"},
+    {"fusion": "residual"},
+    {"fusion": "attention"},
+    {"moe_per_level": 2},
+]
 
 
 @pytest.mark.parametrize(("number", "recompute"), [(i, way) for i in range(len(CHANGES)) for way in (0, 1, 2)])
@@ -84,8 +89,9 @@ def test_other_experts_and_fusions(number, recompute, monkeypatch):
 @torch.no_grad()
 def test_nafnet(router):
     torch.manual_seed(0)
-    net = shake(NAFNet(NAFNetConfig(width=4, encoder_blocks=(1, 2), middle_blocks=1, decoder_blocks=(0, 2),
-                                    router=router)))
+    net = shake(
+        NAFNet(NAFNetConfig(width=4, encoder_blocks=(1, 2), middle_blocks=1, decoder_blocks=(0, 2), router=router))
+    )
     x = picture(30, 41)
     for recompute in (0, 1, 2):
         found = strips.forward(net, x, rows=4, recompute=recompute)
@@ -98,8 +104,9 @@ def test_k_1_runs_the_chosen_experts_alone(model, monkeypatch):
     chosen = int(model(x).weights.argmax())
     seen = set()
     once = cpu.Run._first_pass
-    monkeypatch.setattr(cpu.Run, "_first_pass",
-                        lambda run, y, block, *number: (seen.add(block), once(run, y, block, *number))[1])
+    monkeypatch.setattr(
+        cpu.Run, "_first_pass", lambda run, y, block, *number: (seen.add(block), once(run, y, block, *number))[1]
+    )
     strips.forward(model, x)
     experts = {expert: i for moe in folded(model).experts for i, expert in enumerate(moe.experts)}
     assert {experts[block] for block in seen if block in experts} == {chosen}
@@ -113,8 +120,16 @@ def test_statistics_of_one_crop_that_is_the_picture_are_the_pictures(model):
     torch.testing.assert_close(known.logits, expected.logits, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(known.weights, expected.weights, rtol=1e-5, atol=1e-6)
     twin = folded(model)
-    used = 1 + sum(isinstance(block, FoldedBlock) for part in (twin.encoders, twin.middle_blks, twin.decoders)
-                   for block in part.modules()) - 1 + 3 * len(twin.experts)
+    used = (
+        1
+        + sum(
+            isinstance(block, FoldedBlock)
+            for part in (twin.encoders, twin.middle_blks, twin.decoders)
+            for block in part.modules()
+        )
+        - 1
+        + 3 * len(twin.experts)
+    )
     assert len(known.scales) == used
     close(strips.forward(model, x, k=3, rows=16, scales=known.scales), expected)
     wrong = {block: 2 * scale for block, scale in known.scales.items()}

@@ -115,8 +115,9 @@ def train(root: Path) -> None:
         return real(*arguments)
 
     loop.cosine = step
-    profile = profiles.get("test", stage1_steps=5, stage2_steps=4, train_images=1, test_images=1, image_size=48,
-                           checkpoint_every=2)
+    profile = profiles.get(
+        "test", stage1_steps=5, stage2_steps=4, train_images=1, test_images=1, image_size=48, checkpoint_every=2
+    )
     experiments.train_experiment("baseline", profile, progress=False)
 
 

@@ -160,8 +160,9 @@ def test_damaged_pictures_and_lists_of_a_built_set(tmp_path, damage):
         Image.fromarray(small).resize((170, 150), Image.Resampling.BICUBIC).save(tmp_path / f"sharp/{i}.png")
 
     def make():
-        (root,) = build(tmp_path / "out", ["RealBlur"], "test", 2, (24, 30), sharp_images=tmp_path / "sharp",
-                        progress=False)
+        (root,) = build(
+            tmp_path / "out", ["RealBlur"], "test", 2, (24, 30), sharp_images=tmp_path / "sharp", progress=False
+        )
         return root, {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
     root, before = make()
@@ -185,8 +186,10 @@ def test_no_memory_in_one_tile_is_one_sentence(tmp_path, monkeypatch, capsys):
     def fails(*arguments):
         calls.append(1)
         if len(calls) == 2:
-            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you "
-                               "tried to allocate 9999999999 bytes.\nException raised from alloc_cpu")
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you "
+                "tried to allocate 9999999999 bytes.\nException raised from alloc_cpu"
+            )
         return real(*arguments)
 
     monkeypatch.setattr(tiles.strips, "with_weights", fails)

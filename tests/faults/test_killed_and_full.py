@@ -36,8 +36,14 @@ def place(tmp_path_factory):
 def run(place):
     """(job, folder, fault) -> (exit status, what was said, moments)."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "DEMOE_COMMIT": "12345678"}
-    with subprocess.Popen([sys.executable, str(HERE / "jobs.py"), str(place)], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True) as server:
+    with subprocess.Popen(
+        [sys.executable, str(HERE / "jobs.py"), str(place)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    ) as server:
 
         def asked(job, folder, fault=""):
             server.stdin.write(json.dumps([job, str(folder), fault]) + "\n")

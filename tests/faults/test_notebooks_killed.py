@@ -39,8 +39,13 @@ def notebook(root, name, *cells):
 
 def start(root):
     environment = os.environ | {"DEMOE_HOME": str(root), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-m", "demoe.runner", "--profile", "test"], env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-m", "demoe.runner", "--profile", "test"],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def tables(root):

@@ -30,8 +30,13 @@ PNG = b"\x89PNG\r\n\x1a\n"
 @functools.cache
 def reader_process() -> subprocess.Popen:
     """One for all tests; it ends with this process, whose end of the pipe closes then."""
-    return subprocess.Popen([sys.executable, str(HERE / "reading.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                            text=True, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "reading.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def read_all(readers: tuple[str, ...], folder: Path, mebibytes: int = 4096) -> dict[str, dict[str, dict]]:
@@ -148,8 +153,11 @@ def pictures() -> dict[str, bytes]:
 
     found["16.png"] = imagecodecs.png_encode(smooth)
     for name, options in {
-        "16.tiff": {}, "16z.tiff": {"compression": "zlib", "predictor": True}, "tiled.tiff": {"tile": (16, 16)},
-        "float.tiff": {}, "planes.tiff": {"planarconfig": "separate"},
+        "16.tiff": {},
+        "16z.tiff": {"compression": "zlib", "predictor": True},
+        "tiled.tiff": {"tile": (16, 16)},
+        "float.tiff": {},
+        "planes.tiff": {"planarconfig": "separate"},
     }.items():
         array = smooth / np.float32(65535) if name.startswith("float") else smooth
         array = array.transpose(2, 0, 1) if name.startswith("planes") else array
@@ -176,9 +184,15 @@ def tiff(*entries: tuple[int, int, int, int], body: bytes = b"") -> bytes:
 
 def simple_tiff(width: int, height: int, depth: int = 16, **changes: tuple[int, int, int, int]) -> bytes:
     entries = {
-        "width": (256, 4, 1, width), "height": (257, 4, 1, height), "bits": (258, 3, 1, depth),
-        "compression": (259, 3, 1, 1), "kind": (262, 3, 1, 1), "offsets": (273, 4, 1, 200), "samples": (277, 3, 1, 1),
-        "rows": (278, 4, 1, height), "counts": (279, 4, 1, width * height * depth // 8 & 0xFFFFFFFF),
+        "width": (256, 4, 1, width),
+        "height": (257, 4, 1, height),
+        "bits": (258, 3, 1, depth),
+        "compression": (259, 3, 1, 1),
+        "kind": (262, 3, 1, 1),
+        "offsets": (273, 4, 1, 200),
+        "samples": (277, 3, 1, 1),
+        "rows": (278, 4, 1, height),
+        "counts": (279, 4, 1, width * height * depth // 8 & 0xFFFFFFFF),
     }
     return tiff(*{**entries, **changes}.values(), body=bytes(4096))
 

@@ -202,9 +202,13 @@ def foreign_zip() -> bytes:
 
 
 FOREIGN = {
-    "text": b"this is not a checkpoint\n" * 20, "html": b"<!DOCTYPE html><html>404</html>",
+    "text": b"this is not a checkpoint\n" * 20,
+    "html": b"<!DOCTYPE html><html>404</html>",
     "json": b'{"params": {"a": 1}}',
-    "png": foreign_png(), "zip": foreign_zip(), "one byte": b"\x80", "noise": bytes(range(256)) * 10,
+    "png": foreign_png(),
+    "zip": foreign_zip(),
+    "one byte": b"\x80",
+    "noise": bytes(range(256)) * 10,
 }
 
 
@@ -319,12 +323,18 @@ def test_pickles_of_other_things(content, tmp_path):
 @pytest.mark.parametrize(
     "record",
     [
-        "{", "[1]", '{"network": "UNet"}', '{"network": "DeMoE"}', '{"network": "DeMoE", "config": {"depth": 3}}',
-        '{"network": "DeMoE", "config": {"width": "four"}}', '{"network": "NAFNet", "config": {}}',
+        "{",
+        "[1]",
+        '{"network": "UNet"}',
+        '{"network": "DeMoE"}',
+        '{"network": "DeMoE", "config": {"depth": 3}}',
+        '{"network": "DeMoE", "config": {"width": "four"}}',
+        '{"network": "NAFNet", "config": {}}',
         '{"network": "DeMoE", "config": {"encoder_blocks": [999999999, 1]}}',
         '{"network": "DeMoE", "config": {"fusion": "magic"}}',
         '{"network": "DeMoE", "config": {"encoder_blocks": [1]}}',
-        '{"network": "DeMoE", "config": {"encoder_blocks": 3}}', '{"network": "DeMoE", "config": {"width": -4}}',
+        '{"network": "DeMoE", "config": {"encoder_blocks": 3}}',
+        '{"network": "DeMoE", "config": {"width": -4}}',
     ],
 )
 def test_unusable_record_in_safetensors(small, record, tmp_path):

@@ -10,9 +10,18 @@ from demoe.model.comparator_sizes import NETWORKS, at_width, label, untrained
 from demoe.model.comparators import PromptIRConfig
 
 OURS = ("PromptIR", "SFHFormer")  # need no optional package
-EVERY = [*OURS, *(pytest.param(name, marks=pytest.mark.skipif(
-    __import__("importlib.util").util.find_spec("spandrel_extra_arches") is None, reason="optional package"))
-    for name in ("Restormer", "FFTFormer"))]
+EVERY = [
+    *OURS,
+    *(
+        pytest.param(
+            name,
+            marks=pytest.mark.skipif(
+                __import__("importlib.util").util.find_spec("spandrel_extra_arches") is None, reason="optional package"
+            ),
+        )
+        for name in ("Restormer", "FFTFormer")
+    ),
+]
 
 
 def shaken(name: str) -> torch.nn.Module:

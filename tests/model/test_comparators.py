@@ -114,10 +114,7 @@ def test_sfh_block_starts_as_the_identity():
 
 @pytest.mark.parametrize(
     ("module", "build"),
-    [
-        ("spandrel_extra_arches.architectures.Restormer", restormer),
-        ("spandrel.architectures.FFTformer", fftformer),
-    ],
+    [("spandrel_extra_arches.architectures.Restormer", restormer), ("spandrel.architectures.FFTformer", fftformer)],
 )
 def test_missing_package(monkeypatch, module, build):
     monkeypatch.setitem(sys.modules, module, None)  # what import sees where it is not installed

@@ -19,8 +19,11 @@ def test_gradients_are_those_of_the_usual_convolution(size, kernel, layout):
     given = torch.randn(3, 4, *size, dtype=torch.double)
     ours, usual = _LargeKernel.apply(x, weight, bias), F.conv2d(x, weight, bias, padding=kernel // 2)
     assert torch.equal(ours, usual)
-    for mine, theirs in zip(torch.autograd.grad(ours, (x, weight, bias), given),
-                            torch.autograd.grad(usual, (x, weight, bias), given), strict=True):
+    for mine, theirs in zip(
+        torch.autograd.grad(ours, (x, weight, bias), given),
+        torch.autograd.grad(usual, (x, weight, bias), given),
+        strict=True,
+    ):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
 
 

@@ -152,8 +152,9 @@ def test_a_picture_within_the_window_is_untouched(patch):
             pairs = zip(one, other, strict=True) if isinstance(model, DeMoE) else [(one, other)]
             assert all(torch.equal(*pair) for pair in pairs), size
         x = torch.rand(1, 3, side + 1, side)
-        assert not torch.equal(local.get_submodule("encoders.0")(local.intro(x)),
-                               model.get_submodule("encoders.0")(model.intro(x)))
+        assert not torch.equal(
+            local.get_submodule("encoders.0")(local.intro(x)), model.get_submodule("encoders.0")(model.intro(x))
+        )
 
 
 def test_windows_are_one_and_a_half_patches_at_each_scale():

@@ -23,10 +23,18 @@ def made_up(effects: dict[str, float], count=1, routed=0.0):
         for name, image in itertools.product(DATASETS, range(6)):
             psnr = 20 + image + effects.get(method, 0) + 0.03 * rng.standard_normal()
             experts = method.startswith("ablation")
-            common = {"training": training, "set": f"{name}-syn", "image": f"{image}_p{image}", "method": method,
-                      "ssim": 0.7, "right": float(image < 3) if experts else np.nan}
-            rows += [common | {"choice": "router", "psnr": psnr + routed * experts},
-                     common | {"choice": "by hand", "psnr": psnr}]
+            common = {
+                "training": training,
+                "set": f"{name}-syn",
+                "image": f"{image}_p{image}",
+                "method": method,
+                "ssim": 0.7,
+                "right": float(image < 3) if experts else np.nan,
+            }
+            rows += [
+                common | {"choice": "router", "psnr": psnr + routed * experts},
+                common | {"choice": "by hand", "psnr": psnr},
+            ]
     return pd.DataFrame(rows)
 
 
@@ -104,8 +112,10 @@ def test_the_reference_stands_beside_its_stage_1_and_the_input():
     assert "right on 50% of" in first and "(-" not in hand and router.count("-2.") >= 2 and "routing decides" in decides
     assert len(ablation_claims.basis(good)) == 3
     laid = at.LAYOUTS["08_basis"].build(lambda name: bad)
-    assert list(laid.index)[:2] == ["DeMoE, router's expert, against its stage 1",
-                                    "DeMoE, router's expert, against the blurred input"]
+    assert list(laid.index)[:2] == [
+        "DeMoE, router's expert, against its stage 1",
+        "DeMoE, router's expert, against the blurred input",
+    ]
     assert list(laid["PSNR (dB)"].str[:2]) == ["20", "20", "23", "23"]
 
 
@@ -120,14 +130,20 @@ def test_one_training_is_said_to_be_one_and_gives_no_verdict():
     laid = at.LAYOUTS["08_table_7"].build(lambda name: once)
     more = at.LAYOUTS["08_table_7"].build(lambda name: thrice)
     assert {name for _, name in set(more.columns) - set(laid.columns)} == {
-        "[95 % over trainings]", "standard deviation over trainings (dB)"}
+        "[95 % over trainings]",
+        "standard deviation over trainings (dB)",
+    }
 
 
 def test_layouts_hold_both_sides():
     table = at.results(made_up({}), *ALL).assign(data="synthetic")
     laid = at.LAYOUTS["08_table_5_right"].build(lambda name: table)
     assert {head for head, _ in laid.columns} == {
-        "paper (real)", "here (-syn), router's expert", "here (-syn), expert by hand", "here"}
+        "paper (real)",
+        "here (-syn), router's expert",
+        "here (-syn), expert by hand",
+        "here",
+    }
     assert laid.loc["more MoEBlocks", ("here", "router is right")] == "50%"
     assert laid.loc["baseline, classification loss", ("here", "router is right")] == "-"
     assert laid.loc["more MoEBlocks", ("paper (real)", "PSNR (dB) ↑")] == "**29.26**"
@@ -136,15 +152,25 @@ def test_layouts_hold_both_sides():
     assert "paper (real)" not in {head for head, _ in start.columns}
 
 
-@pytest.mark.parametrize("in_use, words", [((1.5, 2.5), "more experts learn"), ((1.5, 1.51), "hardly more"),
-                                           ((3, 2.5), "no more experts")])
+@pytest.mark.parametrize(
+    "in_use, words", [((1.5, 2.5), "more experts learn"), ((1.5, 1.51), "hardly more"), ((3, 2.5), "no more experts")]
+)
 def test_router_noise_sentence(in_use, words):
     assert words in ablation_claims.router_noise(*in_use, 1.0)
 
 
 def made_up_costs():
-    rows = [{"experiment": name, "params": 10**6, "macs": 10**9, "steps": 360, "activation_bytes": 2**28,
-             "state_bytes": 2**20} for name in costs.NAMES]
+    rows = [
+        {
+            "experiment": name,
+            "params": 10**6,
+            "macs": 10**9,
+            "steps": 360,
+            "activation_bytes": 2**28,
+            "state_bytes": 2**20,
+        }
+        for name in costs.NAMES
+    ]
     table = pd.DataFrame(rows).set_index("experiment")
     for name in ("wide", "more-middle", "more-moe", "wavelet", "restormer", "plk"):
         table.loc[f"ablation-{name}", "macs"] = 2 * 10**9

@@ -18,8 +18,16 @@ from demoe.report.comparison_figures import Row
 SETS = ("RealBlur-syn", "ReLoBlur-syn", "DPDD-syn", "LOLBlur-syn", "GoPro-syn")
 MARK = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
 KS = [f"DeMoE longer k={k}" for k in range(1, 6)]
-ROLES = {"input": "input", "PromptIR": "equal length", "Restormer": "equal length", "NAFNet": "equal length",
-         "DeMoE": "equal length", "NAFNet longer": "longer", **dict.fromkeys(KS, "longer"), "DeMoE*": "task-specific"}
+ROLES = {
+    "input": "input",
+    "PromptIR": "equal length",
+    "Restormer": "equal length",
+    "NAFNet": "equal length",
+    "DeMoE": "equal length",
+    "NAFNet longer": "longer",
+    **dict.fromkeys(KS, "longer"),
+    "DeMoE*": "task-specific",
+}
 
 
 def methods(left_out: str = "", width: str = "") -> pd.DataFrame:
@@ -30,21 +38,40 @@ def methods(left_out: str = "", width: str = "") -> pd.DataFrame:
 
 
 def summary(psnr: float = 25.0) -> pd.DataFrame:
-    rows = [{"set": name, "method": f"the {role}", "metric": metric, "mean": value, "low": value - 1, "high": value + 1}
-            for i, role in enumerate(ROLES) for name in (*SETS, "Average")
-            for metric, value in (("psnr", psnr + 0.1 * i), ("ssim", 0.8), ("lpips_vgg", math.nan))]
+    rows = [
+        {"set": name, "method": f"the {role}", "metric": metric, "mean": value, "low": value - 1, "high": value + 1}
+        for i, role in enumerate(ROLES)
+        for name in (*SETS, "Average")
+        for metric, value in (("psnr", psnr + 0.1 * i), ("ssim", 0.8), ("lpips_vgg", math.nan))
+    ]
     return pd.DataFrame(rows).assign(images=4, missing=0, scenes=4)
 
 
 def differences(means: dict[tuple[str, str], float], spread: float = 0.05, sets=("Average",)) -> pd.DataFrame:
-    rows = [{"first": first, "second": second, "set": name, "metric": "psnr", "mean": mean, "low": mean - spread,
-             "high": mean + spread} for (first, second), mean in means.items() for name in sets]
+    rows = [
+        {
+            "first": first,
+            "second": second,
+            "set": name,
+            "metric": "psnr",
+            "mean": mean,
+            "low": mean - spread,
+            "high": mean + spread,
+        }
+        for (first, second), mean in means.items()
+        for name in sets
+    ]
     return pd.DataFrame(rows).assign(images=4, missing=0, scenes=4)
 
 
 def test_a_difference_counts_only_where_its_interval_leaves_out_zero():
-    for mean, low, high, expected in ((1, 0.5, 1.5, 1), (-1, -1.5, -0.5, -1), (1, -0.1, 2, 0), (0.1, math.nan, 1, 0),
-                                      (0.001, 0.0009, 0.0011, 0)):
+    for mean, low, high, expected in (
+        (1, 0.5, 1.5, 1),
+        (-1, -1.5, -0.5, -1),
+        (1, -0.1, 2, 0),
+        (0.1, math.nan, 1, 0),
+        (0.001, 0.0009, 0.0011, 0),
+    ):
         assert claims.sign(pd.Series({"mean": mean, "low": low, "high": high})) == expected
 
 
@@ -57,7 +84,8 @@ def test_table_1_is_judged_by_the_intervals():
     text = claims.table_1(differences(best | {("DeMoE", "NAFNet"): 0.01}), methods(width=" (width 8)"))
     assert "not told apart from NAFNet; clearly below it: PromptIR, Restormer" in text
     assert "slim networks of uneven cost (1.00 to 4.00 G multiply" in claims.table_1(
-        differences(best), methods(width=" (width 8)").assign(macs=[math.nan, 1e9, 4e9, *[2e9] * 9]))
+        differences(best), methods(width=" (width 8)").assign(macs=[math.nan, 1e9, 4e9, *[2e9] * 9])
+    )
     text = claims.table_1(differences(best | {("DeMoE", "PromptIR"): -0.3}), methods("Restormer"))
     assert "not the best: PromptIR is above it" in text and "Left out: Restormer (not installed)" in text
     text = claims.table_1(differences(best | {("DeMoE", "input"): -5.0}), methods())
@@ -78,9 +106,13 @@ def test_without_lolblur_is_said_where_it_is_known():
 
 def equal_length(psnr: dict[str, tuple[float, ...]]) -> pd.DataFrame:
     """A summary: the PSNR of each role on ``SETS``."""
-    return pd.DataFrame([{"set": name, "method": f"the {role}", "metric": "psnr", "mean": value}
-                         for role, values in psnr.items()
-                         for name, value in zip((*SETS, "Average"), (*values, sum(values) / 5), strict=True)])
+    return pd.DataFrame(
+        [
+            {"set": name, "method": f"the {role}", "metric": "psnr", "mean": value}
+            for role, values in psnr.items()
+            for name, value in zip((*SETS, "Average"), (*values, sum(values) / 5), strict=True)
+        ]
+    )
 
 
 def test_who_only_makes_dark_pictures_brighter_is_told():
@@ -104,13 +136,23 @@ def test_places_are_set_by_set_and_the_input_is_not_forgotten():
 
 
 def test_stage_2_and_the_gain():
-    for mean, text in ((0.2, "is above its baseline, the paper's direction"), (-0.2, "is below its baseline, unlike"),
-                       (0.02, "is not told apart from its baseline, unlike in the paper (+0.07 dB)")):
-        said = claims.longer(differences({(MAIN, "NAFNet longer"): mean}), methods().assign(
-            training=[f"{i} steps" for i in range(len(ROLES))]))
+    for mean, text in (
+        (0.2, "is above its baseline, the paper's direction"),
+        (-0.2, "is below its baseline, unlike"),
+        (0.02, "is not told apart from its baseline, unlike in the paper (+0.07 dB)"),
+    ):
+        said = claims.longer(
+            differences({(MAIN, "NAFNet longer"): mean}),
+            methods().assign(training=[f"{i} steps" for i in range(len(ROLES))]),
+        )
         assert text in said and "It learned longer: 6 steps; its baseline 5 steps." in said
-    table = pd.concat([differences({(MAIN, "input"): mean}, sets=(name,))
-                       for name, mean in (("A", 1), ("B", -1), ("C", 0), ("Average", 0.5))], ignore_index=True)
+    table = pd.concat(
+        [
+            differences({(MAIN, "input"): mean}, sets=(name,))
+            for name, mean in (("A", 1), ("B", -1), ("C", 0), ("Average", 0.5))
+        ],
+        ignore_index=True,
+    )
     text = claims.gain(table)
     assert "+0.50 dB [+0.45, +0.55] on average; clearly better on A; clearly worse on B" in text
     assert "not clearly different on C." in text
@@ -120,14 +162,18 @@ def test_stage_2_and_the_gain():
 
 
 def test_the_upper_bound_is_one_only_where_it_is_above():
-    for mean, text in ((0.25, "DeMoE loses to the five"), (0.01, "are not told apart"),
-                       (-0.25, "which here are no upper bound")):
+    for mean, text in (
+        (0.25, "DeMoE loses to the five"),
+        (0.01, "are not told apart"),
+        (-0.25, "which here are no upper bound"),
+    ):
         table = differences({("DeMoE*", MAIN): mean}, sets=(*SETS, "Average"))
         said = claims.task_specific(table, summary(), methods())
         assert text in said and f"{mean:+.2f} dB" in said
         assert ("clearly ahead on RealBlur-syn, ReLoBlur-syn" in said) == (mean > 0.05)
     assert "1.0 % of its average PSNR" in claims.task_specific(
-        differences({("DeMoE*", MAIN): 0.25}, sets=(*SETS, "Average")), summary(), methods())
+        differences({("DeMoE*", MAIN): 0.25}, sets=(*SETS, "Average")), summary(), methods()
+    )
 
 
 def test_more_experts():
@@ -144,8 +190,9 @@ def test_more_experts():
 
 
 def test_costs_follow_from_the_counts():
-    counted = pd.DataFrame({"row": ["PromptIR", "NAFNet", "DeMoE k=1"], "params": [35.6e6, 10e6, 20e6],
-                            "macs": [158.0e9, 11.0e9, 11.1e9]})
+    counted = pd.DataFrame(
+        {"row": ["PromptIR", "NAFNet", "DeMoE k=1"], "params": [35.6e6, 10e6, 20e6], "macs": [158.0e9, 11.0e9, 11.1e9]}
+    )
     assert "1.78 times" in claims.cost(counted) and "14.2 times" in claims.cost(counted)
     assert "the second fewest of the 3 networks' operations, as the paper says" in claims.cost(counted)
     other = counted.assign(macs=[158.0e9, 11.0e9, 10e9])
@@ -163,14 +210,31 @@ def saved(home):
     tables.save(some[some.method != "the Restormer"], "05_summary", MARK)
     pairs = {("DeMoE*", MAIN): 0.25} | {(name, MAIN): 0.1 for name in KS[1:]}
     tables.save(differences(pairs, sets=(*SETS, "Average")), "05_differences", MARK)
-    costs = pd.DataFrame({"table": "Table 1", "row": ["PromptIR", "Restormer", "NAFNet", "DeMoE k=1"],
-                          "params": [35592263, None, 10076675, 20150665], "macs": [158405655870, None, 11015009120, 1],
-                          "paper_params_m": 35.59, "paper_macs_g": 158.4, "paper_runtime_ms": 34.4,
-                          "note": ["", "not installed", "", ""]})
+    costs = pd.DataFrame(
+        {
+            "table": "Table 1",
+            "row": ["PromptIR", "Restormer", "NAFNet", "DeMoE k=1"],
+            "params": [35592263, None, 10076675, 20150665],
+            "macs": [158405655870, None, 11015009120, 1],
+            "paper_params_m": 35.59,
+            "paper_macs_g": 158.4,
+            "paper_runtime_ms": 34.4,
+            "note": ["", "not installed", "", ""],
+        }
+    )
     tables.save(costs.astype({"params": "Int64", "macs": "Int64"}), "05_costs", MARK)
     tables.save(pd.DataFrame({"k": range(1, 6), "params": 20150665, "macs": [11049122154] * 5}), "05_cost_of_k", MARK)
-    tables.save(pd.DataFrame({"what": ["one DeMoE*, a NAFNet", "DeMoE-5, one for each set", "DeMoE"],
-                              "networks": [1, 5, 1], "params": [10076675, 50383375, 20150665]}), "05_ensemble", MARK)
+    tables.save(
+        pd.DataFrame(
+            {
+                "what": ["one DeMoE*, a NAFNet", "DeMoE-5, one for each set", "DeMoE"],
+                "networks": [1, 5, 1],
+                "params": [10076675, 50383375, 20150665],
+            }
+        ),
+        "05_ensemble",
+        MARK,
+    )
 
 
 def test_every_table_comes_from_the_csvs_alone(saved):

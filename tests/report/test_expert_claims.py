@@ -38,7 +38,9 @@ def judged(own: float, rest: float, count: int = 5, spread: float = 0.1, before:
     table["input"] = rest if before is None else before
     rows = [
         {"set": name, "image": i, "method": expert, "psnr": table.loc[name, expert] + spread * (-1) ** (i // (j + 1))}
-        for name in SETS for i in range(4) for j, expert in enumerate(EXPERTS)
+        for name in SETS
+        for i in range(4)
+        for j, expert in enumerate(EXPERTS)
     ]
     return claims.specialisation("random", table, pd.DataFrame(rows))
 
@@ -66,8 +68,10 @@ def test_an_expert_that_makes_pictures_worse_is_said_to():
 
 
 def test_movement_names_who_went_farthest():
-    rows = [{"expert": name, "kind": KINDS[0], "change": 0.1 * (i + 1), "correlation": 0.9}
-            for i, name in enumerate(EXPERTS)]
+    rows = [
+        {"expert": name, "kind": KINDS[0], "change": 0.1 * (i + 1), "correlation": 0.9}
+        for i, name in enumerate(EXPERTS)
+    ]
     rows += [{"expert": name, "kind": SCALES, "change": 0.25, "correlation": float("nan")} for name in EXPERTS]
     text = claims.movement("random", pd.DataFrame(rows))
     assert "10.0% to 50.0%" in text and "low_light farthest, defocus least" in text and "0.250" in text
@@ -79,25 +83,40 @@ def encoders(
     random: float, trained: tuple[float, float], plain: float, among: float, against: float, silhouette: float = 0.3
 ) -> list[str]:
     knn = {"random weights": random, "with": trained[0], "without": trained[1], NO_NETWORK: plain}
-    numbers = pd.DataFrame([{"reading": POOLED, "baseline": name, "knn": value, "knn_shuffled": 0.2,
-                             "silhouette": silhouette}
-                            for name, value in knn.items()])
+    numbers = pd.DataFrame(
+        [
+            {"reading": POOLED, "baseline": name, "knn": value, "knn_shuffled": 0.2, "silhouette": silhouette}
+            for name, value in knn.items()
+        ]
+    )
     numbers = pd.concat([numbers, numbers.assign(reading=PICTURED, knn=0.99)])  # the other reading is not judged
-    alike = pd.DataFrame([("random weights", "with", against), ("random weights", "without", against),
-                          ("with", "without", among)], columns=["first", "second", "cka"])
+    alike = pd.DataFrame(
+        [("random weights", "with", against), ("random weights", "without", against), ("with", "without", among)],
+        columns=["first", "second", "cka"],
+    )
     return claims.encoders(numbers, alike, "random weights")
 
 
 def test_encoder_features_in_words():
     paper = " ".join(encoders(0.22, (0.9, 0.8), 0.25, 0.95, 0.3))
-    for part in ("better than random ones, in distinct clusters as the paper says", "separate nothing, as in the paper",
-                 "0.90 with, 0.80 without", "do not tell the sets apart", "more alike than any is to an encoder"):
+    for part in (
+        "better than random ones, in distinct clusters as the paper says",
+        "separate nothing, as in the paper",
+        "0.90 with, 0.80 without",
+        "do not tell the sets apart",
+        "more alike than any is to an encoder",
+    ):
         assert part in paper, part
     vague = " ".join(encoders(0.22, (0.9, 0.8), 0.25, 0.95, 0.3, silhouette=0.01))
     assert "better than random ones, but not in distinct clusters" in vague
     other = " ".join(encoders(0.6, (0.9, 0.6), 0.95, 0.9, 0.89))
-    for part in ("in some cases only (with);", "separate them too, unlike in the paper", "more than the best",
-                 "no encoder is needed", "about as alike as any is"):
+    for part in (
+        "in some cases only (with);",
+        "separate them too, unlike in the paper",
+        "more than the best",
+        "no encoder is needed",
+        "about as alike as any is",
+    ):
         assert part in other, part
     none = " ".join(encoders(0.6, (0.5, 0.6), 0.5, 0.5, 0.7))
     assert "no better than random ones" in none and "less alike than any is to an encoder that learnt nothing" in none

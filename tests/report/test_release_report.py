@@ -24,11 +24,21 @@ def made_up(gains: dict[str, float] = GAINS, lead: float = 0.6, pictures: int = 
     for place, name in enumerate(DATASETS):
         for i in range(pictures):
             level = 20 + place + rng.normal()
-            of = gains | {one: 1.0 + lead * (one == EXPERTS[place]) + 0.1 * abs(place - j)
-                          for j, one in enumerate(EXPERTS)}
-            rows += [{"set": f"{name}-syn", "image": f"{i:04d}_photo{i}", "method": method,
-                      "psnr": level + gain + 0.01 * rng.normal(), "ssim": 0.8, "missing": "", "how": "whole"}
-                     for method, gain in of.items()]
+            of = gains | {
+                one: 1.0 + lead * (one == EXPERTS[place]) + 0.1 * abs(place - j) for j, one in enumerate(EXPERTS)
+            }
+            rows += [
+                {
+                    "set": f"{name}-syn",
+                    "image": f"{i:04d}_photo{i}",
+                    "method": method,
+                    "psnr": level + gain + 0.01 * rng.normal(),
+                    "ssim": 0.8,
+                    "missing": "",
+                    "how": "whole",
+                }
+                for method, gain in of.items()
+            ]
     return pd.DataFrame(rows)
 
 
@@ -63,7 +73,13 @@ def test_sentences_follow_the_numbers():
     for table, count in ((good, 3), (without, 2)):
         axes = release_figures.gains(table).axes
         assert [label.get_text() for axis in axes for label in axis.get_xticklabels()] == [
-            "RealBlur-syn", "ReLoBlur-syn", "DPDD-syn", "GoPro-syn", "LOLBlur-syn", "Average"]
+            "RealBlur-syn",
+            "ReLoBlur-syn",
+            "DPDD-syn",
+            "GoPro-syn",
+            "LOLBlur-syn",
+            "Average",
+        ]
         assert len(axes[0].containers) == count
 
 
@@ -81,11 +97,25 @@ def test_one_scene_a_set_gives_a_mean_without_interval():
 def test_tables_from_the_csvs(home):
     mark = provenance.Stamp("test", "synthetic", 0, "abcd", "1234567", "a machine")
     scores = released.with_choices(made_up())
-    routing = pd.DataFrame([{"set": f"{name}-syn", "image": str(i), "label": EXPERTS[place],
-                             "predicted": EXPERTS[place if i else 0], "correct": bool(i) or place == 0}
-                            for place, name in enumerate(DATASETS) for i in range(4)])
-    for name, table in {"scores": scores, "summary": statistics.intervals(scores),
-                        "differences": released.differences(scores), "routing": routing}.items():
+    routing = pd.DataFrame(
+        [
+            {
+                "set": f"{name}-syn",
+                "image": str(i),
+                "label": EXPERTS[place],
+                "predicted": EXPERTS[place if i else 0],
+                "correct": bool(i) or place == 0,
+            }
+            for place, name in enumerate(DATASETS)
+            for i in range(4)
+        ]
+    )
+    for name, table in {
+        "scores": scores,
+        "summary": statistics.intervals(scores),
+        "differences": released.differences(scores),
+        "routing": routing,
+    }.items():
         tables.save(table, f"10_{name}", mark)
     found = {name: tables.write(name, layout, "test") for name, layout in release_tables.LAYOUTS.items()}
     quality = found["10_quality"]
@@ -107,8 +137,9 @@ def test_tables_from_the_csvs(home):
 @pytest.fixture
 def release(tmp_path) -> pretrained.Release:
     torch.manual_seed(0)
-    (path,) = parts.save(DeMoE(TINY).eval(), tmp_path / "weights/demoe-cpu.safetensors",
-                         {"training": {"source": "of another folder"}})
+    (path,) = parts.save(
+        DeMoE(TINY).eval(), tmp_path / "weights/demoe-cpu.safetensors", {"training": {"source": "of another folder"}}
+    )
     return pretrained.Release("cpu", path)
 
 
@@ -123,13 +154,17 @@ def test_every_picture_of_a_held_out_folder_is_used_and_those_trained_on_are_ref
     seen = {key.split("_", 1)[1] for pairs in sets for key in pairs.keys}
     assert seen == {f"{i}.png" for i in range(4)}
     identity = words.rpartition("(")[2].rstrip(")")
-    (own,) = parts.save(DeMoE(TINY).eval(), tmp_path / "weights/demoe-quick.safetensors",
-                        {"training": {"source": identity}})
+    (own,) = parts.save(
+        DeMoE(TINY).eval(), tmp_path / "weights/demoe-quick.safetensors", {"training": {"source": identity}}
+    )
     with pytest.raises(ValueError, match="holds the photographs that demoe-quick was trained on"):
         released.test_sets(profile, pretrained.Release("quick", own), Roots(), folder, progress=False)
     for marks, refused in (([release_module.picture_mark(folder / "2.png")], True), (["0" * 12], False)):
-        (noted,) = parts.save(DeMoE(TINY).eval(), tmp_path / "weights/demoe-smoke.safetensors",
-                              {"training": {"source": "another"}, "release": {"pictures": marks}})
+        (noted,) = parts.save(
+            DeMoE(TINY).eval(),
+            tmp_path / "weights/demoe-smoke.safetensors",
+            {"training": {"source": "another"}, "release": {"pictures": marks}},
+        )
         one = pretrained.Release("smoke", noted)
         if refused:
             with pytest.raises(ValueError, match=r"holds 1 pictures that demoe-smoke was trained on, 2\.png for one"):

@@ -7,15 +7,25 @@ from demoe.report import router_claims as claims
 
 def routing(right: int, count: int, name: str = "DPDD-syn", label: str = "defocus", other: str = "low_light"):
     correct = [i < right for i in range(count)]
-    return pd.DataFrame({"set": name, "image": [f"{i:04d}_p{i}" for i in range(count)], "label": label,
-                         "predicted": [label if one else other for one in correct],
-                         "correct": pd.array(correct, dtype="boolean")})
+    return pd.DataFrame(
+        {
+            "set": name,
+            "image": [f"{i:04d}_p{i}" for i in range(count)],
+            "label": label,
+            "predicted": [label if one else other for one in correct],
+            "correct": pd.array(correct, dtype="boolean"),
+        }
+    )
 
 
-@pytest.mark.parametrize(("right", "count", "said"), [
-    (400, 400, "over 95 %, as the paper reports"), (300, 400, "less than the paper reports"),
-    (19, 20, "not to be told from the 95 %"),
-])
+@pytest.mark.parametrize(
+    ("right", "count", "said"),
+    [
+        (400, 400, "over 95 %, as the paper reports"),
+        (300, 400, "less than the paper reports"),
+        (19, 20, "not to be told from the 95 %"),
+    ],
+)
 def test_accuracy_is_held_against_95_percent(right, count, said):
     text = claims.accuracy(routing(right, count))
     assert said in text and f"{right / count:.1%} of {count} pictures" in text and "least on" not in text
@@ -32,8 +42,11 @@ def test_pictures_of_a_scene_count_once():
 
 
 def test_outside_says_who_fails():
-    parts = [routing(30, 30, "RSBlur-syn", "global_motion"), routing(0, 30, "RealDOF-syn", "defocus"),
-             routing(12, 30, "Real-LOLBlur-syn", "low_light", "defocus")]
+    parts = [
+        routing(30, 30, "RSBlur-syn", "global_motion"),
+        routing(0, 30, "RealDOF-syn", "defocus"),
+        routing(12, 30, "Real-LOLBlur-syn", "low_light", "defocus"),
+    ]
     found = claims.outside(pd.concat(parts))
     assert "30 of 30" in found[0] and "finds that expert; in the paper, on the real set, it fails" in found[0]
     assert "most to low_light (30): it fails there; in the paper, on the real set, it does not fail" in found[1]
@@ -42,9 +55,18 @@ def test_outside_says_who_fails():
 
 def test_calibration_is_held_against_chance():
     def told(accuracy, confidence, errors, chances):
-        rows = [{"group": "g", "temperature": t, "pictures": 9, "accuracy": accuracy, "confidence": confidence,
-                 "ece": ece, "ece_by_chance": chance}
-                for t, ece, chance in zip((1.0, 2.0), errors, chances, strict=True)]
+        rows = [
+            {
+                "group": "g",
+                "temperature": t,
+                "pictures": 9,
+                "accuracy": accuracy,
+                "confidence": confidence,
+                "ece": ece,
+                "ece_by_chance": chance,
+            }
+            for t, ece, chance in zip((1.0, 2.0), errors, chances, strict=True)
+        ]
         return claims.calibration(pd.DataFrame(rows))[0]
 
     text = told(0.5, 0.8, (0.3, 0.15), (0.1, 0.1))
@@ -59,8 +81,12 @@ def test_calibration_is_held_against_chance():
 
 
 def test_what_was_held_out_is_told():
-    synthetic = pd.DataFrame({"set": ["DPDD-syn"] * 4 + ["GoPro-syn"],
-                              "image": ["0000_coins", "0001_gravel", "0002_coins", "0003_dead_leaves_7", "0000_coins"]})
+    synthetic = pd.DataFrame(
+        {
+            "set": ["DPDD-syn"] * 4 + ["GoPro-syn"],
+            "image": ["0000_coins", "0001_gravel", "0002_coins", "0003_dead_leaves_7", "0000_coins"],
+        }
+    )
     text = claims.held_out(synthetic, "held-out")
     assert "5 held-out pictures of 3 scenes: 2 photographs (coins, gravel), the others" in text
     real = pd.DataFrame({"set": "GoPro", "image": ["a/1", "a/2", "b/1"]})
@@ -68,7 +94,10 @@ def test_what_was_held_out_is_told():
 
 
 def test_doubt_names_both_signs():
-    rows = [{"sign": sign, "set": name, "auroc": 0.8, "flagged": 0.25} for sign in ("entropy", "distance")
-            for name in ("inside", "RSBlur-syn")]
+    rows = [
+        {"sign": sign, "set": name, "auroc": 0.8, "flagged": 0.25}
+        for sign in ("entropy", "distance")
+        for name in ("inside", "RSBlur-syn")
+    ]
     found = claims.doubt(pd.DataFrame(rows))
     assert found[0].startswith("Entropy") and "RSBlur-syn 0.80 (25% above the limit)" in found[1]

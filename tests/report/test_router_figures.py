@@ -23,9 +23,18 @@ def seen():
         for name in names:
             for i, weights in enumerate(rng.dirichlet(np.ones(5), 4)):
                 predicted = EXPERTS[int(weights.argmax())]
-                rows.append({"set": name, "image": f"{i}", "label": LABELS[name], "predicted": predicted,
-                             "correct": predicted == LABELS[name], "entropy": 1.0, "distance": 0.2 + 0.1 * i}
-                            | dict(zip(EXPERTS, weights, strict=True)))
+                rows.append(
+                    {
+                        "set": name,
+                        "image": f"{i}",
+                        "label": LABELS[name],
+                        "predicted": predicted,
+                        "correct": predicted == LABELS[name],
+                        "entropy": 1.0,
+                        "distance": 0.2 + 0.1 * i,
+                    }
+                    | dict(zip(EXPERTS, weights, strict=True))
+                )
     yield pd.DataFrame(rows).astype({"correct": "boolean"})
     plt.close("all")
 
@@ -56,8 +65,10 @@ def test_reliability_and_signs_have_a_panel_each(seen):
 
 def test_examples_show_sharp_pictures_only_where_there_are_some():
     pictures = torch.randint(0, 256, (2, 3, 19, 27), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    sets = [PairedSet(name, "synthetic", ["0_a"], lambda i, window, sharp=sharp: (pictures[0], sharp),
-                      lambda i: (19, 27)) for name, sharp in (("RSBlur-syn", pictures[1]), ("Real-LOLBlur-syn", None))]
+    sets = [
+        PairedSet(name, "synthetic", ["0_a"], lambda i, window, sharp=sharp: (pictures[0], sharp), lambda i: (19, 27))
+        for name, sharp in (("RSBlur-syn", pictures[1]), ("Real-LOLBlur-syn", None))
+    ]
     model = shake(DeMoE(DeMoEConfig(width=4, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,))))
     shown = {pairs.name: ["0_a"] for pairs in sets}
     figure = router_figures.examples(model, {"NAFNet": model}, sets, shown)
@@ -83,9 +94,21 @@ def test_only_dark_pictures_are_brightened():
 
 
 def test_worth_has_a_dot_for_every_way_of_choosing():
-    rows = [{"method": name, "group": group, "set": "Average", "quantity": "gain", "mean": 0.1, "low": 0.0, "high": 0.2,
-             "pictures": 48, "changed": 4 if name == rules.DISTANCE else 48}
-            for name in rules.METHODS for group in ("inside", "outside")]
+    rows = [
+        {
+            "method": name,
+            "group": group,
+            "set": "Average",
+            "quantity": "gain",
+            "mean": 0.1,
+            "low": 0.0,
+            "high": 0.2,
+            "pictures": 48,
+            "changed": 4 if name == rules.DISTANCE else 48,
+        }
+        for name in rules.METHODS
+        for group in ("inside", "outside")
+    ]
     figure = router_figures.worth(pd.DataFrame(rows))
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert "oracle *" in names and rules.ENTROPY in names and rules.ROUTER not in names and rules.INPUT in names
@@ -95,7 +118,9 @@ def test_worth_has_a_dot_for_every_way_of_choosing():
 
 def test_pictures_are_shown_by_rule():
     confidences = [0.9, 0.3, 0.5, 0.7]
-    rows = [{"set": "RSBlur-syn", "image": f"p{i}"} | dict.fromkeys(EXPERTS, 0.01) | {"defocus": c}
-            for i, c in enumerate(confidences)]
+    rows = [
+        {"set": "RSBlur-syn", "image": f"p{i}"} | dict.fromkeys(EXPERTS, 0.01) | {"defocus": c}
+        for i, c in enumerate(confidences)
+    ]
     assert router_figures.shown_pictures(pd.DataFrame(rows), "RSBlur-syn") == ["p2", "p1"]
     assert router_figures.shown_pictures(pd.DataFrame(rows[:1]), "RSBlur-syn") == ["p0"]

@@ -30,13 +30,28 @@ def comparison() -> pd.DataFrame:
     for group, name in (("inside", "GoPro-syn"), ("outside", "RSBlur-syn")):
         for i, method in enumerate(rules.METHODS):
             common = {"method": method, "group": group}
-            rows += [common | {"set": place, "quantity": quantity, "mean": value, "low": low, "high": high,
-                               "pictures": 48, "changed": i}
-                     for place in (name, "Average")
-                     for quantity, value, low, high in (("psnr", 25.0 + i, 24.0, 26.0), ("gain", 0.1 * i, -0.1, 0.5),
-                                                        ("share", 0.25, 0.1, 0.4))]
-            rows += [common | {"set": "Average", "quantity": quantity, "mean": value, "low": np.nan, "high": np.nan}
-                     for quantity, value in (("encoder", 1.0), ("decoder", 5.0), ("experts", 2.125))]
+            rows += [
+                common
+                | {
+                    "set": place,
+                    "quantity": quantity,
+                    "mean": value,
+                    "low": low,
+                    "high": high,
+                    "pictures": 48,
+                    "changed": i,
+                }
+                for place in (name, "Average")
+                for quantity, value, low, high in (
+                    ("psnr", 25.0 + i, 24.0, 26.0),
+                    ("gain", 0.1 * i, -0.1, 0.5),
+                    ("share", 0.25, 0.1, 0.4),
+                )
+            ]
+            rows += [
+                common | {"set": "Average", "quantity": quantity, "mean": value, "low": np.nan, "high": np.nan}
+                for quantity, value in (("encoder", 1.0), ("decoder", 5.0), ("experts", 2.125))
+            ]
     return pd.DataFrame(rows)
 
 
@@ -75,9 +90,14 @@ def test_table_2_keeps_the_papers_numbers_apart(saved):
     assert table.loc["LEDNet", "here (Real-LOLBlur-syn)"] == router_tables.NONE
 
 
-@pytest.mark.parametrize(("name", "paper", "dataset"), [
-    ("06_table_8_realdof", "table8_realdof", "RealDOF"), ("06_table_8_rsblur", "table8_rsblur", "RSBlur"),
-    ("06_table_9", "table9_real_lolblur", "Real-LOLBlur")])
+@pytest.mark.parametrize(
+    ("name", "paper", "dataset"),
+    [
+        ("06_table_8_realdof", "table8_realdof", "RealDOF"),
+        ("06_table_8_rsblur", "table8_rsblur", "RSBlur"),
+        ("06_table_9", "table9_real_lolblur", "Real-LOLBlur"),
+    ],
+)
 def test_every_published_number_of_tables_8_and_9_is_there_once(saved, name, paper, dataset):
     table = tables.write(name, router_tables.LAYOUTS[name], "test")
     printed = table.xs(f"paper ({dataset}, real)", axis=1, level=1)

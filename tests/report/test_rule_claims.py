@@ -25,8 +25,17 @@ def comparison(
                 mean_over, low_over, high_over = (over or {}).get((group, method), (0.0, 0.0, 0.0))
                 rows.append(common | {"quantity": "over input", "mean": mean_over, "low": low_over, "high": high_over})
                 rows.append(common | {"quantity": "share", "mean": share, "low": share - 0.1, "high": share + 0.1})
-            rows.append({"method": method, "group": group, "set": "Average", "quantity": "experts", "mean": 2.0,
-                         "low": float("nan"), "high": float("nan")})
+            rows.append(
+                {
+                    "method": method,
+                    "group": group,
+                    "set": "Average",
+                    "quantity": "experts",
+                    "mean": 2.0,
+                    "low": float("nan"),
+                    "high": float("nan"),
+                }
+            )
     return pd.DataFrame(rows).assign(scenes=scenes, pictures=24, changed=changed, changed_scenes=changed)
 
 
@@ -34,8 +43,11 @@ BETTER, WORSE, UNSURE = (0.5, 0.2, 0.8), (-0.5, -0.8, -0.2), (0.1, -0.2, 0.4)
 
 
 def test_gains_stand_beside_the_papers():
-    found = claims.gains(comparison({("outside", rules.MANUAL): BETTER, ("outside", rules.BASELINE): BETTER,
-                                     ("outside", rules.INPUT): UNSURE}))
+    found = claims.gains(
+        comparison(
+            {("outside", rules.MANUAL): BETTER, ("outside", rules.BASELINE): BETTER, ("outside", rules.INPUT): UNSURE}
+        )
+    )
     by_hand = [text for text in found if "by hand" in text]
     assert "+0.500 dB [+0.200, +0.800], better (paper, real set: +8.30 dB)" in by_hand[1]
     assert by_hand[0].startswith("RealDOF-syn") and "(paper, real set: +0.00 dB)" in by_hand[0]
@@ -94,20 +106,37 @@ def test_the_bound_names_oracle_fixed_and_blind():
     assert "one drawn blindly at -0.500 dB [-0.800, -0.200], the untouched input at +0.000 dB" in text
 
 
-@pytest.mark.parametrize(("there", "here", "said", "cost", "verdict"), [
-    (BETTER, UNSURE,
-     "is better than the router (+0.500 dB [+0.200, +0.800], 40% of the gap to the oracle (30% to 50%))",
-     "In distribution: +0.100 dB [-0.200, +0.400], no difference shown",
-     "not shown to be worse in distribution: entropy gate"),
-    (BETTER, WORSE, "is better than the router", "In distribution: -0.500 dB [-0.800, -0.200], worse",
-     "at a cost in distribution: entropy gate"),
-    (UNSURE, BETTER, "shows no difference from the router", "In distribution: +0.500 dB [+0.200, +0.800], better",
-     "a negative result"),
-    (WORSE, UNSURE, "is worse than the router", "no difference shown", "a negative result"),
-])
+@pytest.mark.parametrize(
+    ("there", "here", "said", "cost", "verdict"),
+    [
+        (
+            BETTER,
+            UNSURE,
+            "is better than the router (+0.500 dB [+0.200, +0.800], 40% of the gap to the oracle (30% to 50%))",
+            "In distribution: +0.100 dB [-0.200, +0.400], no difference shown",
+            "not shown to be worse in distribution: entropy gate",
+        ),
+        (
+            BETTER,
+            WORSE,
+            "is better than the router",
+            "In distribution: -0.500 dB [-0.800, -0.200], worse",
+            "at a cost in distribution: entropy gate",
+        ),
+        (
+            UNSURE,
+            BETTER,
+            "shows no difference from the router",
+            "In distribution: +0.500 dB [+0.200, +0.800], better",
+            "a negative result",
+        ),
+        (WORSE, UNSURE, "is worse than the router", "no difference shown", "a negative result"),
+    ],
+)
 def test_rules_without_labels_are_judged_by_their_intervals(there, here, said, cost, verdict):
-    table = comparison({("outside", rules.ENTROPY): there, ("inside", rules.ENTROPY): here},
-                       over={("outside", rules.ENTROPY): there})
+    table = comparison(
+        {("outside", rules.ENTROPY): there, ("inside", rules.ENTROPY): here}, over={("outside", rules.ENTROPY): there}
+    )
     text = next(one for one in claims.label_free(table) if one.startswith("Entropy gate"))
     assert said in text and cost in text and "2 experts run" in text
     assert verdict in claims.verdict(table)
@@ -125,11 +154,19 @@ def blind(scenes: int, moved: int) -> pd.DataFrame:
         for i in range(scenes):
             for method in (rules.ROUTER, rules.MANUAL):
                 up = 2 + 0.1 * i if method == rules.MANUAL and i < moved else 0
-                rows.append({"set": name, "image": f"{i:04d}_p{i}", "method": method,
-                             "choice": "low_light" if up else "defocus",
-                             "psnr": 30.0 if name == "RSBlur-syn" else float("nan"), "musiq": 30.0 + up,
-                             "nrqm": float("nan"), "niqe": 5.0 + up,
-                             "missing": "psnr: no ground truth; nrqm: pyiqa not installed"})
+                rows.append(
+                    {
+                        "set": name,
+                        "image": f"{i:04d}_p{i}",
+                        "method": method,
+                        "choice": "low_light" if up else "defocus",
+                        "psnr": 30.0 if name == "RSBlur-syn" else float("nan"),
+                        "musiq": 30.0 + up,
+                        "nrqm": float("nan"),
+                        "niqe": 5.0 + up,
+                        "missing": "psnr: no ground truth; nrqm: pyiqa not installed",
+                    }
+                )
     return pd.DataFrame(rows)
 
 

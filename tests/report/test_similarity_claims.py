@@ -8,13 +8,24 @@ from demoe.analysis.similarity import KINDS
 from demoe.report import similarity_claims as claims
 
 INHERITED = {  # what networks look like that are alike by their start alone
-    controls.BLURS: 0.95, controls.LOW_LIGHT: 0.95, controls.START_ALONE: 0.95, controls.START_OUT: 0.05,
-    controls.SAME: 0.01, controls.OTHER: 0.0, controls.LOW_LIGHT_OTHER: 0.0, controls.UNTRAINED: 0.97,
+    controls.BLURS: 0.95,
+    controls.LOW_LIGHT: 0.95,
+    controls.START_ALONE: 0.95,
+    controls.START_OUT: 0.05,
+    controls.SAME: 0.01,
+    controls.OTHER: 0.0,
+    controls.LOW_LIGHT_OTHER: 0.0,
+    controls.UNTRAINED: 0.97,
     controls.RENAMED: 0.02,
 }
 SHARED = INHERITED | {  # ... and by their task
-    controls.LOW_LIGHT: 0.1, controls.START_ALONE: 0.2, controls.START_OUT: 0.9, controls.SAME: 0.9,
-    controls.OTHER: 0.85, controls.UNTRAINED: 0.45, controls.RENAMED: 0.8,
+    controls.LOW_LIGHT: 0.1,
+    controls.START_ALONE: 0.2,
+    controls.START_OUT: 0.9,
+    controls.SAME: 0.9,
+    controls.OTHER: 0.85,
+    controls.UNTRAINED: 0.45,
+    controls.RENAMED: 0.8,
 }
 
 
@@ -33,16 +44,20 @@ def summary(spatial: dict[str, float], other: dict[str, float] | None = None, ck
 
 def pairs(lolblur: float, others: float, low_light: float = 0.9) -> pd.DataFrame:
     """3x3 convolutions and layer norms of pairs with and without LOLBlur, and against the low-light network."""
-    rows = [(controls.BLURS, "LOLBlur-syn", "GoPro-syn", lolblur), (controls.BLURS, "DPDD-syn", "LOLBlur-syn", lolblur),
-            (controls.BLURS, "DPDD-syn", "GoPro-syn", others),
-            (controls.LOW_LIGHT, "LOLBlur-syn", "LOLv2-real-syn", lolblur),
-            (controls.LOW_LIGHT, "GoPro-syn", "LOLv2-real-syn", low_light)]
+    rows = [
+        (controls.BLURS, "LOLBlur-syn", "GoPro-syn", lolblur),
+        (controls.BLURS, "DPDD-syn", "LOLBlur-syn", lolblur),
+        (controls.BLURS, "DPDD-syn", "GoPro-syn", others),
+        (controls.LOW_LIGHT, "LOLBlur-syn", "LOLv2-real-syn", lolblur),
+        (controls.LOW_LIGHT, "GoPro-syn", "LOLv2-real-syn", low_light),
+    ]
     table = pd.DataFrame(rows, columns=["comparison", "first", "second", "value"]).assign(measure="pearson")
     return pd.concat([table.assign(kind=kind) for kind in (KINDS[0], "LayerNorm")])
 
 
-@pytest.mark.parametrize(("r", "words"), [(0.95, "very high"), (-0.75, "high"), (0.5, "moderate"), (0.3, "low"),
-                                          (0.29, "little if any")])
+@pytest.mark.parametrize(
+    ("r", "words"), [(0.95, "very high"), (-0.75, "high"), (0.5, "moderate"), (0.3, "low"), (0.29, "little if any")]
+)
 def test_correlations_in_words(r, words):
     assert claims.strength(r) == words
 
@@ -52,22 +67,35 @@ def test_conclusions_that_live_on_the_shared_start_fall_with_it():
     table = claims.verdicts(summary(INHERITED, quiet)).set_index("conclusion")
     assert list(table["one start"]) == ["holds"] * 3 and list(table["two starts"]) == ["fails", "holds", "fails"]
     text = " ".join(claims.paragraph(summary(INHERITED, quiet), pairs(0.5, 0.9)))
-    for part in ("the 0.95 from one start is the start's doing", "make are not alike", "have hardly left their start",
-                 "correlated is so here; that the other layers are not correlated is so here",
-                 "does not tell blur from low light", "they are lower, as in the paper",
-                 "nothing of the likeness found with one start survives. Hold with one start only: 3x3 convolutions "
-                 "are highly correlated; 3x3 convolutions have a high CKA. Hold with one start and with two: the other "
-                 "layers are not correlated."):
+    for part in (
+        "the 0.95 from one start is the start's doing",
+        "make are not alike",
+        "have hardly left their start",
+        "correlated is so here; that the other layers are not correlated is so here",
+        "does not tell blur from low light",
+        "they are lower, as in the paper",
+        "nothing of the likeness found with one start survives. Hold with one start only: 3x3 convolutions "
+        "are highly correlated; 3x3 convolutions have a high CKA. Hold with one start and with two: the other "
+        "layers are not correlated.",
+    ):
         assert part in text, part
 
 
 def test_conclusions_that_are_the_tasks_survive():
-    text = " ".join(claims.paragraph(summary(SHARED, dict.fromkeys(SHARED, 0.1), dict.fromkeys(SHARED, 0.71)),
-                                      pairs(0.9, 0.9, 0.1)))
-    for part in ("the high correlation stays without the shared start (0.95 with it)", "have partly left their start",
-                 "in no kind of layer", "are alike (very high)", "which tells blur from low light", "there is little",
-                 "not lower, unlike in the paper", "the order of the channels matters less",
-                 "the likeness found with one start survives. A high CKA is no likeness here"):
+    text = " ".join(
+        claims.paragraph(summary(SHARED, dict.fromkeys(SHARED, 0.1), dict.fromkeys(SHARED, 0.71)), pairs(0.9, 0.9, 0.1))
+    )
+    for part in (
+        "the high correlation stays without the shared start (0.95 with it)",
+        "have partly left their start",
+        "in no kind of layer",
+        "are alike (very high)",
+        "which tells blur from low light",
+        "there is little",
+        "not lower, unlike in the paper",
+        "the order of the channels matters less",
+        "the likeness found with one start survives. A high CKA is no likeness here",
+    ):
         assert part in text.replace("1x1 convolution, SCA", "no kind of layer"), part
     assert "only" not in text.split("With the shared start taken away")[1]
 
@@ -84,8 +112,10 @@ def test_other_outcomes_have_their_own_words():
     assert "no likeness is found with one start, so none could be lost" in found[-1]
     gone = claims.paragraph(summary(INHERITED | {controls.UNTRAINED: 0.1}), pairs(1, 1))
     assert "have left their start behind" in gone[2]
-    assert "0.20 more than with it in the 3x3 convolutions, which tells" in claims.paragraph(
-        summary(INHERITED), pairs(0.1, 1, 0.8))[4]  # LOLBlur's own pairs do not count
+    assert (
+        "0.20 more than with it in the 3x3 convolutions, which tells"
+        in claims.paragraph(summary(INHERITED), pairs(0.1, 1, 0.8))[4]
+    )  # LOLBlur's own pairs do not count
     inherited = claims.paragraph(summary(INHERITED), pairs(1, 1))
     assert "1x1 convolution (very high), LayerNorm (very high), SCA (very high) show" in inherited[0]
     assert "the rest of the start decides" in inherited[3] and "in every kind of layer" in inherited[2]

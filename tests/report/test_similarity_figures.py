@@ -19,8 +19,20 @@ def close():
 
 def table() -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    rows = [{"first": a, "second": b, "kind": kind, "level": level, "value": rng.uniform(-0.2, 1), "measure": "pearson",
-             "comparison": controls.BLURS} for a, b in PAIRS for kind in KINDS for level in LEVELS]
+    rows = [
+        {
+            "first": a,
+            "second": b,
+            "kind": kind,
+            "level": level,
+            "value": rng.uniform(-0.2, 1),
+            "measure": "pearson",
+            "comparison": controls.BLURS,
+        }
+        for a, b in PAIRS
+        for kind in KINDS
+        for level in LEVELS
+    ]
     made = pd.DataFrame(rows)
     made.loc[(made.kind == "LayerNorm") & (made.level == "middle"), "value"] = np.nan
     return made

@@ -11,17 +11,26 @@ from demoe.report import command, tables
 from demoe.report.tables import Layout
 
 MARK = provenance.Stamp("test", "synthetic", 3, "", "12345678", "a machine")
-ROWS = pd.DataFrame({
-    "set": ["GoPro-syn", "NA"], "image": ["0001", "007"], "psnr": [20.5, math.nan], "count": [3, 4],
-    "scene": ["01", "1"], "correct": [True, None], "lpips_vgg": [math.nan, math.nan], "missing": ["", "psnr: 1|2"],
-})
+ROWS = pd.DataFrame(
+    {
+        "set": ["GoPro-syn", "NA"],
+        "image": ["0001", "007"],
+        "psnr": [20.5, math.nan],
+        "count": [3, 4],
+        "scene": ["01", "1"],
+        "correct": [True, None],
+        "lpips_vgg": [math.nan, math.nan],
+        "missing": ["", "psnr: 1|2"],
+    }
+)
 
 
 def layout(*names: str) -> Layout:
     def build(read):
         frames = [read(name) for name in names]
-        return pd.DataFrame({"A_b & c": ["**1.0 ±0.1**", "a|b"], "x": ["50 %", "↑"]}, index=pd.Index(
-            frames[0]["set"], name="set_"))
+        return pd.DataFrame(
+            {"A_b & c": ["**1.0 ±0.1**", "a|b"], "x": ["50 %", "↑"]}, index=pd.Index(frames[0]["set"], name="set_")
+        )
 
     return Layout(build, "Scores_1, 100 % of 3#")
 
@@ -46,8 +55,13 @@ def test_markdown_and_latex_hold_the_same_cells(home):
     folder = results_dir("test") / "tables"
     text, tex = (folder / "t.md").read_text(), (folder / "t.tex").read_text()
     assert text.splitlines() == [
-        "**Scores_1, 100 % of 3#**", "", "| set_ | A_b & c | x |", "|---|---:|---:|",
-        "| GoPro-syn | **1.0 ±0.1** | 50 % |", "| NA | a\\|b | ↑ |", "",
+        "**Scores_1, 100 % of 3#**",
+        "",
+        "| set_ | A_b & c | x |",
+        "|---|---:|---:|",
+        "| GoPro-syn | **1.0 ±0.1** | 50 % |",
+        "| NA | a\\|b | ↑ |",
+        "",
         "*profile test · data synthetic · seed 3 · commit 12345678*",
     ]
     assert r"GoPro-syn & \textbf{1.0 $\pm$0.1} & 50 \% \\" in tex and r"NA & a|b & $\uparrow$ \\" in tex

@@ -14,11 +14,24 @@ PAPER = {"RealBlur-syn": 0.04, "ReLoBlur-syn": -0.29, "DPDD-syn": 0.14, "LOLBlur
 def gains(values: dict[str, float], reach: float = 0.01, network: str = DEMOE_TLC, plain: str = DEMOE) -> pd.DataFrame:
     """A table of ``sizes.gains``: ``values`` by set, each with an interval of ``reach`` on both sides."""
     values = values | {"Average": sum(values.values()) / len(values)}
-    return pd.DataFrame([
-        {"network": network, "plain": plain, "set": name, "metric": metric, "mean": value, "low": value - reach,
-         "high": value + reach, "images": 8, "missing": 0, "scenes": 7}
-        for name, value in values.items() for metric in ("psnr", "ssim")
-    ])
+    return pd.DataFrame(
+        [
+            {
+                "network": network,
+                "plain": plain,
+                "set": name,
+                "metric": metric,
+                "mean": value,
+                "low": value - reach,
+                "high": value + reach,
+                "images": 8,
+                "missing": 0,
+                "scenes": 7,
+            }
+            for name, value in values.items()
+            for metric in ("psnr", "ssim")
+        ]
+    )
 
 
 def test_a_verdict_needs_an_interval_without_zero():
@@ -65,22 +78,33 @@ def test_who_suffers_most():
 
 @pytest.mark.parametrize(
     ("value", "full", "plain"),
-    [(0.3, "does here what full TLC does", "changes the sets by up to 0.300 dB"),
-     (0.1, "differs from full TLC by up to 0.200 dB, on RealBlur-syn (+0.100 against +0.300)",
-      "changes the sets by up to 0.100 dB"),
-     (0.0, "differs from full TLC by up to 0.300 dB", "changes no set by 0.01 dB")],
+    [
+        (0.3, "does here what full TLC does", "changes the sets by up to 0.300 dB"),
+        (
+            0.1,
+            "differs from full TLC by up to 0.200 dB, on RealBlur-syn (+0.100 against +0.300)",
+            "changes the sets by up to 0.100 dB",
+        ),
+        (0.0, "differs from full TLC by up to 0.300 dB", "changes no set by 0.01 dB"),
+    ],
 )
 def test_partial_in_both_readings(value, full, plain):
-    table = pd.concat([gains(dict.fromkeys(SETS, 0.3)), gains(dict.fromkeys(SETS, value), network=DEMOE_PARTIAL),
-                       gains(dict.fromkeys(SETS, value), network=DEMOE_EXPERTS)])
+    table = pd.concat(
+        [
+            gains(dict.fromkeys(SETS, 0.3)),
+            gains(dict.fromkeys(SETS, value), network=DEMOE_PARTIAL),
+            gains(dict.fromkeys(SETS, value), network=DEMOE_EXPERTS),
+        ]
+    )
     for sentence in claims.partial(table):
         assert full in sentence and plain in sentence
 
 
 def by_size(inside: float, outside: float) -> pd.DataFrame:
     sides = {64: inside, 96: inside, 256: outside}
-    return pd.concat([gains(dict.fromkeys(SETS, value)).query("metric == 'psnr'").assign(side=side)
-                      for side, value in sides.items()])
+    return pd.concat(
+        [gains(dict.fromkeys(SETS, value)).query("metric == 'psnr'").assign(side=side) for side, value in sides.items()]
+    )
 
 
 def test_identity_is_checked_not_assumed():

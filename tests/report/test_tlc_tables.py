@@ -22,8 +22,17 @@ def scores() -> pd.DataFrame:
         for i in range(3):
             base = 25 + rng.normal()
             for j, method in enumerate(("input", *ROWS)):
-                rows.append({"set": f"{name}-syn", "image": f"{i:04d}_s{i}", "method": method, "psnr": base + 0.1 * j,
-                             "ssim": 0.8 + 0.01 * j, "lpips_vgg": math.nan, "missing": "lpips_vgg: weights missing"})
+                rows.append(
+                    {
+                        "set": f"{name}-syn",
+                        "image": f"{i:04d}_s{i}",
+                        "method": method,
+                        "psnr": base + 0.1 * j,
+                        "ssim": 0.8 + 0.01 * j,
+                        "lpips_vgg": math.nan,
+                        "missing": "lpips_vgg: weights missing",
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -66,7 +75,11 @@ def test_gains_stand_beside_the_published_ones(written):
 
 def test_signs():
     assert [tlc_tables.signed(value, 2) for value in (0.125, -0.3, -0.001, 0, math.nan)] == [
-        "+0.12", "-0.30", "0.00", "0.00", "missing"
+        "+0.12",
+        "-0.30",
+        "0.00",
+        "0.00",
+        "missing",
     ]
 
 

@@ -45,8 +45,9 @@ def gradients(compiled, precision):
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_compiled_blocks_round_about_as_others_do():
-    (loss, exact), (_, eager), (other, found) = (gradients(*way) for way in (
-        (False, "float32"), (False, "bfloat16"), (True, "bfloat16")))
+    (loss, exact), (_, eager), (other, found) = (
+        gradients(*way) for way in ((False, "float32"), (False, "bfloat16"), (True, "bfloat16"))
+    )
     torch.testing.assert_close(other, loss, rtol=0.01, atol=0)
     assert not torch.equal(found, eager), "nothing was compiled"
     assert (found - exact).norm() < 1.5 * (eager - exact).norm() < 0.05 * exact.norm()
@@ -68,8 +69,18 @@ def test_training_leaves_no_block_compiled(monkeypatch, tmp_path, stopped):
     monkeypatch.setattr(loop, "compiling_pays", lambda device, precision, steps: precision == "bfloat16" and steps == 2)
     model = shake(NAFNet(NAFNetConfig(4, (), 1, ())))
     with pytest.raises(loop.OutOfTime) if stopped else nullcontext():
-        loop.train(model, Batches(random_sets(), 16, 4, 5), pixel_loss, tmp_path, steps=2, precision="bfloat16",
-                   average=0.5, checkpointing=True, deadline=0.0 if stopped else None, progress=False)
+        loop.train(
+            model,
+            Batches(random_sets(), 16, 4, 5),
+            pixel_loss,
+            tmp_path,
+            steps=2,
+            precision="bfloat16",
+            average=0.5,
+            checkpointing=True,
+            deadline=0.0 if stopped else None,
+            progress=False,
+        )
     assert compiled == ([4] if stopped else [4, 4])
     model(torch.rand(1, 3, 8, 8))
     assert compiled == ([4] if stopped else [4, 4])

@@ -33,7 +33,6 @@ def random_sets(size=24):
     for name in ("DPDD-syn", "RealBlur-syn", "ReLoBlur-syn", "GoPro-syn", "LOLBlur-syn"):
         pixels = torch.randint(0, 256, (3, 2, 3, size, size), dtype=torch.uint8, generator=generator)
 
-
         def read(i, window=None, pixels=pixels):
             top, left, height, width = window or (0, 0, size, size)
             return tuple(pixels[i, :, :, top : top + height, left : left + width])
@@ -55,11 +54,29 @@ def run(folder, stop_after=None, steps=9, every=2, **options):
                 return batches[step]
 
         with pytest.raises(KeyboardInterrupt):
-            train(model, Interrupted(), stage1_loss(1e-3), folder, steps=steps, checkpoint_every=every, log_every=1,
-                  progress=False, **options)
+            train(
+                model,
+                Interrupted(),
+                stage1_loss(1e-3),
+                folder,
+                steps=steps,
+                checkpoint_every=every,
+                log_every=1,
+                progress=False,
+                **options,
+            )
         return None
-    return train(model, batches, stage1_loss(1e-3), folder, steps=steps, checkpoint_every=every, log_every=1,
-                 progress=False, **options)
+    return train(
+        model,
+        batches,
+        stage1_loss(1e-3),
+        folder,
+        steps=steps,
+        checkpoint_every=every,
+        log_every=1,
+        progress=False,
+        **options,
+    )
 
 
 def log(folder):
@@ -226,8 +243,14 @@ def test_killed_for_good_and_started_again(tmp_path, monkeypatch):
     home = tmp_path / "killed"
     shutil.copytree(tmp_path / "whole/results/test/cache", home / "results/test/cache")  # the training pictures
     environment = os.environ | {"DEMOE_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([sys.executable, "-c", COMMAND, *words], env=environment, text=True, stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *words],
+        env=environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as server:
         for done, stage in enumerate(("baseline", "demoe")):
             server.stdin.write("\n")
             server.stdin.flush()

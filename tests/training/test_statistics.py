@@ -20,8 +20,14 @@ def network():
 
 def batches(count=4):
     generator = torch.Generator().manual_seed(1)
-    return [Batch(torch.rand(6, 3, 17, 12, generator=generator), torch.rand(6, 3, 17, 12, generator=generator),
-                  torch.arange(6) % 5) for _ in range(count)]  # fmt: skip
+    return [
+        Batch(
+            torch.rand(6, 3, 17, 12, generator=generator),
+            torch.rand(6, 3, 17, 12, generator=generator),
+            torch.arange(6) % 5,
+        )
+        for _ in range(count)
+    ]
 
 
 def norms(model):

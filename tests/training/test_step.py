@@ -88,8 +88,10 @@ def test_bfloat16_follows_float32_and_leaves_pictures_alone():
     plain, half = gradients("nafnet"), gradients("nafnet", precision="bfloat16")
     torch.testing.assert_close(half[0], plain[0], rtol=0.02, atol=0)
     assert not torch.equal(half[0], plain[0])
-    joined = {key: torch.cat([value.flatten() for value in part[2].values()]) for key, part in
-              {"plain": plain, "half": half}.items()}
+    joined = {
+        key: torch.cat([value.flatten() for value in part[2].values()])
+        for key, part in {"plain": plain, "half": half}.items()
+    }
     assert torch.nn.functional.cosine_similarity(joined["plain"], joined["half"], dim=0) > 0.99
     convolution, x = PictureConv2d(3, 4, 3), torch.rand(1, 3, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
@@ -137,8 +139,17 @@ sys.exit(failed)
 def trained(kind, folder):
     """Six steps in as many processes as there are."""
     model, loss = network(kind)
-    train(model, Batches(random_sets(), 16, 4, 5), loss, folder, steps=6, log_every=1, checkpoint_every=3,
-          progress=False, accumulate=ACCUMULATE[kind])
+    train(
+        model,
+        Batches(random_sets(), 16, 4, 5),
+        loss,
+        folder,
+        steps=6,
+        log_every=1,
+        checkpoint_every=3,
+        progress=False,
+        accumulate=ACCUMULATE[kind],
+    )
     if distributed.rank() == 0:
         torch.save(model.state_dict(), folder / "weights.pt")
 
@@ -156,8 +167,9 @@ def two(folder):
             free.bind(("127.0.0.1", 0))
         ports = [str(free.getsockname()[1]) for free in (one, other)]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    done = subprocess.run([*command, str(folder), *ports], env=environment, capture_output=True, text=True, timeout=300,
-                          check=False)  # fmt: skip
+    done = subprocess.run(
+        [*command, str(folder), *ports], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done
 

@@ -75,9 +75,7 @@ def _from_the_start(table: pd.DataFrame) -> pd.DataFrame:
     return expected.assign(excluded=expected.excluded.where(expected.value.notna(), expected.filters))
 
 
-def study(
-    first: dict[str, NAFNet], second: dict[str, NAFNet], untrained: NAFNet, control: str, seed: int = 0
-) -> Study:
+def study(first: dict[str, NAFNet], second: dict[str, NAFNet], untrained: NAFNet, control: str, seed: int = 0) -> Study:
     """The paper's comparisons and the controls.
 
     ``first``: networks by the name of what they were trained on, all from the start ``untrained``; ``control`` is the
@@ -152,10 +150,18 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
                 known = here.dropna(subset="value")
                 by_pair = known.groupby(["first", "second"], sort=False).value.mean()
                 rows.append(
-                    {"measure": measure, "comparison": comparison, "kind": kind,
-                     "pairs": len(here.groupby(["first", "second"])), "layers": len(known),
-                     "constant": len(here) - len(known), "mean": known.value.mean(), "lowest": by_pair.min(),
-                     "highest": by_pair.max(), "high": (known.value > HIGH).mean()}
+                    {
+                        "measure": measure,
+                        "comparison": comparison,
+                        "kind": kind,
+                        "pairs": len(here.groupby(["first", "second"])),
+                        "layers": len(known),
+                        "constant": len(here) - len(known),
+                        "mean": known.value.mean(),
+                        "lowest": by_pair.min(),
+                        "highest": by_pair.max(),
+                        "high": (known.value > HIGH).mean(),
+                    }
                 )
     return pd.DataFrame(rows)
 

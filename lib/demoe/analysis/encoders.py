@@ -61,8 +61,12 @@ def look(models: dict[str, nn.Module], sets: list[PairedSet], seed: int = 0, pro
             numbers.append({"reading": reading, "baseline": NO_NETWORK, "note": "mean and contrast of colours"} | plain)
     columns = ["reading", "baseline", "silhouette", "knn", "knn_shuffled", "note"]
     alike = [{"first": a, "second": b, "cka": cka(pooled[a], pooled[b], "linear")} for a, b in all_pairs(models)]
-    return Seen(pd.concat(points, ignore_index=True), pd.DataFrame(numbers).reindex(columns=columns),
-                pd.DataFrame(alike), missing)
+    return Seen(
+        pd.concat(points, ignore_index=True),
+        pd.DataFrame(numbers).reindex(columns=columns),
+        pd.DataFrame(alike),
+        missing,
+    )
 
 
 def colours(sets: list[PairedSet]) -> np.ndarray:

@@ -36,14 +36,31 @@ def moved(model: DeMoE, start: DeMoE) -> pd.DataFrame:
     for i, name in enumerate(EXPERTS):
         for now, then in zip(expert_layers(model, i), expert_layers(start, i), strict=True):
             change = np.linalg.norm(now.weights - then.weights) / np.linalg.norm(then.weights)
-            rows.append({"expert": name, "level": now.level, "kind": now.kind, "layer": now.name, "change": change,
-                         "correlation": pearson(now.weights, then.weights).value})
+            rows.append(
+                {
+                    "expert": name,
+                    "level": now.level,
+                    "kind": now.kind,
+                    "layer": now.name,
+                    "change": change,
+                    "correlation": pearson(now.weights, then.weights).value,
+                }
+            )
         levels = list(dict.fromkeys(layer.level for layer in expert_layers(model, i)))
         for place, block in enumerate(model.experts):
-            scales = np.concatenate([getattr(block.experts[i], key).detach().cpu().double().numpy().ravel()
-                                     for key in ("beta", "gamma")])
-            rows.append({"expert": name, "level": levels[place // model.config.moe_per_level], "kind": SCALES,
-                         "layer": f"experts.{place}", "change": np.sqrt(np.mean(scales**2)), "correlation": np.nan})
+            scales = np.concatenate(
+                [getattr(block.experts[i], key).detach().cpu().double().numpy().ravel() for key in ("beta", "gamma")]
+            )
+            rows.append(
+                {
+                    "expert": name,
+                    "level": levels[place // model.config.moe_per_level],
+                    "kind": SCALES,
+                    "layer": f"experts.{place}",
+                    "change": np.sqrt(np.mean(scales**2)),
+                    "correlation": np.nan,
+                }
+            )
     return pd.DataFrame(rows)
 
 

@@ -127,8 +127,9 @@ def _unit(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.divide(centred, length, out=np.zeros_like(centred), where=varies), varies[:, 0]
 
 
-def cka(first: np.ndarray, second: np.ndarray, kernel: Literal["rbf", "linear"] = "rbf",
-        fraction: float = FRACTION) -> float:
+def cka(
+    first: np.ndarray, second: np.ndarray, kernel: Literal["rbf", "linear"] = "rbf", fraction: float = FRACTION
+) -> float:
     """Centred kernel alignment of two (examples, numbers) arrays, in [0, 1] (equations 5 and 6).
 
     The factor before the trace of equation 6, which the two versions of the paper give differently, cancels. NaN where
@@ -211,8 +212,17 @@ def compare(
                 value, count = _alignment(grams[first], grams[second]), len(place.weights)
                 found = Similarity(value, count, count if np.isnan(value) else 0)
             rows.append(
-                {"measure": measure, "first": first, "second": second, "layer": place.name, "kind": place.kind,
-                 "level": place.level, "filters": found.filters, "excluded": found.excluded, "value": found.value}
+                {
+                    "measure": measure,
+                    "first": first,
+                    "second": second,
+                    "layer": place.name,
+                    "kind": place.kind,
+                    "level": place.level,
+                    "filters": found.filters,
+                    "excluded": found.excluded,
+                    "value": found.value,
+                }
             )
     columns = ["measure", "first", "second", "layer", "kind", "level", "filters", "excluded", "value"]
     table = pd.DataFrame(rows, columns=columns)

@@ -67,11 +67,19 @@ def patches_per_second(
     rows = []
     for (name, device), measured in seconds.items():
         rates = batch / np.array(measured)
-        rows.append({
-            "set": name, "device": device, "threads": torch.get_num_threads(), "size": size, "batch": batch,
-            "patches_per_second": float(np.median(rates)), "low": rates.min(), "high": rates.max(),
-            "ms_per_patch": 1000 / float(np.median(rates)),
-        })  # fmt: skip
+        rows.append(
+            {
+                "set": name,
+                "device": device,
+                "threads": torch.get_num_threads(),
+                "size": size,
+                "batch": batch,
+                "patches_per_second": float(np.median(rates)),
+                "low": rates.min(),
+                "high": rates.max(),
+                "ms_per_patch": 1000 / float(np.median(rates)),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -101,8 +109,16 @@ def loading(
     for name, batches, ahead in ways:
         first, last = _timed(profile, batches, steps, ahead, device, progress)
         seconds, waited = (last[key] - first[key] for key in ("seconds", "waited"))
-        rows.append({"data": name, "workers": ahead, "steps": steps, "ms_per_step": 1000 * seconds / steps,
-                     "waiting": waited / seconds, "images_per_second": steps * profile.batch / seconds})
+        rows.append(
+            {
+                "data": name,
+                "workers": ahead,
+                "steps": steps,
+                "ms_per_step": 1000 * seconds / steps,
+                "waiting": waited / seconds,
+                "images_per_second": steps * profile.batch / seconds,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -111,7 +127,18 @@ def _timed(profile: Profile, batches, steps: int, workers: int, device: str, pro
     torch.manual_seed(0)
     model = NAFNet(NAFNetConfig(width=profile.width, router=True))
     with tempfile.TemporaryDirectory(prefix="demoe-") as folder:
-        train(model, batches, stage1_loss(profile.class_weight), Path(folder), steps=WARM_UP + steps, device=device,
-              workers=workers, checkpoint_every=steps + WARM_UP + 1, log_every=1, label="timing", progress=progress)
+        train(
+            model,
+            batches,
+            stage1_loss(profile.class_weight),
+            Path(folder),
+            steps=WARM_UP + steps,
+            device=device,
+            workers=workers,
+            checkpoint_every=steps + WARM_UP + 1,
+            log_every=1,
+            label="timing",
+            progress=progress,
+        )
         lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     return lines[WARM_UP - 1], lines[-1]

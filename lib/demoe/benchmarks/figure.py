@@ -47,12 +47,25 @@ def against_size(tables: Tables) -> Figure:
             line = pick(rows, side=side, precision=precision, allocator=allocator)
             if line.empty or (style == "--" and (allocator == first or side != "plain")):
                 continue
-            axis.plot(line.megapixels, line.ms, style, color=colour, marker=marker, ms=4.5, lw=1.4,
-                      label=label + ", system's allocator" * (style == "--"))
+            axis.plot(
+                line.megapixels,
+                line.ms,
+                style,
+                color=colour,
+                marker=marker,
+                ms=4.5,
+                lw=1.4,
+                label=label + ", system's allocator" * (style == "--"),
+            )
     if "machine" in tables:
         _floors(axis, tables, rows.megapixels.min(), rows.megapixels.max())
-    axis.set(xscale="log", yscale="log", xlabel="megapixels of the picture", ylabel="time of one picture (ms)",
-             title="DeMoE, one expert: time against size")
+    axis.set(
+        xscale="log",
+        yscale="log",
+        xlabel="megapixels of the picture",
+        ylabel="time of one picture (ms)",
+        title="DeMoE, one expert: time against size",
+    )
     axis.grid(which="minor", alpha=0.12)
     axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
@@ -64,10 +77,19 @@ def _floors(axis: plt.Axes, tables: Tables, low: float, high: float) -> None:
     sizes = np.geomspace(low, high, 20)
     for precision, item, style in (("float32", 4, "-"), ("bfloat16", 2, ":")):
         if f"flops_{precision}" in peaks:
-            seconds = [floor_seconds(config, 1, int(1e6 * size), peaks[f"flops_{precision}"], peaks["bytes"], item)
-                       for size in sizes]
-            axis.plot(sizes, 1000 * np.array(seconds), style, color="0.6", lw=2, zorder=1,
-                      label=f"floor, {precision} (counted operations and\nbytes at the measured peaks)")
+            seconds = [
+                floor_seconds(config, 1, int(1e6 * size), peaks[f"flops_{precision}"], peaks["bytes"], item)
+                for size in sizes
+            ]
+            axis.plot(
+                sizes,
+                1000 * np.array(seconds),
+                style,
+                color="0.6",
+                lw=2,
+                zorder=1,
+                label=f"floor, {precision} (counted operations and\nbytes at the measured peaks)",
+            )
 
 
 def growth(tables: Tables) -> Figure:
@@ -82,10 +104,18 @@ def growth(tables: Tables) -> Figure:
         line = pick(tables["experts"], side=side, precision=precision).sort_values("num_experts")
         axes[1].plot(line.num_experts, line.ms, color=colour, marker=marker, ms=4.5)
     case = mixing.case.iloc[0]
-    axes[0].set(xlabel="experts mixed, k (of 5)", ylabel=f"time of one picture, {case} (ms)", ylim=(0, None),
-                title="Time against k", xticks=sorted(mixing.k.unique()))
-    axes[1].set(xlabel="experts there are (k = 1)", title="Time against their number",
-                xticks=sorted(tables["experts"].num_experts.unique()))
+    axes[0].set(
+        xlabel="experts mixed, k (of 5)",
+        ylabel=f"time of one picture, {case} (ms)",
+        ylim=(0, None),
+        title="Time against k",
+        xticks=sorted(mixing.k.unique()),
+    )
+    axes[1].set(
+        xlabel="experts there are (k = 1)",
+        title="Time against their number",
+        xticks=sorted(tables["experts"].num_experts.unique()),
+    )
     figure.legend(frameon=False, fontsize=8, ncols=2, loc="outside upper center")
     return figure
 

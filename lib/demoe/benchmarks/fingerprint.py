@@ -88,8 +88,17 @@ def fingerprint(make: Callable[[nn.Module], nn.Module] = plain) -> pd.DataFrame:
         count(lambda: demoe(images, expert=everyone).image),
         count(lambda: (demoe.train()(images[:4]).image - images[4:]).abs(), backward=True),
     ]
-    return pd.DataFrame([
-        {"what": what, "operations": counts.operations, "bias_passes": counts.bias, "waits": counts.waits,
-         "published_operations": operations, "published_bias_passes": bias, "published_waits": waits}
-        for (what, (operations, bias, waits)), counts in zip(PUBLISHED.items(), found, strict=True)
-    ])
+    return pd.DataFrame(
+        [
+            {
+                "what": what,
+                "operations": counts.operations,
+                "bias_passes": counts.bias,
+                "waits": counts.waits,
+                "published_operations": operations,
+                "published_bias_passes": bias,
+                "published_waits": waits,
+            }
+            for (what, (operations, bias, waits)), counts in zip(PUBLISHED.items(), found, strict=True)
+        ]
+    )

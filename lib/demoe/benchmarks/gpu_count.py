@@ -36,11 +36,21 @@ from .weights import shaken
 SIDE = 256  # pixels
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 H200 = {  # what the compiler asks about the device
-    "name": "NVIDIA H200", "major": 9, "minor": 0, "multi_processor_count": 132, "total_memory": 140 << 30,
-    "regs_per_multiprocessor": 65536, "max_threads_per_multi_processor": 2048, "max_threads_per_block": 1024,
-    "warp_size": 32, "shared_memory_per_block": 48 << 10, "shared_memory_per_block_optin": 227 << 10,
-    "shared_memory_per_multiprocessor": 228 << 10, "L2_cache_size": 50 << 20, "gcnArchName": "",
-}  # fmt: skip
+    "name": "NVIDIA H200",
+    "major": 9,
+    "minor": 0,
+    "multi_processor_count": 132,
+    "total_memory": 140 << 30,
+    "regs_per_multiprocessor": 65536,
+    "max_threads_per_multi_processor": 2048,
+    "max_threads_per_block": 1024,
+    "warp_size": 32,
+    "shared_memory_per_block": 48 << 10,
+    "shared_memory_per_block_optin": 227 << 10,
+    "shared_memory_per_multiprocessor": 228 << 10,
+    "L2_cache_size": 50 << 20,
+    "gcnArchName": "",
+}
 
 
 def command() -> int:
@@ -60,8 +70,12 @@ def count(config: DeMoEConfig = DeMoEConfig(), side: int = SIDE) -> pd.DataFrame
     """
     x = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     model = shaken(DeMoE(config))
-    naf = NAFNetConfig(config.width, config.encoder_blocks, config.middle_blocks + 1,
-                       tuple(blocks + 1 for blocks in config.decoder_blocks))  # fmt: skip
+    naf = NAFNetConfig(
+        config.width,
+        config.encoder_blocks,
+        config.middle_blocks + 1,
+        tuple(blocks + 1 for blocks in config.decoder_blocks),
+    )
     rows = [
         _eager("plain NAFNet, eager", plain(shaken(NAFNet(naf))), x),
         _eager("plain DeMoE, eager", plain(model), x),
@@ -104,8 +118,15 @@ def _eager(what: str, network: nn.Module, x: Tensor) -> dict:
         counts = fingerprint.count(lambda: network(x))
         with _Traffic() as traffic:
             network(x)
-    return {"what": what, "precision": "float32", "launches": counts.operations, "generated": 0,
-            "waits": counts.waits, "bytes": traffic.bytes, "how": "counted"}  # fmt: skip
+    return {
+        "what": what,
+        "precision": "float32",
+        "launches": counts.operations,
+        "generated": 0,
+        "waits": counts.waits,
+        "bytes": traffic.bytes,
+        "how": "counted",
+    }
 
 
 def _by_hand(config: DeMoEConfig, side: int, precision: str) -> dict:
@@ -115,9 +136,15 @@ def _by_hand(config: DeMoEConfig, side: int, precision: str) -> dict:
     the depth-wise convolution wants its neighbours' results (``demoe.fast.kernels``).
     """
     joints = 2 + 2 * len(config.encoder_blocks) + 5  # first and last convolution, down, up; router, gate, gather
-    return {"what": "two fused kernels a block (the floor)", "precision": precision, "waits": 0, "how": "by hand",
-            "launches": 2 * sum(number for number, _ in _blocks(config)) + joints, "generated": pd.NA,
-            "bytes": _moved(config, side, precision, lambda channels, dtype: 4)}  # fmt: skip
+    return {
+        "what": "two fused kernels a block (the floor)",
+        "precision": precision,
+        "waits": 0,
+        "how": "by hand",
+        "launches": 2 * sum(number for number, _ in _blocks(config)) + joints,
+        "generated": pd.NA,
+        "bytes": _moved(config, side, precision, lambda channels, dtype: 4),
+    }
 
 
 def _blocks(config: DeMoEConfig) -> list[tuple[int, int]]:
@@ -150,8 +177,9 @@ def _generated(config: DeMoEConfig, side: int, precision: str, fused: bool = Fal
     call = "import sys; from demoe.benchmarks.gpu_count import main; main(*sys.argv[1:])"
     settings = {"config": vars(config), "side": side, "precision": precision, "fused": fused}
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([sys.executable, "-c", call, json.dumps(settings)], capture_output=True, text=True,
-                          env=environment)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", call, json.dumps(settings)], capture_output=True, text=True, env=environment
+    )
     if done.returncode:
         reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
         warnings.warn(f"no GPU code could be generated here, so its launches are not counted: {reason}", stacklevel=3)

@@ -22,14 +22,32 @@ def sizes(options: Options) -> pd.DataFrame:
     made = sides(shaken(DeMoE(options.demoe)), options.device, has_bfloat16(options.device))
     for case in options.growth:
         x = pictures(case, options.device)
-        calls = {f"{side} {precision}": restoring(network, "DeMoE", side, case, 1, x)
-                 for (side, precision), network in made.items()}
-        taken = interleaved(calls, options.rounds, warm_up=warm_up(options), seconds=options.seconds / 2,
-                            device=options.device, label=case.name, progress=options.progress)
+        calls = {
+            f"{side} {precision}": restoring(network, "DeMoE", side, case, 1, x)
+            for (side, precision), network in made.items()
+        }
+        taken = interleaved(
+            calls,
+            options.rounds,
+            warm_up=warm_up(options),
+            seconds=options.seconds / 2,
+            device=options.device,
+            label=case.name,
+            progress=options.progress,
+        )
         for name, seconds in taken.items():
             side, precision = name.split()
-            rows.append({"case": case.name, "batch": case.batch, "height": case.height, "width": case.width,
-                         "side": side, "precision": precision, **summary(seconds)})
+            rows.append(
+                {
+                    "case": case.name,
+                    "batch": case.batch,
+                    "height": case.height,
+                    "width": case.width,
+                    "side": side,
+                    "precision": precision,
+                    **summary(seconds),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -44,13 +62,27 @@ def experts(options: Options) -> pd.DataFrame:
         for (side, precision), network in sides(model, options.device, False).items():
             if side != "ours":
                 calls[f"{number} {side} {precision}"] = restoring(network, "DeMoE", side, case, 1, x)
-    taken = interleaved(calls, options.rounds, warm_up=warm_up(options), seconds=options.seconds / 2,
-                        device=options.device, label="one expert of more", progress=options.progress)
+    taken = interleaved(
+        calls,
+        options.rounds,
+        warm_up=warm_up(options),
+        seconds=options.seconds / 2,
+        device=options.device,
+        label="one expert of more",
+        progress=options.progress,
+    )
     rows = []
     for name, seconds in taken.items():
         number, side, precision = name.split()
-        rows.append({"num_experts": int(number), "parameters": parameters[int(number)], "side": side,
-                     "precision": precision, **summary(seconds)})
+        rows.append(
+            {
+                "num_experts": int(number),
+                "parameters": parameters[int(number)],
+                "side": side,
+                "precision": precision,
+                **summary(seconds),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -73,13 +105,26 @@ def training_hours(training: pd.DataFrame, device: str) -> pd.DataFrame:
         seconds = STEPS * BATCH * (1 / best["DeMoE"] + 1 / best["NAFNet"])
         how = "measured" if patch == PATCH else f"computed from crops of {patch} pixels"
         for number in GPUS if device != "cpu" else (1,):
-            rows.append({"on": f"this machine, {precision}", "gpus": number if device != "cpu" else 0,
-                         "images_per_second": number * 2 * STEPS * BATCH / seconds, "hours": seconds / number / 3600,
-                         "how": how if number == 1 else how.replace("measured", "computed") + ", perfect scaling"})
+            rows.append(
+                {
+                    "on": f"this machine, {precision}",
+                    "gpus": number if device != "cpu" else 0,
+                    "images_per_second": number * 2 * STEPS * BATCH / seconds,
+                    "hours": seconds / number / 3600,
+                    "how": how if number == 1 else how.replace("measured", "computed") + ", perfect scaling",
+                }
+            )
     if device == "cpu":
         seconds = STEPS * BATCH * PATCH**2 * (STAGE1_FLOPS + TRAINING_FLOPS) / H200["bfloat16"]
         for number in GPUS:
             rate = number * 2 * STEPS * BATCH / seconds
-            rows.append({"on": "H200, bfloat16", "gpus": number, "images_per_second": rate,
-                         "hours": seconds / number / 3600, "how": "computed: counted operations at peak rate"})
+            rows.append(
+                {
+                    "on": "H200, bfloat16",
+                    "gpus": number,
+                    "images_per_second": rate,
+                    "hours": seconds / number / 3600,
+                    "how": "computed: counted operations at peak rate",
+                }
+            )
     return pd.DataFrame(rows)

@@ -37,8 +37,11 @@ def sides(model: NAFNet | DeMoE, device: str, bfloat16: bool) -> dict[Side, nn.M
     formulation is no slower than what it stands for. "fused", on a GPU alone, is "optimized" with our own kernels.
     """
     model = model.to(device, memory_format=torch.channels_last)
-    made = {BASE: plain(model).to(memory_format=torch.contiguous_format), ("ours", "float32"): model,
-            ("optimized", "float32"): optimize(model)}
+    made = {
+        BASE: plain(model).to(memory_format=torch.contiguous_format),
+        ("ours", "float32"): model,
+        ("optimized", "float32"): optimize(model),
+    }
     if bfloat16:
         made["optimized", "bfloat16"] = optimize(model, dtype=torch.bfloat16)
     if torch.device(device).type == "cuda":
@@ -66,8 +69,13 @@ def published(model: NAFNet) -> nn.Module | None:
     except ImportError:
         return None
     c = model.config
-    network = architecture.NAFNet(img_channel=3, width=c.width, middle_blk_num=c.middle_blocks,
-                                  enc_blk_nums=list(c.encoder_blocks), dec_blk_nums=list(c.decoder_blocks))
+    network = architecture.NAFNet(
+        img_channel=3,
+        width=c.width,
+        middle_blk_num=c.middle_blocks,
+        enc_blk_nums=list(c.encoder_blocks),
+        dec_blk_nums=list(c.decoder_blocks),
+    )
     network.load_state_dict(model.state_dict())
     return network.eval()
 
@@ -98,8 +106,10 @@ def measure(options: Options) -> pd.DataFrame:
     result over its length) and psnr_db (the same as PSNR, range 1).
     """
     device, rows = options.device, []
-    made = {"DeMoE": sides(shaken(DeMoE(options.demoe)), device, has_bfloat16(device)),
-            "NAFNet": sides(shaken(NAFNet(options.nafnet)), device, has_bfloat16(device))}
+    made = {
+        "DeMoE": sides(shaken(DeMoE(options.demoe)), device, has_bfloat16(device)),
+        "NAFNet": sides(shaken(NAFNet(options.nafnet)), device, has_bfloat16(device)),
+    }
     for case in options.cases:
         if case.gpu_only and torch.device(device).type != "cuda":
             continue
@@ -110,9 +120,13 @@ def measure(options: Options) -> pd.DataFrame:
         errors = {}
         limits = {}
         if device == "cpu":
-            limits = {("DeMoE", 1, LIBRARY, precision): library.alone(made["DeMoE"]["ours", "float32"], case,
-                                                                      getattr(torch, precision))
-                      for side, precision in made["DeMoE"] if side == "optimized"}
+            limits = {
+                ("DeMoE", 1, LIBRARY, precision): library.alone(
+                    made["DeMoE"]["ours", "float32"], case, getattr(torch, precision)
+                )
+                for side, precision in made["DeMoE"]
+                if side == "optimized"
+            }
         for name, k in {key[:2]: None for key in calls}:
             with without_tf32():
                 results = {key: calls[key]() for key in calls if key[:2] == (name, k)}
@@ -122,20 +136,34 @@ def measure(options: Options) -> pd.DataFrame:
         # The k that nobody asked targets of share fewer rounds: they are there for the growth of cost.
         first = {key: call for key, call in calls.items() if key[1] == 1} | limits
         more = {key: call for key, call in calls.items() if key[1] > 1}
-        clock = partial(interleaved, warm_up=warm_up(options), device=device, progress=options.progress,
-                        repeats=20 if torch.device(device).type == "cuda" and case.megapixels < 0.2 else 1)
+        clock = partial(
+            interleaved,
+            warm_up=warm_up(options),
+            device=device,
+            progress=options.progress,
+            repeats=20 if torch.device(device).type == "cuda" and case.megapixels < 0.2 else 1,
+        )
         taken = clock(first, options.rounds, seconds=options.seconds, label=label)
         taken |= clock(more, MORE_ROUNDS, label=f"{label}, k > 1") if more else {}
         for key, seconds in taken.items():
             name, k, side, precision = key
             base, baseline = taken.get((name, k, *BASE)), taken.get(("NAFNet", 1, side, precision))
-            rows.append({
-                "case": case.name, "batch": case.batch, "height": case.height, "width": case.width, "network": name,
-                "k": k, "side": side, "precision": precision, **summary(seconds),
-                "ratio": ratio(base, seconds) if base else math.nan,
-                "over_nafnet": ratio(seconds, baseline) if baseline and key[:2] == ("DeMoE", 1) else math.nan,
-                **errors.get(key, {"error": math.nan, "psnr_db": math.nan}),
-            })
+            rows.append(
+                {
+                    "case": case.name,
+                    "batch": case.batch,
+                    "height": case.height,
+                    "width": case.width,
+                    "network": name,
+                    "k": k,
+                    "side": side,
+                    "precision": precision,
+                    **summary(seconds),
+                    "ratio": ratio(base, seconds) if base else math.nan,
+                    "over_nafnet": ratio(seconds, baseline) if baseline and key[:2] == ("DeMoE", 1) else math.nan,
+                    **errors.get(key, {"error": math.nan, "psnr_db": math.nan}),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -154,5 +182,7 @@ def distance(result: Tensor, reference: Tensor) -> dict[str, float]:
     """error and psnr_db of a result against the reference."""
     gap = (result.double() - reference.double()).square()
     mean = float(gap.mean())
-    return {"error": float(gap.sum().sqrt() / reference.double().norm()),
-            "psnr_db": -10 * math.log10(mean) if mean else math.inf}
+    return {
+        "error": float(gap.sum().sqrt() / reference.double().norm()),
+        "psnr_db": -10 * math.log10(mean) if mean else math.inf,
+    }

@@ -38,8 +38,14 @@ def measure(options: Options) -> pd.DataFrame:
     source = torch.ones(COPIED // 4, device=device)
     target = torch.empty_like(source)
     calls["bytes"] = (2 * COPIED, lambda: target.copy_(source))
-    taken = interleaved({name: call for name, (_, call) in calls.items()}, options.rounds, seconds=20, device=device,
-                        label="peak of the machine", progress=options.progress)
+    taken = interleaved(
+        {name: call for name, (_, call) in calls.items()},
+        options.rounds,
+        seconds=20,
+        device=device,
+        label="peak of the machine",
+        progress=options.progress,
+    )
     rates = {name: work / min(taken[name]) for name, (work, _) in calls.items()}
     best = {name: max(rate, rates.get(f"{name} again", 0)) for name, rate in rates.items() if "again" not in name}
     return pd.DataFrame(best.items(), columns=["quantity", "per_second"])

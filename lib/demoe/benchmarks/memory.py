@@ -31,10 +31,14 @@ def plans(options: Options) -> list[dict]:
     found = []
     for here in allocators:
         everything = options.full or here == allocators[0]
-        found += [{"case": case, "side": side, "precision": precision, "allocator": here}
-                  for side, precision in ((BASE, ("ours", "float32"), *ours) if everything else (BASE, ours[0]))]
-        found += [{"case": options.large, "side": side, "precision": precision, "allocator": here}
-                  for side, precision in (*ours, *([BASE] if options.full else []))]
+        found += [
+            {"case": case, "side": side, "precision": precision, "allocator": here}
+            for side, precision in ((BASE, ("ours", "float32"), *ours) if everything else (BASE, ours[0]))
+        ]
+        found += [
+            {"case": options.large, "side": side, "precision": precision, "allocator": here}
+            for side, precision in (*ours, *([BASE] if options.full else []))
+        ]
     return found
 
 
@@ -65,10 +69,19 @@ def measure(options: Options, case: Case, side: str, precision: str) -> pd.DataF
     call()
     wait(device)
     seconds = time.perf_counter() - start
-    return pd.DataFrame([{
-        "case": case.name, "height": case.height, "width": case.width, "side": side, "precision": precision,
-        "ms": 1000 * seconds, "extra_bytes": _peak(device) - before,
-    }])
+    return pd.DataFrame(
+        [
+            {
+                "case": case.name,
+                "height": case.height,
+                "width": case.width,
+                "side": side,
+                "precision": precision,
+                "ms": 1000 * seconds,
+                "extra_bytes": _peak(device) - before,
+            }
+        ]
+    )
 
 
 def _reset(device: str) -> int:

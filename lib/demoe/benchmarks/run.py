@@ -55,8 +55,12 @@ def run(parts: Sequence[str], options: Options, tell: Callable[[str], object] = 
 def stamped(table: pd.DataFrame, options: Options) -> pd.DataFrame:
     """The table with columns that say where its numbers come from."""
     return table.assign(
-        channels=options.width, device=torch.device(options.device).type, hardware=provenance.hardware(),
-        threads=options.threads or torch.get_num_threads(), torch=torch.__version__, commit=provenance.commit(),
+        channels=options.width,
+        device=torch.device(options.device).type,
+        hardware=provenance.hardware(),
+        threads=options.threads or torch.get_num_threads(),
+        torch=torch.__version__,
+        commit=provenance.commit(),
     )
 
 
@@ -80,16 +84,20 @@ def _settings(options: Options) -> list[Options]:
     if torch.device(options.device).type != "cpu":
         return [replace(options, allocator="default")]
     cases = options.cases if options.full else tuple(replace(case, ks=(1,), nafnet="") for case in options.cases)
-    slow = replace(options, cases=cases, patches=options.patches[:1], rounds=min(options.rounds, 5),
-                   seconds=options.seconds / 2)
+    slow = replace(
+        options, cases=cases, patches=options.patches[:1], rounds=min(options.rounds, 5), seconds=options.seconds / 2
+    )
     return [replace(options, allocator="raised"), replace(slow, allocator="default")]
 
 
 def _each(job: str) -> Callable[[Options], dict[str, pd.DataFrame]]:
     """A table with a column ``allocator``, of every setting."""
-    return lambda options: {job: pd.concat([
-        elsewhere(job, setting).assign(allocator=setting.allocator) for setting in _settings(options)
-    ], ignore_index=True)}
+    return lambda options: {
+        job: pd.concat(
+            [elsewhere(job, setting).assign(allocator=setting.allocator) for setting in _settings(options)],
+            ignore_index=True,
+        )
+    }
 
 
 def _once(job: str) -> Callable[[Options], dict[str, pd.DataFrame]]:
@@ -100,8 +108,11 @@ def _memory(options: Options) -> dict[str, pd.DataFrame]:
     tables = []
     for plan in memory.plans(options):
         if options.progress:
-            print(f"memory: {plan['case'].name}, {plan['side']} {plan['precision']}, {plan['allocator']} thresholds",
-                  file=sys.stderr, flush=True)
+            print(
+                f"memory: {plan['case'].name}, {plan['side']} {plan['precision']}, {plan['allocator']} thresholds",
+                file=sys.stderr,
+                flush=True,
+            )
         here = replace(options, allocator=plan["allocator"])
         large = plan["case"].name == options.large.name
         table = elsewhere("memory", here, large=large, side=plan["side"], precision=plan["precision"])
@@ -124,5 +135,9 @@ def _growth(options: Options) -> dict[str, pd.DataFrame]:
 
 
 MEASURED: dict[str, Callable[[Options], dict[str, pd.DataFrame]]] = {
-    "inference": _each("inference"), "training": _each("training"), "memory": _memory, "data": _data, "growth": _growth,
+    "inference": _each("inference"),
+    "training": _each("training"),
+    "memory": _memory,
+    "data": _data,
+    "growth": _growth,
 }

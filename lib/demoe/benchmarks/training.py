@@ -87,17 +87,32 @@ def measure(options: Options) -> pd.DataFrame:
         calls = {repr(way): step for way, step in steps.items()}
         label = f"training, {TRAINING_BATCH}x{patch}x{patch}" + f", {options.allocator} thresholds" * (device == "cpu")
         repeats = 5 if torch.device(device).type == "cuda" else 1
-        taken = interleaved(calls, options.rounds, warm_up=warm_up(options), seconds=options.seconds, repeats=repeats,
-                            device=device, label=label, progress=options.progress)
+        taken = interleaved(
+            calls,
+            options.rounds,
+            warm_up=warm_up(options),
+            seconds=options.seconds,
+            repeats=repeats,
+            device=device,
+            label=label,
+            progress=options.progress,
+        )
         plain_way = repr(Way(side="plain"))
         for way in steps:
             seconds = taken[repr(way)]
             median = summary(seconds)
-            rows.append({
-                "patch": patch, "batch": TRAINING_BATCH, **way.__dict__, "compiled": way.compiled(device), **median,
-                "images_per_second": 1000 * TRAINING_BATCH / median["ms"],
-                "ratio": ratio(taken[plain_way], seconds) if plain_way in taken else float("nan"), **facts[way],
-            })
+            rows.append(
+                {
+                    "patch": patch,
+                    "batch": TRAINING_BATCH,
+                    **way.__dict__,
+                    "compiled": way.compiled(device),
+                    **median,
+                    "images_per_second": 1000 * TRAINING_BATCH / median["ms"],
+                    "ratio": ratio(taken[plain_way], seconds) if plain_way in taken else float("nan"),
+                    **facts[way],
+                }
+            )
         model = loss = reference = steps = calls = None  # before the next patch's memory is looked at
     return pd.DataFrame(rows)
 
@@ -107,8 +122,12 @@ def _batch(patch: int, device: str) -> Batch:
     rounding can change the sign of a ReLU's input, and with it the gradient by far more than rounding."""
     random = torch.Generator().manual_seed(0)
     noise, sharp = (torch.rand(TRAINING_BATCH, 3, patch, patch, generator=random) for _ in range(2))
-    blurred = torch.stack([F.avg_pool2d(picture, side, 1, side // 2, count_include_pad=False)
-                           for picture, side in zip(noise, BOXES, strict=True)])  # (B, 3, P, P)
+    blurred = torch.stack(
+        [
+            F.avg_pool2d(picture, side, 1, side // 2, count_include_pad=False)
+            for picture, side in zip(noise, BOXES, strict=True)
+        ]
+    )  # (B, 3, P, P)
     labels = torch.arange(TRAINING_BATCH, device=device) % 5
     return Batch(blurred.to(device), sharp.to(device), labels)
 

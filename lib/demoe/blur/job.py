@@ -93,9 +93,7 @@ class Job:
         # Far from the centre of a large frame roll reaches further than the margin allows for.
         roll = self.options.blur * math.radians(MAX_ROLL) * math.hypot(*self.size) / 2
         height, width = self.canvas_size(margin + max(0, math.ceil(roll - (MARGIN - trajectories.MAX_EXTENT))))
-        drawn = self.each(
-            lambda rng: self.options.canvas(rng, self.split, height, width, scale=rng.uniform(*scale))
-        )
+        drawn = self.each(lambda rng: self.options.canvas(rng, self.split, height, width, scale=rng.uniform(*scale)))
         return self.stack([canvas for canvas, _ in drawn]), [name for _, name in drawn]
 
     def paths(
@@ -175,10 +173,12 @@ class Job:
         if not self.options.capture or not any(qualities):
             return images
         files = images.cpu()
-        return self.stack([
-            image if quality is None else sensor.jpeg(image, quality)
-            for image, quality in zip(files, qualities, strict=True)
-        ])
+        return self.stack(
+            [
+                image if quality is None else sensor.jpeg(image, quality)
+                for image, quality in zip(files, qualities, strict=True)
+            ]
+        )
 
     def pair(self, blurred: Tensor, sharp: Tensor, names: list[str], notes: list[str], mask: Tensor | None = None):
         bits = self.options.bits

@@ -30,10 +30,7 @@ SCENES: dict[str, dict[str, tuple[str, ...]]] = {
         "grace_hopper": (f"{_MATPLOTLIB}/grace_hopper.jpg",),
         "brick": (f"{_SKIMAGE}/brick.png",),
     },
-    "val": {
-        "coins": (f"{_SKIMAGE}/coins.png",),
-        "gravel": (f"{_SKIMAGE}/gravel.png",),
-    },
+    "val": {"coins": (f"{_SKIMAGE}/coins.png",), "gravel": (f"{_SKIMAGE}/gravel.png",)},
     "test": {
         "motorcycle": (f"{_SKIMAGE}/motorcycle_left.png", f"{_SKIMAGE}/motorcycle_right.png"),
         "chelsea": (f"{_SKIMAGE}/chelsea.png",),

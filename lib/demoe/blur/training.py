@@ -167,9 +167,7 @@ def dpdd(job: Job) -> Pair:
     return defocused(job, 13.0, max_radius=21.0, shift=0.35, gain=0.05)
 
 
-def defocused(
-    job: Job, kappa: float, max_radius: float, shift: float, gain: float, cat_eye: float = 0.0
-) -> Pair:
+def defocused(job: Job, kappa: float, max_radius: float, shift: float, gain: float, cat_eye: float = 0.0) -> Pair:
     """What DPDD and RealDOF share. ``kappa``: median radius of the disk, pixels, per unit of disparity off the focus.
 
     ``shift`` (pixels) and ``gain`` are the standard deviations of what differs between the two captures; up to
@@ -206,9 +204,15 @@ def defocused(
         angle = [5 * int(rng.integers(0, 72)) for rng in job.rngs]
         clip = [round(float(rng.uniform(0, cat_eye)), 1) for rng in job.rngs]
     exposed = psf.defocus_blur(
-        sensor.to_linear(canvas), job.stack(disparity), focus, strength,
-        max_radius=max_radius, blades=blades, angle=angle, clip=clip,
-    )  # fmt: skip
+        sensor.to_linear(canvas),
+        job.stack(disparity),
+        focus,
+        strength,
+        max_radius=max_radius,
+        blades=blades,
+        angle=angle,
+        clip=clip,
+    )
     offsets = np.stack([rng.normal(0, shift, 2) for rng in job.rngs])
     gains = job.draw(lambda rng: np.exp(gain * rng.standard_normal()))
     if job.options.capture:
@@ -219,8 +223,7 @@ def defocused(
         for k, one, at in zip(strength, disparity, focus, strict=True)
     ]
     notes = [
-        f"out of focus by up to {radius:.1f} px (radius of the disk)"
-        + (", depth measured" if share < 1 else "")
+        f"out of focus by up to {radius:.1f} px (radius of the disk)" + (", depth measured" if share < 1 else "")
         for radius, (_, _, _, share) in zip(radii, drawn, strict=True)
     ]
     return job.pair(sensor.to_srgb(exposed), job.crop(canvas), [name for _, _, name, _ in drawn], notes)

@@ -75,12 +75,7 @@ def sample(
 
 
 def walk(
-    rng: np.random.Generator,
-    extent_px: float,
-    *,
-    roll_degrees: float = 0.0,
-    anchor: str = "mid",
-    points: int = POINTS,
+    rng: np.random.Generator, extent_px: float, *, roll_degrees: float = 0.0, anchor: str = "mid", points: int = POINTS
 ) -> np.ndarray:
     """As ``sample``, by another law of motion: a walk at constant speed (Boracchi and Foi, "Modeling the performance of
     image restoration from motion blur", 2012), so that a set outside training shifts the motion, too.

@@ -116,9 +116,16 @@ def ahead(batches: Batches, first: int, steps: int, workers: int = 0, pin: bool 
             yield batches[step]
         return
     # Spawned, not forked: a forked child may hang on locks that a thread of this process held.
-    loader = DataLoader(_Guarded(batches), batch_size=None, sampler=range(first, steps), num_workers=workers,
-                        pin_memory=pin, prefetch_factor=2, multiprocessing_context="spawn",
-                        worker_init_fn=_one_thread)
+    loader = DataLoader(
+        _Guarded(batches),
+        batch_size=None,
+        sampler=range(first, steps),
+        num_workers=workers,
+        pin_memory=pin,
+        prefetch_factor=2,
+        multiprocessing_context="spawn",
+        worker_init_fn=_one_thread,
+    )
     for batch in loader:
         if isinstance(batch, Exception):
             raise batch

@@ -83,10 +83,15 @@ def build(
         chosen = replace(options, bits=16) if name == "DPDD" else options
         root = destination / (OFFICIAL[name].folder if layout == "official" else name)
         facts = {
-            "synthetic": True, "set": name, "layout": layout, "size": [int(height), int(width)], "seed": int(seed),
+            "synthetic": True,
+            "set": name,
+            "layout": layout,
+            "size": [int(height), int(width)],
+            "seed": int(seed),
             "options": {key: value for key, value in vars(chosen).items() if key != "canvas"},
-            "sharp_images": source, "recipes": code_hash("blur"),
-        }  # fmt: skip
+            "sharp_images": source,
+            "recipes": code_hash("blur"),
+        }
         _claim(root, facts)
         wanted = count if names else min(count, datasets.get(name).counts[split])
         plans.append((name, root, facts, chosen, official.names(name, split, layout, wanted)))
@@ -107,8 +112,10 @@ def _claim(root: Path, facts: dict) -> None:
         try:
             found = dict(json.loads(marker.read_text()))
         except (ValueError, TypeError):
-            raise ValueError(f"{root} holds a set that was built differently, or its {MADE} is damaged: choose another "
-                             "folder, or remove this one") from None
+            raise ValueError(
+                f"{root} holds a set that was built differently, or its {MADE} is damaged: choose another "
+                "folder, or remove this one"
+            ) from None
         other = [key for key in facts if found.get(key) != facts[key]]
         if other:
             said = "; ".join(f"{key} is {found.get(key)!r} there and {facts[key]!r} here" for key in other)

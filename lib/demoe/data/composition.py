@@ -66,8 +66,13 @@ def errors(pairs: PairedSet, file: Path | None = None, progress: bool = True) ->
         return float((blurred.double() - sharp.double()).square().mean())
 
     with ThreadPoolExecutor() as pool:  # decoding and arithmetic both release the interpreter
-        bar = tqdm(pool.map(one, range(len(pairs))), total=len(pairs), desc=f"errors of {pairs.name}", leave=False,
-                   disable=not progress)
+        bar = tqdm(
+            pool.map(one, range(len(pairs))),
+            total=len(pairs),
+            desc=f"errors of {pairs.name}",
+            leave=False,
+            disable=not progress,
+        )
         values = np.array(list(bar))
     if file:
         table = pd.DataFrame({"pair": list(pairs.keys), "mse": values})

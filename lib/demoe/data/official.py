@@ -93,9 +93,7 @@ OFFICIAL: dict[str, Official] = {
         _rsblur_lists,
     ),
     "Real-LOLBlur": Official(
-        "Real-LOLBlur",
-        lambda split, key: {"blurred": f"{key}.png"},
-        lambda split, i: f"{i // 30:04d}_{i % 30 + 1:04d}",
+        "Real-LOLBlur", lambda split, key: {"blurred": f"{key}.png"}, lambda split, i: f"{i // 30:04d}_{i % 30 + 1:04d}"
     ),
     "LOLv2-real": Official(
         "LOL-v2",

@@ -67,8 +67,12 @@ def align(image: Tensor, reference: Tensor, clip: bool = False) -> Aligned:
         z, homography, size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT
     )
     mask = cv2.warpPerspective(
-        np.ones(z.shape[:2], np.float32), homography, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT, borderValue=0,
+        np.ones(z.shape[:2], np.float32),
+        homography,
+        size,
+        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0,
     )  # (H, W), 0 or 1
     if clip:
         warped = warped.clip(0, 1)

@@ -65,8 +65,16 @@ def score(
 
 
 def _score(
-    sets: Sequence[PairedSet], compared: Mapping[str, Method], device: str, progress: bool, measured: Sequence[str],
-    file: Path | None, config: Mapping | None, mark: provenance.Stamp | None, pictures: Path | None, fresh: bool,
+    sets: Sequence[PairedSet],
+    compared: Mapping[str, Method],
+    device: str,
+    progress: bool,
+    measured: Sequence[str],
+    file: Path | None,
+    config: Mapping | None,
+    mark: provenance.Stamp | None,
+    pictures: Path | None,
+    fresh: bool,
 ) -> pd.DataFrame:
     head = ["set", "image", "method", *metrics.columns(measured), "missing", "how", *(mark.columns() if mark else ())]
     _check(sets, compared)
@@ -84,14 +92,26 @@ def _score(
 
 
 def _rows(
-    sets: Sequence[PairedSet], compared: Mapping[str, Method], measured: Sequence[str], device: str, progress: bool,
-    pictures: Path | None, done: int,
+    sets: Sequence[PairedSet],
+    compared: Mapping[str, Method],
+    measured: Sequence[str],
+    device: str,
+    progress: bool,
+    pictures: Path | None,
+    done: int,
 ) -> Iterator[list[tuple[dict, str]]]:
     """A picture's rows at a time, each with its set's kind of data; the first ``done`` rows are left out."""
     todo = [(pairs, i) for pairs in sets for i in range(len(pairs))]
     skipped = done // len(compared)
-    bar = tqdm(todo[skipped:], desc="scoring", unit="picture", leave=False, disable=not progress,
-               initial=skipped, total=len(todo))
+    bar = tqdm(
+        todo[skipped:],
+        desc="scoring",
+        unit="picture",
+        leave=False,
+        disable=not progress,
+        initial=skipped,
+        total=len(todo),
+    )
     for pairs, i in bar:
         blurred, sharp = (None if side is None else side.unsqueeze(0).to(device) for side in pairs.pair(i))
         group = []
@@ -125,15 +145,24 @@ def _check(sets: Sequence[PairedSet], compared: Mapping[str, Method]) -> None:
 
 
 def _identity(
-    sets: Sequence[PairedSet], compared: Mapping[str, Method], measured: Sequence[str], config: Mapping | None,
+    sets: Sequence[PairedSet],
+    compared: Mapping[str, Method],
+    measured: Sequence[str],
+    config: Mapping | None,
     more: object = None,
 ) -> str:
     """Changes with all that the rows depend on, as far as it is known here."""
-    return provenance.config_hash({
-        "sets": [[pairs.name, pairs.data, pairs.peak, list(pairs.keys)] for pairs in sets],
-        "methods": list(compared), "metrics": list(measured), "config": dict(config or {}), "more": more,
-        "missing": _missing(measured), "code": provenance.code_hash("evaluation", "model"),
-    })
+    return provenance.config_hash(
+        {
+            "sets": [[pairs.name, pairs.data, pairs.peak, list(pairs.keys)] for pairs in sets],
+            "methods": list(compared),
+            "metrics": list(measured),
+            "config": dict(config or {}),
+            "more": more,
+            "missing": _missing(measured),
+            "code": provenance.code_hash("evaluation", "model"),
+        }
+    )
 
 
 def _missing(measured: Sequence[str]) -> dict[str, str]:
@@ -158,8 +187,12 @@ def read(file: Path) -> pd.DataFrame:
     """The scores in a CSV that ``score`` wrote. Text stays text: a key "007" is no number, and "NA" is no gap."""
     texts = ("set", "image", "method", "missing", "how", "profile", "data", "commit")
     head = pd.read_csv(file, nrows=0).columns
-    scores = pd.read_csv(file, dtype={name: str for name in texts if name in head}, keep_default_na=False,
-                         na_values={name: [""] for name in head if name in metrics.LABELS})
+    scores = pd.read_csv(
+        file,
+        dtype={name: str for name in texts if name in head},
+        keep_default_na=False,
+        na_values={name: [""] for name in head if name in metrics.LABELS},
+    )
     return scores.astype({name: float for name in head if name in metrics.LABELS})
 
 
@@ -193,8 +226,11 @@ def run(
         if broken := damaged(folder):
             (folder / SUMS).unlink()
             for damage in (folder / name for name in broken if (folder / name).is_file()):
-                print(f"{damage} is damaged: it was set aside as {set_aside(damage).name}, and is made again.",
-                      file=sys.stderr, flush=True)
+                print(
+                    f"{damage} is damaged: it was set aside as {set_aside(damage).name}, and is made again.",
+                    file=sys.stderr,
+                    flush=True,
+                )
         if file.is_file():
             scores = read(file)
         else:
@@ -205,22 +241,44 @@ def run(
 
 
 def _scored(
-    sets: Sequence[PairedSet], compared: Mapping[str, Method], config: Mapping, mark: provenance.Stamp, device: str,
-    progress: bool, measured: Sequence[str], folder: Path, pictures: bool,
+    sets: Sequence[PairedSet],
+    compared: Mapping[str, Method],
+    config: Mapping,
+    mark: provenance.Stamp,
+    device: str,
+    progress: bool,
+    measured: Sequence[str],
+    folder: Path,
+    pictures: bool,
 ) -> pd.DataFrame:
-    about = {"config": dict(config), "sets": {pairs.name: len(pairs) for pairs in sets}, "methods": list(compared),
-             "metrics": list(measured), "missing": _missing(measured)}
+    about = {
+        "config": dict(config),
+        "sets": {pairs.name: len(pairs) for pairs in sets},
+        "methods": list(compared),
+        "metrics": list(measured),
+        "missing": _missing(measured),
+    }
     write_text(folder / "config.json", json.dumps(provenance.full(mark) | about, indent=2, default=str) + "\n")
-    return score(sets, compared, device, progress, measured=measured, file=folder / "scores.csv", config=config,
-                 mark=mark, pictures=folder / "pictures" if pictures else None)
+    return score(
+        sets,
+        compared,
+        device,
+        progress,
+        measured=measured,
+        file=folder / "scores.csv",
+        config=config,
+        mark=mark,
+        pictures=folder / "pictures" if pictures else None,
+    )
 
 
 def _sum_up(scores: pd.DataFrame, folder: Path, mark: provenance.Stamp) -> None:
     """summary.csv and scenes.csv of scores.csv, where they are missing: a run may have stopped between the two."""
     for name, table in (("summary", lambda: intervals(scores, mark.seed)), ("scenes", lambda: by_scene(scores))):
         if not (file := folder / f"{name}.csv").is_file():
-            text = table().assign(**mark.columns()).to_csv(index=False, float_format=f"%.{DECIMALS}f",
-                                                           lineterminator="\n")
+            text = (
+                table().assign(**mark.columns()).to_csv(index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n")
+            )
             write_text(file, text)
 
 

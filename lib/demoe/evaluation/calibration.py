@@ -98,9 +98,17 @@ def _row(name: str, kind: str, split: str, scores: pd.DataFrame) -> dict:
     target = TARGETS[name]
     difference = scores.psnr.mean() - target.psnr
     return {
-        "set": name, "pictures": kind, "split": split, "count": len(scores),
-        "target_psnr": target.psnr, "psnr": scores.psnr.mean(), "difference": difference,
-        "tolerance": TOLERANCE, "within": abs(difference) <= TOLERANCE,
-        "target_ssim": target.ssim, "ssim": scores.ssim.mean(), "psnr_sd": scores.psnr.std(),
+        "set": name,
+        "pictures": kind,
+        "split": split,
+        "count": len(scores),
+        "target_psnr": target.psnr,
+        "psnr": scores.psnr.mean(),
+        "difference": difference,
+        "tolerance": TOLERANCE,
+        "within": abs(difference) <= TOLERANCE,
+        "target_ssim": target.ssim,
+        "ssim": scores.ssim.mean(),
+        "psnr_sd": scores.psnr.std(),
         "target_source": target.source,
-    }  # fmt: skip
+    }

@@ -53,8 +53,9 @@ def evaluate_command(
     plain = {"input": blurred_input, name: network(model, **large)}
     compared = methods(baseline, model, **large) if isinstance(model, DeMoE) else plain
     mark = provenance.stamp(profile.name, aio.kind(sets), seed)
-    scores = score(sets, compared, device, measured=measured, file=csv, config=config, mark=mark, pictures=pictures,
-                   fresh=fresh)
+    scores = score(
+        sets, compared, device, measured=measured, file=csv, config=config, mark=mark, pictures=pictures, fresh=fresh
+    )
     if tuple(measured) == metrics.DEFAULT:
         print(f"PSNR (dB) / SSIM, {aio.kind(sets)} data, profile {profile.name}")
         print(tables.by_set(summarise(scores)).to_string())

@@ -51,8 +51,9 @@ def blurred_input(image: Tensor, pairs: PairedSet) -> Tensor:
     return image
 
 
-def network(model: nn.Module, *, k: int | None = 1, manual: bool = False, tile: int | None = None,
-            max_memory: int | None = None) -> Method:
+def network(
+    model: nn.Module, *, k: int | None = 1, manual: bool = False, tile: int | None = None, max_memory: int | None = None
+) -> Method:
     """A network as a method. ``manual``: a DeMoE with the expert of the set's blur (None for a set of no expert).
 
     Pictures over ``WHOLE`` pixels go through ``tiles.restore_large``: whole where the memory allows, else in tiles, and

@@ -42,15 +42,19 @@ def methods_table(entries: Sequence[Compared], left_out: Mapping[str, str]) -> p
         model, k = one.model, _k(one)
         key = (id(model), k)
         if key not in counted:
-            counted[key] = (math.nan, math.nan) if model is None else complexity.count(
-                AtK(model, k) if isinstance(model, DeMoE) else model)
+            counted[key] = (
+                (math.nan, math.nan)
+                if model is None
+                else complexity.count(AtK(model, k) if isinstance(model, DeMoE) else model)
+            )
         rows.append((one.role, one.method, one.group, one.training, *counted[key], "", one.trained))
     rows += [(name, name, EQUAL, "", math.nan, math.nan, why, "") for name, why in left_out.items()]
     columns = ["role", "method", "group", "training", "params", "macs", "missing", "trained"]
     table = pd.DataFrame(rows, columns=columns)
     order = {name: i for i, name in enumerate(("input", *COMPARATORS))}
-    return table.sort_values("role", key=lambda roles: roles.map(order).fillna(len(order)), kind="stable",
-                             ignore_index=True).astype({"params": float, "macs": float})
+    return table.sort_values(
+        "role", key=lambda roles: roles.map(order).fillna(len(order)), kind="stable", ignore_index=True
+    ).astype({"params": float, "macs": float})
 
 
 def pairs_to_compare(roles: Iterable[str]) -> list[tuple[str, str]]:
@@ -113,8 +117,11 @@ def ensemble() -> pd.DataFrame:
     """Section 5's sums, counted at the published size. Columns: what, networks, params (of all together)."""
     one = sum(p.numel() for p in NAFNet(NAFNET_PRESETS["baseline"]).parameters())
     demoe = sum(p.numel() for p in DeMoE(DEMOE_PRESETS["demoe"]).parameters())
-    rows = [("one DeMoE*, a NAFNet", 1, one), ("DeMoE-5, one for each set", ENSEMBLE, ENSEMBLE * one),
-            ("DeMoE", 1, demoe)]
+    rows = [
+        ("one DeMoE*, a NAFNet", 1, one),
+        ("DeMoE-5, one for each set", ENSEMBLE, ENSEMBLE * one),
+        ("DeMoE", 1, demoe),
+    ]
     return pd.DataFrame(rows, columns=["what", "networks", "params"])
 
 

@@ -46,8 +46,15 @@ def evaluate_folders(
     files = [file for folder in (predictions, references) for file in images.list_photographs(folder)]
     state = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     method = predictions.resolve().name or str(predictions)
-    scores = score([pair], {method: blurred_input}, progress=progress, measured=measured, file=csv,
-                   config={"files": state}, fresh=fresh)
+    scores = score(
+        [pair],
+        {method: blurred_input},
+        progress=progress,
+        measured=measured,
+        file=csv,
+        config={"files": state},
+        fresh=fresh,
+    )
     if len(scores) <= SHOWN:
         cells = {column: [shown(value) for value in scores[column]] for column in names}
         print(scores[["image"]].assign(**cells).rename(columns=metrics.LABELS).to_string(index=False), end="\n\n")

@@ -48,8 +48,10 @@ def sample(image: Tensor, unit: int) -> list[Tensor]:
     count = max(1, SAMPLE // (side_h * side_w))
     rows = max(1, min(count, round((count * height / width) ** 0.5)))
     columns = max(1, count // rows)
-    tops, lefts = ((torch.linspace(0, (size - side) // unit, count).long() * unit).tolist()
-                   for size, side, count in ((height, side_h, rows), (width, side_w, columns)))
+    tops, lefts = (
+        (torch.linspace(0, (size - side) // unit, count).long() * unit).tolist()
+        for size, side, count in ((height, side_h, rows), (width, side_w, columns))
+    )
     return [image[:, :, top : top + side_h, left : left + side_w] for top in tops for left in lefts]
 
 

@@ -80,7 +80,9 @@ def _without_reference(name: str, head: str) -> Metric:
 def _lpips(head: str, net: str, authors: bool) -> Metric:
     column = f"lpips_{net}" + ("_authors" if authors else "")
     return Metric(
-        {column: head}, _one(partial(lpips, net=net, authors=authors)), smallest=LPIPS_SMALLEST[net],
+        {column: head},
+        _one(partial(lpips, net=net, authors=authors)),
+        smallest=LPIPS_SMALLEST[net],
         check=partial(check_lpips, net),
     )
 
@@ -95,7 +97,9 @@ METRICS: dict[str, Metric] = {
     "lpips_alex_authors": _lpips("LPIPS Alex, authors' convention ↓", "alex", True),
     "aligned": Metric(
         {"psnr_aligned": "PSNR, RealBlur's alignment (dB) ↑", "ssim_aligned": "SSIM, RealBlur's alignment ↑"},
-        _aligned, smallest=11, check=check_align,
+        _aligned,
+        smallest=11,
+        check=check_align,
     ),
     "musiq": _without_reference("musiq", "MUSIQ ↑"),
     "nrqm": _without_reference("nrqm", "NRQM ↑"),

@@ -68,8 +68,10 @@ def load_all(paths: Sequence[str | Path], device: str | torch.device = "cpu") ->
     """``load`` for several files; two of one name are told apart by the beginning of their hash."""
     found = [load(path, device) for path in paths]
     labels = [one.label for one in found]
-    return [one if labels.count(one.label) == 1 else Published(f"{one.label} {one.sha256[:6]}", one.model, one.sha256)
-            for one in found]
+    return [
+        one if labels.count(one.label) == 1 else Published(f"{one.label} {one.sha256[:6]}", one.model, one.sha256)
+        for one in found
+    ]
 
 
 def _spandrel(path: Path, state: dict[str, Tensor]):
@@ -93,7 +95,10 @@ def _spandrel(path: Path, state: dict[str, Tensor]):
             f"{path} is a checkpoint of a network that nobody here knows, nor does spandrel ({type(error).__name__})."
         ) from None
     if not isinstance(found, spandrel.ImageModelDescriptor) or (
-        found.input_channels, found.output_channels, found.scale) != (3, 3, 1):
+        found.input_channels,
+        found.output_channels,
+        found.scale,
+    ) != (3, 3, 1):
         raise CheckpointError(
             f"{path} holds a {found.architecture.name} that does not restore RGB pictures at their own size."
         )

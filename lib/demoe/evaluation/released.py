@@ -44,15 +44,27 @@ def networks(release: Release, device: str = "cpu") -> dict[str, nn.Module]:
 def about(release: Release, models: Mapping[str, nn.Module], pictures: str) -> pd.DataFrame:
     """Which files were measured on what. Columns: network, release, file, sha256, width, params, run, pictures."""
     paths = {DEMOE: release.demoe, BASELINE: release.baseline}
-    rows = [{"network": name, "release": release.name, "file": paths[name].name, "sha256": parts.digest(paths[name]),
-             "width": model.config.width, "params": sum(p.numel() for p in model.parameters()),
-             "run": checkpoints.provenance(paths[name]).get("config", ""), "pictures": pictures}
-            for name, model in models.items()]
+    rows = [
+        {
+            "network": name,
+            "release": release.name,
+            "file": paths[name].name,
+            "sha256": parts.digest(paths[name]),
+            "width": model.config.width,
+            "params": sum(p.numel() for p in model.parameters()),
+            "run": checkpoints.provenance(paths[name]).get("config", ""),
+            "pictures": pictures,
+        }
+        for name, model in models.items()
+    ]
     return pd.DataFrame(rows).sort_values("network", key=lambda names: names != DEMOE)
 
 
 def test_sets(
-    profile: Profile, release: Release, data_root: aio.Where = None, held_out: str | Path | None = None,
+    profile: Profile,
+    release: Release,
+    data_root: aio.Where = None,
+    held_out: str | Path | None = None,
     progress: bool = True,
 ) -> tuple[list[PairedSet], str]:
     """The five test sets and, in words, the photographs that they are made from.
@@ -74,12 +86,26 @@ def test_sets(
     names = sorted(name for split in canvas.splits.values() for name in split)
     noted = origin.get("release", {}).get("pictures")
     if known := [name for name in names if picture_mark(canvas.folder / name) in (noted or ())]:
-        raise ValueError(f"{held_out} holds {len(known)} pictures that {release.name} was trained on, {known[0]} for "
-                         "one: give others")
+        raise ValueError(
+            f"{held_out} holds {len(known)} pictures that {release.name} was trained on, {known[0]} for "
+            "one: give others"
+        )
     canvas.splits = dict.fromkeys(canvas.splits, names)  # none of them is for training here
     cache = results_dir(profile.name) / "cache"
-    sets = [synthetic(name, "test", profile.test_images, profile.image_size, 0, cache, progress, Options(canvas=canvas),
-                      f"{canvas.identity}-all") for name in DATASETS]
+    sets = [
+        synthetic(
+            name,
+            "test",
+            profile.test_images,
+            profile.image_size,
+            0,
+            cache,
+            progress,
+            Options(canvas=canvas),
+            f"{canvas.identity}-all",
+        )
+        for name in DATASETS
+    ]
     which = "that training has not seen" if noted else "of another folder than that of training"
     return sets, f"{len(names)} photographs {which} ({canvas.identity})"
 
@@ -109,8 +135,11 @@ def differences(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     left out.
     """
     here = set(scores.method)
-    found = [statistics.difference(scores, first, second, seed).drop(columns="method")
-             .assign(first=first, second=second) for first, second in COMPARED if {first, second} <= here]
+    found = [
+        statistics.difference(scores, first, second, seed).drop(columns="method").assign(first=first, second=second)
+        for first, second in COMPARED
+        if {first, second} <= here
+    ]
     table = pd.concat(found, ignore_index=True)
     return table[["first", "second", *(name for name in table.columns if name not in ("first", "second"))]]
 
@@ -129,12 +158,20 @@ def photographs(model: nn.Module, folder: str | Path, out: Path) -> pd.DataFrame
         result = photos.deblur(photo, model=model)
         both = torch.cat([photo.pixels, result.image], dim=2)
         images.write(out / f"{number:03d}_{file.stem}.png", images.Photograph(both))
-        rows.append({
-            "photograph": number, "height": photo.pixels.shape[1], "width": photo.pixels.shape[2],
-            "expert": result.expert, "entropy": result.entropy, "change": result.change.mean,
-            "psnr_to_input": result.change.psnr, "brightness": result.change.brightness,
-            "sharpness": _sharper(photo.pixels, result.image), "warnings": "; ".join(result.warnings),
-        })
+        rows.append(
+            {
+                "photograph": number,
+                "height": photo.pixels.shape[1],
+                "width": photo.pixels.shape[2],
+                "expert": result.expert,
+                "entropy": result.entropy,
+                "change": result.change.mean,
+                "psnr_to_input": result.change.psnr,
+                "brightness": result.change.brightness,
+                "sharpness": _sharper(photo.pixels, result.image),
+                "warnings": "; ".join(result.warnings),
+            }
+        )
     return pd.DataFrame(rows)
 
 

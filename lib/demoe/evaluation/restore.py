@@ -66,13 +66,14 @@ def check(model: nn.Module, image: Tensor, expert: object) -> None:
 
 
 def in_strips(model: nn.Module | OptimizedNetwork) -> nn.Module:
-    """The network itself, for callers that cut a picture. Raises ``ValueError`` for what ``optimize`` made for a GPU.
-    """
+    """The network itself, for callers that cut a picture. Raises ``ValueError`` for one made for a GPU."""
     if not isinstance(model, OptimizedNetwork):
         return model
     if model.network is None:
-        raise ValueError("a photograph may need tiles, which a network optimized for a GPU cannot do: give the network "
-                         "itself, and it is optimized where that is possible")
+        raise ValueError(
+            "a photograph may need tiles, which a network optimized for a GPU cannot do: give the network "
+            "itself, and it is optimized where that is possible"
+        )
     return model.network
 
 

@@ -63,8 +63,10 @@ def look(model: DeMoE, sets: Sequence[PairedSet], device: str = "cpu") -> Seen:
                 weights = F.softmax(model.mlp_branch(y)[0].double(), 0).tolist()
                 predicted = EXPERTS[int(np.argmax(weights))]
                 correct = predicted == label if label else None
-                rows.append({"set": pairs.name, "image": key, "label": label, "predicted": predicted,
-                             "correct": correct} | dict(zip(EXPERTS, weights, strict=True)))
+                rows.append(
+                    {"set": pairs.name, "image": key, "label": label, "predicted": predicted, "correct": correct}
+                    | dict(zip(EXPERTS, weights, strict=True))
+                )
                 features.append(y.mean((2, 3))[0].double().cpu().numpy())
     return Seen(pd.DataFrame(rows).astype({"correct": "boolean"}), np.stack(features))
 
@@ -138,8 +140,15 @@ def detection(inside: pd.DataFrame, outside: pd.DataFrame, limits: dict[str, flo
     rows = []
     for sign, limit in limits.items():
         rows.append({"sign": sign, "set": "inside", "auroc": np.nan, "flagged": (inside[sign] > limit).mean()})
-        rows += [{"sign": sign, "set": name, "auroc": auroc(inside[sign], part[sign]),
-                  "flagged": (part[sign] > limit).mean()} for name, part in outside.groupby("set", sort=False)]
+        rows += [
+            {
+                "sign": sign,
+                "set": name,
+                "auroc": auroc(inside[sign], part[sign]),
+                "flagged": (part[sign] > limit).mean(),
+            }
+            for name, part in outside.groupby("set", sort=False)
+        ]
     return pd.DataFrame(rows)
 
 
@@ -182,14 +191,17 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
     """
     confidence, correct = np.asarray(confidence, float), np.asarray(correct, float)
     if not len(confidence) or len(confidence) != len(correct) or confidence.min() < 0 or confidence.max() > 1:
-        raise ValueError("a reliability diagram needs a confidence in [0, 1] and right or wrong for every picture, "
-                         f"got {len(confidence)} and {len(correct)}")
+        raise ValueError(
+            "a reliability diagram needs a confidence in [0, 1] and right or wrong for every picture, "
+            f"got {len(confidence)} and {len(correct)}"
+        )
     which, edges = _bins(confidence, bins)
     count = np.bincount(which, minlength=bins)
     with np.errstate(invalid="ignore"):
         means = [np.bincount(which, values, bins) / count for values in (confidence, correct)]
-    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": count, "confidence": means[0],
-                         "accuracy": means[1]})
+    return pd.DataFrame(
+        {"low": edges[:-1], "high": edges[1:], "count": count, "confidence": means[0], "accuracy": means[1]}
+    )
 
 
 def _bins(confidence: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
@@ -237,8 +249,16 @@ def calibration(groups: dict[str, pd.DataFrame], value: float) -> tuple[pd.DataF
             confidence = at_temperature(known[list(EXPERTS)].to_numpy(float), t).max(1).clip(0, 1)
             diagram = reliability(confidence, correct)
             bins.append(diagram.assign(group=name, temperature=t))
-            errors.append({"group": name, "temperature": t, "pictures": len(known), "accuracy": correct.mean(),
-                           "confidence": confidence.mean(), "ece": calibration_error(diagram),
-                           "ece_by_chance": chance_error(confidence)})
+            errors.append(
+                {
+                    "group": name,
+                    "temperature": t,
+                    "pictures": len(known),
+                    "accuracy": correct.mean(),
+                    "confidence": confidence.mean(),
+                    "ece": calibration_error(diagram),
+                    "ece_by_chance": chance_error(confidence),
+                }
+            )
     first = pd.concat(bins, ignore_index=True)
     return first[["group", "temperature", "low", "high", "count", "confidence", "accuracy"]], pd.DataFrame(errors)

@@ -95,19 +95,26 @@ def candidates(
     """
     names = {pairs.name: tuple(measured or needed(pairs)) for pairs in sets}
     every = [name for name in measured or MEASURED if any(name in some for some in names.values())]
-    identity = provenance.config_hash({
-        "sets": [[pairs.name, pairs.data, pairs.peak, list(pairs.keys)] for pairs in sets], "config": dict(config),
-        "metrics": names, "missing": {name: error.reason for name, error in metrics.missing(every).items()},
-        "code": provenance.code_hash("evaluation", "model"),
-    })
+    identity = provenance.config_hash(
+        {
+            "sets": [[pairs.name, pairs.data, pairs.peak, list(pairs.keys)] for pairs in sets],
+            "config": dict(config),
+            "metrics": names,
+            "missing": {name: error.reason for name, error in metrics.missing(every).items()},
+            "code": provenance.code_hash("evaluation", "model"),
+        }
+    )
     folder = results_dir(mark.profile) / "runs" / f"routing-s{mark.seed}-{identity}"
     file = folder / "scores.csv"
     with alone(folder / ".lock", f"another process is scoring {folder.name}: waiting for it" if progress else ""):
         if damaged(folder):
             (folder / SUMS).unlink()
             if file.is_file():
-                print(f"{file} is damaged: it was set aside as {set_aside(file).name}, and is made again.",
-                      file=sys.stderr, flush=True)
+                print(
+                    f"{file} is damaged: it was set aside as {set_aside(file).name}, and is made again.",
+                    file=sys.stderr,
+                    flush=True,
+                )
         if not file.is_file():
             about = {"config": dict(config), "metrics": names}
             write_text(folder / "config.json", json.dumps(provenance.full(mark) | about, indent=2) + "\n")
@@ -117,8 +124,16 @@ def candidates(
 
 
 def _measure(
-    demoe: DeMoE, baseline: nn.Module, sets: Sequence[PairedSet], names: Mapping[str, Sequence[str]],
-    every: Sequence[str], file: Path, identity: str, mark: provenance.Stamp, device: str, progress: bool,
+    demoe: DeMoE,
+    baseline: nn.Module,
+    sets: Sequence[PairedSet],
+    names: Mapping[str, Sequence[str]],
+    every: Sequence[str],
+    file: Path,
+    identity: str,
+    mark: provenance.Stamp,
+    device: str,
+    progress: bool,
 ) -> None:
     """Writes ``file``, the rows of ``candidates``. Rows of another commit are not continued: a file has one stamp."""
     columns = metrics.columns(every)

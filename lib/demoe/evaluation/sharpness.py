@@ -32,8 +32,9 @@ def metric_q(image: Tensor) -> Tensor:
     Raises ``ValueError`` for another shape.
     """
     if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < PATCH:
-        raise ValueError(f"Metric Q takes pictures (B, 3, H, W) of {PATCH} pixels a side or more, "
-                         f"got {tuple(image.shape)}")
+        raise ValueError(
+            f"Metric Q takes pictures (B, 3, H, W) of {PATCH} pixels a side or more, got {tuple(image.shape)}"
+        )
     luma = (image.double() * image.new_tensor([0.299, 0.587, 0.114]).double().view(1, 3, 1, 1)).sum(1)  # (B, H, W)
     luma = luma / luma.mean((1, 2), keepdim=True).clamp(min=1e-3)
     gy, gx = torch.gradient(luma, dim=(1, 2))

@@ -95,16 +95,35 @@ def intervals(scores: pd.DataFrame, seed: int = 0, resamples: int = 2000, level:
                 counts = {"images": len(values), "missing": len(rows) - len(values)}
                 scenes_seen = int(codes[values.index].nunique())
                 low, high = _percentiles(means, level) if scenes_seen > 1 else (math.nan, math.nan)
-                found.append({"set": name, "method": method, "metric": metric, "mean": values.mean(), "low": low,
-                              "high": high, **counts, "scenes": scenes_seen})
+                found.append(
+                    {
+                        "set": name,
+                        "method": method,
+                        "metric": metric,
+                        "mean": values.mean(),
+                        "low": low,
+                        "high": high,
+                        **counts,
+                        "scenes": scenes_seen,
+                    }
+                )
     table = pd.DataFrame(found)
     averages = []
     for (method, metric), parts in replicates.items():
         rows = table[(table["method"] == method) & (table["metric"] == metric)]
         every = len(parts) == len(sets) and bool(rows["low"].notna().all())
         low, high = _percentiles(np.mean(parts, axis=0), level) if every else (math.nan, math.nan)
-        averages.append({"set": "Average", "method": method, "metric": metric, "mean": rows["mean"].mean(skipna=False),
-                         "low": low, "high": high, **rows[["images", "missing", "scenes"]].sum().to_dict()})
+        averages.append(
+            {
+                "set": "Average",
+                "method": method,
+                "metric": metric,
+                "mean": rows["mean"].mean(skipna=False),
+                "low": low,
+                "high": high,
+                **rows[["images", "missing", "scenes"]].sum().to_dict(),
+            }
+        )
     return pd.concat([table, pd.DataFrame(averages)], ignore_index=True)
 
 
@@ -155,6 +174,14 @@ def report(table: pd.DataFrame) -> str:
         if not math.isnan(row.low):
             text += f" [{shown(row.low)}, {shown(row.high)}]"
         counted = f"{row.images}" + (f" ({row.missing} {MISSING})" if row.missing else "")
-        lines.append({"set": row.set, "method": row.method, "metric": LABELS[row.metric],
-                      "mean [95 % interval]": text, "pictures": counted, "scenes": row.scenes})
+        lines.append(
+            {
+                "set": row.set,
+                "method": row.method,
+                "metric": LABELS[row.metric],
+                "mean [95 % interval]": text,
+                "pictures": counted,
+                "scenes": row.scenes,
+            }
+        )
     return pd.DataFrame(lines).to_string(index=False)

@@ -154,8 +154,14 @@ def _tiled(model, image, expert, k, route, tile, progress) -> tuple[Restored, Ti
         return Restored(out.clamp_(0, 1), known.logits, known.weights), None
     logits, weights = torch.cat(logits), torch.cat(weights)
     grid = (len(tops), len(lefts), -1)
-    decisions = TileMap(tops, lefts, tile, tuple(image.shape[-2:]), logits.float().softmax(1).view(grid).cpu(),
-                        weights.float().view(grid).cpu())
+    decisions = TileMap(
+        tops,
+        lefts,
+        tile,
+        tuple(image.shape[-2:]),
+        logits.float().softmax(1).view(grid).cpu(),
+        weights.float().view(grid).cpu(),
+    )
     return Restored(out.clamp_(0, 1), logits.mean(0, keepdim=True), weights.mean(0, keepdim=True)), decisions
 
 
@@ -179,21 +185,32 @@ def compare(
     if results[1].plan.tile is not None:
         raise MemoryError("the photograph does not fit into memory whole, so that there is nothing to compare with")
     difference = (results[0].image - results[1].image).double()
-    steps = [(difference.diff(dim=axis).abs().mean((0, 3 - axis)), starts(image.shape[axis], tile, 2 ** len(
-        model.encoders))) for axis in (1, 2)]  # (length - 1,) each
+    steps = [
+        (difference.diff(dim=axis).abs().mean((0, 3 - axis)), starts(image.shape[axis], tile, 2 ** len(model.encoders)))
+        for axis in (1, 2)
+    ]  # (length - 1,) each
     inside, outside = zip(*(_steps(values, tile, places) for values, places in steps), strict=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
     error = max(difference.square().mean().item(), 1e-20)
-    found = {"max_difference": difference.abs().max().item(), "mean_difference": difference.abs().mean().item(),
-             "psnr": -10 * torch.tensor(error).log10().item(), "seam": max(inside), "elsewhere": max(outside),
-             "whole_seconds": seconds[1], "tiled_seconds": seconds[0], "peak_mib": peak}
+    found = {
+        "max_difference": difference.abs().max().item(),
+        "mean_difference": difference.abs().mean().item(),
+        "psnr": -10 * torch.tensor(error).log10().item(),
+        "seam": max(inside),
+        "elsewhere": max(outside),
+        "whole_seconds": seconds[1],
+        "tiled_seconds": seconds[0],
+        "peak_mib": peak,
+    }
     height, width = image.shape[-2:]
     keys = ("max_difference", "mean_difference", "seam", "elsewhere")
     largest, mean, seam, other = (255 * found[key] for key in keys)
-    print(f"{width}x{height}, tiles of {tile} against whole, in 8-bit levels (0 to 255): largest difference "
-          f"{largest:.3f}, mean {mean:.4f}, {found['psnr']:.1f} dB; largest mean step along a seam {seam:.4f}, along "
-          f"any other line {other:.4f}; whole {seconds[1]:.1f} s, tiles {seconds[0]:.1f} s; peak of the process "
-          f"{peak:.0f} MiB")
+    print(
+        f"{width}x{height}, tiles of {tile} against whole, in 8-bit levels (0 to 255): largest difference "
+        f"{largest:.3f}, mean {mean:.4f}, {found['psnr']:.1f} dB; largest mean step along a seam {seam:.4f}, along "
+        f"any other line {other:.4f}; whole {seconds[1]:.1f} s, tiles {seconds[0]:.1f} s; peak of the process "
+        f"{peak:.0f} MiB"
+    )
     return found
 
 

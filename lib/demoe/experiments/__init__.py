@@ -21,23 +21,57 @@ from .specialists import CONTROL, SPECIALISTS, specialist, specialist_name
 from .two_stages import baseline, demoe, demoe_start, untrained
 
 __all__ = [
-    "CONTROL", "EXPERIMENTS", "NEEDED_BY", "ORDER", "SPECIALISTS", "VARIANTS", "Experiment", "NotTrained", "Run",
-    "Slice", "Standing", "TimeUp", "TrainingFailed", "baseline", "default_device", "demoe", "demoe_start", "looking",
-    "plan", "prepare", "specialist", "specialist_name", "train_experiment", "train_plan", "until", "untrained",
-    "variant", "weights",
+    "CONTROL",
+    "EXPERIMENTS",
+    "NEEDED_BY",
+    "ORDER",
+    "SPECIALISTS",
+    "VARIANTS",
+    "Experiment",
+    "NotTrained",
+    "Run",
+    "Slice",
+    "Standing",
+    "TimeUp",
+    "TrainingFailed",
+    "baseline",
+    "default_device",
+    "demoe",
+    "demoe_start",
+    "looking",
+    "plan",
+    "prepare",
+    "specialist",
+    "specialist_name",
+    "train_experiment",
+    "train_plan",
+    "until",
+    "untrained",
+    "variant",
+    "weights",
 ]
 
 # The longest trainings stand first: side by side, the short ones fill the gaps at the end.
-EXPERIMENTS: dict[str, Experiment] = {
-    **two_stages.NAMED, **ablations.NAMED, **comparisons.NAMED, **specialists.NAMED,
-}
-_COMPARATORS = tuple(comparisons.comparator_name(one) for one in comparisons.COMPARATORS
-                     if one not in comparisons.missing())
+EXPERIMENTS: dict[str, Experiment] = {**two_stages.NAMED, **ablations.NAMED, **comparisons.NAMED, **specialists.NAMED}
+_COMPARATORS = tuple(
+    comparisons.comparator_name(one) for one in comparisons.COMPARATORS if one not in comparisons.missing()
+)
 _TASK_SPECIFIC = tuple(comparisons.task_specific_name(one) for one in DATASETS)
 # The most valuable result first, for who has little time: DeMoE, task-specific networks, ablations, comparators.
-ORDER: tuple[str, ...] = tuple(side_by_side.order(
-    ["demoe", *_TASK_SPECIFIC, *specialists.NAMED, "demoe-pretrained-experts", "ablation-demoe", *ablations.NAMED,
-     *_COMPARATORS], EXPERIMENTS))
+ORDER: tuple[str, ...] = tuple(
+    side_by_side.order(
+        [
+            "demoe",
+            *_TASK_SPECIFIC,
+            *specialists.NAMED,
+            "demoe-pretrained-experts",
+            "ablation-demoe",
+            *ablations.NAMED,
+            *_COMPARATORS,
+        ],
+        EXPERIMENTS,
+    )
+)
 NEEDED_BY: dict[str, tuple[str, ...]] = {  # what each notebook loads, by its number
     "02": ("baseline",),
     "03": tuple(specialists.NAMED),
@@ -51,7 +85,11 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {  # what each notebook loads, by its nu
 
 
 def prepare(
-    names: Sequence[str], profile: Profile, seed: int = 0, data_root: aio.Where = None, progress: bool = True,
+    names: Sequence[str],
+    profile: Profile,
+    seed: int = 0,
+    data_root: aio.Where = None,
+    progress: bool = True,
     say: Say | None = None,
 ) -> list[str]:
     """Trains those of ``names`` (and what they start from) that are not there yet; returns what it trained.
@@ -92,13 +130,20 @@ def plan(profile: Profile, seed: int = 0, names: Sequence[str] | None = None) ->
     """
     wanted = ORDER if names is None else [one for one in ORDER if one in side_by_side.order(names, EXPERIMENTS)]
     further = range(seed + 1, seed + profile.ablation_seeds)
-    return [*((name, seed) for name in wanted),
-            *((name, one) for one in further for name in wanted if name in ablations.NAMED)]
+    return [
+        *((name, seed) for name in wanted),
+        *((name, one) for one in further for name in wanted if name in ablations.NAMED),
+    ]
 
 
 def train_plan(
-    profile: Profile, seed: int = 0, data_root: aio.Where = None, names: Sequence[str] | None = None,
-    part: Slice | None = None, progress: bool = True, say: Say | None = None,
+    profile: Profile,
+    seed: int = 0,
+    data_root: aio.Where = None,
+    names: Sequence[str] | None = None,
+    part: Slice | None = None,
+    progress: bool = True,
+    say: Say | None = None,
 ) -> Standing:
     """Trains ``plan`` in its order, or as much of it as ``part`` has time for; the same call goes on where it stopped.
 

@@ -117,8 +117,16 @@ def variant(profile: Profile, name: str, seed: int = 0, data_root: aio.Where = N
 
 def _variant_configuration(profile: Profile, name: str, seed: int, data_root: aio.Where) -> dict:
     network, weight = asdict(variant_network(profile, name)), VARIANTS[name].class_weight
-    return configuration(f"variant-{name}", profile, seed, data_root, network, profile.ablation_steps,
-                         patch=profile.ablation_patch, class_weight=profile.class_weight if weight is None else weight)
+    return configuration(
+        f"variant-{name}",
+        profile,
+        seed,
+        data_root,
+        network,
+        profile.ablation_steps,
+        patch=profile.ablation_patch,
+        class_weight=profile.class_weight if weight is None else weight,
+    )
 
 
 def ablation(profile: Profile, name: str, seed: int = 0, data_root: aio.Where = None, progress: bool = True) -> Run:
@@ -131,10 +139,17 @@ def ablation(profile: Profile, name: str, seed: int = 0, data_root: aio.Where = 
     network, chosen = ablation_network(profile, name), ABLATIONS[name]
     first = _variant_configuration(profile, chosen.stage1, seed, data_root)
     config = configuration(
-        f"ablation-{name}", profile, seed, data_root, asdict(network),
-        profile.ablation_steps * (2 if chosen.from_scratch else 1), patch=profile.ablation_patch,
-        stage1="none" if chosen.from_scratch else provenance.config_hash(first), learns_all=chosen.learns_all,
-        router_noise=chosen.router_noise, start_experts=chosen.experts,
+        f"ablation-{name}",
+        profile,
+        seed,
+        data_root,
+        asdict(network),
+        profile.ablation_steps * (2 if chosen.from_scratch else 1),
+        patch=profile.ablation_patch,
+        stage1="none" if chosen.from_scratch else provenance.config_hash(first),
+        learns_all=chosen.learns_all,
+        router_noise=chosen.router_noise,
+        start_experts=chosen.experts,
     )
     start = partial(ablation_start, profile, name, seed, data_root, progress)
     data = partial(aio.training_data, profile, config["patch"], seed, data_root, progress)
@@ -166,8 +181,13 @@ def trainings(profile: Profile, seed: int = 0) -> range:
 
 
 def score(
-    names: Sequence[str], profile: Profile, seed: int, data_root: aio.Where, sets: Sequence[PairedSet],
-    measured: Sequence[str] = ("psnr", "ssim"), progress: bool = True,
+    names: Sequence[str],
+    profile: Profile,
+    seed: int,
+    data_root: aio.Where,
+    sets: Sequence[PairedSet],
+    measured: Sequence[str] = ("psnr", "ssim"),
+    progress: bool = True,
 ) -> tuple[pd.DataFrame, str]:
     """The experiments ``names`` (of ``NAMED``) on every picture of ``sets``, from all seeds of ``trainings``.
 
@@ -217,8 +237,10 @@ def _with_router(scores: pd.DataFrame, routed: dict[str, DeMoE], sets: Sequence[
     for router, model in routed.items():
         seen = routing.look(model, sets, default_device()).table
         right |= {(router, row.set, row.image): float(row.correct) for row in seen.itertuples() if row.label}
-    keys = [(_router_of(row.method) if row.method.startswith("ablation-") else "", row.set, row.image)
-            for row in scores.itertuples()]
+    keys = [
+        (_router_of(row.method) if row.method.startswith("ablation-") else "", row.set, row.image)
+        for row in scores.itertuples()
+    ]
     return scores.assign(right=[right.get(key, math.nan) for key in keys])
 
 

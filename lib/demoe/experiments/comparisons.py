@@ -44,8 +44,15 @@ def comparator(profile: Profile, name: str, seed: int = 0, data_root: aio.Where 
     optional package is missing.
     """
     network = comparator_sizes.at_width(name, profile.width)
-    config = configuration(comparator_name(name), profile, seed, data_root, asdict(network), profile.ablation_steps,
-                           patch=profile.ablation_patch)
+    config = configuration(
+        comparator_name(name),
+        profile,
+        seed,
+        data_root,
+        asdict(network),
+        profile.ablation_steps,
+        patch=profile.ablation_patch,
+    )
     del config["class_weight"]  # there is no router
 
     def start() -> nn.Module:
@@ -82,8 +89,17 @@ def task_specific(
         raise ValueError(f"unknown set {dataset!r}: choose one of {', '.join(DATASETS)}")
     network = replace(baseline_network(profile), router=False)
     first = provenance.config_hash(baseline_configuration(profile, seed, data_root))
-    config = configuration(task_specific_name(dataset), profile, seed, data_root, asdict(network),
-                           profile.specialist_steps, dataset=dataset, patch=profile.specialist_patch, start=first)
+    config = configuration(
+        task_specific_name(dataset),
+        profile,
+        seed,
+        data_root,
+        asdict(network),
+        profile.specialist_steps,
+        dataset=dataset,
+        patch=profile.specialist_patch,
+        start=first,
+    )
     del config["class_weight"]
 
     def start() -> nn.Module:
@@ -106,8 +122,12 @@ def task_specific_name(dataset: str) -> str:
 
 
 def compared(
-    profile: Profile, seed: int = 0, data_root: aio.Where = None, progress: bool = True,
-    weights: Sequence[str | Path] = (), tile: int | None = None,
+    profile: Profile,
+    seed: int = 0,
+    data_root: aio.Where = None,
+    progress: bool = True,
+    weights: Sequence[str | Path] = (),
+    tile: int | None = None,
 ) -> list[Compared]:
     """All methods of notebook 05, trained if need be: the networks of Table 1 at equal length, the longer trained
     baseline and DeMoE with k = 1 to 5, DeMoE* on the set it was tuned for, and the networks in the files ``weights``.
@@ -128,23 +148,45 @@ def compared(
             run = comparator(profile, name, seed, data_root, progress)
             add(name, comparator_sizes.label(run.model.config), EQUAL, length, run)
     add("NAFNet", f"NAFNet{size}", EQUAL, length, variant(profile, "class-loss", *here[1:]))
-    add("DeMoE", f"DeMoE k=1{size}", EQUAL, f"{length} of each of two stages", ablation(profile, "demoe", *here[1:]),
-        f"{profile.ablation_steps} + {length}")
+    add(
+        "DeMoE",
+        f"DeMoE k=1{size}",
+        EQUAL,
+        f"{length} of each of two stages",
+        ablation(profile, "demoe", *here[1:]),
+        f"{profile.ablation_steps} + {length}",
+    )
     long = f"{profile.stage1_steps} steps"
     add("NAFNet longer", f"NAFNet{size}, longer trained", LONGER, long, baseline(*here))
     main = demoe(*here)
     for k in range(1, main.model.config.num_experts + 1):
-        add(f"DeMoE longer k={k}", f"DeMoE k={k}{size}, longer trained", LONGER,
-            f"{long}, then {profile.stage2_steps}", main, f"{profile.stage1_steps} + {profile.stage2_steps} steps", k)
+        add(
+            f"DeMoE longer k={k}",
+            f"DeMoE k={k}{size}, longer trained",
+            LONGER,
+            f"{long}, then {profile.stage2_steps}",
+            main,
+            f"{profile.stage1_steps} + {profile.stage2_steps} steps",
+            k,
+        )
     tuned = {name: task_specific(profile, name, *here[1:]) for name in DATASETS}
     makers = {name: as_method(run.model, tile=tile) for name, run in tuned.items()}
 
     def on_its_own_set(image: Tensor, pairs: PairedSet) -> Tensor | Made | None:
         return None if pairs.label is None else makers[DATASETS[pairs.label]](image, pairs)
 
-    found.append(Compared("DeMoE*", f"DeMoE*{size}", TASK, f"{long}, then {profile.specialist_steps} on one set",
-                          ", ".join(run.hash for run in tuned.values()), on_its_own_set, tuned[DATASETS[0]].model,
-                          f"{profile.stage1_steps} + {profile.specialist_steps} steps"))
+    found.append(
+        Compared(
+            "DeMoE*",
+            f"DeMoE*{size}",
+            TASK,
+            f"{long}, then {profile.specialist_steps} on one set",
+            ", ".join(run.hash for run in tuned.values()),
+            on_its_own_set,
+            tuned[DATASETS[0]].model,
+            f"{profile.stage1_steps} + {profile.specialist_steps} steps",
+        )
+    )
     for one in published.load_all(weights, default_device()):
         make = as_method(one.model, tile=tile)
         found.append(Compared(one.label, one.label, FOREIGN, "by others", one.sha256, make, one.model))

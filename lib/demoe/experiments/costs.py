@@ -49,8 +49,10 @@ def training_bytes(model: nn.Module, loss: LossFunction, patch: int, batch: int)
         total = loss(model, data)["total"]  # held until all is counted: a storage freed could lend its place to another
     del total
     learning = sum(p.numel() * p.element_size() for p in stages.trainable(model))
-    return {"activations": sum(kept.values()), "state": sum(p.numel() * p.element_size() for p in model.parameters())
-            + 3 * learning}
+    return {
+        "activations": sum(kept.values()),
+        "state": sum(p.numel() * p.element_size() for p in model.parameters()) + 3 * learning,
+    }
 
 
 def training_flops(model: nn.Module, loss: LossFunction, patch: int) -> float:
@@ -84,8 +86,9 @@ def work_of(config: dict, precision: str = "float32") -> tuple[float, float] | N
 
 @lru_cache(maxsize=128)
 def _work_a_pixel(network_config: str, mixed: bool, kind: str, side: int = 64) -> tuple[float, float]:
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in
-              json.loads(network_config).items()}
+    fields = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(network_config).items()
+    }
     with torch.device("meta"):
         model = DeMoE(DeMoEConfig(**fields)) if mixed else NAFNet(NAFNetConfig(**fields))
     loss: LossFunction = pixel_loss
@@ -157,11 +160,18 @@ def counted(profile: Profile, names: Sequence[str] = NAMES, progress: bool = Tru
         learning = sum(p.numel() for p in stages.trainable(model))
         memory = training_bytes(model, loss, profile.ablation_patch, profile.batch)
         one_stage = name.startswith("variant-")
-        rows.append({
-            "experiment": name, "width": key.width, "params": params, "learning": learning, "macs": macs,
-            "steps": profile.ablation_steps * (1 if one_stage else 2),
-            "activation_bytes": memory["activations"], "state_bytes": memory["state"],
-        })
+        rows.append(
+            {
+                "experiment": name,
+                "width": key.width,
+                "params": params,
+                "learning": learning,
+                "macs": macs,
+                "steps": profile.ablation_steps * (1 if one_stage else 2),
+                "activation_bytes": memory["activations"],
+                "state_bytes": memory["state"],
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -8,9 +8,23 @@ from demoe.data.real.roots import Roots
 from demoe.profiles import Profile, as_dict
 
 # Fields of a profile that say nothing about a training, or that only one kind of run depends on and puts in itself.
-ELSEWHERE = ("name", "bench_size", "bench_repeats", "checkpoint_every", "test_images", "stage1_steps", "stage2_steps",
-             "stage2_patch", "specialist_steps", "specialist_patch", "ablation_steps", "ablation_patch",
-             "ablation_seeds", "large_size", "large_images")
+ELSEWHERE = (
+    "name",
+    "bench_size",
+    "bench_repeats",
+    "checkpoint_every",
+    "test_images",
+    "stage1_steps",
+    "stage2_steps",
+    "stage2_patch",
+    "specialist_steps",
+    "specialist_patch",
+    "ablation_steps",
+    "ablation_patch",
+    "ablation_seeds",
+    "large_size",
+    "large_images",
+)
 
 
 def configuration(

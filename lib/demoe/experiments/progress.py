@@ -69,10 +69,18 @@ def read(folder: Path) -> Progress | None:
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         last = json.loads(lines[-1]) if lines else {"step": -1}  # its counts are those of all sessions together
         return Progress(
-            config["experiment"], int(config["seed"]), mark["config"], folder, config, done,
-            steps if done else state.step_of(folder / STATE) or 0, float(last.get("seconds", 0)),
-            float(last.get("waited", 0)), int(last.get("images", (last["step"] + 1) * config["batch"])),
-            mark["hardware"], mark["commit"],
+            config["experiment"],
+            int(config["seed"]),
+            mark["config"],
+            folder,
+            config,
+            done,
+            steps if done else state.step_of(folder / STATE) or 0,
+            float(last.get("seconds", 0)),
+            float(last.get("waited", 0)),
+            int(last.get("images", (last["step"] + 1) * config["batch"])),
+            mark["hardware"],
+            mark["commit"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

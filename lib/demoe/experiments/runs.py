@@ -195,14 +195,23 @@ def _finished(folder: Path, clear: bool = False) -> nn.Module | None:
         (folder / SUMS).unlink(missing_ok=True)
         for file in (folder / name for name in broken if (folder / name).is_file()):
             place = set_aside(file)
-            print(f"{file} is damaged: it was set aside as {place.name}, and the network is trained again.",
-                  file=sys.stderr, flush=True)
+            print(
+                f"{file} is damaged: it was set aside as {place.name}, and the network is trained again.",
+                file=sys.stderr,
+                flush=True,
+            )
     return None
 
 
 def _train(
-    config: dict, profile: Profile, start: Callable[[], nn.Module], data: Data, loss: LossFunction, folder: Path,
-    progress: bool, label: str,
+    config: dict,
+    profile: Profile,
+    start: Callable[[], nn.Module],
+    data: Data,
+    loss: LossFunction,
+    folder: Path,
+    progress: bool,
+    label: str,
 ) -> None:
     seed, part = config["seed"], current_slice()
     if part and distributed.agree(part.over):  # making the data may take longer than what is left

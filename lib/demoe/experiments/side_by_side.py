@@ -89,8 +89,7 @@ def train_missing(
         return
     context = get_context("spawn")  # a forked child may hang on locks that a thread of this process held
     stop = context.Event()
-    pool = ProcessPoolExecutor(processes, context, _begin,
-                               (stop, os.getpid(), profile.threads, current_slice()))
+    pool = ProcessPoolExecutor(processes, context, _begin, (stop, os.getpid(), profile.threads, current_slice()))
     try:
         _make_data(pool, jobs, profile, data_root, say)
         _run_all(pool, processes, jobs, experiments, profile, data_root, progress, say)
@@ -102,8 +101,14 @@ def train_missing(
 
 
 def _run_all(
-    pool: ProcessPoolExecutor, processes: int, jobs: Sequence[tuple[str, int]], experiments: Mapping[str, Experiment],
-    profile: Profile, data_root: aio.Where, progress: bool, say: Say,
+    pool: ProcessPoolExecutor,
+    processes: int,
+    jobs: Sequence[tuple[str, int]],
+    experiments: Mapping[str, Experiment],
+    profile: Profile,
+    data_root: aio.Where,
+    progress: bool,
+    say: Say,
 ) -> None:
     waiting, running, number, late = list(jobs), {}, 0, None
     with tqdm(total=len(jobs), desc="training", unit="network", disable=not progress) as bar:

@@ -47,8 +47,15 @@ def specialist(
     network = NAFNetConfig(width=profile.width)
     name = specialist_name(dataset) + ("" if init_seed == seed else f"-init{init_seed}")
     config = configuration(
-        name, profile, seed, data_root, asdict(network), profile.specialist_steps,
-        dataset=dataset, init_seed=init_seed, patch=profile.specialist_patch,
+        name,
+        profile,
+        seed,
+        data_root,
+        asdict(network),
+        profile.specialist_steps,
+        dataset=dataset,
+        init_seed=init_seed,
+        patch=profile.specialist_patch,
     )
     del config["class_weight"]  # there is no router
     if pairs is not None:

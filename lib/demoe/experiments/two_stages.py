@@ -57,8 +57,17 @@ def demoe(
     """
     name = "demoe" if experts == "random" else f"demoe-{experts}-experts"
     network = DeMoEConfig(width=profile.width)
-    config = configuration(name, profile, seed, data_root, asdict(network), profile.stage2_steps,
-                     patch=profile.stage2_patch, start_experts=experts, stage1_patch=profile.patch)
+    config = configuration(
+        name,
+        profile,
+        seed,
+        data_root,
+        asdict(network),
+        profile.stage2_steps,
+        patch=profile.stage2_patch,
+        start_experts=experts,
+        stage1_patch=profile.patch,
+    )
     config["stage1_steps"] = profile.stage1_steps
 
     def start() -> nn.Module:

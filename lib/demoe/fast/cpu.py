@@ -59,8 +59,9 @@ class Run:
         y = self._blocks(y, _modules(model.middle_blks), False)
         for _ in range(moes):
             y = self._moe(y, next(experts))
-        for level, (decoder, up) in reversed(list(enumerate(zip(reversed(model.decoders), reversed(model.ups),
-                                                                strict=True)))):
+        for level, (decoder, up) in reversed(
+            list(enumerate(zip(reversed(model.decoders), reversed(model.ups), strict=True)))
+        ):
             skip, lazy, self.rooms = skips.pop(), level < self.recompute, []
             if isinstance(skip, Kept) and max(one.nbytes for one in skip.maps) >= LARGE:
                 allocator.give_back()  # the next room may not fit into the one that the encoder had
@@ -78,7 +79,8 @@ class Run:
         """The encoder's last map and the skips from the top down; the router has then been asked."""
         model = self.model
         y: Source = lambda: (  # noqa: E731
-            strip.to(self.dtype) for strip in self._conv3(picture(), model.intro.weight, model.intro.bias))
+            strip.to(self.dtype) for strip in self._conv3(picture(), model.intro.weight, model.intro.bias)
+        )
         skips = []
         for level, (encoder, down) in enumerate(zip(model.encoders, model.downs, strict=True)):
             y = self._blocks(y, _modules(encoder), level < self.recompute)  # (1, C, H, W)
@@ -178,8 +180,9 @@ class Run:
             else:
                 firsts = [zip(stream, known, strict=True) for stream, known in zip(streams, gates, strict=True)]
             halves = [((x.clone(), gated) for x, gated in first) for first in firsts]
-            outs = [_second_half(half, expert, self.scales[expert])
-                    for half, expert in zip(halves, experts, strict=True)]
+            outs = [
+                _second_half(half, expert, self.scales[expert]) for half, expert in zip(halves, experts, strict=True)
+            ]
             for x, *parts in zip(own, *outs, strict=True):
                 mix = sum(share * part for (share, _), part in zip(shares, parts, strict=True))  # (1, C, rows, W)
                 yield {"sum": lambda x, mix: mix, "residual": torch.add, "attention": torch.mul}[moe.fusion](x, mix)

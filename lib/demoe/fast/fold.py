@@ -136,11 +136,14 @@ def _twin(module: nn.Module, dtype: torch.dtype | None, share: bool) -> nn.Modul
         return value.detach().to(dtype or value.dtype, copy=not share)
 
     twin = copy.copy(module)
-    twin._parameters = {name: value if value is None else nn.Parameter(taken(value, dtype), requires_grad=False)
-                        for name, value in module._parameters.items()}
+    twin._parameters = {
+        name: value if value is None else nn.Parameter(taken(value, dtype), requires_grad=False)
+        for name, value in module._parameters.items()
+    }
     twin._buffers = {name: value if value is None else taken(value, None) for name, value in module._buffers.items()}
-    twin._modules = {name: None if child is None else _twin(child, dtype, share)
-                     for name, child in module._modules.items()}
+    twin._modules = {
+        name: None if child is None else _twin(child, dtype, share) for name, child in module._modules.items()
+    }
     return twin
 
 
@@ -175,5 +178,8 @@ def _buffers(block: NAFBlock) -> dict[str, Tensor]:
         "5": scaled(block.conv5, block.gamma),
     }
     dtype = block.conv1.weight.dtype
-    return {letter + name: value.detach().clone().to(dtype)
-            for name, pair in pairs.items() for letter, value in zip("wb", pair, strict=True)}
+    return {
+        letter + name: value.detach().clone().to(dtype)
+        for name, pair in pairs.items()
+        for letter, value in zip("wb", pair, strict=True)
+    }

@@ -93,32 +93,100 @@ def start_block(x: Tensor, weights: list[Tensor], eps: float, rows: Tensor | Non
     gated, out = torch.empty_like(x), torch.empty_like(x)
     sums = x.new_empty((batch, parts, channels), dtype=torch.float32)
 
-    def product(source: Tensor, weight: Tensor, bias: Tensor, out: Tensor, skip: Tensor | None = None,
-                norm: bool = False, scale: bool = False, gate: bool = False) -> None:  # fmt: skip
+    def product(
+        source: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        out: Tensor,
+        skip: Tensor | None = None,
+        norm: bool = False,
+        scale: bool = False,
+        gate: bool = False,
+    ) -> None:
         spots, columns, inputs, warps = cut.product
         columns = min(columns, out.shape[3])
         grid = (triton.cdiv(pixels, spots), out.shape[3] // columns, batch)
         wrap_triton(kernels.product)[grid](
-            source, weight, bias, bias if skip is None else skip, out, sums, ws, bs, chosen, pixels, parts, eps,
-            _step(weight), _step(bias), _step(ws), _step(bs), CHOSEN=rows is not None,
-            C=channels, N=weight.shape[2], NORM=norm, SCALE=scale, GATE=gate, SKIP=skip is not None,
-            M=spots, COLUMNS=columns, K=inputs, PARTS=at_once, num_warps=warps, num_stages=2,
-        )  # fmt: skip
+            source,
+            weight,
+            bias,
+            bias if skip is None else skip,
+            out,
+            sums,
+            ws,
+            bs,
+            chosen,
+            pixels,
+            parts,
+            eps,
+            _step(weight),
+            _step(bias),
+            _step(ws),
+            _step(bs),
+            CHOSEN=rows is not None,
+            C=channels,
+            N=weight.shape[2],
+            NORM=norm,
+            SCALE=scale,
+            GATE=gate,
+            SKIP=skip is not None,
+            M=spots,
+            COLUMNS=columns,
+            K=inputs,
+            PARTS=at_once,
+            num_warps=warps,
+            num_stages=2,
+        )
 
     product(x, w1, b1, wide, norm=True)  # (B, H, W, 2C)
     some = min(channels, 32)  # with as many warps as leave each thread eight of a tile's values
     wrap_triton(kernels.depthwise)[(parts, channels // some, batch)](
-        wide, w2, b2, gated, sums, chosen, height, width, _step(w2), _step(b2), CHOSEN=rows is not None,
-        C=channels, CHANNELS=some, TALL=TALL, WIDE=WIDE, num_warps=some // 4,
-    )  # fmt: skip
+        wide,
+        w2,
+        b2,
+        gated,
+        sums,
+        chosen,
+        height,
+        width,
+        _step(w2),
+        _step(b2),
+        CHOSEN=rows is not None,
+        C=channels,
+        CHANNELS=some,
+        TALL=TALL,
+        WIDE=WIDE,
+        num_warps=some // 4,
+    )
     if cut.tail is not None:
         spots, inputs, warps = cut.tail
         steps = [_step(w) for w in (ws, bs, w3, b3, w4, b4, w5, b5)]
         wrap_triton(kernels.tail)[(min(triton.cdiv(pixels, spots), PROGRAMS), 1, batch)](
-            x, gated, sums, ws, bs, w3, b3, w4, b4, w5, b5, out, chosen, pixels, parts, eps,
-            *steps, CHOSEN=rows is not None,
-            C=channels, M=spots, K=inputs, PARTS=at_once, num_warps=warps, num_stages=2,
-        )  # fmt: skip
+            x,
+            gated,
+            sums,
+            ws,
+            bs,
+            w3,
+            b3,
+            w4,
+            b4,
+            w5,
+            b5,
+            out,
+            chosen,
+            pixels,
+            parts,
+            eps,
+            *steps,
+            CHOSEN=rows is not None,
+            C=channels,
+            M=spots,
+            K=inputs,
+            PARTS=at_once,
+            num_warps=warps,
+            num_stages=2,
+        )
         return out
     between = torch.empty_like(x)
     product(gated, w3, b3, between, x, scale=True)
@@ -143,14 +211,36 @@ def start_up(x: Tensor, weight: Tensor, skip: Tensor) -> Tensor:
     return out
 
 
-def _resample(x: Tensor, weight: Tensor, bias: Tensor, skip: Tensor, out: Tensor, height: int, width: int,
-              outputs: int, down: bool) -> None:  # fmt: skip
+def _resample(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    skip: Tensor,
+    out: Tensor,
+    height: int,
+    width: int,
+    outputs: int,
+    down: bool,
+) -> None:
     spots, columns, inputs, warps = tiles(x.shape[3], x.dtype).product
     columns = min(columns, outputs if down else outputs // 4)
     wrap_triton(kernels.resample)[(triton.cdiv(height * width, spots), outputs // columns, len(x))](
-        x.contiguous(), weight, bias, skip, out, height, width,
-        C=x.shape[3], N=outputs, DOWN=down, M=spots, COLUMNS=columns, K=inputs, num_warps=warps, num_stages=2,
-    )  # fmt: skip
+        x.contiguous(),
+        weight,
+        bias,
+        skip,
+        out,
+        height,
+        width,
+        C=x.shape[3],
+        N=outputs,
+        DOWN=down,
+        M=spots,
+        COLUMNS=columns,
+        K=inputs,
+        num_warps=warps,
+        num_stages=2,
+    )
 
 
 def _step(weight: Tensor) -> int:

@@ -57,11 +57,34 @@ def _attention(mean, weight, bias, rows, C: tl.constexpr):
 
 @triton.jit
 def product(
-    x, weight, bias, skip, out, sums, attention, attention_bias, rows, pixels, parts, eps,
-    weight_step, bias_step, attention_step, attention_bias_step, CHOSEN: tl.constexpr,
-    C: tl.constexpr, N: tl.constexpr, NORM: tl.constexpr, SCALE: tl.constexpr, GATE: tl.constexpr, SKIP: tl.constexpr,
-    M: tl.constexpr, COLUMNS: tl.constexpr, K: tl.constexpr, PARTS: tl.constexpr,
-):  # fmt: skip
+    x,
+    weight,
+    bias,
+    skip,
+    out,
+    sums,
+    attention,
+    attention_bias,
+    rows,
+    pixels,
+    parts,
+    eps,
+    weight_step,
+    bias_step,
+    attention_step,
+    attention_bias_step,
+    CHOSEN: tl.constexpr,
+    C: tl.constexpr,
+    N: tl.constexpr,
+    NORM: tl.constexpr,
+    SCALE: tl.constexpr,
+    GATE: tl.constexpr,
+    SKIP: tl.constexpr,
+    M: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    K: tl.constexpr,
+    PARTS: tl.constexpr,
+):
     """A 1x1 convolution and what stands around it: x (B, P, C), weight (C, N), bias (N) -> out (B, P, N or N/2).
 
     NORM: of x over its channels, before. SCALE: x times channel attention, before; ``sums`` (B, parts, C). GATE: the
@@ -110,9 +133,22 @@ def product(
 
 @triton.jit
 def depthwise(
-    x, weight, bias, out, sums, rows, height, width, weight_step, bias_step, CHOSEN: tl.constexpr,
-    C: tl.constexpr, CHANNELS: tl.constexpr, TALL: tl.constexpr, WIDE: tl.constexpr,
-):  # fmt: skip
+    x,
+    weight,
+    bias,
+    out,
+    sums,
+    rows,
+    height,
+    width,
+    weight_step,
+    bias_step,
+    CHOSEN: tl.constexpr,
+    C: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    TALL: tl.constexpr,
+    WIDE: tl.constexpr,
+):
     """The depth-wise 3x3 convolution, zeros around, gate and sums: x (B, H, W, 2C) -> out (B, H, W, C), sums.
 
     weight (3, 3, 2C), bias (2C). A program takes every parts-th tile of TALL x WIDE pixels and leaves the sum over them
@@ -152,10 +188,36 @@ def depthwise(
 
 @triton.jit
 def tail(
-    x, gated, sums, ws, bs, w3, b3, w4, b4, w5, b5, out, rows, pixels, parts, eps,
-    ws_step, bs_step, w3_step, b3_step, w4_step, b4_step, w5_step, b5_step, CHOSEN: tl.constexpr,
-    C: tl.constexpr, M: tl.constexpr, K: tl.constexpr, PARTS: tl.constexpr,
-):  # fmt: skip
+    x,
+    gated,
+    sums,
+    ws,
+    bs,
+    w3,
+    b3,
+    w4,
+    b4,
+    w5,
+    b5,
+    out,
+    rows,
+    pixels,
+    parts,
+    eps,
+    ws_step,
+    bs_step,
+    w3_step,
+    b3_step,
+    w4_step,
+    b4_step,
+    w5_step,
+    b5_step,
+    CHOSEN: tl.constexpr,
+    C: tl.constexpr,
+    M: tl.constexpr,
+    K: tl.constexpr,
+    PARTS: tl.constexpr,
+):
     """All behind the gate: x, gated (B, P, C), sums (B, parts, C) -> out (B, P, C).
 
     conv3 times channel attention, plus x; norm; conv4, gate, conv5, added. ws (C, C) out by in, w3 (C, C), w4 (C, 2C),
@@ -205,9 +267,20 @@ def tail(
 
 @triton.jit
 def resample(
-    x, weight, bias, skip, out, height, width,
-    C: tl.constexpr, N: tl.constexpr, DOWN: tl.constexpr, M: tl.constexpr, COLUMNS: tl.constexpr, K: tl.constexpr,
-):  # fmt: skip
+    x,
+    weight,
+    bias,
+    skip,
+    out,
+    height,
+    width,
+    C: tl.constexpr,
+    N: tl.constexpr,
+    DOWN: tl.constexpr,
+    M: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    K: tl.constexpr,
+):
     """Between two levels, height and width being those of the smaller map. Grid: H W / M, N / COLUMNS, B.
 
     DOWN: a 2x2 convolution of stride 2: x (B, 2H, 2W, C), weight (N, 2, 2, C), bias (N) -> out (B, H, W, N). Else a 1x1

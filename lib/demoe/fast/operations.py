@@ -96,9 +96,7 @@ class Weights:
         self.w2 = Packed(block.w2, len(block.w2))
 
 
-def conv3(
-    strips: Iterator[Tensor], weight: Tensor | Packed, bias: Tensor, alone: bool = False
-) -> Iterator[Tensor]:
+def conv3(strips: Iterator[Tensor], weight: Tensor | Packed, bias: Tensor, alone: bool = False) -> Iterator[Tensor]:
     """A 3x3 convolution: a strip is finished once the one below it is there.
 
     ``alone``: each strip is a picture of its own.

@@ -63,9 +63,7 @@ class OptimizedNetwork:
         return Classified(*self._run(x, None, 1)[:2])
 
 
-def optimize(
-    model: nn.Module, dtype: torch.dtype = torch.float32, fused: bool = False
-) -> OptimizedNetwork | nn.Module:
+def optimize(model: nn.Module, dtype: torch.dtype = torch.float32, fused: bool = False) -> OptimizedNetwork | nn.Module:
     """The network for inference: on a CPU folded and in strips (``strips``), on a GPU compiled (``gpu``).
 
     The model stays as it is, and so does the copy that is made of it here. In float32 the result is the model's in

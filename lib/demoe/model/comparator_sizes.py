@@ -54,8 +54,9 @@ class Restormer(_Padded):
     def __init__(self, config: RestormerConfig | None = None):
         super().__init__()
         c = self.config = config or RestormerConfig()
-        self.network = restormer(dim=c.width, num_blocks=list(c.blocks), num_refinement_blocks=c.refinement_blocks,
-                                 heads=list(c.heads))
+        self.network = restormer(
+            dim=c.width, num_blocks=list(c.blocks), num_refinement_blocks=c.refinement_blocks, heads=list(c.heads)
+        )
 
 
 class FFTFormer(_Padded):

@@ -98,7 +98,11 @@ def count(model: nn.Module, size: tuple[int, int, int] = SIZE) -> tuple[int, int
     try:
         with torch.inference_mode(), _layers_only(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             macs, _ = get_model_complexity_info(
-                model, tuple(size), as_strings=False, print_per_layer_stat=False, backend="pytorch",
+                model,
+                tuple(size),
+                as_strings=False,
+                print_per_layer_stat=False,
+                backend="pytorch",
                 input_constructor=black,
                 custom_modules_hooks={PictureConv2d: ptflops.pytorch_ops.MODULES_MAPPING[nn.Conv2d]},
             )

@@ -88,9 +88,7 @@ class PLKBlock(nn.Module):
     def __init__(self, channels: int, kernel: int = 17):
         super().__init__()
         self.mixer = nn.Sequential(
-            nn.Conv2d(channels, 2 * channels, 3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(2 * channels, channels, 3, padding=1),
+            nn.Conv2d(channels, 2 * channels, 3, padding=1), nn.GELU(), nn.Conv2d(2 * channels, channels, 3, padding=1)
         )
         self.part = max(1, channels // 4)
         self.large = nn.Conv2d(self.part, self.part, kernel, padding=kernel // 2)
@@ -219,9 +217,7 @@ class SpectralFeedForward(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.magnitude = nn.Sequential(
-            nn.Conv2d(channels, 2 * channels, 1),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(2 * channels, channels, 1),
+            nn.Conv2d(channels, 2 * channels, 1), nn.LeakyReLU(0.1), nn.Conv2d(2 * channels, channels, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:

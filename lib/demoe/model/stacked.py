@@ -32,8 +32,9 @@ def dense(x: Tensor, weights: Tensor, experts: Sequence[NAFBlock]) -> Tensor:
     batch, channels, height, width = x.shape
     count = len(experts)
     if weights.shape != (batch, count):
-        raise ValueError(f"weights must be {(batch, count)} for {batch} images and {count} experts, "
-                         f"got {tuple(weights.shape)}")  # fmt: skip
+        raise ValueError(
+            f"weights must be {(batch, count)} for {batch} images and {count} experts, got {tuple(weights.shape)}"
+        )
     pixels, gate = batch * height * width, SimpleGate()
     flat = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C), free in channels-last memory
 

@@ -112,8 +112,11 @@ def window(model: NAFNet | DeMoE, patch: int, factor: float = FACTOR) -> int:
 
 def windows(model: nn.Module) -> dict[str, int]:
     """The window's side, in pixels of its map, of every block that is converted, by the block's name."""
-    return {name.removesuffix(".sca"): part.window for name, part in model.named_modules()
-            if isinstance(part, LocalAttention)}
+    return {
+        name.removesuffix(".sca"): part.window
+        for name, part in model.named_modules()
+        if isinstance(part, LocalAttention)
+    }
 
 
 def _blocks(model: NAFNet | DeMoE) -> Iterator[tuple[str, int, nn.Module]]:

@@ -13,8 +13,11 @@ from .ablation_tables import ALL_ROWS, BASELINE, REFERENCE, START, TABLE_5_RIGHT
 
 def _row(row) -> str:
     paper = "" if math.isnan(row.paper_difference) else f"; paper {row.paper_difference:+.2f}"
-    over = "" if math.isnan(row.low_trainings) else (
-        f" over pictures, [{row.low_trainings:+.3f}, {row.high_trainings:+.3f}] over trainings")
+    over = (
+        ""
+        if math.isnan(row.low_trainings)
+        else (f" over pictures, [{row.low_trainings:+.3f}, {row.high_trainings:+.3f}] over trainings")
+    )
     return f"{row.row} ({interval(row)} dB{over}{paper})"
 
 
@@ -33,8 +36,10 @@ def basis(table: pd.DataFrame) -> list[str]:
         words = [f"{interval(row)} dB against {against[row.reference]}" for row in part.itertuples()]
         found.append(f"The reference with the {WORDS[choice]}: {' and '.join(words)}.")
     if routing_decides(table):
-        found.append("With the router's expert the reference is below its own stage 1: at k = 1 routing decides, and "
-                     "the rows differ by what wrong experts cost them. No verdict is drawn from k = 1.")
+        found.append(
+            "With the router's expert the reference is below its own stage 1: at k = 1 routing decides, and "
+            "the rows differ by what wrong experts cost them. No verdict is drawn from k = 1."
+        )
     return found
 
 
@@ -45,8 +50,10 @@ def differences(table: pd.DataFrame, name: str, decided_by_routing: bool) -> lis
     leaves zero out; and with the router's expert only where not ``routing_decides``.
     """
     part = table[(table.table == name) & (table.method != table.reference)]
-    return [_differences(part[part.choice == choice], f"{name}, {WORDS[choice]}",
-                         choice == ROUTER and decided_by_routing) for choice in part.choice.unique()]
+    return [
+        _differences(part[part.choice == choice], f"{name}, {WORDS[choice]}", choice == ROUTER and decided_by_routing)
+        for choice in part.choice.unique()
+    ]
 
 
 def _differences(part: pd.DataFrame, name: str, decided_by_routing: bool) -> str:
@@ -99,17 +106,22 @@ def order(orders: pd.DataFrame, decided_by_routing: bool) -> list[str]:
         verdict = (
             "routing decides this order, so it says nothing of the variants"
             if decided_by_routing and row.choice == ROUTER
-            else "the rows stand in the paper's order more than chance would have it" if row.p < 0.05
+            else "the rows stand in the paper's order more than chance would have it"
+            if row.p < 0.05
             else "the order cannot be told from a random one"
         )
         kind = "exact" if row.exact else "from random orders"
         choice = ", router's expert" if row.choice == ROUTER else ""
-        found.append(f"{row.table}{choice}, {row.rows} rows: Spearman's rho {row.rho:+.2f}, one-sided p {row.p:.3f} "
-                     f"({kind}): {verdict}.")
+        found.append(
+            f"{row.table}{choice}, {row.rows} rows: Spearman's rho {row.rho:+.2f}, one-sided p {row.p:.3f} "
+            f"({kind}): {verdict}."
+        )
     caution = f"These {len(orders)} values of p are not corrected for their number"
     if any(name.startswith((TABLE_5_RIGHT, ALL_ROWS)) for name in orders.table):
-        caution += (f"; {TABLE_5_RIGHT} and {ALL_ROWS} rank baselines, which have one stage, among networks of two, "
-                    "trained twice as long, as the paper does")
+        caution += (
+            f"; {TABLE_5_RIGHT} and {ALL_ROWS} rank baselines, which have one stage, among networks of two, "
+            "trained twice as long, as the paper does"
+        )
     return [*found, f"{caution}."]
 
 
@@ -117,10 +129,16 @@ def router_noise(plain: float, noisy: float, sigma: float) -> str:
     """Whether noise on the router's logits does what it is for, from ``trainings.experts_in_use`` without and with."""
     more = noisy - plain
     verdict = (
-        "as the paper wants it, more experts learn from each picture" if more > 0.1
-        else "hardly more experts learn from each picture" if more >= 0 else "no more experts learn from each picture")
-    return (f"Noise of standard deviation {sigma:g} on the router's logits mixes {noisy:.2f} experts a test picture "
-            f"instead of {plain:.2f} (exp of the entropy, 1 to 5): {verdict}.")
+        "as the paper wants it, more experts learn from each picture"
+        if more > 0.1
+        else "hardly more experts learn from each picture"
+        if more >= 0
+        else "no more experts learn from each picture"
+    )
+    return (
+        f"Noise of standard deviation {sigma:g} on the router's logits mixes {noisy:.2f} experts a test picture "
+        f"instead of {plain:.2f} (exp of the entropy, 1 to 5): {verdict}."
+    )
 
 
 def experts_start(table: pd.DataFrame, decided_by_routing: bool) -> list[str]:
@@ -128,8 +146,13 @@ def experts_start(table: pd.DataFrame, decided_by_routing: bool) -> list[str]:
     found = []
     for row in table[(table.table == START) & (table.method != table.reference)].itertuples():
         verdicts = {1: "copies end above", -1: "copies end below", 0: "how they start cannot be told from the result"}
-        verdict = ("no verdict: routing decides" if decided_by_routing and row.choice == ROUTER
-                   else "no verdict from one training" if row.trainings < 2 else verdicts[row.sign])
+        verdict = (
+            "no verdict: routing decides"
+            if decided_by_routing and row.choice == ROUTER
+            else "no verdict from one training"
+            if row.trainings < 2
+            else verdicts[row.sign]
+        )
         found.append(f"Experts started as copies against random ones, {WORDS[row.choice]}: {_row(row)}; {verdict}.")
     return found
 

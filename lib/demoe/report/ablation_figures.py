@@ -34,13 +34,16 @@ def differences(table: pd.DataFrame) -> Figure:
         rows = every[every.choice == choice]
         marker, colour, shift = STYLES[choice]
         width = np.array([rows.difference - rows.low, rows.high - rows.difference])
-        ours.errorbar(rows.difference, places + shift, xerr=width, fmt=marker, color=colour, ms=4, lw=2,
-                      label=WORDS[choice])
+        ours.errorbar(
+            rows.difference, places + shift, xerr=width, fmt=marker, color=colour, ms=4, lw=2, label=WORDS[choice]
+        )
         if several:
             over = np.array([rows.difference - rows.low_trainings, rows.high_trainings - rows.difference])
             ours.errorbar(rows.difference, places + shift, xerr=over, fmt="none", color="0.35", lw=0.8, capsize=3)
-    ours.set(xlabel="difference in PSNR (dB), here",
-             title="bar: 95 % over pictures" + ("; thin: over trainings" if several else ""))
+    ours.set(
+        xlabel="difference in PSNR (dB), here",
+        title="bar: 95 % over pictures" + ("; thin: over trainings" if several else ""),
+    )
     ours.set_yticks(places, [row.row + (" *" if row.reference != REFERENCE else "") for row in part.itertuples()])
     if known:
         axes[0, 1].plot(part.paper_difference, places, "D", color=PAPER, ms=5)
@@ -53,8 +56,13 @@ def differences(table: pd.DataFrame) -> Figure:
     ours.set_ylim(len(part) - 0.5, -0.5)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     if any(part.reference != REFERENCE):
-        figure.text(0.01, -0.04, "* against the baseline with classification loss, which has no experts; the others "
-                    "against DeMoE", fontsize=7, va="top")
+        figure.text(
+            0.01,
+            -0.04,
+            "* against the baseline with classification loss, which has no experts; the others against DeMoE",
+            fontsize=7,
+            va="top",
+        )
     return figure
 
 
@@ -69,17 +77,31 @@ def cost_and_quality(table: pd.DataFrame, counted: pd.DataFrame) -> Figure:
     printed = published_costs().macs_g
     figure, axes = plt.subplots(1, 3, figsize=(9.6, 4.4))
     axes[1].sharey(axes[2])
-    panels = (("paper, width 32", printed, part[part.choice == ROUTER].assign(value=lambda rows: rows.paper_psnr)),
-              *((f"here, {WORDS[choice]}", here, part[part.choice == choice].assign(value=lambda rows: rows.psnr))
-                for choice in CHOICES))
+    panels = (
+        ("paper, width 32", printed, part[part.choice == ROUTER].assign(value=lambda rows: rows.paper_psnr)),
+        *(
+            (f"here, {WORDS[choice]}", here, part[part.choice == choice].assign(value=lambda rows: rows.psnr))
+            for choice in CHOICES
+        ),
+    )
     for axis, (title, macs, rows) in zip(axes, panels, strict=True):
         for i, row in enumerate(rows.itertuples()):
             if row.method not in macs:
                 continue
             reference = row.method == REFERENCE
-            axis.plot(macs[row.method], row.value, MARKERS[i % len(MARKERS)], ls="none", ms=10 if reference else 7,
-                      color=PAPER if reference else COLOURS[i % len(COLOURS)], mec="white", mew=0.6, alpha=0.8,
-                      zorder=2 if reference else 3, label="DeMoE" if reference else row.row)
+            axis.plot(
+                macs[row.method],
+                row.value,
+                MARKERS[i % len(MARKERS)],
+                ls="none",
+                ms=10 if reference else 7,
+                color=PAPER if reference else COLOURS[i % len(COLOURS)],
+                mec="white",
+                mew=0.6,
+                alpha=0.8,
+                zorder=2 if reference else 3,
+                label="DeMoE" if reference else row.row,
+            )
         axis.set(xscale="log", xlabel="MACs (G), 3x256x256, k = 1", title=title)
         shown = macs[[method for method in rows.method if method in macs]]
         low, high = 0.9 * shown.min(), 1.1 * shown.max()

@@ -18,7 +18,12 @@ from .tables import Layout, Read, best, shown
 REFERENCE = "ablation-demoe"
 BASELINE = "variant-class-loss"
 FIGURE_6, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, START = (
-    "Figure 6 right", "Table 5 left", "Table 5 right", "Table 7", "start of the experts")
+    "Figure 6 right",
+    "Table 5 left",
+    "Table 5 right",
+    "Table 7",
+    "start of the experts",
+)
 ALL_ROWS = "all rows"
 WORDS = {ROUTER: "router's expert", BY_HAND: "expert by hand"}
 
@@ -34,8 +39,12 @@ class Row:
     reference: str = REFERENCE
 
 
-_F6, _T5L, _T5R, _T7 = ("figure6_training_ablation", "table5_fusion_ablation", "table5_baseline_ablation",
-                        "table7_experts")
+_F6, _T5L, _T5R, _T7 = (
+    "figure6_training_ablation",
+    "table5_fusion_ablation",
+    "table5_baseline_ablation",
+    "table7_experts",
+)
 ROWS: tuple[Row, ...] = (
     Row(FIGURE_6, "end to end from scratch", "ablation-from-scratch", (_F6, "end_to_end_from_scratch")),
     Row(FIGURE_6, "noise on the router", "ablation-router-noise", (_F6, "router_noise")),
@@ -45,12 +54,23 @@ ROWS: tuple[Row, ...] = (
     Row(TABLE_5_LEFT, "attention fusion", "ablation-attention", (_T5L, "attention")),
     Row(TABLE_5_LEFT, "twice the width", "ablation-wide", (_T5L, "width_64")),
     Row(TABLE_5_LEFT, "DeMoE", REFERENCE, (_T5L, "DeMoE_k1")),
-    Row(TABLE_5_RIGHT, "baseline, no classification loss", "variant-no-class-loss",
-        (_T5R, "baseline_without_classification_loss"), BASELINE),
-    Row(TABLE_5_RIGHT, "baseline, original architecture", "variant-original",
-        (_T5R, "baseline_original_architecture"), BASELINE),
-    Row(TABLE_5_RIGHT, "baseline, classification loss", BASELINE,
-        (_T5R, "baseline_with_classification_loss"), BASELINE),
+    Row(
+        TABLE_5_RIGHT,
+        "baseline, no classification loss",
+        "variant-no-class-loss",
+        (_T5R, "baseline_without_classification_loss"),
+        BASELINE,
+    ),
+    Row(
+        TABLE_5_RIGHT,
+        "baseline, original architecture",
+        "variant-original",
+        (_T5R, "baseline_original_architecture"),
+        BASELINE,
+    ),
+    Row(
+        TABLE_5_RIGHT, "baseline, classification loss", BASELINE, (_T5R, "baseline_with_classification_loss"), BASELINE
+    ),
     Row(TABLE_5_RIGHT, "more middle NAFBlocks", "ablation-more-middle", (_T5R, "more_middle_nafblocks")),
     Row(TABLE_5_RIGHT, "more MoEBlocks", "ablation-more-moe", (_T5R, "more_moeblocks")),
     Row(TABLE_7, "DarkIR experts", "ablation-darkir", (_T7, "DarkIR")),
@@ -90,8 +110,10 @@ def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
         return float(numbers.get((*row.source, metric), math.nan))
 
     # The published PSNR of what a row is compared with: that experiment's first row in the paper.
-    reference = {name: paper(next(row for row in ROWS if row.experiment == name), "psnr") for name in
-                 {row.reference for row in wanted}}
+    reference = {
+        name: paper(next(row for row in ROWS if row.experiment == name), "psnr")
+        for name in {row.reference for row in wanted}
+    }
     records = []
     for choice in CHOICES:
         part = scores[scores.choice == choice]
@@ -99,10 +121,18 @@ def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
         accuracy = part.groupby("method").right.mean()
         for row in wanted:
             gap = paper(row, "psnr") - reference[row.reference]
-            records.append({"table": row.table, "row": row.label, "choice": choice, "method": row.experiment,
-                            **found.loc[row.experiment].to_dict(), "accuracy": accuracy[row.experiment],
-                            **{f"paper_{m}": paper(row, m) for m in ("psnr", "ssim", "lpips")},
-                            "paper_difference": round(gap, 5)})
+            records.append(
+                {
+                    "table": row.table,
+                    "row": row.label,
+                    "choice": choice,
+                    "method": row.experiment,
+                    **found.loc[row.experiment].to_dict(),
+                    "accuracy": accuracy[row.experiment],
+                    **{f"paper_{m}": paper(row, m) for m in ("psnr", "ssim", "lpips")},
+                    "paper_difference": round(gap, 5),
+                }
+            )
     return pd.DataFrame(records)
 
 
@@ -115,8 +145,10 @@ def basis(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     for choice in CHOICES:
         part = scores[scores.choice == choice]
         accuracy = part[part.method == REFERENCE].right.mean()
-        found += [trainings.compare(part, {REFERENCE: other}, seed).assign(choice=choice, accuracy=accuracy)
-                  for other in (BASELINE, INPUT)]
+        found += [
+            trainings.compare(part, {REFERENCE: other}, seed).assign(choice=choice, accuracy=accuracy)
+            for other in (BASELINE, INPUT)
+        ]
     table = pd.concat(found, ignore_index=True)
     return table[["choice", *(column for column in table.columns if column != "choice")]]
 
@@ -135,8 +167,9 @@ def orders(table: pd.DataFrame) -> pd.DataFrame:
         for name, part in groups:
             one = trainings.order(part.paper_psnr, part.psnr)
             label = name if choice == ROUTER else f"{name}, expert by hand"
-            found.append({"table": label, "choice": choice, "rows": one.rows, "rho": one.rho, "p": one.p,
-                          "exact": one.exact})
+            found.append(
+                {"table": label, "choice": choice, "rows": one.rows, "rho": one.rho, "p": one.p, "exact": one.exact}
+            )
     return pd.DataFrame(found)
 
 
@@ -146,23 +179,30 @@ def published_costs() -> pd.DataFrame:
     numbers = numbers[(numbers["dataset"] == "-") & numbers["table"].isin((_T5L, _T5R, _T7))]
     wide = numbers.pivot(index=["table", "method"], columns="metric", values="value")
     sources = {row.experiment: row.source for row in ROWS if row.source in wide.index}
-    return pd.DataFrame({name: wide.loc[source, ["params_m", "macs_g", "runtime_ms"]]
-                         for name, source in sources.items()}).T.astype(float)
+    return pd.DataFrame(
+        {name: wide.loc[source, ["params_m", "macs_g", "runtime_ms"]] for name, source in sources.items()}
+    ).T.astype(float)
 
 
 def runtimes(timed: pd.DataFrame) -> pd.DataFrame:
     """``costs.timed`` beside the published times, for display only: no two runs measure the same."""
     paper = published_costs().runtime_ms.reindex(timed.experiment)
     sides = ", ".join(f"{side}x{side}" for side in timed.side.unique())
-    return pd.DataFrame({"paper, width 32, its GPU (ms)": [_or_dash(value, 1) for value in paper],
-                         f"here, {sides} (ms)": [f"{value:.1f}" for value in timed.runtime_ms]},
-                        index=pd.Index([_names()[name] for name in timed.experiment], name=""))
+    return pd.DataFrame(
+        {
+            "paper, width 32, its GPU (ms)": [_or_dash(value, 1) for value in paper],
+            f"here, {sides} (ms)": [f"{value:.1f}" for value in timed.runtime_ms],
+        },
+        index=pd.Index([_names()[name] for name in timed.experiment], name=""),
+    )
 
 
 def _names() -> dict[str, str]:
     return {row.experiment: row.label for row in reversed(ROWS)} | {
-        REFERENCE: "DeMoE", "variant-wide": "stage 1 of twice the width",
-        "variant-more-middle": "stage 1 of more middle NAFBlocks"}
+        REFERENCE: "DeMoE",
+        "variant-wide": "stage 1 of twice the width",
+        "variant-more-middle": "stage 1 of more middle NAFBlocks",
+    }
 
 
 def _or_dash(value: float, decimals: int) -> str:
@@ -174,7 +214,7 @@ def _signed(value: float, decimals: int = 2) -> str:
 
 
 def interval(row, over: str = "") -> str:
-    """"+0.120 [+0.010, +0.230]": the difference with its interval over pictures, or ``over`` "trainings".
+    """ "+0.120 [+0.010, +0.230]": the difference with its interval over pictures, or ``over`` "trainings".
 
     "-" for what the others are compared with, and over a single training.
     """
@@ -211,12 +251,16 @@ def _comparison(tables: Sequence[str], csv: str, read: Read) -> pd.DataFrame:
 def _basis(csv: str, read: Read) -> pd.DataFrame:
     table = read(csv)
     against = {BASELINE: "its stage 1", INPUT: "the blurred input"}
-    return pd.DataFrame({
-        "PSNR (dB)": [f"{row.psnr:.2f}" for row in table.itertuples()],
-        "difference (dB) [95 % over pictures]": [interval(row) for row in table.itertuples()],
-        "router is right": [f"{value:.0%}" for value in table.accuracy],
-    }, index=pd.Index([f"DeMoE, {WORDS[row.choice]}, against {against[row.reference]}" for row in table.itertuples()],
-                      name=""))
+    return pd.DataFrame(
+        {
+            "PSNR (dB)": [f"{row.psnr:.2f}" for row in table.itertuples()],
+            "difference (dB) [95 % over pictures]": [interval(row) for row in table.itertuples()],
+            "router is right": [f"{value:.0%}" for value in table.accuracy],
+        },
+        index=pd.Index(
+            [f"DeMoE, {WORDS[row.choice]}, against {against[row.reference]}" for row in table.itertuples()], name=""
+        ),
+    )
 
 
 def _kind(table: pd.DataFrame) -> str:
@@ -225,8 +269,10 @@ def _kind(table: pd.DataFrame) -> str:
 
 
 _SETS = "averages over the five test sets of AIO-Blur, the paper's of the real ones"
-_AGAINST = ("differences are to DeMoE trained as long, those of baselines to the baseline with classification loss; "
-            "k = 1, the expert chosen by the router or by hand; baselines have no experts")
+_AGAINST = (
+    "differences are to DeMoE trained as long, those of baselines to the baseline with classification loss; "
+    "k = 1, the expert chosen by the router or by hand; baselines have no experts"
+)
 
 
 def _layout(csv: str, title: str, *tables: str) -> Layout:
@@ -239,25 +285,31 @@ def _costs(read: Read) -> pd.DataFrame:
     at = {size: part.set_index("experiment") for size, part in table.groupby("size", sort=False)}
     paper, here = at["paper"], at["here"].loc[at["paper"].index]
     printed = published_costs().reindex(paper.index)
-    return pd.DataFrame({
-        "paper: parameters (M)": [_or_dash(value, 2) for value in printed.params_m],
-        "paper: MACs (G)": [_or_dash(value, 2) for value in printed.macs_g],
-        "paper: runtime (ms)": [_or_dash(value, 1) for value in printed.runtime_ms],
-        "counted: parameters (M)": [f"{value / 1e6:.2f}" for value in paper.params],
-        "counted: MACs (G)": [f"{value / 1e9:.2f}" for value in paper.macs],
-        "activations kept (GiB)": [f"{value / 2**30:.1f}" for value in paper.activation_bytes],
-        "weights, gradients, AdamW (GiB)": [f"{value / 2**30:.2f}" for value in paper.state_bytes],
-        "here: parameters (M)": [f"{value / 1e6:.2f}" for value in here.params],
-        "here: MACs (G)": [f"{value / 1e9:.2f}" for value in here.macs],
-        "here: activations kept (MiB)": [f"{value / 2**20:.0f}" for value in here.activation_bytes],
-        "here: weights, gradients, AdamW (MiB)": [f"{value / 2**20:.0f}" for value in here.state_bytes],
-        "here: steps of all stages": [f"{value}" for value in here.steps],
-    }, index=pd.Index([_names()[name] for name in paper.index], name=""))
+    return pd.DataFrame(
+        {
+            "paper: parameters (M)": [_or_dash(value, 2) for value in printed.params_m],
+            "paper: MACs (G)": [_or_dash(value, 2) for value in printed.macs_g],
+            "paper: runtime (ms)": [_or_dash(value, 1) for value in printed.runtime_ms],
+            "counted: parameters (M)": [f"{value / 1e6:.2f}" for value in paper.params],
+            "counted: MACs (G)": [f"{value / 1e9:.2f}" for value in paper.macs],
+            "activations kept (GiB)": [f"{value / 2**30:.1f}" for value in paper.activation_bytes],
+            "weights, gradients, AdamW (GiB)": [f"{value / 2**30:.2f}" for value in paper.state_bytes],
+            "here: parameters (M)": [f"{value / 1e6:.2f}" for value in here.params],
+            "here: MACs (G)": [f"{value / 1e9:.2f}" for value in here.macs],
+            "here: activations kept (MiB)": [f"{value / 2**20:.0f}" for value in here.activation_bytes],
+            "here: weights, gradients, AdamW (MiB)": [f"{value / 2**20:.0f}" for value in here.state_bytes],
+            "here: steps of all stages": [f"{value}" for value in here.steps],
+        },
+        index=pd.Index([_names()[name] for name in paper.index], name=""),
+    )
 
 
 def _basis_layout(csv: str) -> Layout:
-    return Layout(partial(_basis, csv), "What every difference rests on: DeMoE trained as shortly as the ablations, "
-                  "average over the five test sets of AIO-Blur")
+    return Layout(
+        partial(_basis, csv),
+        "What every difference rests on: DeMoE trained as shortly as the ablations, "
+        "average over the five test sets of AIO-Blur",
+    )
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -268,7 +320,10 @@ LAYOUTS: dict[str, Layout] = {
     "08_table_5_right": _layout("08_ablations", "Baselines and depth (Table 5 right)", TABLE_5_RIGHT),
     "08_table_7": _layout("08_ablations", "Expert blocks (Table 7)", TABLE_7),
     "08_start": _layout("08_ablations", "How the experts start (not stated in the paper)", START),
-    "08_costs": Layout(_costs, "What each ablation costs: as printed in Tables 5 and 7, counted at the published size "
-                       "(MACs at 3x256x256, memory of a training step of 32 crops of 384x384 in float32) and counted "
-                       "as trained here"),
+    "08_costs": Layout(
+        _costs,
+        "What each ablation costs: as printed in Tables 5 and 7, counted at the published size "
+        "(MACs at 3x256x256, memory of a training step of 32 crops of 384x384 in float32) and counted "
+        "as trained here",
+    ),
 }

@@ -6,6 +6,9 @@ from . import ablation_tables, comparison_tables, release_tables, router_tables,
 from .tables import Layout
 
 LAYOUTS: dict[str, Layout] = {
-    **comparison_tables.LAYOUTS, **router_tables.LAYOUTS, **ablation_tables.LAYOUTS, **tlc_tables.LAYOUTS,
+    **comparison_tables.LAYOUTS,
+    **router_tables.LAYOUTS,
+    **ablation_tables.LAYOUTS,
+    **tlc_tables.LAYOUTS,
     **release_tables.LAYOUTS,
 }

@@ -36,8 +36,12 @@ def _db(row: pd.Series, decimals: int = 2) -> str:
 
 
 def _of(differences: pd.DataFrame, first: str, second: str, dataset: str = AVERAGE) -> pd.Series | None:
-    rows = differences[(differences["first"] == first) & (differences["second"] == second)
-                       & (differences["set"] == dataset) & (differences.metric == "psnr")]
+    rows = differences[
+        (differences["first"] == first)
+        & (differences["second"] == second)
+        & (differences["set"] == dataset)
+        & (differences.metric == "psnr")
+    ]
     return None if rows.empty else rows.iloc[0]
 
 
@@ -53,8 +57,12 @@ def _without(differences: pd.DataFrame, first: str, second: str) -> str:
 
 def _sets(differences: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     """The PSNR differences of each set, no averages, by the set's name."""
-    rows = differences[(differences["first"] == first) & (differences["second"] == second)
-                       & (differences.metric == "psnr") & ~differences["set"].isin((AVERAGE, WITHOUT))]
+    rows = differences[
+        (differences["first"] == first)
+        & (differences["second"] == second)
+        & (differences.metric == "psnr")
+        & ~differences["set"].isin((AVERAGE, WITHOUT))
+    ]
     return rows.set_index("set")
 
 
@@ -66,8 +74,12 @@ def _over(role: str) -> str:
 
 def table_1(differences: pd.DataFrame, methods: pd.DataFrame) -> str:
     """Section 4.1: "DeMoE (based on NAFNet) is the best method overall", judged at equal length."""
-    rows = differences[(differences["first"] == "DeMoE") & (differences["set"] == AVERAGE)
-                       & (differences.metric == "psnr") & (differences["second"] != "input")].set_index("second")
+    rows = differences[
+        (differences["first"] == "DeMoE")
+        & (differences["set"] == AVERAGE)
+        & (differences.metric == "psnr")
+        & (differences["second"] != "input")
+    ].set_index("second")
     signs = rows.apply(sign, axis=1)
     better, worse = list(rows.index[signs > 0]), list(rows.index[signs < 0])
     even = list(rows.index[signs == 0])
@@ -78,19 +90,28 @@ def table_1(differences: pd.DataFrame, methods: pd.DataFrame) -> str:
     else:
         verdict = "the best of these trainings, in the paper's direction"
     numbers = "; ".join(f"{name} {_db(row)}" for name, row in rows.iterrows())
-    rest = differences[(differences["first"] == "DeMoE") & (differences["set"] == WITHOUT)
-                       & (differences.metric == "psnr") & (differences["second"] != "input")].set_index("second")
+    rest = differences[
+        (differences["first"] == "DeMoE")
+        & (differences["set"] == WITHOUT)
+        & (differences.metric == "psnr")
+        & (differences["second"] != "input")
+    ].set_index("second")
     without = ""
     if len(rest):
         signs = rest.apply(sign, axis=1)
         kinds = ((-1, "above it"), (1, "below it"), (0, "not told apart"))
-        without = " Without LOLBlur: " + "; ".join(
-            f"{words} {_plain(list(signs.index[signs == one]))}" for one, words in kinds) + "."
+        without = (
+            " Without LOLBlur: "
+            + "; ".join(f"{words} {_plain(list(signs.index[signs == one]))}" for one, words in kinds)
+            + "."
+        )
     left_out = methods[methods.missing != ""]
     slim = methods[methods.method.str.contains("(width", regex=False)]
     macs = methods[methods.group == EQUAL].macs.dropna() / 1e9
-    small = (f" These are slim networks of uneven cost ({macs.min():.2f} to {macs.max():.2f} G multiply-accumulates) "
-             "after a short training: nothing follows for the published ones.") * (len(slim) > 0)
+    small = (
+        f" These are slim networks of uneven cost ({macs.min():.2f} to {macs.max():.2f} G multiply-accumulates) "
+        "after a short training: nothing follows for the published ones."
+    ) * (len(slim) > 0)
     gaps = f" Left out: {', '.join(left_out.role)} ({left_out.missing.iloc[0]})." if len(left_out) else ""
     return (
         f"Trained once each and equally long, but for DeMoE's second stage, which gives it twice the steps, DeMoE k=1 "
@@ -106,16 +127,22 @@ def brightness(summary: pd.DataFrame, methods: pd.DataFrame) -> str:
     reach = psnr.max() - psnr.min()
     least, most = psnr[dark].min(), psnr[dark].max()
     if reach[dark] > reach[others].max():
-        text = (f"The average hangs most on {dark}, where a network gains by making the picture brighter, deblurred or "
-                f"not: at equal length the networks lie between {least:.2f} and {most:.2f} dB there, {reach[dark]:.2f} "
-                f"dB apart, and at most {reach[others].max():.2f} dB apart on any other set.")
+        text = (
+            f"The average hangs most on {dark}, where a network gains by making the picture brighter, deblurred or "
+            f"not: at equal length the networks lie between {least:.2f} and {most:.2f} dB there, {reach[dark]:.2f} "
+            f"dB apart, and at most {reach[others].max():.2f} dB apart on any other set."
+        )
     else:
         wide = reach[others].idxmax()
-        text = (f"The average does not hang on {dark}, the dark set: at equal length the networks lie "
-                f"{reach[dark]:.2f} dB apart there, and {reach[wide]:.2f} dB apart on {wide}.")
+        text = (
+            f"The average does not hang on {dark}, the dark set: at equal length the networks lie "
+            f"{reach[dark]:.2f} dB apart there, and {reach[wide]:.2f} dB apart on {wide}."
+        )
     means = {"of all sets": psnr.mean(axis=1), f"without {dark}": psnr[others].mean(axis=1)}
-    lists = [f"{name}: " + ", ".join(f"{role} {value:.2f}" for role, value in mean.sort_values(ascending=False).items())
-             for name, mean in means.items()]
+    lists = [
+        f"{name}: " + ", ".join(f"{role} {value:.2f}" for role, value in mean.sort_values(ascending=False).items())
+        for name, mean in means.items()
+    ]
     return f"{text} Mean PSNR in dB {'; '.join(lists)} (means alone: no interval says which of them differ)."
 
 
@@ -127,8 +154,11 @@ def places(summary: pd.DataFrame, methods: pd.DataFrame) -> str:
     wide = _psnr(summary)
     untouched = wide.loc[methods.set_index("role").method["input"], psnr.columns]
     above = list(psnr.columns[untouched > psnr.max()])
-    left = (f"The blurred input has a higher mean than every one of them on {_plain(above)}." if above
-            else "On every set at least one of them has a higher mean than the blurred input.")
+    left = (
+        f"The blurred input has a higher mean than every one of them on {_plain(above)}."
+        if above
+        else "On every set at least one of them has a higher mean than the blurred input."
+    )
     return f"Places by mean PSNR at equal length on {', '.join(psnr.columns)}: {'; '.join(texts)}. {left}"
 
 
@@ -165,8 +195,10 @@ def gain(differences: pd.DataFrame) -> str:
     signs = _sets(differences, MAIN, "input").apply(sign, axis=1)
     kinds = (("clearly better", 1), ("clearly worse", -1), ("not clearly different", 0))
     parts = [f"{words} on {_plain(list(signs.index[signs == one]))}" for words, one in kinds if (signs == one).any()]
-    return (f"Against the blurred input it has {_db(_of(differences, MAIN, 'input'))} on average"
-            f"{_without(differences, MAIN, 'input')}; {'; '.join(parts)}.")
+    return (
+        f"Against the blurred input it has {_db(_of(differences, MAIN, 'input'))} on average"
+        f"{_without(differences, MAIN, 'input')}; {'; '.join(parts)}."
+    )
 
 
 def task_specific(differences: pd.DataFrame, summary: pd.DataFrame, methods: pd.DataFrame) -> str:

@@ -32,8 +32,12 @@ class Row:
 
 
 COLUMNS = {  # role -> head of its column; narrow, so that the sizes stand in the tables
-    "input": "blurred", **{name: name for name in COMPARATORS}, "NAFNet": "NAFNet", "DeMoE": "DeMoE k=1",
-    MAIN: "DeMoE k=1", "DeMoE*": "DeMoE*",
+    "input": "blurred",
+    **{name: name for name in COMPARATORS},
+    "NAFNet": "NAFNet",
+    "DeMoE": "DeMoE k=1",
+    MAIN: "DeMoE k=1",
+    "DeMoE*": "DeMoE*",
 }
 
 
@@ -69,8 +73,9 @@ def figure_5(rows: Sequence[Row], columns: Sequence[str], width: float = 1.35) -
     shapes = [row.images[0].shape[-2:] for row in rows]
     heights = [part for height, across in shapes for part in (height / across, 1.0)]
     size = (width * len(columns) + 0.3, width * sum(heights) + 0.22 * len(rows) + 0.5)
-    figure, axes = plt.subplots(2 * len(rows), len(columns), figsize=size, squeeze=False,
-                                gridspec_kw={"height_ratios": heights})
+    figure, axes = plt.subplots(
+        2 * len(rows), len(columns), figsize=size, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
     for i, row in enumerate(rows):
         top, left, side = row.crop
         for j, (image, title) in enumerate(zip(row.images, row.titles, strict=True)):
@@ -81,8 +86,9 @@ def figure_5(rows: Sequence[Row], columns: Sequence[str], width: float = 1.35) -
             show(zoom, image[:, top : top + side, left : left + side])
             for axis, corner in ((whole, (left - 0.5, top - 0.5)), (zoom, (-0.5, -0.5))):
                 axis.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=FRAME, lw=1.2, clip_on=False))
-        axes[2 * i, 0].text(-0.08, 0.5, row.label, transform=axes[2 * i, 0].transAxes, rotation=90, ha="right",
-                            va="center", fontsize=8)
+        axes[2 * i, 0].text(
+            -0.08, 0.5, row.label, transform=axes[2 * i, 0].transAxes, rotation=90, ha="right", va="center", fontsize=8
+        )
     return figure
 
 
@@ -92,12 +98,21 @@ def gains(differences: pd.DataFrame, methods: pd.DataFrame) -> Figure:
     With and without LOLBlur, where ``differences`` has both (``comparison.differences``).
     """
     rows = differences[(differences["second"] == "input") & (differences.metric == "psnr")]
-    panels = {name: title for name, title in ((AVERAGE, "all sets"), (WITHOUT, "without LOLBlur"))
-              if (rows["set"] == name).any()}
+    panels = {
+        name: title
+        for name, title in ((AVERAGE, "all sets"), (WITHOUT, "without LOLBlur"))
+        if (rows["set"] == name).any()
+    }
     shown = methods[methods.role.isin(rows[rows["set"] == AVERAGE]["first"])]
     groups = list(shown.group.unique())
-    figure, axes = plt.subplots(1, len(panels), figsize=(5.0 + 2.5 * len(panels), 0.3 * len(shown) + 1.3),
-                                sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1,
+        len(panels),
+        figsize=(5.0 + 2.5 * len(panels), 0.3 * len(shown) + 1.3),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
     for axis, (name, title) in zip(axes[0], panels.items(), strict=True):
         of_panel = rows[rows["set"] == name].set_index("first")
         for i, one in enumerate(shown.itertuples()):
@@ -105,15 +120,22 @@ def gains(differences: pd.DataFrame, methods: pd.DataFrame) -> Figure:
             colour = METHOD_COLOURS[1 + group % (len(METHOD_COLOURS) - 1)]
             first = one.role == shown[shown.group == one.group].role.iloc[0]
             axis.plot([row.low, row.high], [i, i], color=colour, lw=2)
-            axis.plot(row["mean"], i, marker="os^D"[group % 4], color=colour, ls="none",
-                      label=one.group if first else None)
+            axis.plot(
+                row["mean"], i, marker="os^D"[group % 4], color=colour, ls="none", label=one.group if first else None
+            )
         axis.axvline(0, color="0.35", ls="--", lw=1)
         axis.set_title(title, fontsize=9)
         axis.grid(axis="y", visible=False)
     axes[0, 0].set_yticks(range(len(shown)), shown.method)
     axes[0, 0].invert_yaxis()
-    figure.supxlabel("PSNR over the blurred input (dB), mean of the sets; lines: 95 % bootstrap over scenes",
-                     fontsize=9)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, loc="outside upper center",
-                  ncols=len(groups), fontsize=8)
+    figure.supxlabel(
+        "PSNR over the blurred input (dB), mean of the sets; lines: 95 % bootstrap over scenes", fontsize=9
+    )
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(),
+        frameon=False,
+        loc="outside upper center",
+        ncols=len(groups),
+        fontsize=8,
+    )
     return figure

@@ -79,8 +79,11 @@ def table_1(read: Read) -> pd.DataFrame:
             here.append(_triple(ours))
             psnr.append(ours["psnr"])
         for group in methods.group.unique():
-            places = [i for i, (one, value) in enumerate(zip(methods.group, psnr, strict=True))
-                      if one == group and not math.isnan(value)]
+            places = [
+                i
+                for i, (one, value) in enumerate(zip(methods.group, psnr, strict=True))
+                if one == group and not math.isnan(value)
+            ]
             for i, text in zip(places, best([psnr[i] for i in places]), strict=True):
                 if text.startswith("**") and len(places) > 1:
                     here[i] = f"**{here[i]}**"
@@ -100,13 +103,24 @@ def table_1_cost(read: Read) -> pd.DataFrame:
     for row in counted.itertuples():
         role = "DeMoE" if row.row.startswith("DeMoE") else row.row
         trained = methods.loc[role] if role in methods.index else pd.Series({"params": math.nan, "macs": math.nan})
-        rows.append((
-            row.row, f"{row.paper_params_m:.2f} / {row.paper_macs_g:.2f}", _number(row.paper_runtime_ms, 1),
-            _cost(row.params, row.macs, row.note),
-            _cost(trained["params"], trained["macs"], trained.get("missing", "")), trained.get("method", NONE),
-        ))
-    head = ["method", "paper", "runtime in ms, paper (its GPU)", "published size, counted here", "size trained here",
-            "trained here is"]
+        rows.append(
+            (
+                row.row,
+                f"{row.paper_params_m:.2f} / {row.paper_macs_g:.2f}",
+                _number(row.paper_runtime_ms, 1),
+                _cost(row.params, row.macs, row.note),
+                _cost(trained["params"], trained["macs"], trained.get("missing", "")),
+                trained.get("method", NONE),
+            )
+        )
+    head = [
+        "method",
+        "paper",
+        "runtime in ms, paper (its GPU)",
+        "published size, counted here",
+        "size trained here",
+        "trained here is",
+    ]
     return pd.DataFrame(rows, columns=head).set_index("method")
 
 
@@ -122,8 +136,9 @@ def table_3(read: Read) -> pd.DataFrame:
     methods, summary, differences = (read(f"05_{name}") for name in ("methods", "summary", "differences"))
     name_of = methods.set_index("role").method
     means = _means(summary)
-    drops = differences[(differences["first"] == "DeMoE*") & (differences["second"] == MAIN)
-                        & (differences.metric == "psnr")].set_index("set")
+    drops = differences[
+        (differences["first"] == "DeMoE*") & (differences["second"] == MAIN) & (differences.metric == "psnr")
+    ].set_index("set")
     rows = []
     for name in _sets(summary):
         real = REALBLUR if _real(name) == "RealBlur" else _real(name)
@@ -132,11 +147,21 @@ def table_3(read: Read) -> pd.DataFrame:
             for method in ("DeMoE_task_specific_k1", "DeMoE_k1")
         ]
         drop = paper_3("DeMoE_task_specific_k1", real, "psnr") - paper_3("DeMoE_k1", real, "psnr")
-        here = [_triple({metric: means.get((name_of[role], name, column), math.nan)
-                         for metric, column in OURS.items()}) for role in ("DeMoE*", MAIN)]
+        here = [
+            _triple({metric: means.get((name_of[role], name, column), math.nan) for metric, column in OURS.items()})
+            for role in ("DeMoE*", MAIN)
+        ]
         rows.append((real, *theirs, _number(drop, 2, True), name, *here, _interval(drops.loc[name])))
-    head = ["set", "DeMoE*, paper (real)", "DeMoE, paper (real)", "drop in dB, paper", "set here", "DeMoE*, here",
-            "DeMoE, here", "drop in dB, here [95 % interval]"]
+    head = [
+        "set",
+        "DeMoE*, paper (real)",
+        "DeMoE, paper (real)",
+        "drop in dB, paper",
+        "set here",
+        "DeMoE*, here",
+        "DeMoE, here",
+        "drop in dB, here [95 % interval]",
+    ]
     return pd.DataFrame(rows, columns=head).set_index("set")
 
 
@@ -158,8 +183,9 @@ def table_3_published(read: Read) -> pd.DataFrame:
     table = table.loc[order]
     shown = {metric: [_number(value, decimals) for value in table[metric]] for metric, decimals in METRICS.items()}
     shown = {"PSNR (dB)": shown["psnr"], "SSIM": shown["ssim"], "LPIPS": shown["lpips"]}
-    names = [(name, method.replace("DeMoE_task_specific_k1", "DeMoE* k=1").replace("_k1", " k=1"))
-             for name, method in order]
+    names = [
+        (name, method.replace("DeMoE_task_specific_k1", "DeMoE* k=1").replace("_k1", " k=1")) for name, method in order
+    ]
     return pd.DataFrame(shown, index=pd.MultiIndex.from_tuples(names, names=["set (real)", "method, as published"]))
 
 
@@ -171,16 +197,30 @@ def table_k(read: Read) -> pd.DataFrame:
     rows = []
     for row in costs.itertuples():
         role = f"DeMoE longer k={row.k}"
-        change = differences[(differences["first"] == role) & (differences["second"] == MAIN)
-                             & (differences["set"] == "Average") & (differences.metric == "psnr")]
-        rows.append((
-            f"{row.k}", f"{row.macs / 1e9:.2f}", f"{methods.macs[role] / 1e9:.3f}",
-            f"{paper('table1_aio', 'DeMoE_k1', 'Average', 'psnr'):.2f}" if row.k == 1 else NONE,
-            _interval(average.loc[methods.method[role]], sign=False),
-            NONE if change.empty else _interval(change.iloc[0], 3),
-        ))
-    head = ["k", "MACs (G), published size", "MACs (G), size trained here", "PSNR, paper (real)",
-            "PSNR (dB), here [95 % interval]", "change from k=1 (dB), here"]
+        change = differences[
+            (differences["first"] == role)
+            & (differences["second"] == MAIN)
+            & (differences["set"] == "Average")
+            & (differences.metric == "psnr")
+        ]
+        rows.append(
+            (
+                f"{row.k}",
+                f"{row.macs / 1e9:.2f}",
+                f"{methods.macs[role] / 1e9:.3f}",
+                f"{paper('table1_aio', 'DeMoE_k1', 'Average', 'psnr'):.2f}" if row.k == 1 else NONE,
+                _interval(average.loc[methods.method[role]], sign=False),
+                NONE if change.empty else _interval(change.iloc[0], 3),
+            )
+        )
+    head = [
+        "k",
+        "MACs (G), published size",
+        "MACs (G), size trained here",
+        "PSNR, paper (real)",
+        "PSNR (dB), here [95 % interval]",
+        "change from k=1 (dB), here",
+    ]
     return pd.DataFrame(rows, columns=head).set_index("k")
 
 
@@ -189,27 +229,44 @@ def table_ensemble(read: Read) -> pd.DataFrame:
     counted = read("05_ensemble")
     base = float(counted.params.iloc[-1])
     theirs = {what: paper(*row, "-", "params_m") for what, row in PAPER_PARAMS.items()}
-    rows = [(row.what, f"{row.networks}", f"{theirs[row.what]:.2f}", f"{row.params / 1e6:.2f}",
-             f"{row.params / base:.2f}") for row in counted.itertuples()]
-    return pd.DataFrame(rows, columns=["what", "networks", "parameters (M), paper", "parameters (M), counted here",
-                                       "times DeMoE"]).set_index("what")
+    rows = [
+        (row.what, f"{row.networks}", f"{theirs[row.what]:.2f}", f"{row.params / 1e6:.2f}", f"{row.params / base:.2f}")
+        for row in counted.itertuples()
+    ]
+    return pd.DataFrame(
+        rows, columns=["what", "networks", "parameters (M), paper", "parameters (M), counted here", "times DeMoE"]
+    ).set_index("what")
 
 
 _TRIPLE = "PSNR (dB) / SSIM / LPIPS (VGG)"
 LAYOUTS: dict[str, Layout] = {
-    "05_table_1": Layout(table_1, f"Table 1, quality: {_TRIPLE}. Paper: real sets. Here: sets named -syn are "
-                         "synthetic, networks are of the size in their name. Compare within a group, which is trained "
-                         "alike, once each; DeMoE has two stages of that length, as in the paper, and in the longer "
-                         "group its second stage on top. Bold: best PSNR of its group. "
-                         "–: not published, or missing for the reason in 05_scores.csv"),
-    "05_table_1_cost": Layout(table_1_cost, "Table 1, cost: parameters (M) / MACs (G) at 3x256x256. Runtimes "
-                              "measured here stand in timings/05_runtime.json"),
-    "05_table_3": Layout(table_3, f"Table 3, task-specific DeMoE* against the all-in-one DeMoE: {_TRIPLE}. Here both "
-                         "start from the same baseline; intervals are bootstraps over scenes"),
-    "05_table_3_published": Layout(table_3_published, "Table 3, as published, for reference: real sets, none of these "
-                                   "numbers was computed here"),
-    "05_table_k": Layout(table_k, "DeMoE with its k best experts, which the paper leaves out: average over the five "
-                         "sets. Intervals are bootstraps over scenes; MACs at 3x256x256"),
-    "05_table_ensemble": Layout(table_ensemble, "Section 5: five task-specific networks against one DeMoE, at the "
-                                "published size"),
+    "05_table_1": Layout(
+        table_1,
+        f"Table 1, quality: {_TRIPLE}. Paper: real sets. Here: sets named -syn are "
+        "synthetic, networks are of the size in their name. Compare within a group, which is trained "
+        "alike, once each; DeMoE has two stages of that length, as in the paper, and in the longer "
+        "group its second stage on top. Bold: best PSNR of its group. "
+        "–: not published, or missing for the reason in 05_scores.csv",
+    ),
+    "05_table_1_cost": Layout(
+        table_1_cost,
+        "Table 1, cost: parameters (M) / MACs (G) at 3x256x256. Runtimes "
+        "measured here stand in timings/05_runtime.json",
+    ),
+    "05_table_3": Layout(
+        table_3,
+        f"Table 3, task-specific DeMoE* against the all-in-one DeMoE: {_TRIPLE}. Here both "
+        "start from the same baseline; intervals are bootstraps over scenes",
+    ),
+    "05_table_3_published": Layout(
+        table_3_published, "Table 3, as published, for reference: real sets, none of these numbers was computed here"
+    ),
+    "05_table_k": Layout(
+        table_k,
+        "DeMoE with its k best experts, which the paper leaves out: average over the five "
+        "sets. Intervals are bootstraps over scenes; MACs at 3x256x256",
+    ),
+    "05_table_ensemble": Layout(
+        table_ensemble, "Section 5: five task-specific networks against one DeMoE, at the published size"
+    ),
 }

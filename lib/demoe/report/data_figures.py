@@ -58,8 +58,15 @@ def scatter(points: np.ndarray, groups: np.ndarray, title: str) -> Figure:
         here = points[groups == name]
         colour = COLOURS[EXPERTS[expert_index(name)]]
         hollow = name.removesuffix("-syn") in OOD_EXPERT
-        axis.scatter(*here.T, s=22, marker=markers[i % len(markers)], label=name, linewidths=0.9,
-                     edgecolors=colour if hollow else "white", facecolors="none" if hollow else colour)
+        axis.scatter(
+            *here.T,
+            s=22,
+            marker=markers[i % len(markers)],
+            label=name,
+            linewidths=0.9,
+            edgecolors=colour if hollow else "white",
+            facecolors="none" if hollow else colour,
+        )
     axis.set(title=title, xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)", xticks=[], yticks=[])
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title="test set")
     return figure

@@ -25,7 +25,8 @@ def weights(name: str, correlations: pd.DataFrame, at_start: pd.DataFrame) -> st
     started, now = before[others].mean(), r[others].mean()
     reason = (
         f"It was {started:.2f} there before training: the experts are as {'un' if apart else ''}alike as they started, "
-        "so that it says nothing about what they learnt" if abs(started - now) < 0.1
+        "so that it says nothing about what they learnt"
+        if abs(started - now) < 0.1
         else f"It was {started:.2f} there before training, which has changed it to {now:.2f}"
     )
     numbers = ", ".join(f"{kind} {value:.2f}" for kind, value in r.items())
@@ -95,8 +96,11 @@ def encoders(numbers: pd.DataFrame, alike: pd.DataFrame, random: str) -> list[st
     clusters = here.silhouette[trained].min() > 0.1
     better = [name for name in trained if best[name] > untrained + margin]
     if len(better) == len(trained):
-        distinct = "better than random ones" + (", in distinct clusters as the paper says" if clusters else (
-            ", but not in distinct clusters as the paper has it"))
+        distinct = "better than random ones" + (
+            ", in distinct clusters as the paper says"
+            if clusters
+            else (", but not in distinct clusters as the paper has it")
+        )
     elif better:
         distinct = f"better than random ones in some cases only ({', '.join(better)})"
     else:
@@ -107,8 +111,11 @@ def encoders(numbers: pd.DataFrame, alike: pd.DataFrame, random: str) -> list[st
         f"random weights (chance {chance:.2f}), {', '.join(f'{best[name]:.2f} {name}' for name in trained)}. Trained "
         f"weights separate the sets {distinct}; random weights separate {seen}."
     )
-    shows = "brightness and contrast tell sets apart, no encoder is needed for that" if plain > chance + margin else (
-        "brightness and contrast do not tell the sets apart")
+    shows = (
+        "brightness and contrast tell sets apart, no encoder is needed for that"
+        if plain > chance + margin
+        else ("brightness and contrast do not tell the sets apart")
+    )
     second = (
         f"Mean colour and contrast alone reach {plain:.2f}, {'more' if plain > best.max() else 'less'} than the best "
         f"encoder: {shows}."

@@ -69,8 +69,16 @@ def pictures(rows: list[list[tuple[str, Tensor]]], row_labels: list[str] | None 
         for axis, (title, image) in zip(axes[i], row, strict=False):
             show(axis, image, title)
         if row_labels:
-            axes[i, 0].text(-0.06, 0.5, row_labels[i], transform=axes[i, 0].transAxes, rotation=90, ha="right",
-                            va="center", fontsize=9)
+            axes[i, 0].text(
+                -0.06,
+                0.5,
+                row_labels[i],
+                transform=axes[i, 0].transAxes,
+                rotation=90,
+                ha="right",
+                va="center",
+                fontsize=9,
+            )
     return figure
 
 

@@ -13,8 +13,9 @@ from .release_tables import interval
 
 
 def _rows(differences: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
-    rows = differences[(differences["first"] == first) & (differences["second"] == second)
-                       & (differences.metric == "psnr")]
+    rows = differences[
+        (differences["first"] == first) & (differences["second"] == second) & (differences.metric == "psnr")
+    ]
     return rows.set_index("set")
 
 
@@ -49,8 +50,10 @@ def baseline(differences: pd.DataFrame) -> str:
     behind = [name for name in rows.index if name != AVERAGE and _sign(rows.loc[name]) < 0]
     tail = f" It is behind on {', '.join(behind)}." if behind else ""
     by = interval(rows.loc[AVERAGE])
-    return (f"DeMoE k=1 is on average {verdict} the baseline that it was made from, by {by} dB "
-            f"(it has had a second stage of training).{tail}")
+    return (
+        f"DeMoE k=1 is on average {verdict} the baseline that it was made from, by {by} dB "
+        f"(it has had a second stage of training).{tail}"
+    )
 
 
 def experts(differences: pd.DataFrame) -> str:

@@ -32,10 +32,21 @@ def gains(differences: pd.DataFrame) -> Figure:
         for i, method in enumerate(methods):
             here = rows[rows["first"] == method].set_index("set").loc[group]
             places = np.arange(len(group)) + 0.2 * (i - (len(methods) - 1) / 2)
-            reach = [[0.0 if math.isnan(limit) else abs(limit - row["mean"]) for limit in (row["low"], row["high"])]
-                     for _, row in here.iterrows()]
-            axis.errorbar(places, here["mean"], np.array(reach).T, fmt=MARKERS[method], ms=5, capsize=3, lw=1.2,
-                          color=METHOD_COLOURS[(BASELINE, DEMOE, MANUAL).index(method) + 1], label=method)
+            reach = [
+                [0.0 if math.isnan(limit) else abs(limit - row["mean"]) for limit in (row["low"], row["high"])]
+                for _, row in here.iterrows()
+            ]
+            axis.errorbar(
+                places,
+                here["mean"],
+                np.array(reach).T,
+                fmt=MARKERS[method],
+                ms=5,
+                capsize=3,
+                lw=1.2,
+                color=METHOD_COLOURS[(BASELINE, DEMOE, MANUAL).index(method) + 1],
+                label=method,
+            )
         axis.axhline(0, color="0.3", lw=0.8)
         axis.set_xticks(range(len(group)), group)
         axis.set_xlim(-0.5, len(group) - 0.5)

@@ -38,8 +38,10 @@ def quality(read: Read) -> pd.DataFrame:
     columns: dict[tuple[str, str], list[str]] = {}
     for one in sets_in_order(summary):
         psnr = best([means[name, one, "psnr"] for name in names])
-        columns[one, "here"] = [f"{text} / {shown(means[name, one, 'ssim'], METRICS['ssim'])}"
-                                for name, text in zip(names, psnr, strict=True)]
+        columns[one, "here"] = [
+            f"{text} / {shown(means[name, one, 'ssim'], METRICS['ssim'])}"
+            for name, text in zip(names, psnr, strict=True)
+        ]
         columns[bare(one), "paper (real)"] = [_paper(name, bare(one)) for name in names]
     table = pd.DataFrame(columns, index=names)
     table.index.name = "PSNR (dB) / SSIM"
@@ -81,8 +83,9 @@ def experts(read: Read) -> pd.DataFrame:
     rows = {}
     for name in means.index:
         own = EXPERTS[expert_index(name)]
-        cells = {one: f"**{means.loc[name, one]:.2f}**" if one == own else f"{means.loc[name, one]:.2f}"
-                 for one in EXPERTS}
+        cells = {
+            one: f"**{means.loc[name, one]:.2f}**" if one == own else f"{means.loc[name, one]:.2f}" for one in EXPERTS
+        }
         rows[name] = cells | {f"own expert over {WRONG} [95 %]": interval(leads.loc[name])}
     found = pd.DataFrame(rows).T
     found.index.name = "PSNR (dB)"
@@ -101,12 +104,17 @@ def router(read: Read) -> pd.DataFrame:
 
 LAYOUTS: dict[str, Layout] = {
     "10_quality": Layout(
-        quality, "The released networks on pictures that training has not seen. Paper (Table 1): real sets and larger "
-        "networks, longer trained; the two columns of a set cannot be compared with each other. Bold: best PSNR."),
+        quality,
+        "The released networks on pictures that training has not seen. Paper (Table 1): real sets and larger "
+        "networks, longer trained; the two columns of a set cannot be compared with each other. Bold: best PSNR.",
+    ),
     "10_differences": Layout(
-        differences, "The same pictures, one method over another: means with 95 % bootstrap intervals over scenes."),
+        differences, "The same pictures, one method over another: means with 95 % bootstrap intervals over scenes."
+    ),
     "10_experts": Layout(
-        experts, "Each expert on each set, chosen by hand; bold: the expert of the set's own blur. Beside them, how "
-        "far it is ahead of the mean over the four others, with a 95 % bootstrap interval over scenes."),
+        experts,
+        "Each expert on each set, chosen by hand; bold: the expert of the set's own blur. Beside them, how "
+        "far it is ahead of the mean over the four others, with a 95 % bootstrap interval over scenes.",
+    ),
     "10_router": Layout(router, "The router's choices on the same pictures, counted."),
 }

@@ -28,8 +28,10 @@ def accuracy(routing: pd.DataFrame) -> str:
         verdict = "not to be told from the 95 % that the paper's exceeds on the real sets"
     by = routing.groupby("set", sort=False).correct.mean().astype(float)
     worst = f"; least on {by.idxmin()} ({by.min():.0%})" if by.max() > by.min() else ""
-    return (f"In distribution the router names the right blur on {right / count:.1%} of {count} pictures (95 % "
-            f"interval {low:.1%} to {high:.1%}, scenes counted, not pictures): {verdict}{worst}.")
+    return (
+        f"In distribution the router names the right blur on {right / count:.1%} of {count} pictures (95 % "
+        f"interval {low:.1%} to {high:.1%}, scenes counted, not pictures): {verdict}{worst}."
+    )
 
 
 def _scenes(table: pd.DataFrame) -> int:
@@ -61,10 +63,13 @@ def outside(routing: pd.DataFrame) -> list[str]:
         fails = None if _scenes(part) < LEAST_SCENES else True if high < 0.5 else False if low > 0.5 else None
         said = {True: "it fails there", False: "it finds that expert", None: "neither failure nor success is shown"}
         there = FAILS.get(name.removesuffix("-syn"))
-        beside = "" if there is None else (
-            f"; in the paper, on the real set, it {'fails' if there else 'does not fail'}")
-        found.append(f"{name}: {right} of {count} pictures ({low:.0%} to {high:.0%}) go to {expert}, the paper's "
-                     f"choice by hand, most to {most.index[0]} ({most.iloc[0]}): {said[fails]}{beside}.")
+        beside = (
+            "" if there is None else (f"; in the paper, on the real set, it {'fails' if there else 'does not fail'}")
+        )
+        found.append(
+            f"{name}: {right} of {count} pictures ({low:.0%} to {high:.0%}) go to {expert}, the paper's "
+            f"choice by hand, most to {most.index[0]} ({most.iloc[0]}): {said[fails]}{beside}."
+        )
     return found
 
 
@@ -74,13 +79,24 @@ def calibration(errors: pd.DataFrame) -> list[str]:
     for group, part in errors.groupby("group", sort=False):
         plain, scaled = part.iloc[0], part.iloc[-1]
         sure = "more" if plain.accuracy > plain.confidence else "less"
-        judged = (f"above chance, it is {sure} often right than it is sure" if plain.ece > plain.ece_by_chance
-                  else "no more than so few pictures give by chance")
-        told = "" if len(part) < 2 else (f"; at temperature {scaled.temperature:.2f} it is {scaled.ece:.3f} (by chance "
-                                         f"up to {scaled.ece_by_chance:.3f}): {_remedy(plain, scaled)}")
-        found.append(f"Calibration, {group}: right on {plain.accuracy:.0%}, mean confidence {plain.confidence:.0%}; "
-                     f"expected calibration error {plain.ece:.3f} (by chance up to {plain.ece_by_chance:.3f}): "
-                     f"{judged}{told}.")
+        judged = (
+            f"above chance, it is {sure} often right than it is sure"
+            if plain.ece > plain.ece_by_chance
+            else "no more than so few pictures give by chance"
+        )
+        told = (
+            ""
+            if len(part) < 2
+            else (
+                f"; at temperature {scaled.temperature:.2f} it is {scaled.ece:.3f} (by chance "
+                f"up to {scaled.ece_by_chance:.3f}): {_remedy(plain, scaled)}"
+            )
+        )
+        found.append(
+            f"Calibration, {group}: right on {plain.accuracy:.0%}, mean confidence {plain.confidence:.0%}; "
+            f"expected calibration error {plain.ece:.3f} (by chance up to {plain.ece_by_chance:.3f}): "
+            f"{judged}{told}."
+        )
     return found
 
 
@@ -105,8 +121,10 @@ def held_out(table: pd.DataFrame, name: str) -> str:
         return f"{start}, which the network was trained on: it is surer of them than of others."
     photographs = sorted(one for one in scenes if not one.startswith("dead_leaves"))
     named = f" ({', '.join(photographs)})" if 0 < len(photographs) <= 5 else ""
-    return (f"{start}: {len(photographs)} photographs{named}, the others are synthetic patterns. What fits them need "
-            "not fit other photographs.")
+    return (
+        f"{start}: {len(photographs)} photographs{named}, the others are synthetic patterns. What fits them need "
+        "not fit other photographs."
+    )
 
 
 def doubt(detection: pd.DataFrame, name: str = "held-out") -> list[str]:
@@ -114,8 +132,12 @@ def doubt(detection: pd.DataFrame, name: str = "held-out") -> list[str]:
     found = []
     for sign, part in detection.groupby("sign", sort=False):
         inside = part[part["set"] == "inside"].flagged.item()
-        each = ", ".join(f"{row.set} {row.auroc:.2f} ({row.flagged:.0%} above the limit)"
-                         for row in part[part["set"] != "inside"].itertuples())
-        found.append(f"{sign.capitalize()} as a sign of the unknown, area under the curve (0.5: none): {each}; in "
-                     f"distribution {inside:.0%} are above the limit, which lets 95 % of the {name} pictures through.")
+        each = ", ".join(
+            f"{row.set} {row.auroc:.2f} ({row.flagged:.0%} above the limit)"
+            for row in part[part["set"] != "inside"].itertuples()
+        )
+        found.append(
+            f"{sign.capitalize()} as a sign of the unknown, area under the curve (0.5: none): {each}; in "
+            f"distribution {inside:.0%} are above the limit, which lets 95 % of the {name} pictures through."
+        )
     return found

@@ -51,17 +51,28 @@ def heat_maps(routing: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> Fig
     for column, (group, names) in enumerate(groups.items()):
         part = routing[routing["set"].isin(names)]
         of_sets = part.groupby("set", sort=False).label.first()
-        for row, (table, title) in enumerate(((average_output(part), "mean softmax weight"),
-                                              (choices(part), "share of pictures sent there"))):
+        for row, (table, title) in enumerate(
+            ((average_output(part), "mean softmax weight"), (choices(part), "share of pictures sent there"))
+        ):
             axis = axes[row, column]
             axis.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
             for (i, j), value in np.ndenumerate(table.to_numpy(float)):
-                axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8,
-                          color="white" if value > 0.6 else "black")
+                axis.text(
+                    j,
+                    i,
+                    f"{value:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if value > 0.6 else "black",
+                )
             for i, label in enumerate(of_sets.reindex(table.index)):
                 if label:
-                    axis.add_patch(Rectangle((EXPERTS.index(label) - 0.48, i - 0.46), 0.96, 0.92, fill=False,
-                                             edgecolor=ORANGE, lw=1.6))
+                    axis.add_patch(
+                        Rectangle(
+                            (EXPERTS.index(label) - 0.48, i - 0.46), 0.96, 0.92, fill=False, edgecolor=ORANGE, lw=1.6
+                        )
+                    )
             axis.set_yticks(range(len(table)), table.index)
             axis.set_xticks(range(len(EXPERTS)), labels if row else [], fontsize=7, rotation=30, ha="right")
             axis.set_title(f"{GROUPS.get(group, group)}: {title}", fontsize=9)
@@ -72,28 +83,56 @@ def heat_maps(routing: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> Fig
 def reliability(bins: pd.DataFrame, errors: pd.DataFrame) -> Figure:
     """Reliability diagrams, a panel a group of ``routing.calibration``: accuracy against confidence, pictures a bin."""
     groups = list(errors.group.unique())
-    figure, axes = plt.subplots(2, len(groups), figsize=(3.2 * len(groups), 4.6), squeeze=False, sharex=True,
-                                gridspec_kw={"height_ratios": [3, 1]})
+    figure, axes = plt.subplots(
+        2,
+        len(groups),
+        figsize=(3.2 * len(groups), 4.6),
+        squeeze=False,
+        sharex=True,
+        gridspec_kw={"height_ratios": [3, 1]},
+    )
     for column, group in enumerate(groups):
         above, below = axes[:, column]
         above.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="calibrated")
-        for place, (t, colour, marker) in enumerate(zip(errors[errors.group == group].temperature, (BLUE, ORANGE), "os",
-                                                        strict=True)):
+        for place, (t, colour, marker) in enumerate(
+            zip(errors[errors.group == group].temperature, (BLUE, ORANGE), "os", strict=True)
+        ):
             part = bins[(bins.group == group) & (bins.temperature == t)]
             error = errors[(errors.group == group) & (errors.temperature == t)].iloc[0]
             filled = part[part["count"] > 0]
             name = "as it is" if place == 0 else f"temperature {t:.2f}"
-            above.plot(filled.confidence, filled.accuracy, marker=marker, color=colour, lw=1.2, ms=5,
-                       ls="-" if place == 0 else ":", label=f"{name}, error {error.ece:.3f}")
+            above.plot(
+                filled.confidence,
+                filled.accuracy,
+                marker=marker,
+                color=colour,
+                lw=1.2,
+                ms=5,
+                ls="-" if place == 0 else ":",
+                label=f"{name}, error {error.ece:.3f}",
+            )
             width = (part.high - part.low) * 0.45
             left = part.low + (part.high - part.low) * (0.03 + 0.48 * place)
-            below.bar(left, part["count"], width, align="edge", color=colour, hatch=None if place == 0 else "//",
-                      edgecolor="white", lw=0.3)
+            below.bar(
+                left,
+                part["count"],
+                width,
+                align="edge",
+                color=colour,
+                hatch=None if place == 0 else "//",
+                edgecolor="white",
+                lw=0.3,
+            )
         above.set(xlim=(0, 1), ylim=(-0.03, 1.03), ylabel="accuracy (share right)" if column == 0 else "")
         above.set_title(group, fontsize=8)
         below.set(xlabel="confidence (largest softmax weight)", ylabel="pictures" if column == 0 else "")
-        below.legend(*above.get_legend_handles_labels(), frameon=False, fontsize=8, loc="upper center",
-                     bbox_to_anchor=(0.5, -0.55))
+        below.legend(
+            *above.get_legend_handles_labels(),
+            frameon=False,
+            fontsize=8,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.55),
+        )
     return figure
 
 
@@ -114,10 +153,12 @@ def signs(routing: pd.DataFrame, limits: Mapping[str, float], groups: Mapping[st
         axis.set(xlabel=head, ylim=(len(names) - 0.4, -1.1))
         axis.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(names)), names)
-    keys = [Line2D([], [], color=BLUE, marker="o", ls="", ms=4, label="a picture, " + GROUPS["inside"]),
-            Line2D([], [], color=ORANGE, marker="^", ls="", ms=4, label="a picture, " + GROUPS["outside"]),
-            Line2D([], [], color="black", marker="|", ls="", ms=9, mew=1.4, label="median of the set"),
-            Line2D([], [], color=GREY, ls="--", lw=1.2, label="limit: 95 % of the pictures it is set by stay below")]
+    keys = [
+        Line2D([], [], color=BLUE, marker="o", ls="", ms=4, label="a picture, " + GROUPS["inside"]),
+        Line2D([], [], color=ORANGE, marker="^", ls="", ms=4, label="a picture, " + GROUPS["outside"]),
+        Line2D([], [], color="black", marker="|", ls="", ms=9, mew=1.4, label="median of the set"),
+        Line2D([], [], color=GREY, ls="--", lw=1.2, label="limit: 95 % of the pictures it is set by stay below"),
+    ]
     figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
 
@@ -138,16 +179,24 @@ def worth(comparison: pd.DataFrame) -> Figure:
             axis.plot([row.low, row.high], [i, i], color=colour, lw=1.6)
             axis.plot(row.mean, i, marker=marker, color=colour, ms=5)
             if row.changed < row.pictures:
-                axis.text(1.01, i, f"{row.changed:.0f} of {row.pictures:.0f}", fontsize=7, va="center",
-                          transform=axis.get_yaxis_transform())
+                axis.text(
+                    1.01,
+                    i,
+                    f"{row.changed:.0f} of {row.pictures:.0f}",
+                    fontsize=7,
+                    va="center",
+                    transform=axis.get_yaxis_transform(),
+                )
         axis.axvline(0, color=GREY, lw=1, ls="--")
         axis.set(xlabel="PSNR over the router's k=1 (dB)", title=title)
         axis.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(methods)), [f"{name} *" if name in rules.NEEDS else name for name in methods])
     axes[0].invert_yaxis()
-    note = ("* and squares: needs the set's name or sharp pictures. Diamonds: no expert is chosen. Bars: 95 % "
-            "bootstrap intervals.\nAt the right: how many pictures get another choice than the router's (all, where "
-            "nothing stands).")
+    note = (
+        "* and squares: needs the set's name or sharp pictures. Diamonds: no expert is chosen. Bars: 95 % "
+        "bootstrap intervals.\nAt the right: how many pictures get another choice than the router's (all, where "
+        "nothing stands)."
+    )
     figure.supxlabel(note, fontsize=8)
     return figure
 
@@ -171,7 +220,10 @@ def shown_pictures(routing: pd.DataFrame, name: str) -> list[str]:
 
 
 def examples(
-    demoe: DeMoE, networks: Mapping[str, nn.Module], sets: Sequence[PairedSet], shown: Mapping[str, Sequence[str]],
+    demoe: DeMoE,
+    networks: Mapping[str, nn.Module],
+    sets: Sequence[PairedSet],
+    shown: Mapping[str, Sequence[str]],
     device: str = "cpu",
 ) -> Figure:
     """Figure 14: the pictures ``shown`` (keys by set), as ``networks`` restore them, DeMoE's router, and a person.
@@ -183,16 +235,20 @@ def examples(
     rows, labels, places = [], [], []
     for pairs in sets:
         for key in shown.get(pairs.name, ()):
-            blurred, sharp = (None if side is None else side.unsqueeze(0).to(device)
-                              for side in pairs.pair(list(pairs.keys).index(key)))
+            blurred, sharp = (
+                None if side is None else side.unsqueeze(0).to(device)
+                for side in pairs.pair(list(pairs.keys).index(key))
+            )
             by_expert, chosen = rules.restore_each(demoe, blurred), restore(demoe, blurred).weights[0].argmax()
             images = {"input": blurred} | {name: restore(model, blurred).image for name, model in networks.items()}
             images[f"DeMoE, router:\n{EXPERTS[int(chosen)]}"] = by_expert[EXPERTS[int(chosen)]]
             if pairs.label is not None:
                 images[f"DeMoE, by hand:\n{EXPERTS[pairs.label]}"] = by_expert[EXPERTS[pairs.label]]
             factor = brightening(_middle(blurred[0]))
-            row = [(name + ("" if sharp is None else f"\n{float(psnr(image, sharp)):.2f} dB"), _middle(image[0]))
-                   for name, image in images.items()]
+            row = [
+                (name + ("" if sharp is None else f"\n{float(psnr(image, sharp)):.2f} dB"), _middle(image[0]))
+                for name, image in images.items()
+            ]
             row = row if sharp is None else [*row, ("sharp", _middle(sharp[0]))]
             rows.append([(title, (factor * image).clamp(0, 1)) for title, image in row])
             labels.append(f"{pairs.name}\n{key}" + (f"\nshown {factor:.1f} x brighter" if factor > 1 else ""))

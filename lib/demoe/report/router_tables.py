@@ -16,8 +16,14 @@ from .tables import Layout, Read
 SHORT = " (short)"  # behind the name of a network that was trained for the ablations' length
 NONE = "-"  # no such number: not published, or nothing of ours
 # The paper's names of metrics, ours, and the decimals that it prints.
-METRICS = {"psnr": ("psnr", 2), "ssim": ("ssim", 3), "lpips": ("lpips_vgg", 3), "musiq": ("musiq", 2),
-           "nrqm": ("nrqm", 3), "niqe": ("niqe", 3)}
+METRICS = {
+    "psnr": ("psnr", 2),
+    "ssim": ("ssim", 3),
+    "lpips": ("lpips_vgg", 3),
+    "musiq": ("musiq", 2),
+    "nrqm": ("nrqm", 3),
+    "niqe": ("niqe", 3),
+}
 # A row each: label, the paper's name for it, ours. "" where there is none.
 Row = tuple[str, str, str]
 COMPARED: tuple[Row, ...] = (
@@ -34,7 +40,7 @@ COMPARED: tuple[Row, ...] = (
 SETS = {"RealDOF": ("psnr", "ssim", "lpips"), "RSBlur": ("psnr", "ssim"), "Real-LOLBlur": ("musiq", "nrqm", "niqe")}
 ABOUT = (
     "Paper: real sets, networks of full size and length. Here: the sets and the profile named below; PromptIR, "
-    "Restormer, FFTFormer, SFHFormer (slim ones where the profile is small) and the rows \"as short as these\" were "
+    'Restormer, FFTFormer, SFHFormer (slim ones where the profile is small) and the rows "as short as these" were '
     "trained for the length of an ablation, NAFNet and DeMoE for the whole length of the profile. "
     f"{MISSING}: the metric's package or weights are not on the machine; {NONE}: no such number."
 )
@@ -77,8 +83,9 @@ def set_here(means: pd.DataFrame, name: str) -> str:
 
 def _paper(table: str, method: str, name: str, metric: str) -> str:
     numbers = published()
-    found = numbers[(numbers.table == table) & (numbers.method == method) & (numbers.dataset == name)
-                    & (numbers.metric == metric)].value
+    found = numbers[
+        (numbers.table == table) & (numbers.method == method) & (numbers.dataset == name) & (numbers.metric == metric)
+    ].value
     return f"{found.item():.{METRICS[metric][1]}f}" if len(found) else NONE
 
 
@@ -139,17 +146,20 @@ def comparison(read: Read) -> pd.DataFrame:
     ):
         chosen = table[(table.group == group) & (table.quantity == quantity) & (table["set"] == "Average")]
         by = chosen.set_index("method").reindex(methods)
-        columns[head] = [_with_interval(*row, share=quantity == "share") for row in
-                         zip(by["mean"], by.low, by.high, strict=True)]
+        columns[head] = [
+            _with_interval(*row, share=quantity == "share") for row in zip(by["mean"], by.low, by.high, strict=True)
+        ]
         if quantity == "gain":
             counts = by.reindex(columns=["changed", "pictures"]).to_numpy(float)
             columns["another choice than k=1", head[1].replace("average", "pictures")] = [
-                NONE if math.isnan(changed) else f"{changed:.0f} of {pictures:.0f}" for changed, pictures in counts]
+                NONE if math.isnan(changed) else f"{changed:.0f} of {pictures:.0f}" for changed, pictures in counts
+            ]
     for group, head in (("inside", "in distribution"), ("outside", "OOD")):
         cost = table[(table.group == group) & table.quantity.isin(["encoder", "decoder", "experts"])]
         by = cost.pivot(index="method", columns="quantity", values="mean").reindex(methods)
         columns["passes of encoder / decoder / experts", head] = [
-            " / ".join(f"{value:.3g}" for value in row) for row in by[["encoder", "decoder", "experts"]].to_numpy()]
+            " / ".join(f"{value:.3g}" for value in row) for row in by[["encoder", "decoder", "experts"]].to_numpy()
+        ]
     return pd.DataFrame(columns, index=pd.Index(methods, name="who chooses"))
 
 
@@ -163,12 +173,15 @@ def _with_interval(mean: float, low: float, high: float, share: bool) -> str:
 LAYOUTS: dict[str, Layout] = {
     "06_table_2": Layout(table_2, "Table 2: sets outside the training distribution (AIO-Blur-OOD). " + ABOUT),
     "06_table_8_realdof": Layout(
-        lambda read: of_one_set(read, "table8_realdof", "RealDOF"), "Table 8, first part: RealDOF. " + ABOUT),
+        lambda read: of_one_set(read, "table8_realdof", "RealDOF"), "Table 8, first part: RealDOF. " + ABOUT
+    ),
     "06_table_8_rsblur": Layout(
-        lambda read: of_one_set(read, "table8_rsblur", "RSBlur"), "Table 8, second part: RSBlur. " + ABOUT),
+        lambda read: of_one_set(read, "table8_rsblur", "RSBlur"), "Table 8, second part: RSBlur. " + ABOUT
+    ),
     "06_table_9": Layout(
         lambda read: of_one_set(read, "table9_real_lolblur", "Real-LOLBlur"),
-        "Table 9: Real-LOLBlur, which has no sharp pictures. " + ABOUT),
+        "Table 9: Real-LOLBlur, which has no sharp pictures. " + ABOUT,
+    ),
     "06_rules": Layout(
         comparison,
         "Who chooses the expert. Gap closed: 0 % is the router's k=1, 100 % the oracle (best expert of each picture); "
@@ -176,5 +189,6 @@ LAYOUTS: dict[str, Layout] = {
         "the choice differs from the router's, because one that differs on a few proves little. "
         "A mixture runs all five experts in one pass of the decoder. Averages are over the "
         "sets that have sharp pictures. The paper has no such table; of its methods, "
-        "DeMoE k=1 and DeMoE manual are here."),
+        "DeMoE k=1 and DeMoE manual are here.",
+    ),
 }

@@ -74,8 +74,10 @@ def bound(comparison: pd.DataFrame) -> str:
         oracle, fixed, blind, untouched = (_average(comparison, group, method) for method in four)
         if oracle is None:
             continue
-        parts.append(f"{name} the best expert of each picture is at {_db(oracle)}, the best one for a whole set at "
-                     f"{_db(fixed)}, one drawn blindly at {_db(blind)}, the untouched input at {_db(untouched)}")
+        parts.append(
+            f"{name} the best expert of each picture is at {_db(oracle)}, the best one for a whole set at "
+            f"{_db(fixed)}, one drawn blindly at {_db(blind)}, the untouched input at {_db(untouched)}"
+        )
     return "All that choosing can change, against the router's choice: " + "; ".join(parts) + "."
 
 
@@ -87,26 +89,34 @@ def label_free(comparison: pd.DataFrame) -> list[str]:
         if there is None:
             continue
         rows = _rows(comparison, "outside", "gain", method)
-        each = "; ".join(f"{row['set']} {_db(row)}, {_judged(row)}"
-                         for _, row in rows[rows["set"] != "Average"].iterrows())
+        each = "; ".join(
+            f"{row['set']} {_db(row)}, {_judged(row)}" for _, row in rows[rows["set"] != "Average"].iterrows()
+        )
         if _sign(there) > 0:
             shares = _rows(comparison, "outside", "share", method)
             share = shares[shares["set"] == "Average"].iloc[0]
-            part = "" if pd.isna(share["mean"]) else (
-                f", {share['mean']:.0%} of the gap to the oracle ({share.low:.0%} to {share.high:.0%})")
+            part = (
+                ""
+                if pd.isna(share["mean"])
+                else (f", {share['mean']:.0%} of the gap to the oracle ({share.low:.0%} to {share.high:.0%})")
+            )
             said = f"is better than the router ({_db(there)}{part})"
         elif _sign(there) < 0:
             said = f"is worse than the router ({_db(there)})"
         elif there.changed_scenes < LEAST_SCENES:
-            said = (f"changes {there.changed:.0f} of {there.pictures:.0f} pictures, and in the set "
-                    f"that counts most only those of {there.changed_scenes:.0f} scene"
-                    f"{'' if there.changed_scenes == 1 else 's'}: too few to say anything ({_db(there)})")
+            said = (
+                f"changes {there.changed:.0f} of {there.pictures:.0f} pictures, and in the set "
+                f"that counts most only those of {there.changed_scenes:.0f} scene"
+                f"{'' if there.changed_scenes == 1 else 's'}: too few to say anything ({_db(there)})"
+            )
         else:
             said = f"shows no difference from the router ({_db(there)})"
         inside = "" if here is None else f" In distribution: {_db(here)}, {_judged(here)}."
         passes = _rows(comparison, "outside", "experts", method)["mean"].iloc[0]
-        found.append(f"{method[0].upper() + method[1:]}: on average of the sets outside it {said}. {each}.{inside} "
-                     f"{passes:.2g} experts run a picture outside (the router's choice: one).")
+        found.append(
+            f"{method[0].upper() + method[1:]}: on average of the sets outside it {said}. {each}.{inside} "
+            f"{passes:.2g} experts run a picture outside (the router's choice: one)."
+        )
     return found
 
 
@@ -123,11 +133,16 @@ def without_network(comparison: pd.DataFrame) -> list[str]:
         over = {method: _average(comparison, group, method, "over input") for method in (rules.ROUTER, *WITHOUT_LABELS)}
         beaten = [method for method, row in over.items() if _sign(row) > 0]
         above = "above" if beside[rules.INPUT]["mean"] > gains[best]["mean"] else "below"
-        judged = (f"shown to be better than the untouched input: {', '.join(beaten)}" if beaten
-                  else "neither the router nor any rule or mixture is shown to be better than the untouched input")
-        found.append(f"{name}, against the router's choice on average: {said}. The input is {above} the rule or "
-                     f"mixture with the highest mean ({best}, {_db(gains[best])}); that over the input: "
-                     f"{_db(over[best])}; {judged}.")
+        judged = (
+            f"shown to be better than the untouched input: {', '.join(beaten)}"
+            if beaten
+            else "neither the router nor any rule or mixture is shown to be better than the untouched input"
+        )
+        found.append(
+            f"{name}, against the router's choice on average: {said}. The input is {above} the rule or "
+            f"mixture with the highest mean ({best}, {_db(gains[best])}); that over the input: "
+            f"{_db(over[best])}; {judged}."
+        )
     return found
 
 
@@ -146,16 +161,25 @@ def verdict(comparison: pd.DataFrame) -> str:
         else:
             good.append(method)
     if good:
-        return ("Better than the router and than the untouched input outside, and not shown to be worse in "
-                f"distribution: {', '.join(good)}.")
+        return (
+            "Better than the router and than the untouched input outside, and not shown to be worse in "
+            f"distribution: {', '.join(good)}."
+        )
     if mixed:
-        return (f"Better than the router and the untouched input outside, but at a cost in distribution: "
-                f"{', '.join(mixed)}; no rule is free.")
+        return (
+            f"Better than the router and the untouched input outside, but at a cost in distribution: "
+            f"{', '.join(mixed)}; no rule is free."
+        )
     if useless:
-        return (f"Better than the router outside, but not shown to be better than leaving the picture as it is: "
-                f"{', '.join(useless)}. So none is shown to be worth having, for these networks and sets.")
-    return ("No rule without labels is shown to be better than the router on the sets outside: a negative result, for "
-            "these networks and sets.")
+        return (
+            f"Better than the router outside, but not shown to be better than leaving the picture as it is: "
+            f"{', '.join(useless)}. So none is shown to be worth having, for these networks and sets."
+        )
+    return (
+        "No rule without labels is shown to be better than the router on the sets outside: a negative result, for "
+        "these networks and sets."
+    )
+
 
 def without_sharp(scores: pd.DataFrame, sets: Sequence[str]) -> list[str]:
     """The sets without sharp pictures: which no-reference metrics there are, what they say of the choice by hand."""
@@ -177,12 +201,22 @@ def without_sharp(scores: pd.DataFrame, sets: Sequence[str]) -> list[str]:
                 said.append(f"{metric.upper()} missing")
                 continue
             sign = 1 if "↑" in LABELS[metric] else -1
-            better = ("too few scenes to say" if min(row.scenes, changed) < LEAST_SCENES
-                      else "better" if sign * row.low > 0 and sign * row.high > 0
-                      else "worse" if sign * row.low < 0 and sign * row.high < 0 else "no difference shown")
+            better = (
+                "too few scenes to say"
+                if min(row.scenes, changed) < LEAST_SCENES
+                else "better"
+                if sign * row.low > 0 and sign * row.high > 0
+                else "worse"
+                if sign * row.low < 0 and sign * row.high < 0
+                else "no difference shown"
+            )
             said.append(f"{LABELS[metric]} {row['mean']:+.2f} [{row.low:+.2f}, {row.high:+.2f}] by hand ({better})")
-        reasons = [text for cell in part[part.method == rules.ROUTER].missing.unique()[:1] for text in cell.split("; ")
-                   if text.split(":")[0] in ("musiq", "nrqm", "niqe")]
+        reasons = [
+            text
+            for cell in part[part.method == rules.ROUTER].missing.unique()[:1]
+            for text in cell.split("; ")
+            if text.split(":")[0] in ("musiq", "nrqm", "niqe")
+        ]
         why = f" ({'; '.join(reasons)})" if reasons else ""
         found.append(f"{name} has no sharp pictures: {', '.join(said)}{why}.")
     return found

@@ -44,15 +44,19 @@ def verdicts(summary: pd.DataFrame) -> pd.DataFrame:
     "holds" or "fails", between networks for different blurs. A correlation is significant from 0.3 up; a CKA is high
     above 0.7, for which the paper has no limit.
     """
-    held = {name: _held(summary, comparison) for name, comparison in
-            (("one start", controls.BLURS), ("two starts", controls.OTHER))}
+    held = {
+        name: _held(summary, comparison)
+        for name, comparison in (("one start", controls.BLURS), ("two starts", controls.OTHER))
+    }
     conclusions = (
         "3x3 convolutions are highly correlated",
         "the other layers are not correlated",
         "3x3 convolutions have a high CKA",
     )
-    rows = [{"conclusion": text} | {name: "holds" if held[name][i] else "fails" for name in held}
-            for i, text in enumerate(conclusions)]
+    rows = [
+        {"conclusion": text} | {name: "holds" if held[name][i] else "fails" for name in held}
+        for i, text in enumerate(conclusions)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -68,8 +72,17 @@ def _means(summary: pd.DataFrame, comparison: str, measure: str = "pearson") -> 
 
 def paragraph(summary: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """The conclusions of notebook 03, a sentence or two each. ``summary`` and ``table`` are ``controls``'."""
-    sentences = [_one_start(summary), _two_starts(summary), _left_of_the_start(summary), _layer_norm(summary),
-                 _low_light(summary, table), _lolblur(table), _cka(summary), _order(summary), _altogether(summary)]
+    sentences = [
+        _one_start(summary),
+        _two_starts(summary),
+        _left_of_the_start(summary),
+        _layer_norm(summary),
+        _low_light(summary, table),
+        _lolblur(table),
+        _cka(summary),
+        _order(summary),
+        _altogether(summary),
+    ]
     return [re.sub(r"[+-]0\.00(?!\d)", "0.00", sentence) for sentence in sentences]  # nothing has no sign
 
 
@@ -109,8 +122,13 @@ def _left_of_the_start(summary: pd.DataFrame) -> str:
         _means(summary, c) for c in (controls.UNTRAINED, controls.START_ALONE, controls.BLURS, controls.START_OUT)
     )
     left = before[SPATIAL]
-    moved = "have hardly left their start" if left > 0.9 else "still resemble their start" if left > HIGH else (
-        "have partly left their start" if left >= LITTLE else "have left their start behind")
+    moved = (
+        "have hardly left their start"
+        if left > 0.9
+        else "still resemble their start"
+        if left > HIGH
+        else ("have partly left their start" if left >= LITTLE else "have left their start behind")
+    )
     alone = alone.dropna()  # layer norms start constant: nothing can be expected of them
     explained = [kind for kind in alone.index if abs(found[kind] - alone[kind]) < 0.1]
     which = "every kind of layer" if len(explained) == len(alone) else ", ".join(explained) or "no kind of layer"
@@ -126,9 +144,7 @@ def _left_of_the_start(summary: pd.DataFrame) -> str:
 
 
 def _layer_norm(summary: pd.DataFrame) -> str:
-    one, other, same = (
-        _means(summary, c)["LayerNorm"] for c in (controls.BLURS, controls.OTHER, controls.SAME)
-    )
+    one, other, same = (_means(summary, c)["LayerNorm"] for c in (controls.BLURS, controls.OTHER, controls.SAME))
     if max(abs(one), abs(other), abs(same)) < LITTLE:
         learnt = "there is little anywhere"
     elif one - max(other, same) > 0.1:
@@ -147,8 +163,13 @@ def _low_light(summary: pd.DataFrame, table: pd.DataFrame) -> str:
     quiet = all(abs(value) < LITTLE for value in r)
     bright = table[(table.measure == "pearson") & ~_with_lolblur(table)].groupby(["comparison", "kind"]).value.mean()
     gap, norm_gap = (bright[controls.BLURS][kind] - bright[controls.LOW_LIGHT][kind] for kind in (SPATIAL, "LayerNorm"))
-    told = "tells blur from low light" if gap > 0.1 else "hardly tells blur from low light" if gap > 0.02 else (
-        "does not tell blur from low light")
+    told = (
+        "tells blur from low light"
+        if gap > 0.1
+        else "hardly tells blur from low light"
+        if gap > 0.02
+        else ("does not tell blur from low light")
+    )
     return (
         f"Against the low-light network from the same start: {_list(r)}. The paper finds no correlation in any layer; "
         f"here {'there is none either' if quiet else 'there is'}. Networks for blur by daylight (LOLBlur left out) "
@@ -165,10 +186,18 @@ def _lolblur(table: pd.DataFrame) -> str:
     here = table[(table.comparison == controls.BLURS) & (table.measure == "pearson") & table.kind.isin(KINDS)]
     means = here.groupby([_with_lolblur(here).map({True: "dark", False: "bright"}), "kind"]).value.mean()
     gap = means["bright"] - means["dark"]
-    found = "lower, as in the paper" if gap[SPATIAL] > 0.02 else "hardly lower" if gap[SPATIAL] > 0.005 else (
-        "not lower, unlike in the paper")
-    each = ", ".join(f"{kind} {means['dark'][kind]:.2f} against {means['bright'][kind]:.2f}" for kind in KINDS
-                     if kind in means["dark"].index)
+    found = (
+        "lower, as in the paper"
+        if gap[SPATIAL] > 0.02
+        else "hardly lower"
+        if gap[SPATIAL] > 0.005
+        else ("not lower, unlike in the paper")
+    )
+    each = ", ".join(
+        f"{kind} {means['dark'][kind]:.2f} against {means['bright'][kind]:.2f}"
+        for kind in KINDS
+        if kind in means["dark"].index
+    )
     return f"Pairs with LOLBlur against the others: {each}; in the 3x3 convolutions they are {found}."
 
 
@@ -177,7 +206,9 @@ def _cka(summary: pd.DataFrame) -> str:
     fooled = [f"{kind} {other[kind]:.2f}" for kind in KINDS if other[kind] > HIGH]
     floor = (
         f"networks with neither start nor task in common already reach {', '.join(fooled)}, so there a high CKA says "
-        "nothing" if fooled else "no kind of layer gets above 0.7 without a shared start"
+        "nothing"
+        if fooled
+        else "no kind of layer gets above 0.7 without a shared start"
     )
     return (
         f"CKA (RBF) of the 3x3 convolutions is {one[SPATIAL]:.2f} from one start and {other[SPATIAL]:.2f} from two; "
@@ -189,7 +220,8 @@ def _order(summary: pd.DataFrame) -> str:
     r = _means(summary, controls.RENAMED)[SPATIAL]
     means = (
         "a low value does not say that two networks do different things, and a high one points to a start in common"
-        if abs(r) < LITTLE else "the order of the channels matters less than it could"
+        if abs(r) < LITTLE
+        else "the order of the channels matters less than it could"
     )
     return (
         f"A network and its copy with reordered channels compute the same function and correlate at {r:.2f} in the 3x3 "
@@ -200,9 +232,16 @@ def _order(summary: pd.DataFrame) -> str:
 def _altogether(summary: pd.DataFrame) -> str:
     table = verdicts(summary)
     one, two = table["one start"] == "holds", table["two starts"] == "holds"
-    parts = [f"{verb}: {'; '.join(table.conclusion[rows])}." for verb, rows in (
-        ("Hold with one start only", one & ~two), ("Hold with one start and with two", one & two),
-        ("Hold with two starts only", ~one & two), ("Hold with neither", ~one & ~two)) if rows.any()]
+    parts = [
+        f"{verb}: {'; '.join(table.conclusion[rows])}."
+        for verb, rows in (
+            ("Hold with one start only", one & ~two),
+            ("Hold with one start and with two", one & two),
+            ("Hold with two starts only", ~one & two),
+            ("Hold with neither", ~one & ~two),
+        )
+        if rows.any()
+    ]
     # That layers are not alike needs no explanation: what can be lost is likeness, of the 3x3 convolutions.
     likeness = [0, 2] if _means(summary, controls.OTHER, "cka rbf")[SPATIAL] <= HIGH else [0]
     found, kept = one.iloc[likeness], (one & two).iloc[likeness]
@@ -211,7 +250,10 @@ def _altogether(summary: pd.DataFrame) -> str:
     elif kept.sum() == found.sum():
         answer = "the likeness found with one start survives"
     else:
-        answer = "some of the likeness found with one start survives" if kept.any() else (
-            "nothing of the likeness found with one start survives")
+        answer = (
+            "some of the likeness found with one start survives"
+            if kept.any()
+            else ("nothing of the likeness found with one start survives")
+        )
     floor = "" if len(likeness) == 2 else " A high CKA is no likeness here: unrelated networks have it too."
     return f"With the shared start taken away, {answer}.{floor} {' '.join(parts)}"

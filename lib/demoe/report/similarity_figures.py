@@ -21,8 +21,12 @@ from .figures import COLOURS
 
 BLUE, ORANGE, RED = "#0072B2", "#E69F00", "#D55E00"
 MARKERS = "osD^v"  # one an expert or set, besides its colour
-PLURAL = {"3x3 convolution": "3x3 convolutions", "1x1 convolution": "1x1 convolutions",
-          "LayerNorm": "layer normalisations", "SCA": "SCA"}
+PLURAL = {
+    "3x3 convolution": "3x3 convolutions",
+    "1x1 convolution": "1x1 convolutions",
+    "LayerNorm": "layer normalisations",
+    "SCA": "SCA",
+}
 PARTS = ("encoder", "middle", "decoder")
 ROWS = {POOLED: "averaged features", PICTURED: "CLIP on drawn features"}
 
@@ -34,8 +38,15 @@ def layer_grid(table: pd.DataFrame, value: str, line: bool = True) -> Figure:
     limit of 0.7. Pairs with the low-light sets, LOLBlur and the control, have their own colour.
     """
     pairs = list(dict.fromkeys(zip(table["first"], table["second"], strict=True)))
-    figure, axes = plt.subplots(len(pairs), len(KINDS), figsize=(7.5, 0.85 * len(pairs) + 0.9), squeeze=False,
-                                sharey=True, sharex="col", gridspec_kw={"width_ratios": [1, 1.7, 1.2, 1]})
+    figure, axes = plt.subplots(
+        len(pairs),
+        len(KINDS),
+        figsize=(7.5, 0.85 * len(pairs) + 0.9),
+        squeeze=False,
+        sharey=True,
+        sharex="col",
+        gridspec_kw={"width_ratios": [1, 1.7, 1.2, 1]},
+    )
     limits = _limits(table)
     for row, (first, second) in enumerate(pairs):
         here = table[(table["first"] == first) & (table["second"] == second)]
@@ -55,10 +66,11 @@ def pair_panels(table: pd.DataFrame, kind: str = KINDS[0], columns: int = 5) -> 
     pairs = list(dict.fromkeys(zip(table["first"], table["second"], strict=True)))
     pairs.sort(key=lambda pair: _colour(*pair) == ORANGE)  # the pairs that the caption excepts come last
     rows = -(-len(pairs) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(7.5, 1.45 * rows + 0.6), squeeze=False, sharex=True,
-                                sharey=True)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(7.5, 1.45 * rows + 0.6), squeeze=False, sharex=True, sharey=True
+    )
     limits = _limits(table[table.kind == kind])
-    for axis in axes.flat[len(pairs):]:
+    for axis in axes.flat[len(pairs) :]:
         axis.axis("off")
     for axis, (first, second) in zip(axes.flat, pairs, strict=False):
         here = table[(table["first"] == first) & (table["second"] == second) & (table.kind == kind)]
@@ -115,8 +127,15 @@ def _legend(figure: Figure, pairs: Sequence[tuple[str, str]], value: str, line: 
     if line:
         handles.append(Line2D([], [], color=RED, lw=1.2, label="0.7, high correlation"))
     title = f"{value}; a bar a layer, from input to output" if value else None
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=8,
-                  title=title, title_fontsize=8)
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=len(handles),
+        frameon=False,
+        fontsize=8,
+        title=title,
+        title_fontsize=8,
+    )
 
 
 def comparison_boxes(table: pd.DataFrame, measure: str, label: str) -> Figure:
@@ -130,9 +149,18 @@ def comparison_boxes(table: pd.DataFrame, measure: str, label: str) -> Figure:
             if values.empty:
                 axis.text(0.1, i, "constant\nbefore training", ha="center", va="center", fontsize=6, color="0.35")
                 continue
-            axis.boxplot(values, positions=[i], orientation="horizontal", widths=0.6, showfliers=False,
-                         whis=(5, 95), medianprops={"color": "black"},
-                         boxprops={"color": BLUE}, whiskerprops={"color": BLUE}, capprops={"color": BLUE})
+            axis.boxplot(
+                values,
+                positions=[i],
+                orientation="horizontal",
+                widths=0.6,
+                showfliers=False,
+                whis=(5, 95),
+                medianprops={"color": "black"},
+                boxprops={"color": BLUE},
+                whiskerprops={"color": BLUE},
+                capprops={"color": BLUE},
+            )
             axis.plot(values.mean(), i, "o", color=RED, ms=4, zorder=4)
         axis.axvline(HIGH, color=RED, lw=0.8, ls="--")
         axis.set_title(PLURAL[kind], fontsize=8)
@@ -141,9 +169,11 @@ def comparison_boxes(table: pd.DataFrame, measure: str, label: str) -> Figure:
         axis.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(names)), names, fontsize=8)
     axes[0].invert_yaxis()
-    handles = [Line2D([], [], marker="o", ls="", color=RED, ms=4, label="mean"),
-               Patch(facecolor="none", edgecolor=BLUE, label="middle half of layers and pairs, whiskers 5 to 95 %"),
-               Line2D([], [], color=RED, lw=0.8, ls="--", label="0.7")]
+    handles = [
+        Line2D([], [], marker="o", ls="", color=RED, ms=4, label="mean"),
+        Patch(facecolor="none", edgecolor=BLUE, label="middle half of layers and pairs, whiskers 5 to 95 %"),
+        Line2D([], [], color=RED, lw=0.8, ls="--", label="0.7"),
+    ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return figure
 
@@ -154,10 +184,18 @@ def expert_bars(correlations: dict[str, pd.DataFrame]) -> Figure:
     ``correlations``: ``experts.correlations`` by how the experts started. Layers of a kind within a MoEBlock are
     averaged.
     """
-    figure, axes = plt.subplots(len(correlations), len(KINDS), figsize=(7.5, 1.7 * len(correlations) + 0.6),
-                                sharex=True, sharey=True, squeeze=False)
-    shown = [table[table.kind.isin(KINDS)].groupby(["kind", "level", "first", "second"]).value.mean()
-             for table in correlations.values()]
+    figure, axes = plt.subplots(
+        len(correlations),
+        len(KINDS),
+        figsize=(7.5, 1.7 * len(correlations) + 0.6),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    shown = [
+        table[table.kind.isin(KINDS)].groupby(["kind", "level", "first", "second"]).value.mean()
+        for table in correlations.values()
+    ]
     low = min(float(means.min()) for means in shown)
     for row, (start, table) in zip(axes, correlations.items(), strict=True):
         levels = list(dict.fromkeys(table.level))
@@ -198,8 +236,15 @@ def expert_matrix(matrices: dict[str, pd.DataFrame]) -> Figure:
         for i, set_name in enumerate(table.index):
             for j, expert in enumerate(EXPERTS):
                 dark = behind[name].iloc[i, j] < worst / 2
-                axis.text(j, i, f"{table.loc[set_name, expert]:.2f}", ha="center", va="center", fontsize=7.5,
-                          color="white" if dark else "black")
+                axis.text(
+                    j,
+                    i,
+                    f"{table.loc[set_name, expert]:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize=7.5,
+                    color="white" if dark else "black",
+                )
             own = expert_index(set_name)
             axis.add_patch(plt.Rectangle((own - 0.48, i - 0.46), 0.96, 0.92, fill=False, edgecolor=RED, lw=1.8))
         axis.set_xticks(range(len(EXPERTS)), [one.replace("_", "\n") for one in EXPERTS], fontsize=6.5)
@@ -215,8 +260,9 @@ def expert_matrix(matrices: dict[str, pd.DataFrame]) -> Figure:
 def movement(tables: dict[str, pd.DataFrame]) -> Figure:
     """How far each expert moved, from ``experts.moved`` by how they started: a panel a kind of layer, a dot a level."""
     kinds = [*KINDS, SCALES]
-    figure, axes = plt.subplots(len(tables), len(kinds), figsize=(7.5, 1.75 * len(tables) + 0.6), squeeze=False,
-                                sharex=True, sharey="col")
+    figure, axes = plt.subplots(
+        len(tables), len(kinds), figsize=(7.5, 1.75 * len(tables) + 0.6), squeeze=False, sharex=True, sharey="col"
+    )
     for row, (start, table) in zip(axes, tables.items(), strict=True):
         levels = list(dict.fromkeys(table.level))
         for axis, kind in zip(row, kinds, strict=True):
@@ -230,8 +276,10 @@ def movement(tables: dict[str, pd.DataFrame]) -> Figure:
     for axis, kind in zip(axes[-1], kinds, strict=True):
         axis.set_ylim(bottom=0)  # after all rows are drawn, else the first one sets the top for all
         axis.set_xlabel(PLURAL.get(kind, kind), fontsize=7.5)
-    handles = [Line2D([], [], marker=marker, ms=3, color=COLOURS[name], label=name)
-               for name, marker in zip(EXPERTS, MARKERS, strict=True)]
+    handles = [
+        Line2D([], [], marker=marker, ms=3, color=COLOURS[name], label=name)
+        for name, marker in zip(EXPERTS, MARKERS, strict=True)
+    ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(EXPERTS), frameon=False, fontsize=7.5)
     return figure
 
@@ -243,8 +291,10 @@ def encoder_views(points: pd.DataFrame, numbers: pd.DataFrame) -> Figure:
     """
     baselines, readings = list(dict.fromkeys(points.baseline)), list(dict.fromkeys(points.reading))
     figure, axes = plt.subplots(len(readings), len(baselines), figsize=(7.6, 2.3 * len(readings) + 0.6), squeeze=False)
-    sets = {name: (MARKERS[i % len(MARKERS)], COLOURS[EXPERTS[expert_index(name)]])
-            for i, name in enumerate(dict.fromkeys(points.set))}
+    sets = {
+        name: (MARKERS[i % len(MARKERS)], COLOURS[EXPERTS[expert_index(name)]])
+        for i, name in enumerate(dict.fromkeys(points.set))
+    }
     for row, reading in zip(axes, readings, strict=True):
         for axis, baseline in zip(row, baselines, strict=True):
             here = points[(points.reading == reading) & (points.baseline == baseline)]
@@ -253,15 +303,19 @@ def encoder_views(points: pd.DataFrame, numbers: pd.DataFrame) -> Figure:
                 cloud = here[here.set == name]
                 axis.scatter(cloud.x, cloud.y, s=11, marker=marker, linewidths=0.3, edgecolors="white", color=colour)
             axis.set(xticks=[], yticks=[])
-            axis.set_title(f"{baseline}\n5-NN {number.knn:.2f} (chance {number.knn_shuffled:.2f})\n"
-                           f"silhouette {round(number.silhouette, 2) + 0:.2f}", fontsize=7)
+            axis.set_title(
+                f"{baseline}\n5-NN {number.knn:.2f} (chance {number.knn_shuffled:.2f})\n"
+                f"silhouette {round(number.silhouette, 2) + 0:.2f}",
+                fontsize=7,
+            )
         row[0].set_ylabel(f"{ROWS[reading]}\nt-SNE 2 (no unit)", fontsize=8)
     for axis in axes[-1]:
         axis.set_xlabel("t-SNE 1 (no unit)", fontsize=8)
     for reading in READINGS:
         if reading not in readings:
             figure.supxlabel(f"No row for {reading}: {numbers[numbers.reading == reading].note.iloc[0]}.", fontsize=7)
-    handles = [Line2D([], [], ls="", marker=marker, ms=5, color=colour, label=name)
-               for name, (marker, colour) in sets.items()]
+    handles = [
+        Line2D([], [], ls="", marker=marker, ms=5, color=colour, label=name) for name, (marker, colour) in sets.items()
+    ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=8)
     return figure

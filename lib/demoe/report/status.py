@@ -20,8 +20,19 @@ from demoe.paths import project_root, results_dir, write_text
 from demoe.profiles import Profile
 
 MISSING, EARLIER, OTHER = "missing", "earlier code", "other configuration"
-HEAD = ("", "network", "state", "training", "images/s", "GFLOP/s", "waiting for data", "hardware", "data", "commit",
-        "run")
+HEAD = (
+    "",
+    "network",
+    "state",
+    "training",
+    "images/s",
+    "GFLOP/s",
+    "waiting for data",
+    "hardware",
+    "data",
+    "commit",
+    "run",
+)
 
 
 def file(profile: Profile, seed: int = 0) -> Path:
@@ -48,8 +59,9 @@ def _tells_of_none(status: str) -> bool:
 def text(profile: Profile, seed: int = 0, data_root: aio.Where = None) -> str:
     """The status as Markdown, of what a call with ``data_root`` would train."""
     jobs = experiments.plan(profile, seed)
-    runs = found(profile.name, {job: asked(experiments.EXPERIMENTS[job[0]], profile, job[1], data_root)
-                                for job in jobs})
+    runs = found(
+        profile.name, {job: asked(experiments.EXPERIMENTS[job[0]], profile, job[1], data_root) for job in jobs}
+    )
     rows, absent = [], []
     for number, job in enumerate(jobs, 1):
         one = runs.get(job)
@@ -57,15 +69,26 @@ def text(profile: Profile, seed: int = 0, data_root: aio.Where = None) -> str:
         if one is None or one.other or not one.done:
             absent.append(label(*job) if one is None or one.other else f"{label(*job)} ({_steps(one)})")
     here = [runs[job] for job in jobs if job in runs]
-    return "\n".join([
-        f"# What is trained: profile {profile.name}", "",
-        f"Written by `demoe status --profile {profile.name}` from the runs in `results/{profile.name}/runs/`, and from "
-        "the peaks in `results/bench/`, in the order in which `demoe train --all` trains.", "",
-        _sum(here, len(jobs)), "",
-        *_table(rows), "",
-        *_missing(absent, profile, here), "",
-        *(f"- {note}" for note in _notes(here)),
-    ]).rstrip("\n") + "\n"
+    return (
+        "\n".join(
+            [
+                f"# What is trained: profile {profile.name}",
+                "",
+                f"Written by `demoe status --profile {profile.name}` from the runs in "
+                f"`results/{profile.name}/runs/`, and from "
+                "the peaks in `results/bench/`, in the order in which `demoe train --all` trains.",
+                "",
+                _sum(here, len(jobs)),
+                "",
+                *_table(rows),
+                "",
+                *_missing(absent, profile, here),
+                "",
+                *(f"- {note}" for note in _notes(here)),
+            ]
+        ).rstrip("\n")
+        + "\n"
+    )
 
 
 def label(name: str, seed: int) -> str:
@@ -75,8 +98,9 @@ def label(name: str, seed: int) -> str:
 
 def command(profile: Profile, here: list[Progress]) -> str:
     """The call that goes on with a profile's plan, given the runs that are here."""
-    folder = next((one for one in here if one.config.get("source") != "bundled" and one.config["data"] == "synthetic"),
-                  None)
+    folder = next(
+        (one for one in here if one.config.get("source") != "bundled" and one.config["data"] == "synthetic"), None
+    )
     data = " --sharp-images DIR" if folder else ""
     if any(one.config["data"] == "real" for one in here):
         data = " --data-root DIR"
@@ -152,8 +176,10 @@ def _sum(here: list[Progress], total: int) -> str:
     seconds, images = sum(one.seconds for one in here), sum(one.images for one in here)
     under_way = len(here) - done
     more = f", {under_way} under way" if under_way else ""
-    return (f"{done} of {total} networks are trained{more}: {duration(seconds)} of training "
-            f"(h:mm:ss or m:ss), {images / 1e6:.2f} million images seen.")
+    return (
+        f"{done} of {total} networks are trained{more}: {duration(seconds)} of training "
+        f"(h:mm:ss or m:ss), {images / 1e6:.2f} million images seen."
+    )
 
 
 def _table(rows: list[list[str]]) -> list[str]:
@@ -165,26 +191,43 @@ def _missing(absent: list[str], profile: Profile, here: list[Progress]) -> list[
     if not absent:
         return ["Nothing is missing."]
     shown = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
-    return [f"Not finished: {shown}. This goes on where it stopped, in slices of nine minutes, also on another machine "
-            f"that has been given `results/{profile.name}/runs/`:", "", "```bash", command(profile, here), "```"]
+    return [
+        f"Not finished: {shown}. This goes on where it stopped, in slices of nine minutes, also on another machine "
+        f"that has been given `results/{profile.name}/runs/`:",
+        "",
+        "```bash",
+        command(profile, here),
+        "```",
+    ]
 
 
 def _notes(here: list[Progress]) -> list[str]:
-    notes = ["GFLOP/s: the operations of forward and backward passes, counted (`experiments/costs.py`), over the time "
-             "of training. In brackets, where `demoe bench` has measured the machine: the share of its limit: the "
-             "longer of computing at the pace of a large matrix product and moving what is kept for the backward pass "
-             "at the pace of a copy."] if here else []
+    notes = (
+        [
+            "GFLOP/s: the operations of forward and backward passes, counted (`experiments/costs.py`), over the time "
+            "of training. In brackets, where `demoe bench` has measured the machine: the share of its limit: the "
+            "longer of computing at the pace of a large matrix product and moving what is kept for the backward pass "
+            "at the pace of a copy."
+        ]
+        if here
+        else []
+    )
     if any(not one.this_code for one in here):
-        notes.append(f"\"{EARLIER}\": the code that training depends on has changed since. The result stands; the same "
-                     "command would train it anew.")
+        notes.append(
+            f'"{EARLIER}": the code that training depends on has changed since. The result stands; the same '
+            "command would train it anew."
+        )
     if any(one.other for one in here):
-        notes.append(f"\"{OTHER}\": of the same name, but with other data or numbers than this call's; it does not "
-                     "count.")
+        notes.append(
+            f'"{OTHER}": of the same name, but with other data or numbers than this call\'s; it does not count.'
+        )
     if any(synthesises(one) for one in here):
-        notes.append("Waiting for data, \"-\": the GPU makes them between its steps, which no clock tells apart.")
+        notes.append('Waiting for data, "-": the GPU makes them between its steps, which no clock tells apart.')
     if any("photographs " in one.data for one in here):
-        notes.append("\"photographs\" and twelve digits: a folder given with `--sharp-images`, by a hash of its files' "
-                     "names and sizes.")
+        notes.append(
+            '"photographs" and twelve digits: a folder given with `--sharp-images`, by a hash of its files\' '
+            "names and sizes."
+        )
     return notes
 
 

@@ -20,11 +20,35 @@ Read = Callable[[str], pd.DataFrame]  # name of a saved CSV -> its rows, stamp c
 TEXTS = frozenset({"set", "image", "method", "missing", "note", "profile", "data", "commit"})
 STAMP = ("profile", "data", "seed", "commit")
 LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\rightarrow$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$",
-    "−": "$-$", "≈": r"$\approx$", "≤": r"$\leq$", "≥": r"$\geq$", "…": r"\ldots{}", "†": r"$\dagger$", "–": "--",
-    "σ": r"$\sigma$", "λ": r"$\lambda$", "°": r"$^\circ$", "²": r"$^2$",
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "→": r"$\rightarrow$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "−": "$-$",
+    "≈": r"$\approx$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "…": r"\ldots{}",
+    "†": r"$\dagger$",
+    "–": "--",
+    "σ": r"$\sigma$",
+    "λ": r"$\lambda$",
+    "°": r"$^\circ$",
+    "²": r"$^2$",
 }
 
 
@@ -137,12 +161,26 @@ def latex(table: pd.DataFrame, caption: str, line: str, label: str) -> str:
     head, rows = _cells(table)
     lines = [" & ".join(map(_latex, cells)) + r" \\" for cells in (head, *rows)]
     columns = "l" * _labels(table) + "r" * table.shape[1]
-    return "\n".join([
-        r"% needs \usepackage{booktabs,graphicx}", r"\begin{table}", r"\centering", rf"\caption{{{_latex(caption)}}}",
-        rf"\label{{tab:{label}}}", r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule",
-        r"\end{tabular}}", rf"\par\footnotesize {_latex(line)}", r"\end{table}", "",
-    ])
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs,graphicx}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_latex(caption)}}}",
+            rf"\label{{tab:{label}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}}",
+            rf"\par\footnotesize {_latex(line)}",
+            r"\end{table}",
+            "",
+        ]
+    )
 
 
 def _latex(text: str) -> str:

@@ -49,8 +49,9 @@ def by_set(gains: pd.DataFrame, network: str, plain: str) -> str:
     text += f" The paper on the real sets: {printed} dB. The same direction is seen here on {_listed(same)}, "
     text += f"the opposite on {_listed(other)}."
     average = rows.loc["Average"]
-    said = {"better": "TLC is better", "worse": "TLC is worse",
-            "not told apart": "no difference can be told"}[average.verdict]
+    said = {"better": "TLC is better", "worse": "TLC is worse", "not told apart": "no difference can be told"}[
+        average.verdict
+    ]
     return text + f" Average: {_told(average)} dB here, where {said}; {signed(paper['Average'], 2)} dB in the paper."
 
 
@@ -84,8 +85,11 @@ def partial(gains: pd.DataFrame) -> list[str]:
         most, where = apart.max(), apart.idxmax()
         none = mine.abs().drop("Average").max()
         both = f"{signed(mine[where], DECIMALS)} against {signed(full[where], DECIMALS)}"
-        kept = ("does here what full TLC does" if most < 0.01
-                else f"differs from full TLC by up to {most:.3f} dB, on {where} ({both})")
+        kept = (
+            "does here what full TLC does"
+            if most < 0.01
+            else f"differs from full TLC by up to {most:.3f} dB, on {where} ({both})"
+        )
         changed = "changes no set by 0.01 dB" if none < 0.01 else f"changes the sets by up to {none:.3f} dB"
         sentences.append(f"{reading} {kept}, and {changed} against plain DeMoE.")
     return sentences

@@ -21,16 +21,22 @@ PUBLISHED = {  # our rows, and what they are called among the published numbers
 }
 COMPARED = ((NAFNET_TLC, NAFNET), (DEMOE_TLC, DEMOE), (DEMOE_PARTIAL, DEMOE), (DEMOE_EXPERTS, DEMOE))
 # Metrics of ours, what the paper calls them, and how many decimals a score and a difference get.
-METRICS = {"psnr": ("psnr", "PSNR (dB) ↑", 2, 3), "ssim": ("ssim", "SSIM ↑", 3, 4),
-           "lpips_vgg": ("lpips", "LPIPS VGG ↓", 3, 4)}
+METRICS = {
+    "psnr": ("psnr", "PSNR (dB) ↑", 2, 3),
+    "ssim": ("ssim", "SSIM ↑", 3, 4),
+    "lpips_vgg": ("lpips", "LPIPS VGG ↓", 3, 4),
+}
 
 
 def paper_scores() -> pd.DataFrame:
     """Table 6 as published: rows (metric, method) with our names for both, a column a set and "Average"."""
     numbers = published().query("table == 'table6_tlc'")
     wide = numbers.pivot(index=["metric", "method"], columns="dataset", values="value")
-    rows = {(metric, row): wide.loc[theirs, method] for metric, (theirs, *_) in METRICS.items()
-            for row, method in PUBLISHED.items()}
+    rows = {
+        (metric, row): wide.loc[theirs, method]
+        for metric, (theirs, *_) in METRICS.items()
+        for row, method in PUBLISHED.items()
+    }
     table = pd.DataFrame(rows).T
     table.index.names = ["metric", "method"]
     return table

@@ -112,10 +112,19 @@ def train(
     training_mode(model)
     began = time.perf_counter() - spent
     data = ahead(batches, first, steps, workers, pin=device.type == "cuda")
-    with _log(metrics_file if first_process else None, lines) as log, tqdm(
-        total=steps, initial=first, desc=label, unit="step", disable=not progress or not first_process, mininterval=1,
-        miniters=1,
-    ) as bar, _as_it_was(model):
+    with (
+        _log(metrics_file if first_process else None, lines) as log,
+        tqdm(
+            total=steps,
+            initial=first,
+            desc=label,
+            unit="step",
+            disable=not progress or not first_process,
+            mininterval=1,
+            miniters=1,
+        ) as bar,
+        _as_it_was(model),
+    ):
         for step in range(first, steps):
             asked = time.perf_counter()
             item = next(data)
@@ -170,8 +179,9 @@ def _as_it_was(model: nn.Module) -> Iterator[None]:
         compiling(model, False)
 
 
-def _keep_average(model: nn.Module, loss_function: LossFunction, mean: dict[str, torch.Tensor], batches: Batches,
-                  steps: Iterable[int]) -> None:
+def _keep_average(
+    model: nn.Module, loss_function: LossFunction, mean: dict[str, torch.Tensor], batches: Batches, steps: Iterable[int]
+) -> None:
     """Puts the averaged weights into ``model``, and batch normalisation's statistics for them, of those batches."""
     for name, value in mean.items():
         model.get_parameter(name).data.copy_(value)

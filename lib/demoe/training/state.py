@@ -32,8 +32,12 @@ class Progress(NamedTuple):
 
 
 def save(
-    folder: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer,
-    average: dict[str, Tensor], compact: bool = False,
+    folder: Path,
+    progress: Progress,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    compact: bool = False,
 ) -> None:
     """Writes the state of a training to ``folder``, in place of the one there.
 
@@ -86,8 +90,11 @@ def load(
         raise
     except Exception:  # every kind of damage has its own exception here
         place = set_aside(folder)
-        print(f"{folder} is damaged: it was set aside as {place.name}, and training starts from the beginning.",
-              file=sys.stderr, flush=True)
+        print(
+            f"{folder} is damaged: it was set aside as {place.name}, and training starts from the beginning.",
+            file=sys.stderr,
+            flush=True,
+        )
         return None
     model.load_state_dict(state["model"])
     for key, value in average.items():

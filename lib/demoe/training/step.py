@@ -59,8 +59,13 @@ class TrainStep:
     """
 
     def __init__(
-        self, model: nn.Module, loss_function: LossFunction, optimizer: torch.optim.Optimizer,
-        precision: Precision = "float32", accumulate: int = 1, compiled: bool = False,
+        self,
+        model: nn.Module,
+        loss_function: LossFunction,
+        optimizer: torch.optim.Optimizer,
+        precision: Precision = "float32",
+        accumulate: int = 1,
+        compiled: bool = False,
     ):
         self.optimizer, self.precision, self.accumulate = optimizer, precision, accumulate
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]

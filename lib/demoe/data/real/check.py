@@ -79,16 +79,20 @@ def check(
         if not base.is_dir():
             report.problems.append(problem("error", "root", f"there is no folder {base}", f"correct {roots.source}"))
             continue
-        found = layouts.recognise(dataset, base, roots.explicit(dataset.name) or len(names) == 1,
-                                  roots.variants.get(dataset.name))
+        found = layouts.recognise(
+            dataset, base, roots.explicit(dataset.name) or len(names) == 1, roots.variants.get(dataset.name)
+        )
         report.found = bool(found.splits)
         report.problems += found.problems
         for split in found.splits.values():
             report.splits.append(_split(dataset, split, decode, sample, seed, progress))
         if report.found:
             report.problems += _overlaps(found)
-            report.splits += [SplitReport(name, expected=count) for name, count in dataset.counts.items()
-                              if name not in found.splits and "all" not in found.splits]  # fmt: skip
+            report.splits += [
+                SplitReport(name, expected=count)
+                for name, count in dataset.counts.items()
+                if name not in found.splits and "all" not in found.splits
+            ]
         for split in found.splits.values():
             report.problems += split.problems
         report.problems.sort(key=lambda one: LEVELS.index(one.level))
@@ -215,8 +219,12 @@ def _particulars(dataset: Dataset, split: Split, report: SplitReport) -> None:
     default = dataset.variants[0]
     if dataset.ground_truth and split.blurred and split.variant != default:
         if split.sharp:
-            split.note("warning", "variant", f"the blurred pictures are {split.variant}; {default}, the usual ones, "
-                       "are not here", f"name the variant {split.variant} with every score")  # fmt: skip
+            split.note(
+                "warning",
+                "variant",
+                f"the blurred pictures are {split.variant}; {default}, the usual ones, are not here",
+                f"name the variant {split.variant} with every score",
+            )
         else:
             split.note(
                 "error",
@@ -276,8 +284,12 @@ def _kind_folder(folder: Path) -> Path:
 
 def _masks(split: Split) -> None:
     """Masks are counted, never required. They lie beside the dataset's folder or in it, under several names."""
-    places = [folder for place in (split.root, split.root.parent) for folder in scan.folders(place)
-              if folder.name.lower() in MASKS]  # fmt: skip
+    places = [
+        folder
+        for place in (split.root, split.root.parent)
+        for folder in scan.folders(place)
+        if folder.name.lower() in MASKS
+    ]
     masks = [(place, path) for place in places for path in scan.pictures(place)]
     known = {path.relative_to(place).with_suffix("").as_posix().lower() for place, path in masks}
     lack = [key for pair in split.pairs if (key := f"{split.name}/{pair.key}").lower() not in known]

@@ -68,8 +68,13 @@ def check(
         own = _correlation(_thumbnail(blurred), _thumbnail(sharp))
         fits.append((i, own, {step: _correlation(_thumbnail(blurred), other) for step, other in near.items()}))
     if damage:
-        split.note("error", "undecodable", f"{len(damage)} of {len(chosen)} sampled pairs cannot be read",
-                   "fetch these files again; --decode looks at all", damage)  # fmt: skip
+        split.note(
+            "error",
+            "undecodable",
+            f"{len(damage)} of {len(chosen)} sampled pairs cannot be read",
+            "fetch these files again; --decode looks at all",
+            damage,
+        )
     if not tested:
         return {}
     if reversed_ > MOST * tested:

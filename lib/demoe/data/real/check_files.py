@@ -112,8 +112,12 @@ def _sizes(dataset: Dataset, split: Split, good: dict[Path, Header], found: File
     cut = sum(count for size, count in found.sizes.items() if size in PATCH)
     if cut > 1 and 2 * cut >= len(good) and dataset.size not in PATCH:
         split.patches = True
-        split.note("warning", "patches", f"{cut} pictures of 512x512 or 256x256 are training patches: usable to train, "
-                   "not to test", "fetch the whole pictures to test on")  # fmt: skip
+        split.note(
+            "warning",
+            "patches",
+            f"{cut} pictures of 512x512 or 256x256 are training patches: usable to train, not to test",
+            "fetch the whole pictures to test on",
+        )
         return
     if dataset.size is None:
         return

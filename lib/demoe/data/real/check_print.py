@@ -35,8 +35,13 @@ def table(reports: Sequence[DatasetReport]) -> str:
     if places:
         lines += ["", "Where", *places]
     for level, title in (("error", "Errors"), ("warning", "Warnings"), ("info", "For information")):
-        told = [line for report in reports for one in report.problems if one.level == level
-                for line in _problem(report.dataset, one)]  # fmt: skip
+        told = [
+            line
+            for report in reports
+            for one in report.problems
+            if one.level == level
+            for line in _problem(report.dataset, one)
+        ]
         if told:
             lines += ["", title, *told]
     return "\n".join(lines)

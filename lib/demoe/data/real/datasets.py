@@ -7,8 +7,17 @@ from .description import Dataset, loose
 from .other_datasets import HIDE, LOLV2_REAL, REAL_LOLBLUR, REALDOF, RSBLUR
 
 DATASETS: tuple[Dataset, ...] = (
-    REALBLUR, RELOBLUR, GOPRO, DPDD, LOLBLUR, REALDOF, RSBLUR, REAL_LOLBLUR, LOLV2_REAL, HIDE,
-)  # fmt: skip
+    REALBLUR,
+    RELOBLUR,
+    GOPRO,
+    DPDD,
+    LOLBLUR,
+    REALDOF,
+    RSBLUR,
+    REAL_LOLBLUR,
+    LOLV2_REAL,
+    HIDE,
+)
 _BY_NAME = {loose(name): one for one in DATASETS for name in (one.name, *one.aliases)}
 
 

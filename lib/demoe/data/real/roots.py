@@ -1,15 +1,15 @@
 """Where pictures come from: real datasets in one folder, or in a folder each as a TOML file says; sharp photographs.
 
-    root = "/data/deblurring"            # optional: looked through for every set not named below
-    sharp_images = "/data/DIV2K"         # optional: what synthetic pairs are made from, where no datasets are named
-    bits = 16                            # optional: 16-bit files (DPDD's) are kept as they are; 8 by default
+root = "/data/deblurring"            # optional: looked through for every set not named below
+sharp_images = "/data/DIV2K"         # optional: what synthetic pairs are made from, where no datasets are named
+bits = 16                            # optional: 16-bit files (DPDD's) are kept as they are; 8 by default
 
-    [datasets]
-    GoPro = "/ssd/GOPRO_Large"           # relative paths are relative to this file
-    RealBlur = "../RealBlur"
+[datasets]
+GoPro = "/ssd/GOPRO_Large"           # relative paths are relative to this file
+RealBlur = "../RealBlur"
 
-    [variants]
-    GoPro = "blur_gamma"                 # optional: another choice than the usual one, as `demoe data where` lists them
+[variants]
+GoPro = "blur_gamma"                 # optional: another choice than the usual one, as `demoe data where` lists them
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Roots:
     def synthetic(self) -> bool:
         """Whether what lies there was written by `demoe data build`, all or in part."""
         folders = [place.absolute() for place in (self.folder, *self.named.values()) if place]
-        return any(
-            (above / MADE).is_file() for place in folders for above in (place, *place.parents)
-        ) or any(any(place.glob(pattern)) for place in folders for pattern in (f"*/{MADE}", f"*/*/{MADE}"))
+        return any((above / MADE).is_file() for place in folders for above in (place, *place.parents)) or any(
+            any(place.glob(pattern)) for place in folders for pattern in (f"*/{MADE}", f"*/*/{MADE}")
+        )
 
     def find(self, name: str) -> Path | None:
         """Where to look for the dataset called ``name``; None if nothing was said about it."""
@@ -107,7 +107,7 @@ def _from_toml(file: Path) -> Roots:
     strange = sorted(text.keys() - {"root", "datasets", "sharp_images", "variants", "bits"})
     if strange:
         raise ValueError(
-            f'{file}: {strange[0]!r} means nothing here; the file may hold root, sharp_images, bits, a table '
+            f"{file}: {strange[0]!r} means nothing here; the file may hold root, sharp_images, bits, a table "
             "[datasets] with a folder for each set and a table [variants]"
         )
     table = text.get("datasets", {})
@@ -139,9 +139,7 @@ def _variants(file: Path, table: object) -> dict[str, str]:
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
         if variant not in dataset.variants:
-            raise ValueError(
-                f"{file}: {name} has no variant {variant!r}: choose one of {', '.join(dataset.variants)}"
-            )
+            raise ValueError(f"{file}: {name} has no variant {variant!r}: choose one of {', '.join(dataset.variants)}")
         chosen[dataset.name] = variant
     return chosen
 

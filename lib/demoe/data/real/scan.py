@@ -18,9 +18,16 @@ from .pixels import SUFFIXES
 
 SKIPPED = frozenset({"__macosx", "@eadir"})
 SPLITS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
-    "test": "test", "testing": "test", "eval": "test", "test_wo_folder": "test",
-}  # fmt: skip
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "test_wo_folder": "test",
+}
 # "test (1)": what a browser makes of a second test.zip. "_crops": training patches.
 _SPLIT = rf"(?P<split>{'|'.join(SPLITS)})(?: ?\(\d+\))?"
 
