@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From a fresh clone to trained networks, tables and figures: sets up an environment where none is active, then runs the
-# notebooks in order (lib/demoe/runner.py). Works from any folder.
+# notebooks in order (lib/demoe/app/runner.py). Works from any folder.
 set -euo pipefail
 
 usage() {
@@ -48,4 +48,4 @@ done
 # shellcheck source=scripts/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/environment.sh"
 export DEMOE_HOME="$ROOT"
-exec "$PYTHON" -m demoe.runner ${arguments[@]+"${arguments[@]}"}
+exec "$PYTHON" -m demoe.app.runner ${arguments[@]+"${arguments[@]}"}

@@ -12,10 +12,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from demoe import release
-from demoe.paths import write_text
-from demoe.pretrained import PACKAGED, RELEASES
-from demoe.report.release_card import card
+from demoe.core.files import write_text
+from demoe.experiments import release
+from demoe.experiments.model_card import card
+from demoe.models.pretrained import PACKAGED, RELEASES
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

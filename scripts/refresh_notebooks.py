@@ -11,8 +11,8 @@ from pathlib import Path
 
 import nbformat
 
-from demoe.notebooks import execute
-from demoe.paths import project_root, write_text
+from demoe.app.notebooks import execute
+from demoe.core.files import project_root, write_text
 
 
 def refresh(path: Path) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from demoe.model.complexity import readable
-from demoe.paths import project_root, results_dir, write_text
+from benchmarks.readme import readme_block
+from demoe.core.files import project_root, results_dir, write_text
+from demoe.core.paper import published
+from demoe.models.complexity import readable
 from demoe.report import release_tables
-from demoe.report.bench_tables import readme_block
-from demoe.report.paper import published
 from demoe.report.similarity_claims import side_by_side
 from demoe.report.tables import by_set
 

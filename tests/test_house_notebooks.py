@@ -5,7 +5,7 @@ import re
 import nbformat
 import pytest
 
-from demoe.paths import project_root
+from demoe.core.files import project_root
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
 

@@ -81,7 +81,7 @@ def test_active_environment_is_used_and_installed_into_once(checkout, tmp_path):
     # Answers pip and the runner by a line in a log, everything else as Python does.
     body = f"""case "$*" in
   *"-m pip install"*) echo "pip: $*" >>"{tmp_path}/log"; exit "${{PIP_STATUS:-0}}" ;;
-  "-m demoe.runner"*) echo "runner: $* in $DEMOE_HOME" >>"{tmp_path}/log" ;;
+  "-m demoe.app.runner"*) echo "runner: $* in $DEMOE_HOME" >>"{tmp_path}/log" ;;
   *"sys.prefix"*) echo "{tmp_path}/env" ;;
   *"version_info"*) exit 0 ;;
   *) exec {real} "$@" ;;
@@ -94,7 +94,7 @@ esac"""
         result = shell(str(checkout / "run_all.sh"), "--only", "01, 04", cwd=tmp_path, **variables)
         return result.returncode, (tmp_path / "log").read_text().splitlines()
 
-    runner = f"runner: -m demoe.runner --only 01, 04 in {checkout}"
+    runner = f"runner: -m demoe.app.runner --only 01, 04 in {checkout}"
     status, log = run(PIP_STATUS="1")
     assert status == 1 and len(log) == 1, "a failed installation starts nothing"
     status, log = run()

@@ -8,27 +8,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from demoe.core import __version__ as __version__
+
 if TYPE_CHECKING:
-    from demoe.fast.optimize import optimize
-    from demoe.model.checkpoints import load
-    from demoe.photos import deblur
+    from demoe.app.photos import deblur
+    from demoe.inference.optimize import optimize
+    from demoe.models.checkpoints import load
 
 __all__ = ["deblur", "load", "optimize"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str):
     # On first use, so that `demoe --help` does not wait for torch.
     if name == "load":
-        from demoe.model.checkpoints import load
+        from demoe.models.checkpoints import load
 
         return load
     if name == "deblur":
-        from demoe.photos import deblur
+        from demoe.app.photos import deblur
 
         return deblur
     if name == "optimize":
-        from demoe.fast.optimize import optimize
+        from demoe.inference.optimize import optimize
 
         return optimize
     raise AttributeError(f"module 'demoe' has no attribute {name!r}")

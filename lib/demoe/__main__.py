@@ -1,6 +1,6 @@
 """``python -m demoe`` is the command ``demoe``."""
 
-from demoe.cli import main
+from demoe.app.cli import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

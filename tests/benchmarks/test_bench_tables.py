@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from demoe import provenance
-from demoe.benchmarks import growth, inference, jobs, machine, memory, report, run, targets, training
-from demoe.benchmarks.options import Case, Options
-from demoe.model.demoe import DeMoEConfig
+from benchmarks import growth, inference, jobs, machine, memory, report, run, targets, training
+from benchmarks.options import Case, Options
+from demoe.core import provenance
+from demoe.models.demoe import DeMoEConfig
 
 CASES = (
     Case("256x256", 1, 32, 48, ks=(1, 2), nafnet="all"),
@@ -259,7 +259,7 @@ def test_report_and_figures_are_made_of_the_tables(measured, home):
 
 
 def test_without_tables_the_report_says_what_to_do(tmp_path):
-    with pytest.raises(FileNotFoundError, match="demoe bench"):
+    with pytest.raises(FileNotFoundError, match="python -m benchmarks"):
         report.read(tmp_path)
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from demoe import profiles
-from demoe.benchmarks import data as bench
+from benchmarks import data as bench
 from demoe.blur.sets import SETS
+from demoe.core import profiles
 
 TINY = profiles.get("test", image_size=32, patch=16, batch=2, train_images=1)
 

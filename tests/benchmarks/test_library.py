@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from demoe.benchmarks import library
-from demoe.benchmarks.options import Case
-from demoe.benchmarks.weights import shaken
-from demoe.fast import maps, operations
-from demoe.fast.fold import FoldedBlock
-from demoe.model.demoe import DeMoE, DeMoEConfig
-from demoe.model.layers import NAFBlock
+from benchmarks import library
+from benchmarks.options import Case
+from benchmarks.weights import shaken
+from demoe.inference import strip_operations
+from demoe.inference.fold import FoldedBlock
+from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.layers import NAFBlock
 
 SMALL = DeMoEConfig(width=8, num_experts=2)
 
@@ -24,8 +24,8 @@ def counted(call):
 @pytest.mark.parametrize("cached", [1 << 10, 8 << 20])  # bytes: many strips, the last one smaller; one
 @pytest.mark.parametrize("case", [Case("odd", 1, 50, 37), Case("two", 2, 32, 48)])
 def test_the_same_operations_as_a_forward_pass(case, cached, monkeypatch):
-    monkeypatch.setattr(maps, "CACHED", cached)
-    monkeypatch.setattr(operations, "_onednn_types", lambda: ())  # its own calls are not counted
+    monkeypatch.setattr(strip_operations, "CACHED", cached)
+    monkeypatch.setattr(strip_operations, "_onednn_types", lambda: ())  # its own calls are not counted
     model = shaken(DeMoE(SMALL))
     x = torch.rand(1, 3, case.height, case.width)
     left_out = [0]

@@ -2,12 +2,12 @@ import pytest
 import torch
 from conftest import shake
 
-from demoe.benchmarks.fingerprint import PUBLISHED, fingerprint
-from demoe.benchmarks.inference import published
-from demoe.benchmarks.plain import plain
-from demoe.model.demoe import DeMoE, DeMoEConfig
-from demoe.model.nafnet import NAFNet, NAFNetConfig
-from demoe.tasks import EXPERTS
+from benchmarks.fingerprint import PUBLISHED, fingerprint
+from benchmarks.inference import published
+from benchmarks.plain import plain
+from demoe.core.tasks import EXPERTS
+from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.nafnet import NAFNet, NAFNetConfig
 
 SIZES = ((32, 48), (37, 51))  # the second is no multiple of 16
 

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from demoe.report.bench_tables import readme_block
+from benchmarks.readme import readme_block
 
 STAMP = {"channels": 32, "device": "cpu", "hardware": "a processor", "threads": 2, "torch": "2", "commit": "abc"}
 
@@ -49,5 +49,5 @@ def test_the_block_follows_the_numbers(tmp_path):
 
 
 def test_without_measurements_there_is_no_block(home):
-    with pytest.raises(FileNotFoundError, match="demoe bench"):
+    with pytest.raises(FileNotFoundError, match="python -m benchmarks"):
         readme_block()

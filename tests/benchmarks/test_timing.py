@@ -1,6 +1,6 @@
 import pytest
 
-from demoe.benchmarks import timing
+from benchmarks import timing
 
 
 def test_calls_take_turns_and_do_equal_work():

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from demoe import images
 from demoe.blur import folder
 from demoe.blur.folder import FolderCanvas
 from demoe.blur.sets import Options, synthesize
+from demoe.core import images
 
 
 def _picture(file, seed, height=140, width=170):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from demoe.blur import psf, sensor, sets, sources, training, trajectories
+from demoe.blur import psf, recipes_training, sensor, sets, sources, trajectories
 from demoe.blur.sets import SETS, Options, synthesize
 
 
@@ -47,10 +47,10 @@ def test_lolblur_is_dark_and_its_light_is_in_the_range_asked_for():
 @pytest.mark.parametrize("mean", [0.05, 0.2])
 def test_darkening_meets_its_target_and_keeps_black_and_white(mean):
     lightness = np.random.default_rng(0).random((50, 60))
-    strength = training._darkening(lightness, mean)
-    darker = training._darken(lightness, strength)
+    strength = recipes_training._darkening(lightness, mean)
+    darker = recipes_training._darken(lightness, strength)
     assert darker.mean() == pytest.approx(mean, abs=1e-3)
-    assert training._darken(0.0, strength) == 0 and training._darken(1.0, strength) == 1
+    assert recipes_training._darken(0.0, strength) == 0 and recipes_training._darken(1.0, strength) == 1
     order = np.argsort(lightness.ravel())
     assert (np.diff(darker.ravel()[order]) >= 0).all()
 
@@ -210,7 +210,7 @@ def test_highlights_of_a_night_have_no_contours():
     for seed in range(5):
         job = sets.Job([np.random.default_rng(seed)], "train", (64, 64), torch.device("cpu"), Options(canvas=ramp))
         canvas, _ = job.canvases()
-        light, budget = training.night(job, canvas, (0, 1), lamps=0)
+        light, budget = recipes_training.night(job, canvas, (0, 1), lamps=0)
         steps = light[0, 0, 0].diff() / budget[0]
         assert (steps > 0).all() and light.max() > 1.2 * budget[0]
         assert steps.diff().abs().max() < 0.2 * steps.max()

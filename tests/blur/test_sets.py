@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from demoe import tasks
 from demoe.blur import scenes, sensor, sets, sources
 from demoe.blur.sets import SETS, Options, synthesize, synthesize_batch
+from demoe.core import tasks
 
 
 def _photograph(rng, split, height, width, **options):

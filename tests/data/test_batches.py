@@ -5,14 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from demoe.data import aio
-from demoe.data.batches import Batches, ahead, workers_for
+from demoe.core.profiles import PROFILES
+from demoe.core.tasks import DATASETS
+from demoe.data import aio_blur
+from demoe.data.batches import Batches, Fresh, ahead, workers_for
 from demoe.data.composition import select
-from demoe.data.fresh import Fresh
 from demoe.data.pairs import PairedSet, folder
 from demoe.data.synthetic import synthetic
-from demoe.profiles import PROFILES
-from demoe.tasks import DATASETS
 
 
 def ramp_set(name, height=20, width=30, count=2, peak=255):
@@ -165,17 +164,17 @@ def test_real_pairs_from_plain_folders(tmp_path):
         for split in ("train", "test"):
             save(tmp_path / name / split / "blur" / "one.png", value=10)
             save(tmp_path / name / split / "sharp" / "one.png", value=200)
-    sets = aio.aio_blur(PROFILES["paper"], "test", data_root=tmp_path)
-    assert [one.name for one in sets] == list(DATASETS) and aio.kind(sets) == "real"
+    sets = aio_blur.aio_blur(PROFILES["paper"], "test", data_root=tmp_path)
+    assert [one.name for one in sets] == list(DATASETS) and aio_blur.kind(sets) == "real"
     blurred, sharp = sets[0].pair(0)
     assert blurred.unique().item() == pytest.approx(10 / 255) and sharp.unique().item() == pytest.approx(200 / 255)
 
 
 def test_a_missing_real_set_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="DPDD"):
-        aio.aio_blur(PROFILES["smoke"], "train", data_root=tmp_path)
+        aio_blur.aio_blur(PROFILES["smoke"], "train", data_root=tmp_path)
 
 
 def test_the_paper_profile_wants_real_data():
     with pytest.raises(ValueError, match="--data-root"):
-        aio.aio_blur(PROFILES["paper"], "train")
+        aio_blur.aio_blur(PROFILES["paper"], "train")

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from demoe import images
 from demoe.blur import sets
 from demoe.blur.folder import FolderCanvas
 from demoe.blur.job import Options
+from demoe.core import images
 from demoe.data import build as building
 from demoe.data import official
 from demoe.data.build import build

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from fixture_trees import LAYOUTS, picture, plant, plant_realblur, plant_rsblur, put, put_lmdb, put_pair
 
+from demoe.data.real import catalog, check_print
 from demoe.data.real import check as module
-from demoe.data.real import check_print, datasets
 from demoe.data.real.roots import Roots
 
 QUIET = {"size", "count"}  # tiny trees have other sizes and counts than the real ones
@@ -53,7 +53,7 @@ IDS = [f"{name}-{layout}-{root}-{i}" for i, (name, layout, _, root, _) in enumer
 
 @pytest.mark.parametrize(("name", "layout", "split", "root", "pairs"), LAYOUTS, ids=IDS)
 def test_good_trees_have_no_faults(tmp_path, name, layout, split, root, pairs):
-    dataset = datasets.get(name)
+    dataset = catalog.get(name)
     expected = plant(tmp_path, root, pairs, bits=dataset.depth or 8, dark=0.2 if dataset.dark else 1.0)
     reports = check(tmp_path, decode=True)
     assert [report.dataset for report in reports if report.found] == [name]
@@ -86,18 +86,18 @@ def test_counts_exact_known_and_unexpected(tmp_path, monkeypatch):
     assert one.count == 1106 and one.files[0] == "GOPR0384_11_00/000006"  # the first ten that are missing
     assert module.exit_status([report]) == 1
     assert [(split.name, split.outcome) for split in report.splits] == [("test", "unexpected"), ("train", "absent")]
-    monkeypatch.setitem(datasets.GOPRO.counts, "test", 5)
+    monkeypatch.setitem(catalog.GOPRO.counts, "test", 5)
     (report,) = check(tmp_path, "GoPro")
     assert report.splits[0].outcome == "exact" and report.errors == 0 and module.exit_status([report]) == 0
-    monkeypatch.setitem(datasets.GOPRO.counts, "test", 6)
-    monkeypatch.setitem(datasets.GOPRO.known_counts, "test", {5: "a number that people know"})
+    monkeypatch.setitem(catalog.GOPRO.counts, "test", 6)
+    monkeypatch.setitem(catalog.GOPRO.known_counts, "test", {5: "a number that people know"})
     (report,) = check(tmp_path, "GoPro")
     assert (report.splits[0].outcome, report.splits[0].note) == ("known variant", "a number that people know")
     assert module.exit_status([report]) == 0
 
 
 def test_the_known_numbers_are_those_of_the_benchmarks():
-    counts = {one.name: dict(one.counts) for one in datasets.DATASETS}
+    counts = {one.name: dict(one.counts) for one in catalog.DATASETS}
     assert counts == {
         "RealBlur": {"train": 3758, "test": 980},
         "ReLoBlur": {"train": 2010, "test": 395},
@@ -112,7 +112,7 @@ def test_the_known_numbers_are_those_of_the_benchmarks():
     }
     known = {
         (one.name, split, count)
-        for one in datasets.DATASETS
+        for one in catalog.DATASETS
         for split, some in one.known_counts.items()
         for count in some
     }
@@ -257,7 +257,7 @@ def test_swapped_folders(tmp_path, name, dark):
         "LOLv2-real": ("Low", "Normal"),
     }
     here, there = words[name]
-    root = datasets.get(name).folders[0]
+    root = catalog.get(name).folders[0]
     stems = [f"0012_00{n}" for n in range(10, 18)] if name != "LOLv2-real" else [f"007{n}" for n in range(10, 18)]
     plant(tmp_path / "good", root, [(f"test/{here}/{n}.png", f"test/{there}/{n}.png") for n in stems], dark=dark)
     plant(tmp_path / "bad", root, [(f"test/{there}/{n}.png", f"test/{here}/{n}.png") for n in stems], dark=dark)
@@ -388,7 +388,7 @@ def test_a_test_sequence_among_the_training_ones(tmp_path):
 
 
 def test_hide_as_one_set(tmp_path, monkeypatch):
-    monkeypatch.setitem(datasets.HIDE.known_counts, "test", {2: datasets.HIDE.known_counts["test"][8422]})
+    monkeypatch.setitem(catalog.HIDE.known_counts, "test", {2: catalog.HIDE.known_counts["test"][8422]})
     plant(tmp_path, "HIDE", [(f"input/{n}fromGOPR0950.png", f"target/{n}fromGOPR0950.png") for n in (1, 2)])
     (report,) = check(tmp_path, "HIDE")
     assert report.splits[0].outcome == "known variant" and "the 2025 of the test split" in report.splits[0].note
@@ -408,7 +408,7 @@ def test_lmdb_is_checked_like_files(tmp_path):
 def test_exit_status_and_json(tmp_path, monkeypatch):
     reports = check(tmp_path)
     assert module.exit_status(reports) == 2 and not any(one.found for one in reports)
-    monkeypatch.setitem(datasets.REALDOF.counts, "test", 2)
+    monkeypatch.setitem(catalog.REALDOF.counts, "test", 2)
     plant(tmp_path, "RealDOF", [(f"source/{n}.png", f"target/{n}.png") for n in ("01", "02")])
     reports = check(tmp_path)
     assert module.exit_status(reports) == 0
@@ -440,7 +440,7 @@ def test_the_table_fits_the_terminal(tmp_path):
     reports = check(tmp_path)
     table = check_print.table(reports).split("\n\n")[0].splitlines()
     assert max(map(len, table)) <= 100 and len(table) >= 2 + 10
-    for one in datasets.DATASETS:
+    for one in catalog.DATASETS:
         assert any(line.startswith(one.name) for line in table)
     for line in check_print.table(reports).splitlines():
         assert len(line) <= 100 or os.sep in line, line
@@ -451,7 +451,7 @@ def test_what_was_not_recognised_is_shown_beside_what_it_should_be(tmp_path):
         put(tmp_path / f"folder{n}/inside/a.png", picture(1))
     (report,) = check(tmp_path, "HIDE")
     text = check_print.not_found(report)
-    assert datasets.HIDE.marker in text and "folder0/inside/" in text and "... and 2 more" in text
+    assert catalog.HIDE.marker in text and "folder0/inside/" in text and "... and 2 more" in text
 
 
 def test_two_archives_in_one_folder(tmp_path):

@@ -3,10 +3,10 @@ import pandas as pd
 import pytest
 import torch
 
+from demoe.core.paper import published
 from demoe.data import composition
 from demoe.data.composition import REFERENCE, compose, errors, histogram, manifest, repeats, select, subsample
 from demoe.data.pairs import PairedSet
-from demoe.report.paper import published
 
 ORIGINALS = {"DPDD": 350, "RealBlur": 3758, "ReLoBlur": 2010, "GoPro": 2103, "LOLBlur": 10200}
 

@@ -6,12 +6,12 @@ import torch
 from fixture_trees import LAYOUTS, picture, plant, plant_realblur, plant_rsblur, put, put_lmdb, put_pair
 
 from demoe.data import build
-from demoe.data.real import datasets, layouts, splits
+from demoe.data.real import catalog, layouts
 from demoe.data.real.roots import MADE, Roots
 
 
 def recognise(home, name, explicit=False, variant=None):
-    return layouts.recognise(datasets.get(name), home, explicit, variant)
+    return layouts.recognise(catalog.get(name), home, explicit, variant)
 
 
 def paths(split):
@@ -45,7 +45,7 @@ def test_layouts(tmp_path, name, layout, split, root, pairs):
 @pytest.mark.parametrize(("name", "layout", "split", "root", "pairs"), LAYOUTS, ids=IDS)
 def test_no_dataset_is_taken_for_another(tmp_path, name, layout, split, root, pairs):
     plant(tmp_path, root, pairs)
-    for dataset in datasets.DATASETS:
+    for dataset in catalog.DATASETS:
         found = recognise(tmp_path, dataset.name)
         assert bool(found.splits) == (dataset.name == name), dataset.name
 
@@ -63,7 +63,7 @@ def test_any_letter_case_and_an_unknown_folder_that_a_person_names(tmp_path, nam
 
 @pytest.mark.parametrize(
     ("name", "folder"),
-    [(d.name, f) for d in datasets.DATASETS for f in (d.name, *d.folders) if d.official and f != "Real_captured"],
+    [(d.name, f) for d in catalog.DATASETS for f in (d.name, *d.folders) if d.official and f != "Real_captured"],
 )
 def test_plain_pairs_under_any_name_of_the_dataset(tmp_path, name, folder):
     expected = plant(tmp_path, folder, [(f"train/blur/{n}.png", f"train/sharp/{n}.png") for n in ("one", "two")])
@@ -97,7 +97,7 @@ def test_variants(tmp_path, name, variant):
         put(tmp_path / f"GOPRO_Large/test/GOPR0384_11_00/{kind}/000001.png", picture(kind))
     for kind in ("low_blur", "low_blur_noise", "low_sharp", "high_sharp_scaled", "high_sharp_original"):
         put(tmp_path / f"LOLBlur/test/{kind}/0012/0032.png", picture(kind))
-    assert recognise(tmp_path, name).splits["test"].variant == datasets.get(name).variants[0]
+    assert recognise(tmp_path, name).splits["test"].variant == catalog.get(name).variants[0]
     pairs = layouts.paired_set(name, "test", Roots(tmp_path), variant=variant)
     expected = torch.from_numpy(picture(variant)).permute(2, 0, 1)
     target = picture("sharp" if name == "GoPro" else "high_sharp_scaled")
@@ -295,7 +295,7 @@ def test_lol_version_1_and_the_synthetic_part_are_not_the_control(tmp_path):
 def test_source_and_target_alone_say_nothing(tmp_path):
     expected = set(plant(tmp_path, "somewhere", [(f"source/{n}.png", f"target/{n}.png") for n in ("01", "02")]))
     base = tmp_path / "somewhere"
-    for name in [one.name for one in datasets.DATASETS]:
+    for name in [one.name for one in catalog.DATASETS]:
         assert not recognise(base, name).splits and not recognise(tmp_path, name).splits
     assert [one.kind for one in recognise(base, "RealDOF").problems] == ["evidence"]
     assert paths(recognise(base, "RealDOF", explicit=True).splits["test"]) == expected
@@ -547,17 +547,17 @@ def test_sets_that_were_built_are_never_called_real(tmp_path):
 
 def test_published_splits_are_whole():
     counts = {
-        name: {split: len(set(keys)) for split, keys in splits.published(name).items()}
+        name: {split: len(set(keys)) for split, keys in catalog.published(name).items()}
         for name in ("GoPro", "RealBlur", "DPDD", "LOLv2-real")
     }
-    assert counts == {name: dict(datasets.get(name).counts) for name in counts}
-    test, train = (set(splits.published("RealBlur")[split]) for split in ("test", "train"))
+    assert counts == {name: dict(catalog.get(name).counts) for name in counts}
+    test, train = (set(catalog.published("RealBlur")[split]) for split in ("test", "train"))
     assert not any(key.endswith("/1") for key in test) and {k[:3] for k in test}.isdisjoint(k[:3] for k in train)
     assert len({k[:3] for k in test}) == 50 and len({k[:3] for k in train}) == 182
-    steps = {target - source for source, target in splits.dpdd_targets().items()}
-    assert steps == {-1, 1, 2} and splits.dpdd_targets("val")[2027] == 2029
-    assert len(splits.dpdd_indoor()) == 37 and splits.dpdd_indoor() < set(splits.published("DPDD")["test"])
-    positions = [i for i, key in enumerate(splits.published("DPDD")["test"]) if key in splits.dpdd_indoor()]
+    steps = {target - source for source, target in catalog.dpdd_targets().items()}
+    assert steps == {-1, 1, 2} and catalog.dpdd_targets("val")[2027] == 2029
+    assert len(catalog.dpdd_indoor()) == 37 and catalog.dpdd_indoor() < set(catalog.published("DPDD")["test"])
+    positions = [i for i, key in enumerate(catalog.published("DPDD")["test"]) if key in catalog.dpdd_indoor()]
     assert positions == [*range(8, 14), 16, 32, *range(39, 57), *range(59, 68), 74, 75]
 
 
@@ -603,7 +603,7 @@ def test_an_empty_folder_with_the_better_word_hides_nothing(tmp_path):
 
 @pytest.mark.parametrize("sharp", ["sharp", "target", "gt", "GT", "groundtruth"])
 @pytest.mark.parametrize("blurred", ["blur", "input", "lq", "LQ", "source", "blurred"])
-@pytest.mark.parametrize("name", [one.name for one in datasets.DATASETS if one.official])
+@pytest.mark.parametrize("name", [one.name for one in catalog.DATASETS if one.official])
 def test_every_word_for_blurred_and_sharp(tmp_path, name, blurred, sharp):
     expected = plant(tmp_path, name, [(f"test/{blurred}/{n}.png", f"test/{sharp}/{n}.png") for n in ("p", "q")])
     assert paths(recognise(tmp_path, name).splits["test"]) == set(expected)

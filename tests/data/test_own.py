@@ -1,7 +1,7 @@
 import pytest
 from fixture_trees import picture, put
 
-from demoe.data.real.own import own_pairs
+from demoe.data.pairs import own_pairs
 
 
 def test_own_pairs_are_never_called_a_datasets(tmp_path):

@@ -12,7 +12,7 @@ import torch
 from fixture_trees import encoded, picture, put, put_lmdb
 from PIL import Image
 
-from demoe import images
+from demoe.core import images
 from demoe.data.pairs import FilePair, PairedSet, files, folder
 from demoe.data.real import pixels
 

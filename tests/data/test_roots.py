@@ -1,6 +1,6 @@
 import pytest
 
-from demoe.data.real import datasets
+from demoe.data.real import catalog
 from demoe.data.real.roots import Roots
 
 
@@ -100,7 +100,7 @@ def test_roots_that_are_not_there(tmp_path):
     ],
 )
 def test_names_as_people_type_them(typed, name):
-    assert datasets.get(typed).name == name
+    assert catalog.get(typed).name == name
 
 
 def test_a_file_chooses_variants_and_depth(tmp_path):

@@ -7,10 +7,10 @@ import pytest
 import torch
 from skimage import data
 
+from demoe.core.downloads import CannotMeasure
 from demoe.evaluation import alignment, metrics
 from demoe.evaluation.alignment import align
 from demoe.evaluation.metrics import psnr
-from demoe.evaluation.weights import CannotMeasure
 
 cv2 = pytest.importorskip("cv2")
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from conftest import shake
 
-from demoe import images, provenance
+from demoe.core import images, provenance
+from demoe.core.tasks import EXPERTS
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import benchmark
-from demoe.evaluation.compared import methods as compared_methods
 from demoe.evaluation.journal import Journal
+from demoe.evaluation.methods import methods as compared_methods
 from demoe.evaluation.statistics import by_scene, difference, intervals, report, scene, summarise
-from demoe.model.demoe import DeMoE, DeMoEConfig
-from demoe.tasks import EXPERTS
+from demoe.models.demoe import DeMoE, DeMoEConfig
 
 TINY = DeMoEConfig(width=4, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,))
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from conftest import shake
 
+from demoe.core.provenance import Stamp
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import benchmark, comparison
-from demoe.evaluation.compared import EQUAL, FOREIGN, INPUT, LONGER, UNTILED, Compared, Made, network
-from demoe.model import complexity
-from demoe.model.demoe import DeMoE, DeMoEConfig
-from demoe.model.nafnet import NAFNet, NAFNetConfig
-from demoe.provenance import Stamp
+from demoe.evaluation.methods import EQUAL, FOREIGN, INPUT, LONGER, UNTILED, Compared, Made, network
+from demoe.models import complexity
+from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.nafnet import NAFNet, NAFNetConfig
 
 TINY = DeMoEConfig(width=4, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,))
 MARK = Stamp("test", "synthetic", 0, "", "1234567", "a machine")
@@ -59,11 +59,11 @@ def test_a_network_that_cannot_be_tiled_says_so_where_it_would_have_been():
 
 
 def test_strips_of_a_large_picture_equal_the_plain_pass(monkeypatch):
-    from demoe.evaluation import compared
+    from demoe.evaluation import methods
 
     model, image = shake(DeMoE(TINY)), torch.rand(1, 3, 33, 47)
     plain = network(model, k=2)(image, pairs("GoPro-syn", 33, 47))
-    monkeypatch.setattr(compared, "WHOLE", 100)
+    monkeypatch.setattr(methods, "WHOLE", 100)
     torch.testing.assert_close(network(model, k=2)(image, pairs("GoPro-syn", 33, 47)), plain, rtol=1e-4, atol=1e-5)
 
 

@@ -12,13 +12,14 @@ import pytest
 import torch
 from test_metrics import waves
 
-from demoe.evaluation import metrics, perceptual, weights
+from demoe.core import downloads
+from demoe.evaluation import metrics, perceptual
 
 
 @pytest.fixture(autouse=True)
 def nothing_remembered(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    kept = (perceptual._network, perceptual._pyiqa, weights._asked)
+    kept = (perceptual._network, perceptual._pyiqa, downloads._asked)
     for cache in kept:
         cache.cache_clear()
     yield
@@ -83,7 +84,7 @@ def test_missing_weights_are_nan_and_the_reason_names_the_file_and_no_folder(tmp
 
 def test_a_host_that_does_not_answer_is_given_up_and_asked_once(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(weights, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(downloads, "PROBE_SECONDS", 0.05)
     asked, released = [], threading.Event()
 
     def hang(request, timeout):
@@ -94,8 +95,8 @@ def test_a_host_that_does_not_answer_is_given_up_and_asked_once(monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", hang)
     try:
         for _ in range(3):
-            with pytest.raises(weights.CannotMeasure, match="no answer within"):
-                weights.require("X", ["x.pth"], "https://example.invalid/a/b")
+            with pytest.raises(downloads.CannotMeasure, match="no answer within"):
+                downloads.require("X", ["x.pth"], "https://example.invalid/a/b")
         assert asked == ["https://example.invalid"]
     finally:
         released.set()
@@ -108,7 +109,7 @@ def test_a_host_that_answers_no_can_be_reached(monkeypatch):
         raise urllib.error.HTTPError(request.full_url, 403, "Forbidden", {}, None)
 
     monkeypatch.setattr(urllib.request, "urlopen", forbidden)
-    assert weights.unreachable("https://example.invalid/x") == ""
+    assert downloads.unreachable("https://example.invalid/x") == ""
 
 
 def test_files_in_the_cache_are_enough(tmp_path, monkeypatch):

@@ -8,17 +8,18 @@ import pytest
 import torch
 from conftest import shake
 
-from demoe import experiments, paths, profiles
-from demoe.data import aio
+from demoe import experiments
+from demoe.core import files, profiles
+from demoe.core.tasks import EXPERTS
+from demoe.data import aio_blur
 from demoe.data.batches import Batch
 from demoe.evaluation import metrics
-from demoe.evaluation.restore import restore
 from demoe.experiments import ablations, runs
 from demoe.experiments.ablations import ABLATIONS, VARIANTS
-from demoe.model.experts import DarkIRBlock, PLKBlock, RestormerBlock, WaveletBlock
-from demoe.model.layers import NAFBlock
-from demoe.model.moe import MoEBlock
-from demoe.tasks import EXPERTS
+from demoe.inference.restore import restore
+from demoe.models.experts import DarkIRBlock, PLKBlock, RestormerBlock, WaveletBlock
+from demoe.models.layers import NAFBlock
+from demoe.models.moe import MoEBlock
 from demoe.training import stages
 
 TINY = profiles.get("test", ablation_steps=2, train_images=1, test_images=1, image_size=48)
@@ -175,7 +176,7 @@ def test_every_block_of_a_larger_network_takes_part(made, name):
 
 
 def test_scores_hold_both_choices_of_the_expert(home):
-    sets = aio.aio_blur(TINY, "test", 0, None, False)
+    sets = aio_blur.aio_blur(TINY, "test", 0, None, False)
     names = ["variant-class-loss", "ablation-demoe"]
     scores, _ = ablations.score(names, TINY, 0, None, sets, ("psnr",), False)
     assert len(scores) == 2 * 3 * sum(len(pairs) for pairs in sets) and set(scores.choice) == set(ablations.CHOICES)
@@ -201,9 +202,9 @@ def test_scores_hold_both_choices_of_the_expert(home):
 
 
 def test_scores_are_a_run_that_is_loaded_the_second_time(home, monkeypatch):
-    sets = aio.aio_blur(TINY, "test", 0, None, False)
+    sets = aio_blur.aio_blur(TINY, "test", 0, None, False)
     first, config = ablations.score(["ablation-demoe"], TINY, 0, None, sets, ("psnr",), False)
-    (folder,) = paths.results_dir("test").glob("runs/benchmark-ablations-s0-*")
+    (folder,) = files.results_dir("test").glob("runs/benchmark-ablations-s0-*")
     assert (folder / "scores.csv").is_file()
 
     def never(*arguments, **options):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from demoe import profiles
+from demoe.core import profiles
 from demoe.data.batches import Batch
 from demoe.experiments import costs
-from demoe.model.demoe import DeMoE, DeMoEConfig
-from demoe.model.nafnet import NAFNetConfig
+from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.nafnet import NAFNetConfig
 from demoe.training import stages
 
 TINY = profiles.get("test")

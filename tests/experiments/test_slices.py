@@ -12,11 +12,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from demoe import cli, experiments, images, photos, profiles
+from demoe import experiments
+from demoe.app import cli, photos
+from demoe.core import images, profiles
 from demoe.data.real.roots import Roots
-from demoe.experiments import costs, runs, side_by_side
+from demoe.experiments import costs, runs, schedule, status
 from demoe.experiments.progress import found, read
-from demoe.report import status
 from demoe.training import loop
 
 SMALL = {
@@ -144,7 +145,7 @@ def test_a_machine_whose_state_is_lost_is_not_listed(home, monkeypatch):
 def test_whether_networks_are_there_is_seen_without_loading_them(home, monkeypatch):
     experiments.demoe(TINY, progress=False)
     monkeypatch.setattr(runs.parts, "load", None)  # would fail
-    assert side_by_side.missing(["demoe"], experiments.EXPERIMENTS, TINY, 0, None) == []
+    assert schedule.missing(["demoe"], experiments.EXPERIMENTS, TINY, 0, None) == []
 
 
 def test_a_compact_state_goes_on_too(home, monkeypatch):
@@ -183,10 +184,10 @@ def test_side_by_side_all_save_what_they_have_and_no_further_one_begins(monkeypa
         ended.append(name)
         return 1.0
 
-    monkeypatch.setattr(side_by_side, "_train_one", train_one)
+    monkeypatch.setattr(schedule, "_train_one", train_one)
     jobs = [(name, 0) for name in ("specialist-gopro", "specialist-dpdd", "specialist-realblur")]
     with ThreadPoolExecutor(2) as pool, pytest.raises(experiments.TimeUp) as stopped:
-        side_by_side._run_all(pool, 2, jobs, experiments.EXPERIMENTS, TINY, None, False, lambda text: None)
+        schedule._run_all(pool, 2, jobs, experiments.EXPERIMENTS, TINY, None, False, lambda text: None)
     assert began == ["specialist-gopro", "specialist-dpdd"] and ended == ["specialist-dpdd"]
     assert (stopped.value.name, stopped.value.trained) == ("specialist-gopro", 1)
 

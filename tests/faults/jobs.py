@@ -24,12 +24,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from demoe import cli_base, experiments, images, profiles, provenance
+from demoe import experiments
+from demoe.app import arguments
+from demoe.core import images, profiles, provenance
+from demoe.core.tasks import DATASETS
 from demoe.data.build import build as build_sets
 from demoe.data.synthetic import synthetic
 from demoe.evaluation import benchmark
 from demoe.report import tables
-from demoe.tasks import DATASETS
 from demoe.training import loop
 
 MOMENTS, KIND, AT = 0, "", 0
@@ -155,7 +157,7 @@ def run(job: str, root: Path, fault: str) -> tuple[int, str]:
     try:
         JOBS[job](root)
     except (ValueError, OSError, RuntimeError) as error:  # what the command line catches
-        return 1, cli_base.sentence(error)
+        return 1, arguments.sentence(error)
     except BaseException:
         return 3, traceback.format_exc()
     return 0, ""

@@ -6,13 +6,16 @@ import torch
 from conftest import shake
 from PIL import Image
 
-from demoe import cli, experiments, images, paths, profiles, provenance
+from demoe import experiments
+from demoe.app import cli
+from demoe.core import files, images, profiles, provenance
 from demoe.data.build import build
 from demoe.data.pairs import PairedSet
 from demoe.data.synthetic import synthetic
-from demoe.evaluation import benchmark, tiles
-from demoe.model import checkpoints
-from demoe.model.nafnet import NAFNet, NAFNetConfig
+from demoe.evaluation import benchmark
+from demoe.inference import tiles
+from demoe.models import checkpoints
+from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import state
 
 TINY = profiles.get("test", stage1_steps=5, train_images=1, test_images=1, image_size=48, checkpoint_every=2)
@@ -119,7 +122,7 @@ def scored(**more):
 
 
 @DAMAGE
-@pytest.mark.parametrize("name", ["scores.csv", "summary.csv", "scenes.csv", paths.SUMS])
+@pytest.mark.parametrize("name", ["scores.csv", "summary.csv", "scenes.csv", files.SUMS])
 def test_damaged_scores_are_computed_again(home, name, damage):
     _, folder = scored()
     before = {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
@@ -147,7 +150,7 @@ def test_a_damaged_journal_loses_only_its_end(home, damage):
     _, folder = scored(method=breaks)
     assert len(calls) > 5  # a picture or more had to be done again
     broken = (folder / "scores.csv").read_bytes()
-    paths.clear(folder)
+    files.clear(folder)
     scored()
     assert (folder / "scores.csv").read_bytes() == broken
 
@@ -203,19 +206,19 @@ def test_no_memory_in_one_tile_is_one_sentence(tmp_path, monkeypatch, capsys):
 
 def test_a_second_process_is_refused_or_waits(home, tmp_path):
     busy = "another process is building in .*RealBlur: wait for it to end, or choose another folder"
-    with paths.alone(tmp_path / "out/.RealBlur.lock"), pytest.raises(ValueError, match=busy):
+    with files.alone(tmp_path / "out/.RealBlur.lock"), pytest.raises(ValueError, match=busy):
         build(tmp_path / "out", ["RealBlur"], "test", 1, 24, progress=False)
     file = tmp_path / "scores.csv"
-    with paths.alone(tmp_path / ".scores.csv.lock"), pytest.raises(ValueError, match="another process is writing"):
+    with files.alone(tmp_path / ".scores.csv.lock"), pytest.raises(ValueError, match="another process is writing"):
         benchmark.score([flat()], {"input": benchmark.blurred_input}, progress=False, file=file)
     assert not file.exists()
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_not(tmp_path):
-    dead, foreign = tmp_path / f".a.csv.999999999{paths.PARTIAL}", tmp_path / ".a.csv.part"
-    living = tmp_path / f".a.csv.1{paths.PARTIAL}"
+    dead, foreign = tmp_path / f".a.csv.999999999{files.PARTIAL}", tmp_path / ".a.csv.part"
+    living = tmp_path / f".a.csv.1{files.PARTIAL}"
     for file in (dead, foreign, living):
         file.touch()
-    paths.write_text(tmp_path / "a.csv", "x\n")
+    files.write_text(tmp_path / "a.csv", "x\n")
     assert not dead.exists() and foreign.exists() and living.exists()
     assert (tmp_path / "a.csv").read_text() == "x\n"

@@ -11,7 +11,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from demoe import runner
+from demoe.app import runner
 
 CELL = """import os, time
 from pathlib import Path
@@ -40,7 +40,7 @@ def notebook(root, name, *cells):
 def start(root):
     environment = os.environ | {"DEMOE_HOME": str(root), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "demoe.runner", "--profile", "test"],
+        [sys.executable, "-m", "demoe.app.runner", "--profile", "test"],
         env=environment,
         text=True,
         stdout=subprocess.PIPE,

@@ -363,7 +363,7 @@ def with_record(metadata: dict, **changes) -> bytes:
 
 def giant() -> dict[str, torch.Size]:
     """Names and shapes of a NAFNet of 300 gigabytes."""
-    from demoe.model.nafnet import NAFNet, NAFNetConfig
+    from demoe.models.nafnet import NAFNet, NAFNetConfig
 
     with torch.device("meta"):
         model = NAFNet(NAFNetConfig(1 << 16, (1,), 1, (1,)))

@@ -23,9 +23,9 @@ def readers() -> dict:
     """Name -> (function of a path, the exception that it may raise)."""
     import torch
 
-    from demoe import images
+    from demoe.core import images
     from demoe.data.real import pixels
-    from demoe.model import checkpoints
+    from demoe.models import checkpoints
 
     torch.set_num_threads(1)
     return {

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hostile import check, checkpoint_bombs, mutated, read_all, torch_file
 
-from demoe.model import checkpoints
-from demoe.model.demoe import DeMoE, DeMoEConfig
-from demoe.model.nafnet import NAFNet, NAFNetConfig
+from demoe.models import checkpoints
+from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.nafnet import NAFNet, NAFNetConfig
 
 READERS = ("checkpoints", "tensors", "provenance")
 SEED = int(os.environ.get("DEMOE_FUZZ_SEED", 0))

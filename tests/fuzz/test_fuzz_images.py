@@ -61,9 +61,9 @@ def test_the_pictures_themselves_are_read(tmp_path):
 
 
 def test_the_command_line_says_one_sentence_each(tmp_path, capsys):
-    from demoe import cli
-    from demoe.model import checkpoints
-    from demoe.model.nafnet import NAFNet, NAFNetConfig
+    from demoe.app import cli
+    from demoe.models import checkpoints
+    from demoe.models.nafnet import NAFNet, NAFNetConfig
 
     network = checkpoints.save(NAFNet(NAFNetConfig(2, (1,), 1, (1,))), tmp_path / "network.safetensors")
     (tmp_path / "in").mkdir()

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from demoe.core.paper import published
+from demoe.core.tasks import DATASETS
 from demoe.experiments import ablations, costs
 from demoe.report import ablation_claims, ablation_figures
 from demoe.report import ablation_tables as at
-from demoe.report.paper import published
-from demoe.tasks import DATASETS
 
 ALL = (at.FIGURE_6, at.TABLE_5_LEFT, at.TABLE_5_RIGHT, at.TABLE_7, at.START)
 

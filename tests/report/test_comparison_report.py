@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import torch
 
-from demoe import provenance
+from demoe.core import provenance
+from demoe.core.files import results_dir
 from demoe.evaluation import benchmark
-from demoe.evaluation.compared import Compared
 from demoe.evaluation.comparison import MAIN, WITHOUT
-from demoe.paths import results_dir
+from demoe.evaluation.methods import Compared
 from demoe.report import comparison_claims as claims
 from demoe.report import comparison_figures, comparison_tables, tables
 from demoe.report.comparison_figures import Row

@@ -1,10 +1,10 @@
 import pandas as pd
 
-from demoe.analysis.encoders import NO_NETWORK, PICTURED, POOLED
-from demoe.analysis.experts import SCALES
-from demoe.analysis.similarity import KINDS
+from demoe.core.tasks import EXPERTS
+from demoe.evaluation.embedding import NO_NETWORK, PICTURED, POOLED
+from demoe.evaluation.expert_specialisation import SCALES
+from demoe.evaluation.weight_similarity import KINDS
 from demoe.report import expert_claims as claims
-from demoe.tasks import EXPERTS
 
 SETS = ["DPDD-syn", "RealBlur-syn", "ReLoBlur-syn", "GoPro-syn", "LOLBlur-syn"]
 

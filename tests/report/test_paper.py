@@ -1,4 +1,4 @@
-from demoe.report.paper import published
+from demoe.core.paper import published
 
 
 def test_published_is_tidy():

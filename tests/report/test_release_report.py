@@ -5,13 +5,15 @@ import pandas as pd
 import pytest
 import torch
 
-from demoe import images, parts, pretrained, profiles, provenance
-from demoe import release as release_module
+from demoe.app import photos
+from demoe.blur import folder as folder_module
+from demoe.core import images, profiles, provenance
+from demoe.core.tasks import DATASETS, EXPERTS
 from demoe.data.real.roots import Roots
 from demoe.evaluation import released, statistics
-from demoe.model.demoe import DeMoE, DeMoEConfig
+from demoe.models import parts, pretrained
+from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.report import release_claims, release_figures, release_tables, tables
-from demoe.tasks import DATASETS, EXPERTS
 
 GAINS = {released.INPUT: 0.0, released.BASELINE: 1.0, released.DEMOE: 1.5}
 TINY = DeMoEConfig(width=2, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,))
@@ -159,7 +161,7 @@ def test_every_picture_of_a_held_out_folder_is_used_and_those_trained_on_are_ref
     )
     with pytest.raises(ValueError, match="holds the photographs that demoe-quick was trained on"):
         released.test_sets(profile, pretrained.Release("quick", own), Roots(), folder, progress=False)
-    for marks, refused in (([release_module.picture_mark(folder / "2.png")], True), (["0" * 12], False)):
+    for marks, refused in (([folder_module.picture_mark(folder / "2.png")], True), (["0" * 12], False)):
         (noted,) = parts.save(
             DeMoE(TINY).eval(),
             tmp_path / "weights/demoe-smoke.safetensors",
@@ -186,7 +188,7 @@ def test_photographs(release, tmp_path):
     for name in ("a", "b", "sub/a"):
         images.write(tmp_path / f"in/{name}.png", images.Photograph(torch.rand(3, 24, 20)))
     models = released.networks(release)
-    table = released.photographs(models[released.DEMOE], tmp_path / "in", tmp_path / "out")
+    table = photos.deblur_folder(models[released.DEMOE], tmp_path / "in", tmp_path / "out")
     assert table.photograph.tolist() == [1, 2, 3] and images.read(tmp_path / "out/001_a.png").size == (40, 24)
     assert len(list((tmp_path / "out").iterdir())) == 3
     assert set(table.expert) <= set(EXPERTS) and table.sharpness.dtype == float

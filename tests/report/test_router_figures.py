@@ -5,11 +5,11 @@ import pytest
 import torch
 from conftest import shake
 
+from demoe.core.tasks import EXPERTS
 from demoe.data.pairs import PairedSet
-from demoe.evaluation import routing, rules
-from demoe.model.demoe import DeMoE, DeMoEConfig
+from demoe.evaluation import expert_choice, router
+from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.report import router_figures
-from demoe.tasks import EXPERTS
 
 GROUPS = {"inside": ["DPDD-syn", "GoPro-syn"], "outside": ["RSBlur-syn"]}
 LABELS = {"DPDD-syn": "defocus", "GoPro-syn": "synth_global_motion", "RSBlur-syn": "global_motion"}
@@ -55,7 +55,7 @@ def test_heat_maps_print_the_numbers_that_they_colour(seen):
 
 
 def test_reliability_and_signs_have_a_panel_each(seen):
-    figure = router_figures.reliability(*routing.calibration({"in": seen, "out": seen}, 2.0))
+    figure = router_figures.reliability(*router.calibration({"in": seen, "out": seen}, 2.0))
     assert [axis.get_title() for axis in figure.axes[:2]] == ["in", "out"]
     figure = router_figures.signs(seen, {"entropy": 0.9, "distance": 0.4}, GROUPS)
     assert "nats" in figure.axes[0].get_xlabel() and len(figure.axes[1].collections) == 3
@@ -71,7 +71,7 @@ def test_examples_show_sharp_pictures_only_where_there_are_some():
     ]
     model = shake(DeMoE(DeMoEConfig(width=4, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,))))
     shown = {pairs.name: ["0_a"] for pairs in sets}
-    figure = router_figures.examples(model, {"NAFNet": model}, sets, shown)
+    figure = router_figures.examples(expert_choice.examples(model, {"NAFNet": model}, sets, shown))
     titles = [axis.get_title() for axis in figure.axes]
     assert titles[4] == "sharp" and "dB" in titles[0] and "global_motion" in titles[3]
     assert all(axis.child_axes for axis in figure.axes if axis.get_title())  # each has its enlarged square
@@ -104,14 +104,19 @@ def test_worth_has_a_dot_for_every_way_of_choosing():
             "low": 0.0,
             "high": 0.2,
             "pictures": 48,
-            "changed": 4 if name == rules.DISTANCE else 48,
+            "changed": 4 if name == expert_choice.DISTANCE else 48,
         }
-        for name in rules.METHODS
+        for name in expert_choice.METHODS
         for group in ("inside", "outside")
     ]
     figure = router_figures.worth(pd.DataFrame(rows))
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    assert "oracle *" in names and rules.ENTROPY in names and rules.ROUTER not in names and rules.INPUT in names
+    assert (
+        "oracle *" in names
+        and expert_choice.ENTROPY in names
+        and expert_choice.ROUTER not in names
+        and expert_choice.INPUT in names
+    )
     assert [text.get_text() for text in figure.axes[0].texts] == ["4 of 48"]
     plt.close(figure)
 

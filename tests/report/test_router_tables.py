@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from demoe import provenance
-from demoe.evaluation import rules
+from demoe.core import provenance
+from demoe.core.paper import published
+from demoe.evaluation import expert_choice
 from demoe.report import router_tables, tables
-from demoe.report.paper import published
 
 SETS = ("RealDOF-syn", "RSBlur-syn", "Real-LOLBlur-syn")
 SHORT = tuple(name + router_tables.SHORT for name in ("PromptIR", "SFHFormer", "NAFNet", "DeMoE"))
@@ -28,7 +28,7 @@ def scores(methods, sets=SETS) -> pd.DataFrame:
 def comparison() -> pd.DataFrame:
     rows = []
     for group, name in (("inside", "GoPro-syn"), ("outside", "RSBlur-syn")):
-        for i, method in enumerate(rules.METHODS):
+        for i, method in enumerate(expert_choice.METHODS):
             common = {"method": method, "group": group}
             rows += [
                 common
@@ -57,7 +57,7 @@ def comparison() -> pd.DataFrame:
 
 @pytest.fixture
 def saved(home):
-    tables.save(scores(rules.METHODS), "06_scores", MARK)
+    tables.save(scores(expert_choice.METHODS), "06_scores", MARK)
     tables.save(scores(SHORT), "06_short", MARK)
     tables.save(comparison(), "06_comparison", MARK)
     return home / "results" / "test" / "tables"
@@ -77,7 +77,7 @@ def test_table_2_keeps_the_papers_numbers_apart(saved):
     table = tables.write("06_table_2", router_tables.LAYOUTS["06_table_2"], "test")
     table.columns = table.columns.droplevel(0)
     by_hand = table.loc["DeMoE, expert chosen by hand"]
-    place = rules.METHODS.index(rules.MANUAL)
+    place = expert_choice.METHODS.index(expert_choice.MANUAL)
     assert by_hand["paper (RSBlur, real)"] == "27.53 / 0.763"
     assert by_hand["here (RSBlur-syn)"] == f"{30 + place:.2f} / {30 + place:.3f}"
     assert by_hand["here (RealDOF-syn)"].endswith("/ missing")
@@ -111,10 +111,10 @@ def test_every_published_number_of_tables_8_and_9_is_there_once(saved, name, pap
 
 def test_the_rules_tell_intervals_needs_and_cost(saved):
     table = tables.write("06_rules", router_tables.LAYOUTS["06_rules"], "test")
-    row = table.loc[rules.ORACLE]
-    place = rules.METHODS.index(rules.ORACLE)
+    row = table.loc[expert_choice.ORACLE]
+    place = expert_choice.METHODS.index(expert_choice.ORACLE)
     assert row["needs", "at inference"] == "sharp pictures"
-    assert table.loc[rules.ENTROPY, ("needs", "at inference")] == "nothing"
+    assert table.loc[expert_choice.ENTROPY, ("needs", "at inference")] == "nothing"
     assert row["PSNR (dB)", "RSBlur-syn"] == f"{25 + place:.2f}"
     assert row["gap to the oracle closed", "OOD average"] == "25 % [10 %, 40 %]"
     assert row["dB over k=1", "in-distribution average"] == f"{0.1 * place:+.3f} [-0.100, +0.500]"
@@ -123,12 +123,12 @@ def test_the_rules_tell_intervals_needs_and_cost(saved):
 
 
 def test_a_set_that_was_not_scored_is_named():
-    read = {"06_scores": scores(rules.METHODS, SETS[1:]), "06_short": scores(SHORT, SETS[1:])}.__getitem__
+    read = {"06_scores": scores(expert_choice.METHODS, SETS[1:]), "06_short": scores(SHORT, SETS[1:])}.__getitem__
     with pytest.raises(ValueError, match="have no RealDOF"):
         router_tables.table_2(read)
 
 
 def test_real_sets_are_called_by_their_name():
     real = [name.removesuffix("-syn") for name in SETS]
-    read = {"06_scores": scores(rules.METHODS, real), "06_short": scores(SHORT, real)}.__getitem__
+    read = {"06_scores": scores(expert_choice.METHODS, real), "06_short": scores(SHORT, real)}.__getitem__
     assert "here (RealDOF)" in router_tables.table_2(read).columns.get_level_values(1)

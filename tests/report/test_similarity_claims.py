@@ -3,29 +3,29 @@
 import pandas as pd
 import pytest
 
-from demoe.analysis import controls
-from demoe.analysis.similarity import KINDS
+from demoe.evaluation import similarity_controls
+from demoe.evaluation.weight_similarity import KINDS
 from demoe.report import similarity_claims as claims
 
 INHERITED = {  # what networks look like that are alike by their start alone
-    controls.BLURS: 0.95,
-    controls.LOW_LIGHT: 0.95,
-    controls.START_ALONE: 0.95,
-    controls.START_OUT: 0.05,
-    controls.SAME: 0.01,
-    controls.OTHER: 0.0,
-    controls.LOW_LIGHT_OTHER: 0.0,
-    controls.UNTRAINED: 0.97,
-    controls.RENAMED: 0.02,
+    similarity_controls.BLURS: 0.95,
+    similarity_controls.LOW_LIGHT: 0.95,
+    similarity_controls.START_ALONE: 0.95,
+    similarity_controls.START_OUT: 0.05,
+    similarity_controls.SAME: 0.01,
+    similarity_controls.OTHER: 0.0,
+    similarity_controls.LOW_LIGHT_OTHER: 0.0,
+    similarity_controls.UNTRAINED: 0.97,
+    similarity_controls.RENAMED: 0.02,
 }
 SHARED = INHERITED | {  # ... and by their task
-    controls.LOW_LIGHT: 0.1,
-    controls.START_ALONE: 0.2,
-    controls.START_OUT: 0.9,
-    controls.SAME: 0.9,
-    controls.OTHER: 0.85,
-    controls.UNTRAINED: 0.45,
-    controls.RENAMED: 0.8,
+    similarity_controls.LOW_LIGHT: 0.1,
+    similarity_controls.START_ALONE: 0.2,
+    similarity_controls.START_OUT: 0.9,
+    similarity_controls.SAME: 0.9,
+    similarity_controls.OTHER: 0.85,
+    similarity_controls.UNTRAINED: 0.45,
+    similarity_controls.RENAMED: 0.8,
 }
 
 
@@ -36,7 +36,10 @@ def summary(spatial: dict[str, float], other: dict[str, float] | None = None, ck
         for comparison, value in values.items():
             for kind in KINDS:
                 mean = value if kind == KINDS[0] or measure != "pearson" else (other or spatial)[comparison]
-                if kind == "LayerNorm" and comparison in (controls.UNTRAINED, controls.START_ALONE):
+                if kind == "LayerNorm" and comparison in (
+                    similarity_controls.UNTRAINED,
+                    similarity_controls.START_ALONE,
+                ):
                     mean = float("nan")
                 rows.append({"measure": measure, "comparison": comparison, "kind": kind, "mean": mean})
     return pd.DataFrame(rows)
@@ -45,11 +48,11 @@ def summary(spatial: dict[str, float], other: dict[str, float] | None = None, ck
 def pairs(lolblur: float, others: float, low_light: float = 0.9) -> pd.DataFrame:
     """3x3 convolutions and layer norms of pairs with and without LOLBlur, and against the low-light network."""
     rows = [
-        (controls.BLURS, "LOLBlur-syn", "GoPro-syn", lolblur),
-        (controls.BLURS, "DPDD-syn", "LOLBlur-syn", lolblur),
-        (controls.BLURS, "DPDD-syn", "GoPro-syn", others),
-        (controls.LOW_LIGHT, "LOLBlur-syn", "LOLv2-real-syn", lolblur),
-        (controls.LOW_LIGHT, "GoPro-syn", "LOLv2-real-syn", low_light),
+        (similarity_controls.BLURS, "LOLBlur-syn", "GoPro-syn", lolblur),
+        (similarity_controls.BLURS, "DPDD-syn", "LOLBlur-syn", lolblur),
+        (similarity_controls.BLURS, "DPDD-syn", "GoPro-syn", others),
+        (similarity_controls.LOW_LIGHT, "LOLBlur-syn", "LOLv2-real-syn", lolblur),
+        (similarity_controls.LOW_LIGHT, "GoPro-syn", "LOLv2-real-syn", low_light),
     ]
     table = pd.DataFrame(rows, columns=["comparison", "first", "second", "value"]).assign(measure="pearson")
     return pd.concat([table.assign(kind=kind) for kind in (KINDS[0], "LayerNorm")])
@@ -101,16 +104,16 @@ def test_conclusions_that_are_the_tasks_survive():
 
 
 def test_other_outcomes_have_their_own_words():
-    same_only = INHERITED | {controls.SAME: 0.8, controls.OTHER: 0.2}
+    same_only = INHERITED | {similarity_controls.SAME: 0.8, similarity_controls.OTHER: 0.2}
     assert "networks for the same blur find each other again" in claims.paragraph(summary(same_only), pairs(1, 1))[1]
-    middling = INHERITED | {controls.SAME: 0.5, controls.OTHER: 0.5}
+    middling = INHERITED | {similarity_controls.SAME: 0.5, similarity_controls.OTHER: 0.5}
     assert "some is left, but no high correlation" in claims.paragraph(summary(middling), pairs(1, 1))[1]
-    low = INHERITED | {controls.BLURS: 0.4}
+    low = INHERITED | {similarity_controls.BLURS: 0.4}
     found = claims.paragraph(summary(low), pairs(1, 1))
     assert "no high correlation to explain" in found[1] and "highly correlated is not so here" in found[0]
     assert "LayerNorm (low)" in found[0] and "are found with one start" not in found[-1]
     assert "no likeness is found with one start, so none could be lost" in found[-1]
-    gone = claims.paragraph(summary(INHERITED | {controls.UNTRAINED: 0.1}), pairs(1, 1))
+    gone = claims.paragraph(summary(INHERITED | {similarity_controls.UNTRAINED: 0.1}), pairs(1, 1))
     assert "have left their start behind" in gone[2]
     assert (
         "0.20 more than with it in the 3x3 convolutions, which tells"
@@ -130,7 +133,10 @@ def test_a_cka_that_is_high_for_unrelated_networks_is_called_empty():
 
 def test_the_table_beside_the_paper_shows_constant_layers_as_such():
     table = claims.side_by_side(summary(INHERITED))
-    assert list(table.columns) == list(KINDS) and list(table.index)[:-1] == list(controls.COMPARISONS)
-    assert table.loc[controls.UNTRAINED, "LayerNorm"] == "constant" and table.loc[controls.BLURS, "SCA"] == "0.95"
+    assert list(table.columns) == list(KINDS) and list(table.index)[:-1] == list(similarity_controls.COMPARISONS)
+    assert (
+        table.loc[similarity_controls.UNTRAINED, "LayerNorm"] == "constant"
+        and table.loc[similarity_controls.BLURS, "SCA"] == "0.95"
+    )
     assert table.iloc[-1].to_dict() == claims.PAPER
     assert claims.side_by_side(summary(INHERITED), "cka rbf").iloc[-1, 0] == "great similarity"

@@ -3,8 +3,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from demoe.analysis import controls
-from demoe.analysis.similarity import HIGH, KINDS
+from demoe.evaluation import similarity_controls
+from demoe.evaluation.weight_similarity import HIGH, KINDS
 from demoe.report import similarity_figures as drawn
 
 PAIRS = [("GoPro-syn", "DPDD-syn"), ("GoPro-syn", "LOLBlur-syn"), ("DPDD-syn", "LOLBlur-syn")]
@@ -27,7 +27,7 @@ def table() -> pd.DataFrame:
             "level": level,
             "value": rng.uniform(-0.2, 1),
             "measure": "pearson",
-            "comparison": controls.BLURS,
+            "comparison": similarity_controls.BLURS,
         }
         for a, b in PAIRS
         for kind in KINDS
@@ -67,10 +67,13 @@ def test_figure_2_has_a_panel_a_pair_and_lolblur_last():
 
 
 def test_boxes_of_every_comparison_and_a_word_where_there_are_none():
-    data = pd.concat([table(), table().assign(comparison=controls.UNTRAINED)])
-    data.loc[(data.comparison == controls.UNTRAINED) & (data.kind == "LayerNorm"), "value"] = np.nan
+    data = pd.concat([table(), table().assign(comparison=similarity_controls.UNTRAINED)])
+    data.loc[(data.comparison == similarity_controls.UNTRAINED) & (data.kind == "LayerNorm"), "value"] = np.nan
     figure = drawn.comparison_boxes(data, "pearson", "Pearson's r")
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [controls.BLURS, controls.UNTRAINED]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
+        similarity_controls.BLURS,
+        similarity_controls.UNTRAINED,
+    ]
     words = [[text.get_text() for text in axis.texts] for axis in figure.axes]
     assert words == [[], [], ["constant\nbefore training"], []]
     means = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "o"]

@@ -5,9 +5,10 @@ import re
 import pandas as pd
 import pytest
 
-from demoe import provenance
-from demoe.paths import results_dir
-from demoe.report import command, tables
+from demoe.app import cli_report
+from demoe.core import provenance
+from demoe.core.files import results_dir
+from demoe.report import tables
 from demoe.report.tables import Layout
 
 MARK = provenance.Stamp("test", "synthetic", 3, "", "12345678", "a machine")
@@ -95,12 +96,12 @@ def test_the_best_is_bold_as_printed():
 
 
 def test_report_writes_what_can_be_written(home, monkeypatch, capsys):
-    from demoe.report import all_tables
+    from demoe.report import layouts
 
     tables.save(ROWS, "a", MARK)
-    monkeypatch.setattr(all_tables, "LAYOUTS", {"one": layout("a"), "two": layout("nowhere")})
+    monkeypatch.setattr(layouts, "LAYOUTS", {"one": layout("a"), "two": layout("nowhere")})
     parser = argparse.ArgumentParser()
-    command.add_command(parser.add_subparsers())
+    cli_report.add_command(parser.add_subparsers())
     args = parser.parse_args(["report", "--profile", "test"])
     assert args.run(args, parser) == 0
     said = capsys.readouterr().out
@@ -111,9 +112,9 @@ def test_report_writes_what_can_be_written(home, monkeypatch, capsys):
 
 
 def test_every_table_has_a_name_of_its_own_that_begins_with_its_notebooks_number():
-    from demoe.report import ablation_tables, all_tables, comparison_tables, release_tables, router_tables, tlc_tables
+    from demoe.report import ablation_tables, comparison_tables, layouts, release_tables, router_tables, tlc_tables
 
     parts = [part.LAYOUTS for part in (comparison_tables, router_tables, ablation_tables, tlc_tables, release_tables)]
-    assert len(all_tables.LAYOUTS) == sum(map(len, parts)) > 10
+    assert len(layouts.LAYOUTS) == sum(map(len, parts)) > 10
     for part in parts:
         assert all(re.match(r"\d\d_[a-z]", name) and layout.caption for name, layout in part.items())

@@ -3,9 +3,9 @@ import math
 import pandas as pd
 import pytest
 
-from demoe.model.tlc import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC
+from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC
+from demoe.core.tasks import PAPER_ORDER
 from demoe.report import tlc_claims as claims
-from demoe.tasks import PAPER_ORDER
 
 SETS = [f"{name}-syn" for name in PAPER_ORDER]
 PAPER = {"RealBlur-syn": 0.04, "ReLoBlur-syn": -0.29, "DPDD-syn": 0.14, "LOLBlur-syn": -0.71, "GoPro-syn": 0.36}

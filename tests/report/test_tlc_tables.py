@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from demoe import provenance
-from demoe.evaluation import sizes
-from demoe.model.tlc import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC
+from demoe.core import provenance
+from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC
+from demoe.core.tasks import PAPER_ORDER
+from demoe.evaluation import by_size
 from demoe.report import tables, tlc_figures, tlc_tables
-from demoe.tasks import PAPER_ORDER
 
 ROWS = (NAFNET, NAFNET_TLC, DEMOE, DEMOE_TLC, DEMOE_PARTIAL, DEMOE_EXPERTS)
 MARK = provenance.Stamp("test", "synthetic", 0, commit="0abc")
@@ -40,7 +40,7 @@ def scores() -> pd.DataFrame:
 def written(home):
     table = scores()
     tables.save(table, "09_scores", MARK)
-    tables.save(sizes.gains(table, tlc_tables.COMPARED), "09_gains", MARK)
+    tables.save(by_size.gains(table, tlc_tables.COMPARED), "09_gains", MARK)
     return {name: tables.write(name, layout, "test") for name, layout in tlc_tables.LAYOUTS.items()}
 
 
@@ -84,13 +84,13 @@ def test_signs():
 
 
 def test_figures_draw_what_they_are_given():
-    gains = sizes.gains(scores(), tlc_tables.COMPARED)
+    gains = by_size.gains(scores(), tlc_tables.COMPARED)
     figure = tlc_figures.gains(gains)
     below = figure.axes[len(tlc_figures.PANELS) + 1]  # DeMoE with full TLC
     assert [bar.get_height() for bar in below.containers[0]] == pytest.approx([0.1] * 6)
     above = figure.axes[1].containers[0]
     assert [bar.get_height() for bar in above] == pytest.approx([0.04, -0.29, 0.14, -0.71, 0.36, -0.09])
-    by_size = pd.concat([gains.assign(side=side) for side in (64, 96, 256)]).query("metric == 'psnr'")
-    figure = tlc_figures.by_size(by_size, {NAFNET_TLC: 144, DEMOE_TLC: 96})
+    sizes = pd.concat([gains.assign(side=side) for side in (64, 96, 256)]).query("metric == 'psnr'")
+    figure = tlc_figures.by_size(sizes, {NAFNET_TLC: 144, DEMOE_TLC: 96})
     assert len(figure.axes) == 2 and len(figure.axes[0].lines) == 7  # five sets, their average, the window
     plt.close("all")

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from conftest import shake
 
 from demoe.data.batches import Batch
-from demoe.model.demoe import DeMoE, DeMoEConfig
+from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.training import stages
 from demoe.training.losses import end_to_end_loss, stage2_loss
 

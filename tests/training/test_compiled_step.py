@@ -11,7 +11,7 @@ from test_loop import random_sets
 from test_step import batch
 
 from demoe.data.batches import Batches
-from demoe.model.nafnet import NAFNet, NAFNetConfig
+from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import loop
 from demoe.training.losses import pixel_loss
 from demoe.training.step import TrainStep, compiling, compiling_pays

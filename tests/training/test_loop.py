@@ -14,15 +14,16 @@ import pytest
 import torch
 from conftest import shake
 
-from demoe import cli, profiles
+from demoe.app import cli
+from demoe.core import profiles
 from demoe.data.batches import Batches
 from demoe.data.pairs import PairedSet
-from demoe.model import checkpoints
-from demoe.model.nafnet import NAFNet, NAFNetConfig
+from demoe.models import checkpoints
+from demoe.models.nafnet import NAFNet, NAFNetConfig
+from demoe.training.batch_statistics import remeasure
 from demoe.training.loop import OutOfTime, cosine, train
 from demoe.training.losses import stage1_loss
 from demoe.training.state import step_of
-from demoe.training.statistics import remeasure
 
 TINY = NAFNetConfig(width=4, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,), router=True)
 

@@ -5,8 +5,8 @@ import torch
 from conftest import shake
 
 from demoe.data.batches import Batch
-from demoe.model.demoe import DeMoE, DeMoEConfig
-from demoe.model.nafnet import NAFNet, NAFNetConfig
+from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import stages
 from demoe.training.losses import stage1_loss, stage2_loss
 

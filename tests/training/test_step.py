@@ -13,9 +13,9 @@ from test_loop import random_sets
 
 from demoe.data.batches import Batch, Batches, Share
 from demoe.experiments import runs
-from demoe.model.demoe import DeMoE, DeMoEConfig
-from demoe.model.layers import PictureConv2d, checkpointing
-from demoe.model.nafnet import NAFNet, NAFNetConfig
+from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.layers import PictureConv2d, checkpointing
+from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import distributed, stages
 from demoe.training.loop import train
 from demoe.training.losses import pixel_loss, stage2_loss

@@ -11,20 +11,20 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from . import ood, training
+from . import recipes_ood, recipes_training
 from .job import Job, Options, Pair
 
 # The number is part of the random key: a set keeps its samples when others are added.
 _RECIPES: dict[str, tuple[int, Callable[[Job], Pair]]] = {
-    "RealBlur": (1, training.realblur),
-    "ReLoBlur": (2, training.reloblur),
-    "LOLBlur": (3, training.lolblur),
-    "GoPro": (4, training.gopro),
-    "DPDD": (5, training.dpdd),
-    "RealDOF": (6, ood.realdof),
-    "RSBlur": (7, ood.rsblur),
-    "Real-LOLBlur": (8, ood.real_lolblur),
-    "LOLv2-real": (9, ood.lolv2_real),
+    "RealBlur": (1, recipes_training.realblur),
+    "ReLoBlur": (2, recipes_training.reloblur),
+    "LOLBlur": (3, recipes_training.lolblur),
+    "GoPro": (4, recipes_training.gopro),
+    "DPDD": (5, recipes_training.dpdd),
+    "RealDOF": (6, recipes_ood.realdof),
+    "RSBlur": (7, recipes_ood.rsblur),
+    "Real-LOLBlur": (8, recipes_ood.real_lolblur),
+    "LOLv2-real": (9, recipes_ood.lolv2_real),
 }
 SETS = tuple(_RECIPES)
 TRAINING, OOD, CONTROL = SETS[:5], SETS[5:8], SETS[8:]

@@ -17,17 +17,17 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from demoe import images
 from demoe.blur import sets
 from demoe.blur.folder import FolderCanvas
 from demoe.blur.job import Options
-from demoe.paths import alone, naming, write_text
-from demoe.provenance import code_hash
+from demoe.core import images
+from demoe.core.files import alone, naming, write_text
+from demoe.core.provenance import code_hash
+from demoe.data.real.roots import MADE
 
 from . import official
 from .official import OFFICIAL, Files
-from .real import datasets, pixels
-from .real.roots import MADE
+from .real import catalog, pixels
 
 LAYOUTS = ("official", "flat")
 COLUMNS = ("pair", "split", "index", "blurred", "sharp", "mask", "second", "source", "note")
@@ -75,8 +75,8 @@ def build(
         options, source = replace(options, canvas=canvas), f"{canvas.folder.name} ({canvas.identity})"
     plans = []
     for asked in sets.SETS if names is None else names:
-        name = datasets.get(asked).name
-        if names is None and split not in datasets.get(name).counts:
+        name = catalog.get(asked).name
+        if names is None and split not in catalog.get(name).counts:
             continue
         if name not in OFFICIAL:
             raise ValueError(f"there is no synthetic {name}: choose from {', '.join(sets.SETS)}")
@@ -93,7 +93,7 @@ def build(
             "recipes": code_hash("blur"),
         }
         _claim(root, facts)
-        wanted = count if names else min(count, datasets.get(name).counts[split])
+        wanted = count if names else min(count, catalog.get(name).counts[split])
         plans.append((name, root, facts, chosen, official.names(name, split, layout, wanted)))
     for name, root, facts, chosen, files in plans:
         busy = f"another process is building in {root}: wait for it to end, or choose another folder"

@@ -18,7 +18,7 @@ import pandas as pd
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from demoe.paths import write_text
+from demoe.core.files import write_text
 
 from .pairs import PairedSet, Window
 

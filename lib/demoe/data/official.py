@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from demoe.blur import sets
 
-from .real import datasets, splits
+from .real import catalog
 
 Files = dict[str, str]  # "blurred", "sharp", "mask" or "second" -> path below the set's folder
 
@@ -58,7 +58,7 @@ def _lolblur(split: str, key: str) -> Files:
 
 
 def _dpdd(split: str, key: str) -> Files:
-    target = splits.dpdd_targets(split)[int(key.removeprefix("1P0A"))]
+    target = catalog.dpdd_targets(split)[int(key.removeprefix("1P0A"))]
     return {"blurred": f"{split}_c/source/{key}.png", "sharp": f"{split}_c/target/1P0A{target:04d}.png"}
 
 
@@ -107,7 +107,7 @@ OFFICIAL: dict[str, Official] = {
 
 def names(name: str, split: str, layout: str, count: int) -> dict[str, Files]:
     """Key -> files of the first ``count`` pairs. Raises ``ValueError`` for a split or count that the set has not."""
-    counts = datasets.get(name).counts
+    counts = catalog.get(name).counts
     if split not in counts:
         raise ValueError(f"{name} has no {split} split on disk: choose one of {', '.join(counts)}")
     if count > counts[split]:
@@ -116,7 +116,7 @@ def names(name: str, split: str, layout: str, count: int) -> dict[str, Files]:
     if official.key:
         keys = [official.key(split, i) for i in range(count)]
     else:
-        keys = list(splits.published(name)[split][:count])
+        keys = list(catalog.published(name)[split][:count])
     if layout == "flat":
         stems = {key: key.replace("/", "_") for key in keys}
         roles = {"blurred": "input"} | ({} if name in sets.WITHOUT_GROUND_TRUTH else {"sharp": "target"})

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from demoe.tasks import expert_index
+from demoe.core import images
+from demoe.core.tasks import expert_index
+from demoe.data.real.pixels import Window
+from demoe.data.real.scan import pictures
 
 from .real import pixels
-from .real.pixels import Window
-from .real.scan import pictures
 
 
 @dataclass(frozen=True)
@@ -117,3 +118,27 @@ def folder(name: str, blurred: Path, sharp: Path) -> PairedSet:
         has, lacks = (blurred, sharp) if alone[0] in inputs else (sharp, blurred)
         raise ValueError(f"{name}: {alone[0]} in {has} has no partner in {lacks} ({len(alone)} without a partner)")
     return files(name, [FilePair(key, inputs[key], targets[key]) for key in sorted(inputs)])
+
+
+# A person's own pairs: DIR/blur and DIR/sharp, equal names.
+
+
+def own_pairs(place: Path) -> PairedSet:
+    """The pairs of ``place``/blur and ``place``/sharp, called "own-" and the folder's name: never a dataset's.
+
+    Every pair's sizes are compared, so that a wrong pair is named before a training starts and not in the middle of it.
+    Raises ``FileNotFoundError`` and ``ValueError`` as ``pairs.folder`` does, and ``ValueError`` naming the first pair
+    of different sizes.
+    """
+    pairs = folder(f"own-{place.resolve().name}", place / "blur", place / "sharp")
+    sides = [
+        {file.relative_to(side).with_suffix("").as_posix(): file for file in images.list_photographs(side)}
+        for side in (place / "blur", place / "sharp")
+    ]
+    for key in pairs.keys:
+        blurred, sharp = (side[key] for side in sides)
+        sizes = [pixels.size(file) for file in (blurred, sharp)]  # (height, width)
+        if sizes[0] != sizes[1]:
+            both = " and ".join(f"{width}x{height}" for height, width in sizes)
+            raise ValueError(f"{blurred} and {sharp} are a pair of different sizes: {both}")
+    return pairs

@@ -12,8 +12,8 @@ from tqdm.auto import tqdm
 
 from demoe.blur import sets
 from demoe.blur.job import Options
-from demoe.paths import alone, replacing
-from demoe.provenance import code_hash
+from demoe.core.files import alone, replacing
+from demoe.core.provenance import code_hash
 
 from .pairs import PairedSet, Window
 

@@ -13,7 +13,7 @@ import numpy as np
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from .weights import CannotMeasure
+from demoe.core.downloads import CannotMeasure
 
 ITERATIONS = 100  # of ECC, all of them: the script's tolerance is 0
 SMOOTHING = 5  # pixels, ECC's Gaussian

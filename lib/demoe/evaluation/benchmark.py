@@ -15,16 +15,16 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
-from demoe import images, provenance
+from demoe.core import images, provenance
+from demoe.core.files import SUMS, alone, clear, damaged, results_dir, seal, set_aside, write_text
+from demoe.core.tasks import EXPERTS
 from demoe.data.pairs import PairedSet
-from demoe.model.demoe import DeMoE
-from demoe.paths import SUMS, alone, clear, damaged, results_dir, seal, set_aside, write_text
-from demoe.tasks import EXPERTS
+from demoe.inference.restore import restore
+from demoe.models.demoe import DeMoE
 
 from . import metrics
-from .compared import Made, Method, blurred_input
 from .journal import Journal
-from .restore import restore
+from .methods import Made, Method, blurred_input
 from .statistics import by_scene, intervals
 
 DECIMALS = 5  # of a score in a CSV
@@ -160,7 +160,7 @@ def _identity(
             "config": dict(config or {}),
             "more": more,
             "missing": _missing(measured),
-            "code": provenance.code_hash("evaluation", "model"),
+            "code": provenance.code_hash("core", "evaluation", "inference", "models"),
         }
     )
 

@@ -9,11 +9,11 @@ import pandas as pd
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demoe.model import comparator_sizes, complexity
-from demoe.model.demoe import DEMOE_PRESETS, DeMoE
-from demoe.model.nafnet import NAFNET_PRESETS, NAFNet
+from demoe.models import comparator_sizes, complexity
+from demoe.models.demoe import DEMOE_PRESETS, DeMoE
+from demoe.models.nafnet import NAFNET_PRESETS, NAFNet
 
-from .compared import EQUAL, Compared
+from .methods import EQUAL, Compared
 from .statistics import difference
 
 COMPARATORS = tuple(comparator_sizes.NETWORKS)  # in the order of Table 1

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from demoe.paths import naming, write_bytes
+from demoe.core.files import naming, write_bytes
 
 
 class Journal:

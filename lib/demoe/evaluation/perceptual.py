@@ -17,7 +17,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from .weights import CannotMeasure, require
+from demoe.core.downloads import CannotMeasure, require
 
 # torchvision's ImageNet networks, under which lpips puts its own linear layers; VGG also fetches its classifier.
 BACKBONES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,24 +10,21 @@ import pandas as pd
 import torch
 from torch import nn
 
-from demoe import images, parts, photos
-from demoe.analysis.experts import by_hand
-from demoe.blur.folder import FolderCanvas
+from demoe.blur.folder import FolderCanvas, picture_mark
 from demoe.blur.job import Options
-from demoe.data import aio
+from demoe.core.files import results_dir
+from demoe.core.profiles import Profile
+from demoe.core.tasks import DATASETS, EXPERTS, expert_index
+from demoe.data import aio_blur
 from demoe.data.pairs import PairedSet
 from demoe.data.synthetic import synthetic
-from demoe.model import checkpoints
-from demoe.paths import results_dir
-from demoe.pretrained import Release
-from demoe.profiles import Profile
-from demoe.release import picture_mark
-from demoe.tasks import DATASETS, EXPERTS, expert_index
+from demoe.models import checkpoints, parts
+from demoe.models.pretrained import Release
 
 from . import statistics
-from .compared import Method, blurred_input, network
+from .expert_specialisation import by_hand
+from .methods import Method, blurred_input, network
 from .metrics import psnr
-from .sharpness import PATCH, metric_q
 
 INPUT, BASELINE, DEMOE, MANUAL, WRONG = "input", "baseline", "DeMoE k=1", "DeMoE manual", "average wrong expert"
 SHOWN = (INPUT, BASELINE, DEMOE, MANUAL)  # of these the tables give means
@@ -63,7 +59,7 @@ def about(release: Release, models: Mapping[str, nn.Module], pictures: str) -> p
 def test_sets(
     profile: Profile,
     release: Release,
-    data_root: aio.Where = None,
+    data_root: aio_blur.Where = None,
     held_out: str | Path | None = None,
     progress: bool = True,
 ) -> tuple[list[PairedSet], str]:
@@ -76,8 +72,8 @@ def test_sets(
     of the same name and size.
     """
     if held_out is None:
-        plain = aio.Roots.resolve(data_root)
-        sets = aio.aio_blur(profile, "test", 0, plain if plain else replace(plain, sharp_images=None), progress)
+        plain = aio_blur.Roots.resolve(data_root)
+        sets = aio_blur.aio_blur(profile, "test", 0, plain if plain else replace(plain, sharp_images=None), progress)
         return sets, ("real pictures" if plain else "the bundled photographs that are kept for tests")
     canvas = FolderCanvas(held_out)
     origin = checkpoints.provenance(release.demoe)
@@ -142,46 +138,6 @@ def differences(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     ]
     table = pd.concat(found, ignore_index=True)
     return table[["first", "second", *(name for name in table.columns if name not in ("first", "second"))]]
-
-
-def photographs(model: nn.Module, folder: str | Path, out: Path) -> pd.DataFrame:
-    """Every photograph of ``folder`` deblurred; before and after side by side go to ``out``, as PNG.
-
-    Columns: photograph (its number, with which the PNG's name begins: names are people's own), height, width, expert,
-    entropy (of the router, 0 sure to 1 undecided), change (mean absolute difference, 8-bit levels),
-    psnr_to_input (dB), brightness (8-bit levels), sharpness (Metric Q of the result over that of the
-    photograph: above 1 is sharper), warnings.
-    """
-    rows = []
-    for number, file in enumerate(images.list_photographs(Path(folder)), 1):
-        photo = images.read(file)
-        result = photos.deblur(photo, model=model)
-        both = torch.cat([photo.pixels, result.image], dim=2)
-        images.write(out / f"{number:03d}_{file.stem}.png", images.Photograph(both))
-        rows.append(
-            {
-                "photograph": number,
-                "height": photo.pixels.shape[1],
-                "width": photo.pixels.shape[2],
-                "expert": result.expert,
-                "entropy": result.entropy,
-                "change": result.change.mean,
-                "psnr_to_input": result.change.psnr,
-                "brightness": result.change.brightness,
-                "sharpness": _sharper(photo.pixels, result.image),
-                "warnings": "; ".join(result.warnings),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _sharper(before: torch.Tensor, after: torch.Tensor) -> float:
-    """Metric Q of the second of two (3, H, W) over that of the first; NaN for pictures too small for it, or without a
-    direction anywhere."""
-    if min(before.shape[1:]) < PATCH:
-        return math.nan
-    first, second = (float(metric_q(image[None])) for image in (before, after))
-    return second / first if first else math.nan
 
 
 def examples(models: Mapping[str, nn.Module], sets: Sequence[PairedSet]) -> list[list[tuple[str, torch.Tensor]]]:

@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from demoe.data import aio
-from demoe.paths import alone, clear, results_dir
-from demoe.profiles import Profile
-from demoe.tasks import DATASETS
+from demoe.core.files import alone, clear, results_dir
+from demoe.core.profiles import Profile
+from demoe.core.tasks import DATASETS
+from demoe.data import aio_blur
 from demoe.training import distributed
 
-from . import ablations, comparisons, side_by_side, specialists, two_stages
+from . import ablations, comparisons, schedule, specialists, two_stages
 from .ablations import VARIANTS, variant
-from .runs import Experiment, NotTrained, Run, default_device, looking
-from .side_by_side import Say, TrainingFailed
-from .slices import Slice, TimeUp, until
+from .runs import Experiment, NotTrained, Run, Slice, TimeUp, default_device, looking, until
+from .schedule import Say, TrainingFailed
 from .specialists import CONTROL, SPECIALISTS, specialist, specialist_name
 from .two_stages import baseline, demoe, demoe_start, untrained
 
@@ -59,7 +58,7 @@ _COMPARATORS = tuple(
 _TASK_SPECIFIC = tuple(comparisons.task_specific_name(one) for one in DATASETS)
 # The most valuable result first, for who has little time: DeMoE, task-specific networks, ablations, comparators.
 ORDER: tuple[str, ...] = tuple(
-    side_by_side.order(
+    schedule.order(
         [
             "demoe",
             *_TASK_SPECIFIC,
@@ -88,7 +87,7 @@ def prepare(
     names: Sequence[str],
     profile: Profile,
     seed: int = 0,
-    data_root: aio.Where = None,
+    data_root: aio_blur.Where = None,
     progress: bool = True,
     say: Say | None = None,
 ) -> list[str]:
@@ -102,10 +101,10 @@ def prepare(
     for one in range(seed, seed + profile.ablation_seeds):
         wanted = [name for name in names if one == seed or name in ablations.NAMED]
         wanted.sort(key=lambda name: places.index(name) if name in places else -1)  # an unknown one is told of below
-        absent = side_by_side.missing(wanted, EXPERIMENTS, profile, one, data_root)
+        absent = schedule.missing(wanted, EXPERIMENTS, profile, one, data_root)
         jobs += [(name, one) for name in absent]
     if jobs:
-        side_by_side.train_missing(jobs, EXPERIMENTS, profile, data_root, progress, say)
+        schedule.train_missing(jobs, EXPERIMENTS, profile, data_root, progress, say)
     return [name for name, _ in jobs]
 
 
@@ -128,7 +127,7 @@ def plan(profile: Profile, seed: int = 0, names: Sequence[str] | None = None) ->
 
     With ``names`` only these and what they start from. Raises ``ValueError`` for an unknown name.
     """
-    wanted = ORDER if names is None else [one for one in ORDER if one in side_by_side.order(names, EXPERIMENTS)]
+    wanted = ORDER if names is None else [one for one in ORDER if one in schedule.order(names, EXPERIMENTS)]
     further = range(seed + 1, seed + profile.ablation_seeds)
     return [
         *((name, seed) for name in wanted),
@@ -139,7 +138,7 @@ def plan(profile: Profile, seed: int = 0, names: Sequence[str] | None = None) ->
 def train_plan(
     profile: Profile,
     seed: int = 0,
-    data_root: aio.Where = None,
+    data_root: aio_blur.Where = None,
     names: Sequence[str] | None = None,
     part: Slice | None = None,
     progress: bool = True,
@@ -154,18 +153,18 @@ def train_plan(
     missing = []
     for one in dict.fromkeys(one for _, one in jobs):
         wanted = [name for name, of in jobs if of == one]
-        absent = side_by_side.missing(wanted, EXPERIMENTS, profile, one, data_root)
+        absent = schedule.missing(wanted, EXPERIMENTS, profile, one, data_root)
         missing += [(name, one) for name in wanted if name in absent]
     try:
         with until(part):
             if missing:
-                side_by_side.train_missing(missing, EXPERIMENTS, profile, data_root, progress, say)
+                schedule.train_missing(missing, EXPERIMENTS, profile, data_root, progress, say)
     except TimeUp as error:
         return Standing(len(jobs) - len(missing) + error.trained, len(jobs), error)
     return Standing(len(jobs), len(jobs))
 
 
-def weights(names: Sequence[str], profile: Profile, seed: int = 0, data_root: aio.Where = None) -> list[Path]:
+def weights(names: Sequence[str], profile: Profile, seed: int = 0, data_root: aio_blur.Where = None) -> list[Path]:
     """The files with the weights of ``names``. Raises ``NotTrained`` where one is not there."""
     with looking(load=False):
         runs = [EXPERIMENTS[name].run(profile, seed, data_root, False) for name in names]
@@ -173,7 +172,12 @@ def weights(names: Sequence[str], profile: Profile, seed: int = 0, data_root: ai
 
 
 def train_experiment(
-    name: str, profile: Profile, seed: int = 0, data_root: aio.Where = None, fresh: bool = False, progress: bool = True
+    name: str,
+    profile: Profile,
+    seed: int = 0,
+    data_root: aio_blur.Where = None,
+    fresh: bool = False,
+    progress: bool = True,
 ) -> Run:
     """The experiment called ``name``, trained now or loaded. ``fresh`` forgets earlier runs of that name and seed.
 

@@ -15,19 +15,18 @@ from functools import partial
 import pandas as pd
 import torch
 
-from demoe import provenance
-from demoe.data import aio
+from demoe.core import provenance
+from demoe.core.profiles import Profile
+from demoe.data import aio_blur
 from demoe.data.pairs import PairedSet
-from demoe.evaluation import benchmark, compared, routing
-from demoe.evaluation.compared import Method
-from demoe.model.demoe import DeMoE, DeMoEConfig
-from demoe.model.nafnet import NAFNetConfig
-from demoe.profiles import Profile
+from demoe.evaluation import benchmark, methods
+from demoe.evaluation.methods import Method
+from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.nafnet import NAFNetConfig
 from demoe.training import stages
 from demoe.training.losses import end_to_end_loss, stage1_loss, stage2_loss
 
-from .identity import configuration
-from .runs import Experiment, Run, default_device, train_or_load
+from .runs import Experiment, Run, configuration, default_device, train_or_load
 from .two_stages import untrained
 
 ROUTER_NOISE = 1.0  # standard deviation on the logits; not stated in the paper, ours is that of Shazeer et al. (2017)
@@ -103,19 +102,19 @@ def ablation_network(profile: Profile, name: str) -> DeMoEConfig:
     return DeMoEConfig(width=variant_network(profile, chosen.stage1).width, **chosen.network)
 
 
-def variant(profile: Profile, name: str, seed: int = 0, data_root: aio.Where = None, progress: bool = True) -> Run:
+def variant(profile: Profile, name: str, seed: int = 0, data_root: aio_blur.Where = None, progress: bool = True) -> Run:
     """A variant of the baseline (Table 5 right, Figure 13), trained as stage 1 is but for ``ablation_steps``.
 
     ``name`` is one of ``VARIANTS``. Raises ``ValueError`` for another.
     """
     network = variant_network(profile, name)
     config = _variant_configuration(profile, name, seed, data_root)
-    data = partial(aio.training_data, profile, config["patch"], seed, data_root, progress)
+    data = partial(aio_blur.training_data, profile, config["patch"], seed, data_root, progress)
     start, loss = partial(untrained, network, seed), stage1_loss(config["class_weight"])
     return train_or_load(config, profile, start, data, loss, progress, f"baseline, {name}")
 
 
-def _variant_configuration(profile: Profile, name: str, seed: int, data_root: aio.Where) -> dict:
+def _variant_configuration(profile: Profile, name: str, seed: int, data_root: aio_blur.Where) -> dict:
     network, weight = asdict(variant_network(profile, name)), VARIANTS[name].class_weight
     return configuration(
         f"variant-{name}",
@@ -129,7 +128,9 @@ def _variant_configuration(profile: Profile, name: str, seed: int, data_root: ai
     )
 
 
-def ablation(profile: Profile, name: str, seed: int = 0, data_root: aio.Where = None, progress: bool = True) -> Run:
+def ablation(
+    profile: Profile, name: str, seed: int = 0, data_root: aio_blur.Where = None, progress: bool = True
+) -> Run:
     """A variant of DeMoE (Figure 6 right, Tables 5 and 7), trained as stage 2 is but for ``ablation_steps``.
 
     ``name`` is one of ``ABLATIONS``; its stage 1 is trained first if need be. The one from scratch has no stages: it
@@ -152,13 +153,13 @@ def ablation(profile: Profile, name: str, seed: int = 0, data_root: aio.Where = 
         start_experts=chosen.experts,
     )
     start = partial(ablation_start, profile, name, seed, data_root, progress)
-    data = partial(aio.training_data, profile, config["patch"], seed, data_root, progress)
+    data = partial(aio_blur.training_data, profile, config["patch"], seed, data_root, progress)
     loss = end_to_end_loss(profile.class_weight) if chosen.from_scratch else stage2_loss
     return train_or_load(config, profile, start, data, loss, progress, f"DeMoE, {name}")
 
 
 def ablation_start(
-    profile: Profile, name: str, seed: int = 0, data_root: aio.Where = None, progress: bool = True
+    profile: Profile, name: str, seed: int = 0, data_root: aio_blur.Where = None, progress: bool = True
 ) -> DeMoE:
     """The network with which ``ablation`` starts, what does not learn frozen, in evaluation mode."""
     network, chosen = ablation_network(profile, name), ABLATIONS[name]
@@ -184,7 +185,7 @@ def score(
     names: Sequence[str],
     profile: Profile,
     seed: int,
-    data_root: aio.Where,
+    data_root: aio_blur.Where,
     sets: Sequence[PairedSet],
     measured: Sequence[str] = ("psnr", "ssim"),
     progress: bool = True,
@@ -199,18 +200,18 @@ def score(
     """
     tables, hashes = [], {}
     for one in trainings(profile, seed):
-        methods: dict[str, Method] = {INPUT: compared.blurred_input}
+        compared: dict[str, Method] = {INPUT: methods.blurred_input}
         own, routed = {}, {}
         for name in names:
             run = NAMED[name].run(profile, one, data_root, progress)
             own[name] = run.hash
-            methods[name] = compared.network(run.model)
+            compared[name] = methods.network(run.model)
             if isinstance(run.model, DeMoE):
-                methods[name + _BY_HAND] = compared.network(run.model, manual=True)
+                compared[name + _BY_HAND] = methods.network(run.model, manual=True)
                 routed.setdefault(_router_of(name), run.model)
-        mark = provenance.stamp(profile.name, aio.kind(sets), one, provenance.config_hash(own))
-        scores, _ = benchmark.run("ablations", sets, methods, own, mark, default_device(), progress, measured=measured)
-        scores = _by_choice(scores.drop(columns=list(mark.columns())), list(methods))
+        mark = provenance.stamp(profile.name, aio_blur.kind(sets), one, provenance.config_hash(own))
+        scores, _ = benchmark.run("ablations", sets, compared, own, mark, default_device(), progress, measured=measured)
+        scores = _by_choice(scores.drop(columns=list(mark.columns())), list(compared))
         tables.append(_with_router(scores, routed, sets).assign(training=one))
         hashes |= {f"{name}-s{one}": found for name, found in own.items()}
     return pd.concat(tables, ignore_index=True), provenance.config_hash(hashes)
@@ -235,7 +236,7 @@ def _with_router(scores: pd.DataFrame, routed: dict[str, DeMoE], sets: Sequence[
     """With the column ``right``; each different router looks once at every picture."""
     right = {}
     for router, model in routed.items():
-        seen = routing.look(model, sets, default_device()).table
+        seen = router.look(model, sets, default_device()).table
         right |= {(router, row.set, row.image): float(row.correct) for row in seen.itertuples() if row.label}
     keys = [
         (_router_of(row.method) if row.method.startswith("ablation-") else "", row.set, row.image)
@@ -245,7 +246,7 @@ def _with_router(scores: pd.DataFrame, routed: dict[str, DeMoE], sets: Sequence[
 
 
 def _variant_experiment(name: str) -> Experiment:
-    def run(profile: Profile, seed: int = 0, data_root: aio.Where = None, progress: bool = True) -> Run:
+    def run(profile: Profile, seed: int = 0, data_root: aio_blur.Where = None, progress: bool = True) -> Run:
         return variant(profile, name, seed, data_root, progress)
 
     run.__doc__ = f"A short training of the baseline: {name}."
@@ -253,7 +254,7 @@ def _variant_experiment(name: str) -> Experiment:
 
 
 def _ablation_experiment(name: str) -> Experiment:
-    def run(profile: Profile, seed: int = 0, data_root: aio.Where = None, progress: bool = True) -> Run:
+    def run(profile: Profile, seed: int = 0, data_root: aio_blur.Where = None, progress: bool = True) -> Run:
         return ablation(profile, name, seed, data_root, progress)
 
     chosen = ABLATIONS[name]

@@ -11,30 +11,30 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from demoe import provenance
-from demoe.data import aio
-from demoe.data.fresh import Fresh
+from demoe.core import provenance
+from demoe.core.profiles import Profile
+from demoe.core.tasks import DATASETS
+from demoe.data import aio_blur
+from demoe.data.batches import Fresh
 from demoe.data.pairs import PairedSet
-from demoe.evaluation import published
-from demoe.evaluation.compared import EQUAL, FOREIGN, INPUT, LONGER, TASK, Compared, Made, blurred_input
-from demoe.evaluation.compared import network as as_method
-from demoe.model import comparator_sizes
-from demoe.model.comparators import NOT_INSTALLED
-from demoe.model.nafnet import NAFNet
-from demoe.profiles import Profile
-from demoe.tasks import DATASETS
+from demoe.evaluation.methods import EQUAL, FOREIGN, INPUT, LONGER, TASK, Compared, Made, blurred_input
+from demoe.evaluation.methods import network as as_method
+from demoe.models import comparator_sizes, published
+from demoe.models.comparators import NOT_INSTALLED
+from demoe.models.nafnet import NAFNet
 from demoe.training.losses import pixel_loss
 
 from .ablations import ablation, variant
-from .identity import configuration
-from .runs import Experiment, Run, default_device, train_or_load
+from .runs import Experiment, Run, configuration, default_device, train_or_load
 from .two_stages import baseline, baseline_configuration, baseline_network, demoe
 
 PACKAGES = {"Restormer": "spandrel_extra_arches", "FFTFormer": "spandrel"}  # whose code is an optional extra
 COMPARATORS = tuple(comparator_sizes.NETWORKS)  # in the order of Table 1
 
 
-def comparator(profile: Profile, name: str, seed: int = 0, data_root: aio.Where = None, progress: bool = True) -> Run:
+def comparator(
+    profile: Profile, name: str, seed: int = 0, data_root: aio_blur.Where = None, progress: bool = True
+) -> Run:
     """PromptIR, Restormer, FFTFormer or SFHFormer on AIO-Blur: data, crops, batches and optimiser are the baseline's.
 
     L1 alone, because these networks have no router; all start as the identity, as the baseline does. They learn for
@@ -60,7 +60,7 @@ def comparator(profile: Profile, name: str, seed: int = 0, data_root: aio.Where 
             torch.manual_seed(seed)
             return comparator_sizes.untrained(network)
 
-    data = partial(aio.training_data, profile, config["patch"], seed, data_root, progress)
+    data = partial(aio_blur.training_data, profile, config["patch"], seed, data_root, progress)
     return train_or_load(config, profile, start, data, pixel_loss, progress, comparator_sizes.label(network))
 
 
@@ -75,7 +75,7 @@ def missing() -> dict[str, str]:
 
 
 def task_specific(
-    profile: Profile, dataset: str, seed: int = 0, data_root: aio.Where = None, progress: bool = True
+    profile: Profile, dataset: str, seed: int = 0, data_root: aio_blur.Where = None, progress: bool = True
 ) -> Run:
     """DeMoE* of Table 3: the all-in-one baseline, fine-tuned on one of AIO-Blur's training sets alone, L1.
 
@@ -111,7 +111,7 @@ def task_specific(
         return model
 
     def data() -> list[PairedSet] | Fresh:
-        return aio.training_data(profile, config["patch"], seed, data_root, progress, (dataset,))
+        return aio_blur.training_data(profile, config["patch"], seed, data_root, progress, (dataset,))
 
     return train_or_load(config, profile, start, data, pixel_loss, progress, f"DeMoE* for {dataset}")
 
@@ -124,7 +124,7 @@ def task_specific_name(dataset: str) -> str:
 def compared(
     profile: Profile,
     seed: int = 0,
-    data_root: aio.Where = None,
+    data_root: aio_blur.Where = None,
     progress: bool = True,
     weights: Sequence[str | Path] = (),
     tile: int | None = None,
@@ -194,7 +194,7 @@ def compared(
 
 
 def _comparator(name: str) -> Experiment:
-    def run(profile: Profile, seed: int = 0, data_root: aio.Where = None, progress: bool = True) -> Run:
+    def run(profile: Profile, seed: int = 0, data_root: aio_blur.Where = None, progress: bool = True) -> Run:
         return comparator(profile, name, seed, data_root, progress)
 
     run.__doc__ = f"{name} on AIO-Blur, as long as the variants of the baseline."
@@ -202,7 +202,7 @@ def _comparator(name: str) -> Experiment:
 
 
 def _task_specific(dataset: str) -> Experiment:
-    def run(profile: Profile, seed: int = 0, data_root: aio.Where = None, progress: bool = True) -> Run:
+    def run(profile: Profile, seed: int = 0, data_root: aio_blur.Where = None, progress: bool = True) -> Run:
         return task_specific(profile, dataset, seed, data_root, progress)
 
     run.__doc__ = f"DeMoE* for {dataset} (Table 3): the baseline, fine-tuned on it alone."

@@ -14,11 +14,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
+from demoe.core.profiles import Profile
 from demoe.data.batches import Batch
-from demoe.model import complexity
-from demoe.model.demoe import DeMoE, DeMoEConfig
-from demoe.model.nafnet import NAFNet, NAFNetConfig
-from demoe.profiles import Profile
+from demoe.models import complexity
+from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import stages
 from demoe.training.losses import LossFunction, end_to_end_loss, pixel_loss, stage1_loss, stage2_loss
 

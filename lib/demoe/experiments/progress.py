@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from demoe import parts
-from demoe.paths import results_dir
+from demoe.core.files import results_dir
+from demoe.models import parts
 from demoe.training import state
 
-from .identity import code
-from .runs import STATE, WEIGHTS
+from .runs import STATE, WEIGHTS, code
 
 CODE = ("code", "start", "stage1")  # of a configuration: hashes of the code, or of another configuration with it
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,19 +20,17 @@ import pandas as pd
 import torch
 from torch import nn
 
-from demoe import parts, provenance
-from demoe.data import aio
-from demoe.data.batches import Batches, workers_for
-from demoe.data.fresh import Fresh
+from demoe.core import provenance
+from demoe.core.files import SUMS, alone, checksum, damaged, results_dir, seal, set_aside, sweep, write_text
+from demoe.core.profiles import Profile, as_dict
+from demoe.data import aio_blur
+from demoe.data.batches import Batches, Fresh, workers_for
 from demoe.data.pairs import PairedSet
-from demoe.model import checkpoints
-from demoe.paths import SUMS, alone, checksum, damaged, results_dir, seal, set_aside, sweep, write_text
-from demoe.profiles import Profile
+from demoe.data.real.roots import Roots
+from demoe.models import checkpoints, parts
 from demoe.training import distributed, state
 from demoe.training.loop import OutOfTime, train
 from demoe.training.losses import LossFunction
-
-from .slices import TimeUp, current_slice
 
 Data = Callable[[], Sequence[PairedSet] | Fresh]
 STATE = "state"  # folder of an unfinished run, in which it goes on
@@ -114,7 +113,7 @@ def looking(load: bool = True) -> AbstractContextManager[None]:
     return _in("load" if load else "check")
 
 
-def asked(experiment: Experiment, profile: Profile, seed: int = 0, data_root: aio.Where = None) -> dict:
+def asked(experiment: Experiment, profile: Profile, seed: int = 0, data_root: aio_blur.Where = None) -> dict:
     """The configuration that this call would train or load; nothing is trained, loaded or looked for."""
     with _in("ask"):
         try:
@@ -285,3 +284,102 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+# What a run's name stands for: everything that its trained weights depend on.
+
+
+# Fields of a profile that say nothing about a training, or that only one kind of run depends on and puts in itself.
+ELSEWHERE = (
+    "name",
+    "bench_size",
+    "bench_repeats",
+    "checkpoint_every",
+    "test_images",
+    "stage1_steps",
+    "stage2_steps",
+    "stage2_patch",
+    "specialist_steps",
+    "specialist_patch",
+    "ablation_steps",
+    "ablation_patch",
+    "ablation_seeds",
+    "large_size",
+    "large_images",
+)
+
+
+def configuration(
+    name: str, profile: Profile, seed: int, data_root: aio_blur.Where, network: dict, steps: int, **more
+) -> dict:
+    """Everything that the trained weights depend on; ``more`` replaces a profile's number of that name."""
+    roots = Roots.resolve(data_root)
+    ignored = (*ELSEWHERE, *(("train_images", "image_size", "fresh") if roots else ()))
+    numbers = {key: value for key, value in as_dict(profile).items() if key not in ignored}
+    config = {"experiment": name, "dataset": "AIO-Blur", "seed": seed, "network": network, "steps": steps}
+    config |= numbers | more
+    config["data"] = "real" if roots and not roots.synthetic else "synthetic"
+    # Of folders only a hash is kept: no path of a machine goes into weights that may be given away.
+    folders = {"": roots.folder, **roots.named} if roots else {}
+    places = {name: str(place.resolve()) for name, place in folders.items() if place}
+    chosen = {"places": places, "variants": dict(roots.variants), "bits": roots.bits}
+    config["source"] = provenance.config_hash(chosen) if roots else "bundled"
+    if roots.sharp_images and not roots:
+        config["source"] = aio_blur.sharp_photographs(roots.sharp_images).identity
+    config["code"] = code(bool(roots))
+    return config
+
+
+def code(real: bool = False) -> str:
+    """The hash of all code that trained weights depend on; ``real``: with that which reads real datasets."""
+    return provenance.code_hash("core", "models", "training", "data", "blur", *(("data/real",) if real else ()))
+
+
+# Time that was given for training: what stops at its end, and how.
+
+
+class TimeUp(Exception):
+    """The time given with ``until`` is over. What is unfinished is on the disk: the same call goes on from there.
+
+    ``name`` and ``seed`` say which training was at work, and that ``step`` of its ``steps`` are done. ``trained`` is
+    how many networks were finished before, where several were asked for.
+    """
+
+    def __init__(self, name: str, seed: int, step: int, steps: int, trained: int = 0):
+        super().__init__(name, seed, step, steps, trained)
+        self.name, self.seed, self.step, self.steps, self.trained = name, seed, step, steps, trained
+
+    def __str__(self) -> str:
+        which = f"{self.name} (seed {self.seed})" if self.seed else self.name
+        return f"time is up: {which} is at step {self.step} of {self.steps}"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """How long may be trained, and how what is unfinished then is kept."""
+
+    deadline: float  # a value of ``time.monotonic``, which all processes of a machine share
+    compact: bool = False  # weights in half precision, without the optimiser's moments: a quarter of the size or less
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() >= self.deadline
+
+
+_slice: Slice | None = None
+
+
+@contextmanager
+def until(given: Slice | None) -> Iterator[None]:
+    """Inside, trainings stop when the time of ``given`` is over, and raise ``TimeUp``. None: they take their time."""
+    global _slice
+    before, _slice = _slice, given
+    try:
+        yield
+    finally:
+        _slice = before
+
+
+def current_slice() -> Slice | None:
+    """What ``until`` was given; None outside."""
+    return _slice

@@ -8,16 +8,15 @@ import re
 from dataclasses import asdict
 from functools import partial
 
-from demoe.data import aio
-from demoe.data.fresh import Fresh
+from demoe.core.profiles import Profile
+from demoe.core.tasks import DATASETS
+from demoe.data import aio_blur
+from demoe.data.batches import Fresh
 from demoe.data.pairs import PairedSet
-from demoe.model.nafnet import NAFNetConfig
-from demoe.profiles import Profile
-from demoe.tasks import DATASETS
+from demoe.models.nafnet import NAFNetConfig
 from demoe.training.losses import pixel_loss
 
-from .identity import configuration
-from .runs import Experiment, Run, train_or_load
+from .runs import Experiment, Run, configuration, train_or_load
 from .two_stages import untrained
 
 CONTROL = "LOLv2-real"  # of Figure 8: pictures that are dark and not blurred
@@ -29,7 +28,7 @@ def specialist(
     profile: Profile,
     dataset: str,
     seed: int = 0,
-    data_root: aio.Where = None,
+    data_root: aio_blur.Where = None,
     progress: bool = True,
     init_seed: int | None = None,
     pairs: PairedSet | None = None,
@@ -65,7 +64,7 @@ def specialist(
     def data() -> list[PairedSet] | Fresh:
         if pairs is not None:
             return [pairs]
-        return aio.training_data(profile, config["patch"], seed, data_root, progress, (dataset,))
+        return aio_blur.training_data(profile, config["patch"], seed, data_root, progress, (dataset,))
 
     label = f"{dataset} alone" + ("" if init_seed == seed else f", start {init_seed}")
     return train_or_load(config, profile, partial(untrained, network, init_seed), data, pixel_loss, progress, label)
@@ -86,7 +85,7 @@ def _fingerprint(pairs: PairedSet, looked_at: int = 16) -> str:
 
 
 def _named(dataset: str, init_seed: int | None = None) -> Experiment:
-    def run(profile: Profile, seed: int = 0, data_root: aio.Where = None, progress: bool = True) -> Run:
+    def run(profile: Profile, seed: int = 0, data_root: aio_blur.Where = None, progress: bool = True) -> Run:
         return specialist(profile, dataset, seed, data_root, progress, init_seed)
 
     run.__doc__ = f"A NAFNet trained on {dataset} alone{'' if init_seed is None else ', from other random weights'}."

@@ -8,15 +8,14 @@ from functools import partial
 import torch
 from torch import nn
 
-from demoe.data import aio
-from demoe.model.demoe import DeMoE, DeMoEConfig
-from demoe.model.nafnet import NAFNet, NAFNetConfig
-from demoe.profiles import Profile
+from demoe.core.profiles import Profile
+from demoe.data import aio_blur
+from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import stages
 from demoe.training.losses import stage1_loss, stage2_loss
 
-from .identity import configuration
-from .runs import Experiment, Run, train_or_load
+from .runs import Experiment, Run, configuration, train_or_load
 
 
 def untrained(network: NAFNetConfig, seed: int = 0) -> NAFNet:
@@ -35,21 +34,21 @@ def baseline_network(profile: Profile) -> NAFNetConfig:
     return NAFNetConfig(width=profile.width, router=True)
 
 
-def baseline_configuration(profile: Profile, seed: int = 0, data_root: aio.Where = None) -> dict:
+def baseline_configuration(profile: Profile, seed: int = 0, data_root: aio_blur.Where = None) -> dict:
     """What the weights of ``baseline`` depend on."""
     return configuration("baseline", profile, seed, data_root, asdict(baseline_network(profile)), profile.stage1_steps)
 
 
-def baseline(profile: Profile, seed: int = 0, data_root: aio.Where = None, progress: bool = True) -> Run:
+def baseline(profile: Profile, seed: int = 0, data_root: aio_blur.Where = None, progress: bool = True) -> Run:
     """Stage 1 (Section 3.4): NAFNet and router on the five sets, L1 + 0.001 cross-entropy."""
     network, config = baseline_network(profile), baseline_configuration(profile, seed, data_root)
-    data = partial(aio.training_data, profile, config["patch"], seed, data_root, progress)
+    data = partial(aio_blur.training_data, profile, config["patch"], seed, data_root, progress)
     start, loss = partial(untrained, network, seed), stage1_loss(profile.class_weight)
     return train_or_load(config, profile, start, data, loss, progress, "stage 1: baseline and router")
 
 
 def demoe(
-    profile: Profile, seed: int = 0, data_root: aio.Where = None, progress: bool = True, experts: str = "random"
+    profile: Profile, seed: int = 0, data_root: aio_blur.Where = None, progress: bool = True, experts: str = "random"
 ) -> Run:
     """Stage 2 (Section 3.4): experts and decoder on top of the frozen encoder and router of ``baseline``, L1.
 
@@ -75,12 +74,12 @@ def demoe(
         stages.freeze(model)
         return model
 
-    data = partial(aio.training_data, profile, config["patch"], seed, data_root, progress)
+    data = partial(aio_blur.training_data, profile, config["patch"], seed, data_root, progress)
     return train_or_load(config, profile, start, data, stage2_loss, progress, "stage 2: experts and decoder")
 
 
 def demoe_start(
-    profile: Profile, seed: int = 0, data_root: aio.Where = None, progress: bool = True, experts: str = "random"
+    profile: Profile, seed: int = 0, data_root: aio_blur.Where = None, progress: bool = True, experts: str = "random"
 ) -> DeMoE:
     """The network with which ``demoe`` starts: made from the baseline, which is trained first if need be."""
     trained = baseline(profile, seed, data_root, progress).model.cpu()
@@ -89,7 +88,7 @@ def demoe_start(
         return stages.demoe_from_baseline(trained, DeMoEConfig(width=profile.width), experts).eval()
 
 
-def _pretrained(profile: Profile, seed: int = 0, data_root: aio.Where = None, progress: bool = True) -> Run:
+def _pretrained(profile: Profile, seed: int = 0, data_root: aio_blur.Where = None, progress: bool = True) -> Run:
     """Stage 2 whose experts start as copies of the baseline's blocks (the paper does not state how they start)."""
     return demoe(profile, seed, data_root, progress, experts="pretrained")
 

@@ -9,10 +9,10 @@ from functools import partial
 
 import pandas as pd
 
-from demoe.evaluation import trainings
+from demoe.core.paper import published
+from demoe.evaluation import statistics
 from demoe.experiments.ablations import BY_HAND, CHOICES, INPUT, ROUTER
 
-from .paper import published
 from .tables import Layout, Read, best, shown
 
 REFERENCE = "ablation-demoe"
@@ -117,7 +117,7 @@ def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
     records = []
     for choice in CHOICES:
         part = scores[scores.choice == choice]
-        found = trainings.compare(part, {row.experiment: row.reference for row in wanted}, seed).set_index("method")
+        found = statistics.compare(part, {row.experiment: row.reference for row in wanted}, seed).set_index("method")
         accuracy = part.groupby("method").right.mean()
         for row in wanted:
             gap = paper(row, "psnr") - reference[row.reference]
@@ -146,7 +146,7 @@ def basis(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         part = scores[scores.choice == choice]
         accuracy = part[part.method == REFERENCE].right.mean()
         found += [
-            trainings.compare(part, {REFERENCE: other}, seed).assign(choice=choice, accuracy=accuracy)
+            statistics.compare(part, {REFERENCE: other}, seed).assign(choice=choice, accuracy=accuracy)
             for other in (BASELINE, INPUT)
         ]
     table = pd.concat(found, ignore_index=True)
@@ -165,7 +165,7 @@ def orders(table: pd.DataFrame) -> pd.DataFrame:
         if len(groups) > 1:
             groups.append((ALL_ROWS, chosen.drop_duplicates("method")))
         for name, part in groups:
-            one = trainings.order(part.paper_psnr, part.psnr)
+            one = statistics.order(part.paper_psnr, part.psnr)
             label = name if choice == ROUTER else f"{name}, expert by hand"
             found.append(
                 {"table": label, "choice": choice, "rows": one.rows, "rho": one.rho, "p": one.p, "exact": one.exact}

@@ -11,8 +11,8 @@ import math
 
 import pandas as pd
 
-from demoe.evaluation.compared import EQUAL
 from demoe.evaluation.comparison import WITHOUT
+from demoe.evaluation.methods import EQUAL
 
 from .comparison_tables import PAPER_PARAMS, paper, paper_3
 

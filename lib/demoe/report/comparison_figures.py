@@ -12,8 +12,8 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from demoe.data.pairs import PairedSet
-from demoe.evaluation.compared import Compared, Made
 from demoe.evaluation.comparison import COMPARATORS, MAIN, WITHOUT, median_gain, worst_crop
+from demoe.evaluation.methods import Compared, Made
 
 from .figures import METHOD_COLOURS, show
 

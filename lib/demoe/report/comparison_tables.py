@@ -6,9 +6,9 @@ import math
 
 import pandas as pd
 
-from demoe.tasks import PAPER_ORDER
+from demoe.core.paper import published
+from demoe.core.tasks import PAPER_ORDER
 
-from .paper import published
 from .tables import Layout, Read, best
 
 METRICS = {"psnr": 2, "ssim": 3, "lpips": 3}  # with the decimals that the paper prints

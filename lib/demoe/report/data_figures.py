@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from demoe.core.tasks import EXPERTS, OOD_EXPERT, expert_index
 from demoe.data.composition import BINS, histogram
-from demoe.tasks import EXPERTS, OOD_EXPERT, expert_index
 
 from .figures import COLOURS, show
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from demoe.analysis.encoders import NO_NETWORK, POOLED
-from demoe.analysis.experts import SCALES
-from demoe.analysis.similarity import HIGH, KINDS
-from demoe.tasks import EXPERTS, expert_index
+from demoe.core.tasks import EXPERTS, expert_index
+from demoe.evaluation.embedding import NO_NETWORK, POOLED
+from demoe.evaluation.expert_specialisation import SCALES
+from demoe.evaluation.weight_similarity import HIGH, KINDS
 
 from .similarity_claims import LITTLE, strength
 

@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from demoe.paths import figures_dir
-from demoe.provenance import Stamp
-from demoe.tasks import EXPERTS
+from demoe.core.files import figures_dir
+from demoe.core.provenance import Stamp
+from demoe.core.tasks import EXPERTS
 
 COLOURS = {
     "defocus": "#0072B2",

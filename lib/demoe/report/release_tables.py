@@ -6,10 +6,10 @@ import math
 
 import pandas as pd
 
-from demoe.analysis.experts import matrix
+from demoe.core.tasks import EXPERTS, PAPER_ORDER, expert_index
+from demoe.evaluation.expert_specialisation import matrix
 from demoe.evaluation.released import BASELINE, COMPARED, DEMOE, MANUAL, SHOWN, WRONG
 from demoe.evaluation.statistics import shown
-from demoe.tasks import EXPERTS, PAPER_ORDER, expert_index
 
 from .comparison_tables import NONE, paper
 from .tables import Layout, Read, best

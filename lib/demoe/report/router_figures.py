@@ -11,14 +11,10 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from torch import Tensor, nn
+from torch import Tensor
 
-from demoe.data.pairs import PairedSet
-from demoe.evaluation import rules
-from demoe.evaluation.metrics import psnr
-from demoe.evaluation.restore import restore
-from demoe.model.demoe import DeMoE
-from demoe.tasks import EXPERTS, TASKS
+from demoe.core.tasks import EXPERTS, TASKS
+from demoe.evaluation import expert_choice
 
 from .figures import METHOD_COLOURS, pictures, show
 
@@ -169,7 +165,7 @@ def worth(comparison: pd.DataFrame) -> Figure:
     Among them what needs no choice: the untouched input and the baseline. Beside a method that changes only some of
     the pictures stands how many.
     """
-    methods = [name for name in rules.METHODS if name != rules.ROUTER]
+    methods = [name for name in expert_choice.METHODS if name != expert_choice.ROUTER]
     figure, axes = plt.subplots(1, 2, figsize=(9, 0.9 + 0.33 * len(methods)), sharey=True)
     for axis, (group, title) in zip(axes, GROUPS.items(), strict=True):
         rows = comparison[(comparison.group == group) & (comparison["set"] == "Average")]
@@ -190,7 +186,7 @@ def worth(comparison: pd.DataFrame) -> Figure:
         axis.axvline(0, color=GREY, lw=1, ls="--")
         axis.set(xlabel="PSNR over the router's k=1 (dB)", title=title)
         axis.grid(axis="y", visible=False)
-    axes[0].set_yticks(range(len(methods)), [f"{name} *" if name in rules.NEEDS else name for name in methods])
+    axes[0].set_yticks(range(len(methods)), [f"{name} *" if name in expert_choice.NEEDS else name for name in methods])
     axes[0].invert_yaxis()
     note = (
         "* and squares: needs the set's name or sharp pictures. Diamonds: no expert is chosen. Bars: 95 % "
@@ -203,9 +199,9 @@ def worth(comparison: pd.DataFrame) -> Figure:
 
 def _kind(method: str) -> tuple[str, str]:
     """Colour and marker of a way of choosing."""
-    if method in (rules.INPUT, rules.BASELINE):
+    if method in (expert_choice.INPUT, expert_choice.BASELINE):
         return "black", "D"
-    return (ORANGE, "s") if method in rules.NEEDS else (BLUE, "o")
+    return (ORANGE, "s") if method in expert_choice.NEEDS else (BLUE, "o")
 
 
 def shown_pictures(routing: pd.DataFrame, name: str) -> list[str]:
@@ -219,40 +215,19 @@ def shown_pictures(routing: pd.DataFrame, name: str) -> list[str]:
     return [part.image.iloc[order[place]] for place in dict.fromkeys([(len(part) - 1) // 2, 0])]
 
 
-def examples(
-    demoe: DeMoE,
-    networks: Mapping[str, nn.Module],
-    sets: Sequence[PairedSet],
-    shown: Mapping[str, Sequence[str]],
-    device: str = "cpu",
-) -> Figure:
-    """Figure 14: the pictures ``shown`` (keys by set), as ``networks`` restore them, DeMoE's router, and a person.
+def examples(pictures_shown: Sequence[expert_choice.Example]) -> Figure:
+    """Figure 14: ``expert_choice.examples``, one a row.
 
-    PSNR is that of the whole picture; of large ones the middle ``MIDDLE`` pixels are shown. The inset enlarges the
-    framed square, that in which the input varies most. Dark pictures are multiplied by one factor in all columns, which
-    stands beside the row. The last column is the sharp picture, where there is one.
+    Of large pictures the middle ``MIDDLE`` pixels are shown. The inset enlarges the framed square, that in which the
+    input varies most. Dark pictures are multiplied by one factor in all columns, which stands beside the row.
     """
     rows, labels, places = [], [], []
-    for pairs in sets:
-        for key in shown.get(pairs.name, ()):
-            blurred, sharp = (
-                None if side is None else side.unsqueeze(0).to(device)
-                for side in pairs.pair(list(pairs.keys).index(key))
-            )
-            by_expert, chosen = rules.restore_each(demoe, blurred), restore(demoe, blurred).weights[0].argmax()
-            images = {"input": blurred} | {name: restore(model, blurred).image for name, model in networks.items()}
-            images[f"DeMoE, router:\n{EXPERTS[int(chosen)]}"] = by_expert[EXPERTS[int(chosen)]]
-            if pairs.label is not None:
-                images[f"DeMoE, by hand:\n{EXPERTS[pairs.label]}"] = by_expert[EXPERTS[pairs.label]]
-            factor = brightening(_middle(blurred[0]))
-            row = [
-                (name + ("" if sharp is None else f"\n{float(psnr(image, sharp)):.2f} dB"), _middle(image[0]))
-                for name, image in images.items()
-            ]
-            row = row if sharp is None else [*row, ("sharp", _middle(sharp[0]))]
-            rows.append([(title, (factor * image).clamp(0, 1)) for title, image in row])
-            labels.append(f"{pairs.name}\n{key}" + (f"\nshown {factor:.1f} x brighter" if factor > 1 else ""))
-            places.append(busiest(_middle(blurred[0])))
+    for example in pictures_shown:
+        row = [(title, _middle(image)) for title, image in example.images]
+        factor = brightening(row[0][1])
+        rows.append([(title, (factor * image).clamp(0, 1)) for title, image in row])
+        labels.append(f"{example.set}\n{example.key}" + (f"\nshown {factor:.1f} x brighter" if factor > 1 else ""))
+        places.append(busiest(row[0][1]))
     figure = pictures(rows, labels, width=1.7)
     columns = len(figure.axes) // len(rows)
     for i, (row, place) in enumerate(zip(rows, places, strict=True)):

@@ -6,11 +6,11 @@ import math
 
 import pandas as pd
 
-from demoe.evaluation import rules
+from demoe.core.paper import published
+from demoe.evaluation import expert_choice
 from demoe.evaluation.metrics import LABELS
 from demoe.evaluation.statistics import MISSING, shown
 
-from .paper import published
 from .tables import Layout, Read
 
 SHORT = " (short)"  # behind the name of a network that was trained for the ablations' length
@@ -27,15 +27,15 @@ METRICS = {
 # A row each: label, the paper's name for it, ours. "" where there is none.
 Row = tuple[str, str, str]
 COMPARED: tuple[Row, ...] = (
-    ("input", "", rules.INPUT),
+    ("input", "", expert_choice.INPUT),
     ("PromptIR", "", "PromptIR" + SHORT),
     ("Restormer", "Restormer", "Restormer" + SHORT),
     ("FFTFormer", "FFTFormer", "FFTFormer" + SHORT),
     ("SFHFormer", "SFHFormer", "SFHFormer" + SHORT),
     ("NAFNet, as short as these", "", "NAFNet" + SHORT),
     ("DeMoE k=1, as short as these", "", "DeMoE" + SHORT),
-    ("NAFNet", "NAFNet", rules.BASELINE),
-    ("DeMoE k=1", "DeMoE_k1", rules.ROUTER),
+    ("NAFNet", "NAFNet", expert_choice.BASELINE),
+    ("DeMoE k=1", "DeMoE_k1", expert_choice.ROUTER),
 )
 SETS = {"RealDOF": ("psnr", "ssim", "lpips"), "RSBlur": ("psnr", "ssim"), "Real-LOLBlur": ("musiq", "nrqm", "niqe")}
 ABOUT = (
@@ -54,8 +54,8 @@ def _only_paper(table: str, names: dict[str, str]) -> tuple[Row, ...]:
 
 
 MANUAL: tuple[Row, ...] = (
-    ("DeMoE k=5", "", rules.SOFT),
-    ("DeMoE, expert chosen by hand", "DeMoE_k1_manual", rules.MANUAL),
+    ("DeMoE k=5", "", expert_choice.SOFT),
+    ("DeMoE, expert chosen by hand", "DeMoE_k1_manual", expert_choice.MANUAL),
 )
 # What the two tables of the appendix call the row with the expert chosen by hand; Table 8 has none for RealDOF.
 BY_HAND = {"table8_realdof": "", "table8_rsblur": "DeMoE_k=realblur", "table9_real_lolblur": "DeMoE_k=lolblur"}
@@ -118,7 +118,7 @@ def of_one_set(read: Read, table: str, name: str) -> pd.DataFrame:
     """Tables 8 and 9: one set outside AIO-Blur, a pair of columns a metric."""
     means = ours(read)
     here = set_here(means, name)
-    by_hand = ("DeMoE, expert chosen by hand", BY_HAND[table], rules.MANUAL)
+    by_hand = ("DeMoE, expert chosen by hand", BY_HAND[table], expert_choice.MANUAL)
     rows = (*COMPARED, MANUAL[0], by_hand, *_only_paper(table, OTHERS))
     columns = {}
     for metric in SETS[name]:
@@ -131,9 +131,9 @@ def of_one_set(read: Read, table: str, name: str) -> pd.DataFrame:
 def comparison(read: Read) -> pd.DataFrame:
     """The rules beside router, person and oracle, from ``rules.compare``'s rows."""
     table = read("06_comparison")
-    methods = [name for name in rules.METHODS if name in set(table.method)]
+    methods = [name for name in expert_choice.METHODS if name in set(table.method)]
     columns: dict[tuple[str, str], list[str]] = {
-        ("needs", "at inference"): [rules.NEEDS.get(name, "nothing") for name in methods]
+        ("needs", "at inference"): [expert_choice.NEEDS.get(name, "nothing") for name in methods]
     }
     psnr = table[(table.quantity == "psnr") & (table["set"] != "Average")]
     for name in psnr["set"].unique():

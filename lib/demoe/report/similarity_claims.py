@@ -6,8 +6,8 @@ import re
 
 import pandas as pd
 
-from demoe.analysis import controls
-from demoe.analysis.similarity import HIGH, KINDS
+from demoe.evaluation import similarity_controls
+from demoe.evaluation.weight_similarity import HIGH, KINDS
 
 LITTLE = 0.3  # below it there is "little if any" correlation, in the words that the paper's limit of 0.7 comes from
 SPATIAL, OTHERS = KINDS[0], KINDS[1:]
@@ -32,7 +32,9 @@ def side_by_side(summary: pd.DataFrame, measure: str = "pearson") -> pd.DataFram
     """Mean similarity by kind of layer (across) and comparison (down); the last row is what the paper says."""
     here = summary[summary.measure == measure]
     table = here.pivot(index="comparison", columns="kind", values="mean")
-    table = table.reindex(index=[c for c in controls.COMPARISONS if c in set(here.comparison)], columns=list(KINDS))
+    table = table.reindex(
+        index=[c for c in similarity_controls.COMPARISONS if c in set(here.comparison)], columns=list(KINDS)
+    )
     shown = table.map(lambda value: "constant" if pd.isna(value) else f"{round(value, 2) + 0.0:.2f}")  # no "-0.00"
     shown.loc["the paper on different blurs"] = PAPER if measure == "pearson" else PAPER_CKA
     return shown.rename_axis(None).rename_axis(None, axis=1)
@@ -46,7 +48,7 @@ def verdicts(summary: pd.DataFrame) -> pd.DataFrame:
     """
     held = {
         name: _held(summary, comparison)
-        for name, comparison in (("one start", controls.BLURS), ("two starts", controls.OTHER))
+        for name, comparison in (("one start", similarity_controls.BLURS), ("two starts", similarity_controls.OTHER))
     }
     conclusions = (
         "3x3 convolutions are highly correlated",
@@ -91,8 +93,8 @@ def _list(r: pd.Series) -> str:
 
 
 def _one_start(summary: pd.DataFrame) -> str:
-    r = _means(summary, controls.BLURS)
-    high, quiet, _ = _held(summary, controls.BLURS)
+    r = _means(summary, similarity_controls.BLURS)
+    high, quiet, _ = _held(summary, similarity_controls.BLURS)
     loud = [f"{kind} ({strength(r[kind])})" for kind in OTHERS if abs(r[kind]) >= LITTLE]
     second = "is so here" if quiet else f"is not so here, as {', '.join(loud)} {'show' if len(loud) > 1 else 'shows'}"
     return (
@@ -102,7 +104,10 @@ def _one_start(summary: pd.DataFrame) -> str:
 
 
 def _two_starts(summary: pd.DataFrame) -> str:
-    one, other, same = (_means(summary, c)[SPATIAL] for c in (controls.BLURS, controls.OTHER, controls.SAME))
+    one, other, same = (
+        _means(summary, c)[SPATIAL]
+        for c in (similarity_controls.BLURS, similarity_controls.OTHER, similarity_controls.SAME)
+    )
     numbers = f"From two starts the 3x3 convolutions correlate at {other:.2f} for different blurs, {same:.2f} for one"
     if one <= HIGH:
         verdict = f"with one start it was {one:.2f}, so there was no high correlation to explain"
@@ -119,7 +124,13 @@ def _two_starts(summary: pd.DataFrame) -> str:
 
 def _left_of_the_start(summary: pd.DataFrame) -> str:
     before, alone, found, taken_out = (
-        _means(summary, c) for c in (controls.UNTRAINED, controls.START_ALONE, controls.BLURS, controls.START_OUT)
+        _means(summary, c)
+        for c in (
+            similarity_controls.UNTRAINED,
+            similarity_controls.START_ALONE,
+            similarity_controls.BLURS,
+            similarity_controls.START_OUT,
+        )
     )
     left = before[SPATIAL]
     moved = (
@@ -144,7 +155,10 @@ def _left_of_the_start(summary: pd.DataFrame) -> str:
 
 
 def _layer_norm(summary: pd.DataFrame) -> str:
-    one, other, same = (_means(summary, c)["LayerNorm"] for c in (controls.BLURS, controls.OTHER, controls.SAME))
+    one, other, same = (
+        _means(summary, c)["LayerNorm"]
+        for c in (similarity_controls.BLURS, similarity_controls.OTHER, similarity_controls.SAME)
+    )
     if max(abs(one), abs(other), abs(same)) < LITTLE:
         learnt = "there is little anywhere"
     elif one - max(other, same) > 0.1:
@@ -158,11 +172,14 @@ def _layer_norm(summary: pd.DataFrame) -> str:
 
 
 def _low_light(summary: pd.DataFrame, table: pd.DataFrame) -> str:
-    r = _means(summary, controls.LOW_LIGHT)
-    apart = _means(summary, controls.LOW_LIGHT_OTHER)[SPATIAL]
+    r = _means(summary, similarity_controls.LOW_LIGHT)
+    apart = _means(summary, similarity_controls.LOW_LIGHT_OTHER)[SPATIAL]
     quiet = all(abs(value) < LITTLE for value in r)
     bright = table[(table.measure == "pearson") & ~_with_lolblur(table)].groupby(["comparison", "kind"]).value.mean()
-    gap, norm_gap = (bright[controls.BLURS][kind] - bright[controls.LOW_LIGHT][kind] for kind in (SPATIAL, "LayerNorm"))
+    gap, norm_gap = (
+        bright[similarity_controls.BLURS][kind] - bright[similarity_controls.LOW_LIGHT][kind]
+        for kind in (SPATIAL, "LayerNorm")
+    )
     told = (
         "tells blur from low light"
         if gap > 0.1
@@ -183,7 +200,9 @@ def _with_lolblur(table: pd.DataFrame) -> pd.Series:
 
 
 def _lolblur(table: pd.DataFrame) -> str:
-    here = table[(table.comparison == controls.BLURS) & (table.measure == "pearson") & table.kind.isin(KINDS)]
+    here = table[
+        (table.comparison == similarity_controls.BLURS) & (table.measure == "pearson") & table.kind.isin(KINDS)
+    ]
     means = here.groupby([_with_lolblur(here).map({True: "dark", False: "bright"}), "kind"]).value.mean()
     gap = means["bright"] - means["dark"]
     found = (
@@ -202,7 +221,7 @@ def _lolblur(table: pd.DataFrame) -> str:
 
 
 def _cka(summary: pd.DataFrame) -> str:
-    one, other = (_means(summary, c, "cka rbf") for c in (controls.BLURS, controls.OTHER))
+    one, other = (_means(summary, c, "cka rbf") for c in (similarity_controls.BLURS, similarity_controls.OTHER))
     fooled = [f"{kind} {other[kind]:.2f}" for kind in KINDS if other[kind] > HIGH]
     floor = (
         f"networks with neither start nor task in common already reach {', '.join(fooled)}, so there a high CKA says "
@@ -217,7 +236,7 @@ def _cka(summary: pd.DataFrame) -> str:
 
 
 def _order(summary: pd.DataFrame) -> str:
-    r = _means(summary, controls.RENAMED)[SPATIAL]
+    r = _means(summary, similarity_controls.RENAMED)[SPATIAL]
     means = (
         "a low value does not say that two networks do different things, and a high one points to a start in common"
         if abs(r) < LITTLE
@@ -243,7 +262,7 @@ def _altogether(summary: pd.DataFrame) -> str:
         if rows.any()
     ]
     # That layers are not alike needs no explanation: what can be lost is likeness, of the 3x3 convolutions.
-    likeness = [0, 2] if _means(summary, controls.OTHER, "cka rbf")[SPATIAL] <= HIGH else [0]
+    likeness = [0, 2] if _means(summary, similarity_controls.OTHER, "cka rbf")[SPATIAL] <= HIGH else [0]
     found, kept = one.iloc[likeness], (one & two).iloc[likeness]
     if not found.any():
         answer = "no likeness is found with one start, so none could be lost without it"

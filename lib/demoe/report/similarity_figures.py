@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from demoe.analysis.controls import COMPARISONS
-from demoe.analysis.encoders import PICTURED, POOLED, READINGS
-from demoe.analysis.experts import SCALES
-from demoe.analysis.similarity import HIGH, KINDS
-from demoe.tasks import EXPERTS, expert_index
+from demoe.core.tasks import EXPERTS, expert_index
+from demoe.evaluation.embedding import PICTURED, POOLED, READINGS
+from demoe.evaluation.expert_specialisation import SCALES
+from demoe.evaluation.similarity_controls import COMPARISONS
+from demoe.evaluation.weight_similarity import HIGH, KINDS
 
 from .figures import COLOURS
 

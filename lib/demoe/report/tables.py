@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from demoe import provenance
+from demoe.core import provenance
+from demoe.core.files import results_dir, write_text
 from demoe.evaluation.statistics import shown
-from demoe.paths import results_dir, write_text
 
 Read = Callable[[str], pd.DataFrame]  # name of a saved CSV -> its rows, stamp columns included
 # Columns that hold text whatever stands in them: a key "0007" is no number, and a commit "12345678" is none either.

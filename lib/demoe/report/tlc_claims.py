@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from demoe.model.tlc import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC
+from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC
 
 from .tlc_tables import bare, paper_gains, signed
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from demoe.model.tlc import DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET_TLC
-from demoe.tasks import EXPERTS, expert_index
+from demoe.core.paper import DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET_TLC
+from demoe.core.tasks import EXPERTS, expert_index
 
 from .figures import COLOURS
 from .tlc_tables import bare, paper_gains

@@ -6,10 +6,9 @@ import math
 
 import pandas as pd
 
+from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC, published
 from demoe.evaluation.statistics import shown, summarise
-from demoe.model.tlc import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC
 
-from .paper import published
 from .tables import Layout, Read, best
 
 PUBLISHED = {  # our rows, and what they are called among the published numbers

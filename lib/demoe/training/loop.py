@@ -13,14 +13,14 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from demoe.core.files import naming, write_text
 from demoe.data.batches import Batches, Share, ahead
-from demoe.model import layers
-from demoe.paths import naming, write_text
+from demoe.models import layers
 
 from . import distributed, state
+from .batch_statistics import remeasure
 from .losses import LossFunction
 from .stages import trainable, training_mode
-from .statistics import remeasure
 from .step import Precision, TrainStep, compiling, compiling_pays
 
 MEASURED = 100  # batches, the last ones, whose statistics batch normalisation keeps for averaged weights

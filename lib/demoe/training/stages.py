@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from demoe.model.demoe import DeMoE, DeMoEConfig
-from demoe.model.nafnet import NAFNet
+from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.nafnet import NAFNet
 
 ENCODER_AND_ROUTER = ("intro", "encoders", "downs", "mlp_branch")
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from demoe.paths import set_aside, write_bytes, write_text
+from demoe.core.files import set_aside, write_bytes, write_text
 
 PART_BYTES = 15 << 20  # under the 16 MB that notebook services and mail let through
 MANIFEST = "manifest.json"

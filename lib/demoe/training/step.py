@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from demoe.data.batches import Batch
-from demoe.model.layers import NAFBlock
+from demoe.models.layers import NAFBlock
 
 from . import distributed
 from .losses import Losses, LossFunction
@@ -28,7 +28,7 @@ def compiling_pays(device: torch.device, precision: Precision, steps: int) -> bo
 
     On a GPU it is. On a CPU bfloat16 gains a fifth, which makes up for the minute of compiling (once a machine:
     PyTorch keeps what it has compiled) after some 300 steps of four crops of 128 pixels at width 32; float32 gains
-    nothing (``demoe bench training``). PyTorch's compiler needs one for C++ there.
+    nothing (``python -m benchmarks training``). PyTorch's compiler needs one for C++ there.
     """
     if device.type != "cpu":
         return True

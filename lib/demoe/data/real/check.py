@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ..pairs import FilePair
-from . import check_content, check_files, datasets, gather, layouts, matching, scan, splits
+from demoe.data.pairs import FilePair
+
+from . import catalog, check_content, check_files, gather, layouts, matching, scan
 from .candidates import shown
 from .description import Dataset
-from .found import Recognition, Split
-from .problems import LEVELS, Problem, many, problem
+from .findings import LEVELS, Problem, Recognition, Split, many, problem
 from .roots import Roots
 
 MASKS = ("masks", "mask", "mask_v1", "local blur mask", "input_mask")
@@ -68,7 +68,7 @@ def check(
     at for swapped or shifted sides. A single name counts as a statement that it lies there, whatever its folder is
     called. Raises ``ValueError`` for an unknown name.
     """
-    chosen = [datasets.get(name) for name in names] or list(datasets.DATASETS)
+    chosen = [catalog.get(name) for name in names] or list(catalog.DATASETS)
     reports = []
     for dataset in dict.fromkeys(chosen):
         base = roots.find(dataset.name)
@@ -159,7 +159,7 @@ def _count(dataset: Dataset, split: Split, report: SplitReport) -> None:
         report.outcome = "unexpected"
         report.expected = report.expected or sum(dataset.counts.values())
         there = {pair.key for pair in split.pairs}
-        missing = [key for key in splits.published(dataset.name).get(split.name, split.missing) if key not in there]
+        missing = [key for key in catalog.published(dataset.name).get(split.name, split.missing) if key not in there]
         named = f"{report.pairs} pairs, expected {report.expected}"
         split.note("error", "count", named, _likely(dataset), missing or _incomplete(dataset, split))
 
@@ -197,7 +197,7 @@ def _overlaps(found: Recognition) -> list[Problem]:
                 told = many(len(both), what, f"{what}s") + f" in {one} and in {other} at once"
                 fix = "a test on what was trained on is worth nothing: fetch the set again"
                 problems.append(problem("error", "overlap", told, fix, files=both))
-    home = {gather.group(dataset, key): name for name, keys in splits.published(dataset.name).items() for key in keys}
+    home = {gather.group(dataset, key): name for name, keys in catalog.published(dataset.name).items() for key in keys}
     for name, here in groups.items():
         astray = sorted(one for one in here if home.get(one, name) != name)
         if astray:

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from . import lmdb_files, pixels
 from .description import Dataset
-from .found import Split
+from .findings import Split
 
 THUMB = 64  # longer side of a thumbnail, pixels
 MOST = 0.8  # of the sample

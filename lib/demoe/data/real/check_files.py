@@ -11,13 +11,12 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from demoe.image_files import FORMAT_OF
+from demoe.core.formats import FORMAT_OF
 
 from . import lmdb_files, pixels
 from .description import Dataset
-from .found import Split
+from .findings import Split, many
 from .pixels import Header
-from .problems import many
 
 PATCH = {(512, 512), (256, 256)}  # of Restormer and NAFNet
 RESIZED = {"ReLoBlur": (538, 359)}  # a version at a quarter of the size

@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import datasets, scan
+from . import catalog, scan
 from .check import DatasetReport, SplitReport
-from .problems import SHOWN, Problem
+from .findings import SHOWN, Problem
 
 WIDTH = 100
 _COLUMNS = (
@@ -96,7 +96,7 @@ def _problem(dataset: str, one: Problem) -> list[str]:
 
 def not_found(report: DatasetReport) -> str:
     """What the dataset should look like, beside what is there: two levels, ten entries."""
-    dataset = datasets.get(report.dataset)
+    dataset = catalog.get(report.dataset)
     lines = [f"{dataset.name} looks like this: {dataset.marker}"]
     base = Path(report.looked_in)
     if report.looked_in and base.is_dir():
@@ -116,7 +116,7 @@ def not_found(report: DatasetReport) -> str:
 def where(names: Sequence[str], looked_in: dict[str, str]) -> str:
     """Home, licence and download of each dataset, and how it should look. ``looked_in``: name -> where it is sought."""
     blocks, nowhere = [], "nowhere yet: use --data-root, $DEMOE_DATA_ROOT or data.toml"
-    for dataset in [datasets.get(name) for name in names] or datasets.DATASETS:
+    for dataset in [catalog.get(name) for name in names] or catalog.DATASETS:
         counts = ", ".join(f"{split} {count}" for split, count in dataset.counts.items())
         rows = [
             ("home", dataset.home),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 
-from . import lmdb_files, scan, splits
+from . import catalog, lmdb_files, scan
 from .candidates import Candidate
 from .description import Dataset
-from .found import Recognition
+from .findings import Problem, Recognition, many, problem
 from .lists import Lists
 from .matching import Picture
-from .problems import Problem, many, problem
 from .scan import Place
 
 Sides = tuple[list[Picture], list[Picture]]  # blurred, sharp
@@ -117,13 +116,13 @@ def distribute(found: Recognition, both: Sides, listed: Lists, official: bool) -
     """
     dataset = found.dataset
     by_list = dataset.split_by_list
-    keys = splits.published(dataset.name) | (listed.keys if by_list else {})
+    keys = catalog.published(dataset.name) | (listed.keys if by_list else {})
     place: dict[str, dict[str, None]] = {}  # of a key, or a group: its splits; two of them are an overlap, told later
     for split, some in keys.items():
         for one in some:
             place.setdefault(one if by_list else group(dataset, one), {})[split] = None
             if dataset.name == "DPDD":  # the sharp pictures have numbers of their own
-                place.setdefault(splits.dpdd_sharp(one), {})[split] = None
+                place.setdefault(catalog.dpdd_sharp(one), {})[split] = None
     otherwise = () if by_list and keys else (dataset.loose_split,)
     shares: dict[str, Sides] = {split: ([], []) for split in listed.keys} if by_list else {}
     unlisted = []
@@ -149,7 +148,7 @@ def distribute(found: Recognition, both: Sides, listed: Lists, official: bool) -
 def _missing_lists(found: Recognition, listed: Lists, shares: dict[str, Sides]) -> None:
     dataset = found.dataset
     missing = {split: names[0][0] for split, names in dataset.lists.items() if split not in listed.keys}
-    if not splits.published(dataset.name):
+    if not catalog.published(dataset.name):
         if missing and not listed.keys:
             found.note(
                 "error",

@@ -12,15 +12,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from .. import pairs
-from ..pairs import PairedSet
-from . import candidates, datasets, gather, lists, matching, pairing, scan, unpaired
+from demoe.data import pairs
+from demoe.data.pairs import PairedSet
+
+from . import candidates, catalog, gather, lists, matching, pairing, scan, unpaired
 from .candidates import LAYOUTS, Candidate
 from .description import Dataset
-from .found import Recognition, Split
+from .findings import Problem, Recognition, Split, many
 from .lists import Lists
 from .matching import Picture
-from .problems import Problem, many
 from .roots import MADE, Roots
 from .scan import Place
 
@@ -41,7 +41,7 @@ def paired_set(
     with its name. A set that `demoe data build` wrote is called
     ``name-syn`` and "synthetic".
     """
-    dataset = datasets.get(name)
+    dataset = catalog.get(name)
     name, base = dataset.name, roots.find(dataset.name)
     variant, bits = variant or roots.variants.get(name), bits or roots.bits
     where = f"`demoe data where {name}` says what to download"

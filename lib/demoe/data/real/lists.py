@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .description import Dataset
-from .problems import Problem, problem
+from .findings import Problem, problem
 from .scan import entries, folders, is_folder
 
 _SHARP = re.compile(r"(?:^|/)(?:gt|sharp|target)/", re.I)

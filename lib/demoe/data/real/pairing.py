@@ -6,14 +6,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..pairs import FilePair
-from . import lmdb_files, matching, splits
+from demoe.data.pairs import FilePair
+
+from . import catalog, lmdb_files, matching
 from .description import Dataset
-from .found import Split
+from .findings import Split, many
 from .gather import Sides, group
 from .lists import Lists
 from .matching import Matched, Picture
-from .problems import many
 
 
 def pair(dataset: Dataset, split: Split, both: Sides, listed: Lists, in_path: bool, shared: bool) -> None:
@@ -69,7 +69,7 @@ def pair(dataset: Dataset, split: Split, both: Sides, listed: Lists, in_path: bo
 def _match(dataset: Dataset, split: Split, both: Sides) -> Matched:
     match = None
     if dataset.pairing == "numbers" and not split.patches:
-        known = splits.dpdd_targets() if dataset.name == "DPDD" else {}
+        known = catalog.dpdd_targets() if dataset.name == "DPDD" else {}
         match = matching.by_name(*both) or matching.by_numbers(*both, known, nearest=bool(known))
     match = match or matching.by_key(*both, dataset.inner_suffix)
     told = any(one.key != one.stem for side in both for one in side)  # a key that was read from a path means something
@@ -78,7 +78,7 @@ def _match(dataset: Dataset, split: Split, both: Sides) -> Matched:
 
 
 def _compare_with_lists(dataset: Dataset, split: Split, match: Matched, listed: Lists, in_path: bool) -> None:
-    published = dict.fromkeys(splits.published(dataset.name).get(split.name, ()))
+    published = dict.fromkeys(catalog.published(dataset.name).get(split.name, ()))
     expected: Mapping[str, str | None] = listed.keys.get(split.name, published)
     by_list = split.name in listed.keys
     if in_path and dataset.split_by_list and published:

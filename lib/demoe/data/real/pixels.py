@@ -20,7 +20,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from demoe import image_files
+from demoe.core import formats
 
 from . import lmdb_files
 
@@ -158,7 +158,7 @@ def read(path: Path, window: Window | None = None, bits: int = 8) -> Tensor:
         raise ValueError(f"{path} does not exist") from None
     except lmdb_files.NoPackage:
         raise
-    except image_files.Refused as error:
+    except formats.Refused as error:
         raise ValueError(f"{path} {error}") from None
     except UnidentifiedImageError:
         raise ValueError(f"{path} is damaged, or no readable image (PNG, JPEG, BMP, TIFF, WebP)") from None
@@ -207,16 +207,16 @@ def _decode(data: bytes, window: Window | None) -> np.ndarray:
         depth, kind, _, _, interlaced = data[24:29]
         # eXIf and tRNS: where these letters occur by chance, the long way gives the same.
         if depth >= 8 and kind in _SAMPLES and not interlaced and b"eXIf" not in data and b"tRNS" not in data:
-            image_files.check_size(*struct.unpack_from(">II", data, 16))
+            formats.check_size(*struct.unpack_from(">II", data, 16))
             samples = imagecodecs.png_decode(_rows(data, window[0] + window[2]) if window else data)
             return samples[..., None] if samples.ndim == 2 else samples
     with Image.open(io.BytesIO(data)) as image:
         plain = image.mode in ("L", "RGB") and image.format in ("JPEG", "BMP") and "exif" not in image.info
         if plain:
-            image_files.check_size(*image.size)
+            formats.check_size(*image.size)
             samples = np.asarray(image)
             return samples[..., None] if samples.ndim == 2 else samples
-    decoded = image_files.decode(data)
+    decoded = formats.decode(data)
     peak, kind = (65535, np.uint16) if decoded.bit_depth == 16 else (255, np.uint8)
     return (decoded.samples * peak).round().astype(kind)
 

@@ -20,9 +20,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from demoe.paths import project_root
+from demoe.core.files import project_root
 
-from . import datasets
+from . import catalog
 
 MADE = "synthetic.json"  # `demoe data build` puts it beside pictures that only have a real set's names
 
@@ -56,11 +56,11 @@ class Roots:
 
     def find(self, name: str) -> Path | None:
         """Where to look for the dataset called ``name``; None if nothing was said about it."""
-        return self.named.get(datasets.get(name).name, self.folder)
+        return self.named.get(catalog.get(name).name, self.folder)
 
     def explicit(self, name: str) -> bool:
         """Whether a person said that this very dataset lies there, so that its folder may have any name."""
-        return datasets.get(name).name in self.named
+        return catalog.get(name).name in self.named
 
     @classmethod
     def resolve(cls, root: str | Path | Roots | None = None, sharp_images: str | Path | None = None) -> Roots:
@@ -116,7 +116,7 @@ def _from_toml(file: Path) -> Roots:
     named: dict[str, Path] = {}
     for name, value in table.items():
         try:
-            known = datasets.get(name).name
+            known = catalog.get(name).name
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
         if known in named:
@@ -135,7 +135,7 @@ def _variants(file: Path, table: object) -> dict[str, str]:
     chosen = {}
     for name, variant in table.items():
         try:
-            dataset = datasets.get(name)
+            dataset = catalog.get(name)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
         if variant not in dataset.variants:

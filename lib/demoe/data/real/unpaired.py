@@ -6,12 +6,12 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from ..pairs import FilePair
+from demoe.data.pairs import FilePair
+
 from . import matching, pixels, scan
 from .candidates import SHARP
 from .description import Dataset
-from .found import Split
-from .problems import many
+from .findings import Split, many
 
 _REALBLUR = re.compile(
     r"(?:^|/)(?:scene)?(\d{3})_blur_(\d+)\.(?:png|jpe?g)$|(?:^|/)scene(\d{3})/(?:.*\D)?(\d+)\.\w+$", re.IGNORECASE

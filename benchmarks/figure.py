@@ -1,0 +1,131 @@
+"""The two figures: time against megapixels with the floor under it, and how time grows with experts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from demoe.core.provenance import Stamp
+from demoe.models.demoe import DeMoEConfig
+from demoe.report import figures
+
+from .machine import floor_seconds
+from .targets import Tables, pick
+
+LOOKS = {  # (side, precision): label, colour, marker
+    ("plain", "float32"): ("plain formulation, float32", "#000000", "s"),
+    ("ours", "float32"): ("ours as it is, float32", "#E69F00", "^"),
+    ("optimized", "float32"): ("demoe.optimize, float32", "#0072B2", "o"),
+    ("optimized", "bfloat16"): ("demoe.optimize, bfloat16", "#D55E00", "D"),
+}
+
+
+def times(tables: Tables) -> pd.DataFrame:
+    """Times of one picture with one expert: megapixels, side, precision, allocator, ms; smallest picture first."""
+    single = pick(tables["inference"], batch=1, network="DeMoE", k=1)
+    found = [single]
+    if "sizes" in tables:
+        found.append(tables["sizes"].assign(allocator=single.allocator.iloc[0]))
+    if "memory" in tables:  # one call each, of pictures too large for many
+        found.append(tables["memory"][~tables["memory"].case.isin(single.case)])
+    rows = pd.concat(found)
+    rows = rows.assign(megapixels=rows.height * rows.width / 1e6)
+    return rows[["megapixels", "side", "precision", "allocator", "ms"]].sort_values("megapixels")
+
+
+def against_size(tables: Tables) -> Figure:
+    """Time against megapixels, log-log. Dashed: the plain side with the allocator's defaults. Grey: counted floors."""
+    rows = times(tables)
+    first = rows.allocator.iloc[0] if "raised" not in set(rows.allocator) else "raised"
+    figure, axis = plt.subplots(figsize=(6.4, 4.4))
+    for (side, precision), (label, colour, marker) in LOOKS.items():
+        for allocator, style in ((first, "-"), ("default", "--")):
+            line = pick(rows, side=side, precision=precision, allocator=allocator)
+            if line.empty or (style == "--" and (allocator == first or side != "plain")):
+                continue
+            axis.plot(
+                line.megapixels,
+                line.ms,
+                style,
+                color=colour,
+                marker=marker,
+                ms=4.5,
+                lw=1.4,
+                label=label + ", system's allocator" * (style == "--"),
+            )
+    if "machine" in tables:
+        _floors(axis, tables, rows.megapixels.min(), rows.megapixels.max())
+    axis.set(
+        xscale="log",
+        yscale="log",
+        xlabel="megapixels of the picture",
+        ylabel="time of one picture (ms)",
+        title="DeMoE, one expert: time against size",
+    )
+    axis.grid(which="minor", alpha=0.12)
+    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _floors(axis: plt.Axes, tables: Tables, low: float, high: float) -> None:
+    peaks = tables["machine"].set_index("quantity").per_second
+    config = DeMoEConfig(width=int(tables["inference"].channels.iloc[0]))
+    sizes = np.geomspace(low, high, 20)
+    for precision, item, style in (("float32", 4, "-"), ("bfloat16", 2, ":")):
+        if f"flops_{precision}" in peaks:
+            seconds = [
+                floor_seconds(config, 1, int(1e6 * size), peaks[f"flops_{precision}"], peaks["bytes"], item)
+                for size in sizes
+            ]
+            axis.plot(
+                sizes,
+                1000 * np.array(seconds),
+                style,
+                color="0.6",
+                lw=2,
+                zorder=1,
+                label=f"floor, {precision} (counted operations and\nbytes at the measured peaks)",
+            )
+
+
+def growth(tables: Tables) -> Figure:
+    """Milliseconds against the number of experts mixed, and of experts there are to choose from."""
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.4), sharey=True)
+    mixing = pick(tables["inference"], network="DeMoE")
+    several = mixing[mixing.k > 1]
+    mixing = mixing[(mixing.case == several.case.iloc[0]) & (mixing.allocator == several.allocator.iloc[0])]
+    for (side, precision), (label, colour, marker) in LOOKS.items():
+        line = pick(mixing, side=side, precision=precision).sort_values("k")
+        axes[0].plot(line.k, line.ms, color=colour, marker=marker, ms=4.5, label=label)
+        line = pick(tables["experts"], side=side, precision=precision).sort_values("num_experts")
+        axes[1].plot(line.num_experts, line.ms, color=colour, marker=marker, ms=4.5)
+    case = mixing.case.iloc[0]
+    axes[0].set(
+        xlabel="experts mixed, k (of 5)",
+        ylabel=f"time of one picture, {case} (ms)",
+        ylim=(0, None),
+        title="Time against k",
+        xticks=sorted(mixing.k.unique()),
+    )
+    axes[1].set(
+        xlabel="experts there are (k = 1)",
+        title="Time against their number",
+        xticks=sorted(tables["experts"].num_experts.unique()),
+    )
+    figure.legend(frameon=False, fontsize=8, ncols=2, loc="outside upper center")
+    return figure
+
+
+def draw(tables: Tables, folder: str, mark: Stamp) -> list[Path]:
+    """Saves what the tables are there for, as ``figures/bench/<folder>-*.png`` and .pdf; the PNGs' paths."""
+    made = []
+    if "inference" in tables:
+        made.append(figures.save(against_size(tables), f"{folder}-time", mark))
+        if "experts" in tables and (tables["inference"].k > 1).any():
+            made.append(figures.save(growth(tables), f"{folder}-growth", mark))
+    plt.close("all")
+    return made

@@ -1,0 +1,188 @@
+"""Restoring pictures: plain, ours as it is, ours through ``demoe.optimize``, in one run that takes turns."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from demoe.core.tasks import EXPERTS
+from demoe.inference.optimize import optimize
+from demoe.inference.strip_operations import without_tf32
+from demoe.models.demoe import DeMoE
+from demoe.models.nafnet import NAFNet
+
+from . import library
+from .options import Case, Options, has_bfloat16
+from .plain import plain
+from .timing import interleaved, ratio, summary
+from .weights import shaken
+
+MORE_ROUNDS = 3
+GPU_WARM_UP = 6  # rounds
+LIBRARY = "library"  # the side of ``library.alone``
+BASE = ("plain", "float32")  # the side that ratios and errors are against
+Side = tuple[str, str]  # (side, precision)
+
+
+def sides(model: NAFNet | DeMoE, device: str, bfloat16: bool) -> dict[Side, nn.Module]:
+    """The same network with the same weights in every formulation that is compared.
+
+    "published" is NAFNet's public code as the optional package spandrel carries it: it shows that the plain
+    formulation is no slower than what it stands for. "fused", on a GPU alone, is "optimized" with our own kernels.
+    """
+    model = model.to(device, memory_format=torch.channels_last)
+    made = {
+        BASE: plain(model).to(memory_format=torch.contiguous_format),
+        ("ours", "float32"): model,
+        ("optimized", "float32"): optimize(model),
+    }
+    if bfloat16:
+        made["optimized", "bfloat16"] = optimize(model, dtype=torch.bfloat16)
+    if torch.device(device).type == "cuda":
+        made |= fused(model, torch.float32) | (fused(model, torch.bfloat16) if bfloat16 else {})
+    if isinstance(model, NAFNet) and (public := published(model)) is not None:
+        made["published", "float32"] = public.to(device)
+    return made
+
+
+def fused(model: NAFNet | DeMoE, dtype: torch.dtype) -> dict[Side, nn.Module]:
+    """The side with our own kernels, on a GPU; none, and a warning, where they do not run."""
+    try:
+        network = optimize(model, dtype, fused=True)
+        network(torch.zeros(1, 3, 32, 32, device=model.intro.weight.device))
+    except Exception as error:
+        warnings.warn(f"the fused kernels do not run here, so they are not measured: {error}", stacklevel=3)
+        return {}
+    return {("fused", str(dtype).removeprefix("torch.")): network}
+
+
+def published(model: NAFNet) -> nn.Module | None:
+    """spandrel's NAFNet with these weights; None where spandrel is not installed."""
+    try:
+        from spandrel.architectures import NAFNet as architecture
+    except ImportError:
+        return None
+    c = model.config
+    network = architecture.NAFNet(
+        img_channel=3,
+        width=c.width,
+        middle_blk_num=c.middle_blocks,
+        enc_blk_nums=list(c.encoder_blocks),
+        dec_blk_nums=list(c.decoder_blocks),
+    )
+    network.load_state_dict(model.state_dict())
+    return network.eval()
+
+
+def pictures(case: Case, device: str) -> Tensor:
+    """(B, 3, H, W) in [0, 1], the same in every process."""
+    return torch.rand(case.batch, 3, case.height, case.width, generator=torch.Generator().manual_seed(0)).to(device)
+
+
+def restoring(network: nn.Module, name: str, side: str, case: Case, k: int, x: Tensor) -> Callable[[], Tensor]:
+    """What is timed: a call without arguments that gives the restored pictures (B, 3, H, W)."""
+    if name == "NAFNet":
+        return torch.no_grad()(lambda: network(x))
+    turns = [i % len(EXPERTS) for i in range(case.batch)]
+    if side == "plain":
+        return torch.no_grad()(lambda: network(x, k=k, expert=turns if case.mixed else None).image)
+    names = [EXPERTS[i] for i in turns]
+    return torch.no_grad()(lambda: network(x, expert=names if case.mixed else None, k=k).image)
+
+
+def measure(options: Options) -> pd.DataFrame:
+    """A row a case, network, side, precision and k. Timed as PyTorch is set, compared without TF32.
+
+    Columns: case, batch, height, width, network (DeMoE or NAFNet), k, side (plain, ours, optimized, fused, published;
+    library: no result, but what the optimised side's calls to PyTorch take alone, see ``library``), precision,
+    ``summary``'s (ms of the whole batch), ratio (the plain side's time over this one's, same case and k), over_nafnet
+    (this DeMoE's time over NAFNet's on the same side, where both were timed), error (distance from the plain side's
+    result over its length) and psnr_db (the same as PSNR, range 1).
+    """
+    device, rows = options.device, []
+    made = {
+        "DeMoE": sides(shaken(DeMoE(options.demoe)), device, has_bfloat16(device)),
+        "NAFNet": sides(shaken(NAFNet(options.nafnet)), device, has_bfloat16(device)),
+    }
+    for case in options.cases:
+        if case.gpu_only and torch.device(device).type != "cuda":
+            continue
+        x = pictures(case, device)
+        calls = {}
+        for name, k, side in _keys(case, made):
+            calls[name, k, *side] = restoring(made[name][side], name, side[0], case, k, x)
+        errors = {}
+        limits = {}
+        if device == "cpu":
+            limits = {
+                ("DeMoE", 1, LIBRARY, precision): library.alone(
+                    made["DeMoE"]["ours", "float32"], case, getattr(torch, precision)
+                )
+                for side, precision in made["DeMoE"]
+                if side == "optimized"
+            }
+        for name, k in {key[:2]: None for key in calls}:
+            with without_tf32():
+                results = {key: calls[key]() for key in calls if key[:2] == (name, k)}
+            reference = next(iter(results.values()))  # the plain side's where there is one
+            errors |= {key: distance(result, reference) for key, result in results.items()}
+        label = f"{case.name}, {options.allocator} thresholds" if device == "cpu" else case.name
+        # The k that nobody asked targets of share fewer rounds: they are there for the growth of cost.
+        first = {key: call for key, call in calls.items() if key[1] == 1} | limits
+        more = {key: call for key, call in calls.items() if key[1] > 1}
+        clock = partial(
+            interleaved,
+            warm_up=warm_up(options),
+            device=device,
+            progress=options.progress,
+            repeats=20 if torch.device(device).type == "cuda" and case.megapixels < 0.2 else 1,
+        )
+        taken = clock(first, options.rounds, seconds=options.seconds, label=label)
+        taken |= clock(more, MORE_ROUNDS, label=f"{label}, k > 1") if more else {}
+        for key, seconds in taken.items():
+            name, k, side, precision = key
+            base, baseline = taken.get((name, k, *BASE)), taken.get(("NAFNet", 1, side, precision))
+            rows.append(
+                {
+                    "case": case.name,
+                    "batch": case.batch,
+                    "height": case.height,
+                    "width": case.width,
+                    "network": name,
+                    "k": k,
+                    "side": side,
+                    "precision": precision,
+                    **summary(seconds),
+                    "ratio": ratio(base, seconds) if base else math.nan,
+                    "over_nafnet": ratio(seconds, baseline) if baseline and key[:2] == ("DeMoE", 1) else math.nan,
+                    **errors.get(key, {"error": math.nan, "psnr_db": math.nan}),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _keys(case: Case, made: dict[str, dict[Side, nn.Module]]) -> list[tuple[str, int, Side]]:
+    """Which network, k and side: all of DeMoE's, and of NAFNet's what the case wants."""
+    wanted = [("DeMoE", k, side) for k in case.ks for side in made["DeMoE"]]
+    return wanted + [("NAFNet", 1, side) for side in made["NAFNet"] if case.nafnet in ("all", side[0])]
+
+
+def warm_up(options: Options) -> int:
+    """Rounds before those that count. On a GPU compilers and graphs set in when a size has come a few times."""
+    return GPU_WARM_UP if torch.device(options.device).type == "cuda" else 1
+
+
+def distance(result: Tensor, reference: Tensor) -> dict[str, float]:
+    """error and psnr_db of a result against the reference."""
+    gap = (result.double() - reference.double()).square()
+    mean = float(gap.mean())
+    return {
+        "error": float(gap.sum().sqrt() / reference.double().norm()),
+        "psnr_db": -10 * math.log10(mean) if mean else math.inf,
+    }

@@ -1,0 +1,248 @@
+"""Deblurring a person's photograph: anything that is a picture in, a picture that can be written to a file out."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import nn
+
+from demoe.core import images
+from demoe.core.files import project_root
+from demoe.core.images import Photograph
+from demoe.core.tasks import EXPERTS, expert_index
+from demoe.evaluation.metrics import PATCH, metric_q
+from demoe.inference.optimize import OptimizedNetwork
+from demoe.inference.strips import Chooser
+from demoe.inference.tiles import Route, TileMap, restore_large
+from demoe.models import parts, pretrained
+
+from .doubt import BRIGHTENING, Change, change, entropy, warnings
+
+Picture = str | os.PathLike | Photograph | Image.Image | torch.Tensor | np.ndarray
+PACKAGED_WEIGHTS = pretrained.PACKAGED
+
+
+@dataclass(frozen=True, eq=False)
+class Deblurred:
+    """A deblurred photograph and how the network came to it. Expert names are those of ``tasks.EXPERTS``."""
+
+    image: torch.Tensor  # (3,H,W) float32 in [0,1], on the CPU; a gray photograph's channels are equal
+    photograph: Photograph  # the same with the file's bit depth, alpha, profile and EXIF, for ``images.write``
+    weights: dict[str, float]  # what mixed the experts; sums to 1. Empty for a network without experts
+    router: dict[str, float]  # the router's softmax, whatever expert was asked for. Empty for a network without router
+    expert: str | None  # the expert with the largest weight; None without experts
+    note: str  # what a person should be told about the photograph; mostly empty
+    change: Change  # how far the result lies from the photograph
+    entropy: float | None  # of the router, 0 sure to 1 undecided; the mean over tiles with one decision a tile
+    warnings: tuple[str, ...]  # a sentence for each thing that looks wrong; mostly none
+    expert_map: TileMap | None = None  # None: one decision for the photograph
+    tile: int | None = None  # side of the tiles in pixels; None: the photograph went through whole, which is exact
+
+
+def deblur(
+    photo: Picture,
+    *,
+    model: nn.Module | OptimizedNetwork | None = None,
+    weights: str | os.PathLike | None = None,
+    expert: str | Chooser | None = None,
+    k: int | None = 1,
+    device: str | None = None,
+    max_memory: int | None = None,
+    route: Route = "image",
+    tile: int | None = None,
+    bf16: bool = False,
+    progress: bool = False,
+) -> Deblurred:
+    """Deblur one photograph at its own size.
+
+    ``photo``: the path of an image file; a ``Photograph``; a Pillow image; a (3,H,W) tensor in [0,1]; or an array (H,W)
+    or (H,W,3) of uint8, uint16 or floats in [0,1]. ``model``: a loaded network, used on the device where it is, or what
+    ``optimize`` made of one for a CPU; otherwise ``default_model(weights, device)``. ``expert``: a name of ``tasks``
+    ("defocus", "GoPro", ...); None or "auto" lets the router choose; a function makes the experts' weights (1,N) of its
+    logits (1,N). ``k``: how many experts mix, 1..5.
+
+    ``max_memory``: bytes for the whole process, None for four fifths of what is free; within it the photograph goes
+    through whole and exact if it can, else in tiles. ``route``: "image" for one decision of the router, "tile" for one
+    a tile. ``tile``: cut into tiles of this many pixels a side in any case. ``bf16``: compute in bfloat16, faster where
+    the processor has it and in half the memory, more than 50 dB from float32. ``progress`` shows a bar.
+
+    Gray photographs run as three equal channels and the output's channels are averaged. Alpha is not touched.
+    Raises ``images.ImageError`` for a file that is no readable image, ``ValueError`` for a picture, expert or ``k``
+    that cannot be used, ``FileNotFoundError`` without weights, ``RuntimeError`` if the output is not finite, not even
+    when computed again in float32, and ``MemoryError`` for a photograph that does not fit even in tiles.
+    """
+    if model is not None and (weights is not None or device is not None):
+        raise ValueError("give either a model, which stays on its device, or weights and device")
+    if expert == "auto":
+        expert = None
+    if isinstance(expert, str):
+        expert_index(expert)  # a misspelt name is told before anything is read or loaded
+    photograph = as_photograph(photo)
+    if model is None:
+        model = default_model(weights, device)
+    if isinstance(model, OptimizedNetwork):
+        place = model.device
+    else:
+        place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    out = restore_large(
+        model,
+        photograph.pixels.to(place),
+        expert=expert,
+        k=k,
+        max_memory=max_memory,
+        route=route,
+        tile=tile,
+        bf16=bf16,
+        progress=progress,
+    )
+    image = out.image.float().cpu()  # (3,H,W)
+    if photograph.gray:
+        image = image.mean(0, keepdim=True).repeat(3, 1, 1)
+    used = {} if out.weights is None else _by_name(out.weights)
+    router = {} if out.logits is None else _by_name(out.logits.float().softmax(0))
+    strongest = max(used, key=used.__getitem__) if used else None
+    undecided = entropy(router.values()) if router else None
+    if out.map is not None:
+        undecided = sum(map(entropy, out.map.router.flatten(0, 1).tolist())) / out.map.router[..., 0].numel()
+    difference = change(photograph.pixels, image)
+    said = warnings(
+        difference, None if isinstance(expert, str) else undecided, used.get("low_light", 0) >= BRIGHTENING, k
+    )
+    if out.recomputed:
+        said.insert(0, "the first result was not finite and was computed anew in float32")
+    return Deblurred(
+        image,
+        replace(photograph, pixels=image),
+        used,
+        router,
+        strongest,
+        photograph.note,
+        difference,
+        undecided,
+        tuple(said),
+        out.map,
+        out.plan.tile,
+    )
+
+
+def as_photograph(photo: Picture) -> Photograph:
+    """A ``Photograph`` of whatever ``deblur`` accepts. Raises as ``deblur`` does, ``TypeError`` for other things."""
+    if isinstance(photo, Photograph):
+        return photo
+    if isinstance(photo, (str, os.PathLike)):
+        return images.read(photo)
+    if isinstance(photo, Image.Image):
+        return images.from_pillow(photo)
+    if isinstance(photo, np.ndarray):
+        return images.from_array(photo)
+    if isinstance(photo, torch.Tensor):
+        if photo.ndim != 3 or photo.shape[0] != 3 or not photo.is_floating_point():
+            raise ValueError(f"expected a floating-point tensor (3, H, W), got {photo.dtype} {tuple(photo.shape)}")
+        return images.from_array(photo.detach().cpu().permute(1, 2, 0).float().numpy())
+    raise TypeError(f"a photograph is a path, Photograph, Pillow image, tensor or array, not {type(photo).__name__}")
+
+
+def default_model(weights: str | os.PathLike | None = None, device: str | None = None) -> nn.Module:
+    """The network in ``weights``; else in the file that $DEMOE_WEIGHTS names; else the best in the package
+    (``pretrained.RELEASES``); else the DeMoE trained last in this checkout.
+
+    ``device`` is "cpu" or "cuda"; by default the GPU where there is one. A file is loaded once for each device. Raises
+    ``FileNotFoundError`` if there is none, ``checkpoints.CheckpointError`` for one that cannot be read and
+    ``ValueError`` for a GPU that is not there.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("no GPU can be used on this machine: choose the device cpu")
+    path = default_path(weights)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no weights file {path}; {_HOW}")
+    return _load(path.resolve(), path.stat().st_mtime_ns, device)
+
+
+_HOW = "give one with --weights FILE or $DEMOE_WEIGHTS, or train one with ./run_all.sh or demoe train"
+
+
+def _packaged() -> Path:
+    """The best network that comes with the package, else the one trained last in this checkout."""
+    if found := pretrained.releases(PACKAGED_WEIGHTS):
+        return found[0].demoe
+    runs = (parts.entry(folder / "model.safetensors") for folder in project_root().glob("results/*/runs/demoe-*"))
+    if not (trained := sorted(filter(None, runs), key=lambda path: path.stat().st_mtime_ns)):
+        raise FileNotFoundError(f"no weights come with this installation; {_HOW}")
+    return trained[-1]
+
+
+def default_path(weights: str | os.PathLike | None = None) -> Path:
+    """The file that ``default_model`` loads. Raises ``FileNotFoundError`` where none comes along and none is named."""
+    return Path(weights or os.environ.get("DEMOE_WEIGHTS") or _packaged())
+
+
+def default_label() -> str:
+    """What a person is told that ``default_model`` uses when nothing is asked for. Raises as ``default_path``."""
+    path = default_path()
+    of_a_run = path.parent.parent.name == "runs"
+    return next(
+        (one.label for one in pretrained.releases(PACKAGED_WEIGHTS) if one.demoe == path),
+        f"{path.parent.name}, trained in this checkout" if of_a_run else path.name,
+    )
+
+
+@lru_cache(maxsize=2)
+def _load(path: Path, modified: int, device: str) -> nn.Module:
+    """``modified`` is there so that a file which was written anew is read anew."""
+    return parts.load(path, device)
+
+
+def _by_name(values: torch.Tensor) -> dict[str, float]:
+    """(N,) as name -> number; a network with another number of experts has no names for them but these."""
+    names = EXPERTS if len(values) == len(EXPERTS) else [f"expert_{i}" for i in range(len(values))]
+    return dict(zip(names, values.tolist(), strict=True))
+
+
+def deblur_folder(model: nn.Module, folder: str | Path, out: Path) -> pd.DataFrame:
+    """Every photograph of ``folder`` deblurred; before and after side by side go to ``out``, as PNG.
+
+    Columns: photograph (its number, with which the PNG's name begins: names are people's own), height, width, expert,
+    entropy (of the router, 0 sure to 1 undecided), change (mean absolute difference, 8-bit levels),
+    psnr_to_input (dB), brightness (8-bit levels), sharpness (Metric Q of the result over that of the
+    photograph: above 1 is sharper), warnings.
+    """
+    rows = []
+    for number, file in enumerate(images.list_photographs(Path(folder)), 1):
+        photo = images.read(file)
+        result = deblur(photo, model=model)
+        both = torch.cat([photo.pixels, result.image], dim=2)
+        images.write(out / f"{number:03d}_{file.stem}.png", images.Photograph(both))
+        rows.append(
+            {
+                "photograph": number,
+                "height": photo.pixels.shape[1],
+                "width": photo.pixels.shape[2],
+                "expert": result.expert,
+                "entropy": result.entropy,
+                "change": result.change.mean,
+                "psnr_to_input": result.change.psnr,
+                "brightness": result.change.brightness,
+                "sharpness": _sharper(photo.pixels, result.image),
+                "warnings": "; ".join(result.warnings),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _sharper(before: torch.Tensor, after: torch.Tensor) -> float:
+    """Metric Q of the second of two (3, H, W) over that of the first; NaN for pictures too small for it, or without a
+    direction anywhere."""
+    if min(before.shape[1:]) < PATCH:
+        return math.nan
+    first, second = (float(metric_q(image[None])) for image in (before, after))
+    return second / first if first else math.nan

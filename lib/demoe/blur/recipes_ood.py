@@ -1,0 +1,54 @@
+"""The recipes of the sets outside training: AIO-Blur-OOD and the control without blur.
+
+Each differs from its relative among the training sets where the real one does: another camera, another motion, stronger
+blur, less light. Every number here is our choice; the medians are set so that the mean PSNR of the blurred input comes
+near that of the real set (``calibration``).
+"""
+
+from __future__ import annotations
+
+from . import sensor
+from .job import Job, Pair
+from .recipes_training import defocused, night, night_notes
+
+
+def realdof(job: Job) -> Pair:
+    """RealDOF: as DPDD, with a wider aperture, two cameras better matched, and apertures clipped to a cat's eye."""
+    return defocused(job, 23.0, max_radius=31.0, shift=0.3, gain=0.03, cat_eye=0.8)
+
+
+def rsblur(job: Job) -> Pair:
+    """RSBlur: a hand-held camera in dim light that moves by another law than in training. Sharp: mid-exposure.
+
+    Noise as the set's own code has it: none where a photosite is saturated.
+    """
+    canvas, names = job.canvases()
+    light, budget = night(job, canvas, (0, 1), lamps=1)
+    paths = job.paths(median=3.4, log_sd=0.5, length=None, anchor="mid")
+    shot, read = (job.column([level * u for u in job.uniform(0.5, 1.5)]) for level in (1e-4, 9.15e-4))
+    exposed = job.camera(job.crop(job.blurred(light, paths)), shot, read, job.gains(), spare_saturated=True)
+    return job.pair(sensor.to_srgb(exposed), sensor.to_srgb(job.crop(light)), names, night_notes(paths, budget))
+
+
+def real_lolblur(job: Job) -> Pair:
+    """Real-LOLBlur: RealBlur with much less light and a noisier sensor. The real set has no sharp images.
+
+    The sharp image is the dark scene itself, for measurements alone: nobody who is given the set is given it.
+    """
+    canvas, names = job.canvases()
+    light, budget = night(job, canvas, (2.5, 5), lamps=4)
+    paths = job.paths(median=10, log_sd=0.5, length=0.25, anchor="centroid")
+    exposed = job.camera(job.crop(job.blurred(light, paths)), 4e-4, 1.5e-3, job.gains())
+    blurred = job.jpeg(sensor.contrast_curve(exposed))
+    return job.pair(blurred, sensor.contrast_curve(job.crop(light)), names, night_notes(paths, budget))
+
+
+def lolv2_real(job: Job) -> Pair:
+    """LOL-v2 real: a short against a long exposure of a scene that does not move. No blur: a control."""
+    canvas, names = job.canvases(margin=0)
+    part = job.uniform(0.02, 0.11)
+    light = sensor.to_linear(job.crop(canvas)) * job.column(part)
+    shot, read = (job.column([level * u for u in job.uniform(0.3, 1.5)]) for level in (2.5e-3, 2e-3))
+    exposed = job.camera(light, shot, read, job.gains())
+    notes = [f"exposed to {share:.3f} of the light, nothing moves" for share in part]
+    return job.pair(sensor.to_srgb(exposed), job.crop(canvas), names, notes)

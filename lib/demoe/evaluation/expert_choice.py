@@ -1,0 +1,347 @@
+"""Who chooses the expert: the router, a person, a rule that needs no labels, or an oracle; all on the same candidates.
+
+Every picture is encoded once and decoded by each expert once (``candidates``). A rule only picks among what is there,
+so that rules are compared without noise, and a new rule costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from demoe.core import provenance
+from demoe.core.files import SUMS, alone, damaged, results_dir, seal, set_aside, write_text
+from demoe.core.tasks import DATASETS, EXPERTS
+from demoe.data.pairs import PairedSet
+from demoe.inference.restore import evaluation_mode, finished, restore
+from demoe.models.demoe import DeMoE, Restored
+from demoe.models.layers import pad_to_multiple
+
+from . import metrics, statistics
+from .benchmark import cell, read
+from .journal import Journal
+from .metrics import metric_q, psnr
+
+MEASURED = ("psnr", "ssim", "lpips_vgg", "musiq", "nrqm", "niqe")  # Tables 2, 8 and 9
+INPUT, BASELINE, SOFT, EQUAL = "input", "baseline", "DeMoE k=5", "equal mixture"
+CANDIDATES = (INPUT, BASELINE, *EXPERTS, SOFT, EQUAL)
+ROUTER, MANUAL, ORACLE, FIXED, RANDOM = "DeMoE k=1", "DeMoE manual", "oracle", "best fixed expert", "random expert"
+ENTROPY, DISTANCE, SHARPEST = "entropy gate", "distance gate", "sharpest candidate"
+LEAST_GAP = 0.01  # dB between router and oracle, on average; a share of less would only be noise
+LABEL_FREE = (ENTROPY, DISTANCE, SHARPEST)
+NEEDS = {MANUAL: "the set's name", FIXED: "sharp pictures", ORACLE: "sharp pictures"}  # all others: nothing
+METHODS = (INPUT, BASELINE, ROUTER, SOFT, EQUAL, *LABEL_FREE, MANUAL, FIXED, ORACLE, RANDOM)
+
+
+def needed(pairs: PairedSet) -> tuple[str, ...]:
+    """Those of ``MEASURED`` that a table or figure uses: without sharp pictures all (Table 9), else those that compare
+    with them; LPIPS only outside AIO-Blur (Tables 2 and 8)."""
+    name = pairs.name.removesuffix("-syn")
+    if name in DATASETS:
+        return MEASURED[:2]
+    return MEASURED if name == "Real-LOLBlur" else MEASURED[:3]
+
+
+@torch.no_grad()
+def restore_each(model: DeMoE, image: Tensor) -> dict[str, Tensor]:
+    """What each expert makes of a picture, and all five mixed: by the router's softmax (k=5), and in equal parts.
+
+    ``image`` is (1, 3, H, W) in [0, 1]; so is each result. Encoded once, which is exact: the experts stand behind it.
+    """
+    height, width = image.shape[-2:]
+    with evaluation_mode(model):
+        padded = pad_to_multiple(image, 2 ** len(model.encoders))  # (1, 3, H', W')
+        y, skips = model.encode(padded)
+        logits = model.mlp_branch(y)  # (1, 5)
+        one_hot = torch.eye(len(EXPERTS), device=image.device).split(1)
+        mixtures = dict(zip(EXPERTS, one_hot, strict=True))
+        mixtures |= {SOFT: F.softmax(logits.float(), 1), EQUAL: torch.full_like(one_hot[0], 1 / len(EXPERTS))}
+        images = {}
+        for name, weights in mixtures.items():
+            restored = (model.decode(y, skips, weights) + padded)[..., :height, :width]
+            images[name] = finished(Restored(restored, logits, weights)).image
+    return images
+
+
+def candidates(
+    demoe: DeMoE,
+    baseline: nn.Module,
+    sets: Sequence[PairedSet],
+    config: Mapping,
+    mark: provenance.Stamp,
+    device: str = "cpu",
+    progress: bool = True,
+    measured: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """The metrics of all ``CANDIDATES`` of every picture: done once, loaded afterwards, continued if interrupted.
+
+    ``config`` says what the networks are (the hashes of their trainings). ``measured`` are the metrics of every set;
+    without it they are what each ``needed``. Columns: set, image, method, a column a metric (NaN where it was not
+    measured), sharpness (Metric Q, which needs no sharp picture), missing, and ``mark``'s, whose commit is that of the
+    code that measured. Pictures go through whole. The rows lie in
+    ``results/<profile>/runs/routing-s<seed>-<hash>/scores.csv``. A process that finds another one at work there waits
+    for it; a file that is damaged is set aside and made again.
+    """
+    names = {pairs.name: tuple(measured or needed(pairs)) for pairs in sets}
+    every = [name for name in measured or MEASURED if any(name in some for some in names.values())]
+    identity = provenance.config_hash(
+        {
+            "sets": [[pairs.name, pairs.data, pairs.peak, list(pairs.keys)] for pairs in sets],
+            "config": dict(config),
+            "metrics": names,
+            "missing": {name: error.reason for name, error in metrics.missing(every).items()},
+            "code": provenance.code_hash("core", "evaluation", "inference", "models"),
+        }
+    )
+    folder = results_dir(mark.profile) / "runs" / f"routing-s{mark.seed}-{identity}"
+    file = folder / "scores.csv"
+    with alone(folder / ".lock", f"another process is scoring {folder.name}: waiting for it" if progress else ""):
+        if damaged(folder):
+            (folder / SUMS).unlink()
+            if file.is_file():
+                print(
+                    f"{file} is damaged: it was set aside as {set_aside(file).name}, and is made again.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        if not file.is_file():
+            about = {"config": dict(config), "metrics": names}
+            write_text(folder / "config.json", json.dumps(provenance.full(mark) | about, indent=2) + "\n")
+            _measure(demoe, baseline, sets, names, every, file, identity, mark, device, progress)
+        seal(folder, "scores.csv")
+        return read(file)
+
+
+def _measure(
+    demoe: DeMoE,
+    baseline: nn.Module,
+    sets: Sequence[PairedSet],
+    names: Mapping[str, Sequence[str]],
+    every: Sequence[str],
+    file: Path,
+    identity: str,
+    mark: provenance.Stamp,
+    device: str,
+    progress: bool,
+) -> None:
+    """Writes ``file``, the rows of ``candidates``. Rows of another commit are not continued: a file has one stamp."""
+    columns = metrics.columns(every)
+    head = ["set", "image", "method", *columns, "sharpness", "missing", *mark.columns()]
+    journal = Journal(file, head, f"{identity} {mark.commit}", len(CANDIDATES))
+    todo = [(pairs, i) for pairs in sets for i in range(len(pairs))][journal.kept // len(CANDIDATES) :]
+    for pairs, i in tqdm(todo, desc="candidates", unit="picture", leave=False, disable=not progress):
+        blurred, sharp = (None if side is None else side.unsqueeze(0).to(device) for side in pairs.pair(i))
+        images = {INPUT: blurred, BASELINE: restore(baseline, blurred).image} | restore_each(demoe, blurred)
+        rows = []
+        for name in CANDIDATES:
+            found = metrics.measure(images[name], sharp, names[pairs.name])
+            values = dict.fromkeys(columns, math.nan) | found.values | {"sharpness": float(metric_q(images[name]))}
+            row = {"set": pairs.name, "image": pairs.keys[i], "method": name, **values, "missing": found.reasons}
+            rows.append(row | mark.columns() | {"data": pairs.data})
+        journal.append([[cell(row[column]) for column in head] for row in rows])
+    journal.finish()
+
+
+def choices(candidates: pd.DataFrame, routing: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
+    """Which candidate each method takes for every picture: index (set, image), a column a method but ``RANDOM``.
+
+    ``routing`` is the table of ``routing.add_signs``, ``limits`` that of ``routing.thresholds``. Where a method cannot
+    choose (no sharp picture, no expert named by hand) the cell is "".
+
+    - entropy gate: the router's best expert, or the router's mixture of all where its entropy is above the limit;
+    - distance gate: the router's best expert, or the mixture in equal parts where the features are farther from all
+      that is known than the limit: what the router says there, however sure, is not to be relied on;
+    - sharpest candidate: that of the five with the highest Metric Q (``sharpness``). Our choice of criterion.
+    """
+    seen = routing.set_index(["set", "image"])
+    found = pd.DataFrame({INPUT: INPUT, BASELINE: BASELINE, ROUTER: seen.predicted, SOFT: SOFT, EQUAL: EQUAL})
+    found[ENTROPY] = seen.predicted.where(seen.entropy <= limits["entropy"], SOFT)
+    found[DISTANCE] = seen.predicted.where(seen.distance <= limits["distance"], EQUAL)
+    of_experts = candidates[candidates.method.isin(EXPERTS)]
+    by = of_experts.pivot(index=["set", "image"], columns="method", values=["sharpness", "psnr"])
+    by = by.reindex(found.index)
+    psnr = by["psnr"][list(EXPERTS)].dropna()
+    found[SHARPEST] = by["sharpness"][list(EXPERTS)].idxmax(axis=1)
+    found[MANUAL] = seen.label
+    fixed = psnr.groupby(level="set").mean().idxmax(axis=1)
+    found[FIXED] = found.index.get_level_values("set").map(fixed.to_dict()).fillna("") if len(psnr) else ""
+    found[ORACLE] = psnr.idxmax(axis=1).reindex(found.index).fillna("") if len(psnr) else ""
+    return found[[name for name in METHODS if name != RANDOM]]
+
+
+def score(candidates: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+    """The metrics of every method on every picture, from those of the candidates and ``choices``.
+
+    Columns: set, image, method, choice, encoder, decoder, experts (passes of each: a mixture runs five experts in one
+    pass of the decoder), then the metrics, sharpness and missing. ``RANDOM`` is what an expert drawn blindly can
+    expect: the mean of the five.
+    """
+    values = [*statistics.metric_columns(candidates), "sharpness"]
+    long = chosen.rename_axis(columns="method").stack().rename("choice").reset_index()
+    scored = candidates.rename(columns={"method": "choice"})[["set", "image", "choice", *values, "missing"]]
+    found = long.merge(scored, on=["set", "image", "choice"], how="left")
+    found["missing"] = found["missing"].fillna("nothing to choose by")
+    grouped = candidates[candidates.method.isin(EXPERTS)].groupby(["set", "image"], sort=False)
+    blind = grouped[values].mean().assign(missing=grouped["missing"].first(), method=RANDOM, choice="any").reset_index()
+    found = pd.concat([found, blind], ignore_index=True)
+    found["encoder"] = (found.method != INPUT).astype(int)
+    found["decoder"] = found["encoder"].where(~found.method.isin([SHARPEST, ORACLE]), len(EXPERTS))
+    found["experts"] = found["decoder"].where(~found.choice.isin([SOFT, EQUAL]), len(EXPERTS))
+    order = {name: i for i, name in enumerate(METHODS)}
+    pictures = {key: i for i, key in enumerate(chosen.index)}
+    places = [(pictures[a, b], order[m]) for a, b, m in zip(found["set"], found["image"], found.method, strict=True)]
+    found = found.iloc[sorted(range(len(found)), key=places.__getitem__)].reset_index(drop=True)
+    return found[["set", "image", "method", "choice", "encoder", "decoder", "experts", *values, "missing"]]
+
+
+def gap_closed(
+    scores: pd.DataFrame, method: str, seed: int = 0, resamples: int = 2000, level: float = 0.95
+) -> pd.DataFrame:
+    """How much of the way from the router to the oracle ``method`` goes in PSNR: 0 the router's, 1 the oracle's.
+
+    A row a set with sharp pictures, and "Average" (mean gain over mean gap of the sets). Columns: set, method, gap
+    (dB), share, low, high: the percentile interval of a bootstrap over scenes, as in ``statistics.intervals``. A
+    mixture can pass 1, because the oracle has only single experts. NaN where the gap is under ``LEAST_GAP``.
+    """
+    table = scores.pivot(index=["set", "image"], columns="method", values="psnr")
+    table = table.dropna(subset=[ROUTER, ORACLE, method])
+    gains, gaps, rows = [], [], []
+    for name in dict.fromkeys(scores["set"]):
+        if name not in table.index.get_level_values("set"):
+            continue
+        part = table.loc[name]
+        codes = pd.factorize(pd.Series([statistics.scene(name, key) for key in part.index]))[0]
+        scenes = codes.max() + 1
+        draws = np.random.default_rng([seed, zlib.crc32(name.encode())]).integers(scenes, size=(resamples, scenes))
+        draws = np.vstack([np.arange(scenes), draws])  # first the sample itself
+        pictures = np.bincount(codes)[draws].sum(1)
+        for found, other in ((gains, method), (gaps, ORACLE)):
+            found.append(np.bincount(codes, part[other] - part[ROUTER])[draws].sum(1) / pictures)
+        rows.append((name, scenes))
+    if not rows:
+        return pd.DataFrame(columns=["set", "method", "gap", "share", "low", "high"])
+    gains.append(np.mean(gains, axis=0))
+    gaps.append(np.mean(gaps, axis=0))
+    rows.append(("Average", min(scenes for _, scenes in rows)))
+    found = []
+    for (name, scenes), gain, gap in zip(rows, gains, gaps, strict=True):
+        shares = np.divide(gain, gap, out=np.full_like(gain, np.nan), where=gap > 1e-6)
+        shares[0] = shares[0] if gap[0] >= LEAST_GAP else np.nan
+        known = shares[1:][np.isfinite(shares[1:])] if gap[0] >= LEAST_GAP else []
+        tails = [50 * (1 - level), 50 * (1 + level)]
+        low, high = np.percentile(known, tails) if scenes > 1 and len(known) else (math.nan, math.nan)
+        found.append({"set": name, "method": method, "gap": gap[0], "share": shares[0], "low": low, "high": high})
+    return pd.DataFrame(found)
+
+
+def compare(scores: pd.DataFrame, inside: Sequence[str], outside: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """Everything about the methods in one long table: method, group, set, quantity, mean, low, high, scenes, pictures,
+    changed, changed_scenes.
+
+    ``group`` is "inside" (the sets named by ``inside``: in the training distribution) or "outside"; of the sets without
+    sharp pictures only the cost is known. ``set`` is a set's name or "Average". Quantities: "psnr" (dB), "gain" (dB
+    over the router's k=1), "over input" (dB over the untouched picture), "share" (of the gap between router and
+    oracle), and the mean passes "encoder", "decoder", "experts". Intervals are 95 % bootstraps over ``scenes``, empty
+    for the passes; of an average, ``scenes`` is the number in the set that has fewest.
+
+    The last three say on how little a gain may rest: of ``pictures``, ``changed`` get another candidate than they
+    would from what the method is compared with, and these are of ``changed_scenes``. Of an average, pictures are
+    counted over all sets, ``changed_scenes`` in the set where the means differ most: the one that carries it.
+    """
+    parts = []
+    for group, names in (("inside", inside), ("outside", outside)):
+        every = scores[scores["set"].isin(names)]
+        known = every.groupby("set").psnr.transform("count") > 0
+        rated = every.loc[known, ["set", "image", "method", "psnr"]]
+        methods = [name for name in METHODS if name in set(every.method)]
+        found = []
+        if len(rated):
+            found.append(statistics.intervals(rated, seed).assign(quantity="psnr"))
+            scenes = found[0][found[0]["set"] != "Average"].groupby("set").scenes.first()
+            scenes["Average"] = scenes.min()
+            for name in methods:
+                for quantity, other in (("gain", ROUTER), ("over input", INPUT)):
+                    rows = statistics.difference(rated, name, other, seed).assign(method=name, quantity=quantity)
+                    counts = _changes(every, name, other, rows)
+                    found.append(rows.merge(counts, on="set", how="left"))
+                    if other == ROUTER:
+                        shares = gap_closed(rated, name, seed).rename(columns={"share": "mean"})
+                        found.append(shares.assign(quantity="share").merge(counts, on="set", how="left"))
+            found = [part.assign(scenes=part["set"].map(scenes)) for part in found]
+        passes = every.groupby("method", sort=False)[["encoder", "decoder", "experts"]].mean().reset_index()
+        passes = passes.melt("method", var_name="quantity", value_name="mean").assign(set="Average")
+        parts.append(pd.concat([*found, passes], ignore_index=True).assign(group=group))
+    table = pd.concat(parts, ignore_index=True)
+    counts = ["scenes", "pictures", "changed", "changed_scenes"]
+    return table[["method", "group", "set", "quantity", "mean", "low", "high", *counts]]
+
+
+def _changes(scores: pd.DataFrame, method: str, other: str, differences: pd.DataFrame) -> pd.DataFrame:
+    """On how many pictures with a sharp one ``method`` takes another candidate than ``other``: ``compare``'s counts.
+
+    ``differences`` are the mean differences of the two, by set: they say which set carries the average.
+    """
+    known = scores[scores.psnr.notna()]
+    choice = known.pivot(index=["set", "image"], columns="method", values="choice").dropna(subset=[method, other])
+    changed = choice[method] != choice[other]
+    rows = []
+    for name, part in changed.groupby(level="set"):
+        scenes = {statistics.scene(name, key) for key in part[part].index.get_level_values("image")}
+        rows.append({"set": name, "pictures": len(part), "changed": int(part.sum()), "changed_scenes": len(scenes)})
+    of_sets = pd.DataFrame(rows, columns=["set", "pictures", "changed", "changed_scenes"]).set_index("set")
+    means = differences.set_index("set")["mean"].abs().reindex(of_sets.index).dropna()
+    carried = of_sets.loc[means.idxmax(), "changed_scenes"] if len(means) else 0
+    of_sets.loc["Average"] = [of_sets.pictures.sum(), of_sets.changed.sum(), carried]
+    return of_sets.reset_index()
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture as several networks restore it: (title, picture (3, H, W) in [0, 1]) each, the input first."""
+
+    set: str
+    key: str
+    images: list[tuple[str, Tensor]]
+
+
+def examples(
+    demoe: DeMoE,
+    networks: Mapping[str, nn.Module],
+    sets: Sequence[PairedSet],
+    shown: Mapping[str, Sequence[str]],
+    device: str = "cpu",
+) -> list[Example]:
+    """Figure 14: the pictures ``shown`` (keys by set), as ``networks`` restore them, DeMoE's router, and a person.
+
+    Titles have the PSNR of the whole picture. The last is the sharp picture, where there is one.
+    """
+    found = []
+    for pairs in sets:
+        for key in shown.get(pairs.name, ()):
+            blurred, sharp = (
+                None if side is None else side.unsqueeze(0).to(device)
+                for side in pairs.pair(list(pairs.keys).index(key))
+            )
+            by_expert, chosen = restore_each(demoe, blurred), restore(demoe, blurred).weights[0].argmax()
+            images = {"input": blurred} | {name: restore(model, blurred).image for name, model in networks.items()}
+            images[f"DeMoE, router:\n{EXPERTS[int(chosen)]}"] = by_expert[EXPERTS[int(chosen)]]
+            if pairs.label is not None:
+                images[f"DeMoE, by hand:\n{EXPERTS[pairs.label]}"] = by_expert[EXPERTS[pairs.label]]
+            titled = [
+                (name + ("" if sharp is None else f"\n{float(psnr(image, sharp)):.2f} dB"), image[0].cpu())
+                for name, image in images.items()
+            ]
+            found.append(Example(pairs.name, key, titled if sharp is None else [*titled, ("sharp", sharp[0].cpu())]))
+    return found

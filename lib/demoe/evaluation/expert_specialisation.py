@@ -1,0 +1,79 @@
+"""Have the experts specialised? Their weights against each other and against their start, and what each restores.
+
+Figure 11 looks at weights. What specialisation means in practice is the second: each test set restored by each expert.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from demoe.core.tasks import EXPERTS
+from demoe.inference.restore import restore
+from demoe.models.demoe import DeMoE
+
+from .methods import Method, blurred_input
+from .weight_similarity import all_pairs, compare, expert_layers, pearson
+
+SCALES = "beta and gamma"
+
+
+def correlations(model: DeMoE) -> pd.DataFrame:
+    """Pearson between every two experts, a row a pair and layer of a MoEBlock (``similarity.compare``; Figure 11)."""
+    experts = {name: expert_layers(model, i) for i, name in enumerate(EXPERTS)}
+    return compare(experts, all_pairs(experts))
+
+
+def moved(model: DeMoE, start: DeMoE) -> pd.DataFrame:
+    """How far each expert is from ``start``, the network before stage 2.
+
+    A row an expert and layer: expert, level, kind, layer, change (Euclidean length of the difference over that of the
+    start) and correlation (Pearson with the start, empty where the start is constant). ``SCALES``, a row an expert and
+    MoEBlock, has in ``change`` the root mean square of beta and gamma now: they start at zero where experts start at
+    random, so that nothing can be divided by them.
+    """
+    rows = []
+    for i, name in enumerate(EXPERTS):
+        for now, then in zip(expert_layers(model, i), expert_layers(start, i), strict=True):
+            change = np.linalg.norm(now.weights - then.weights) / np.linalg.norm(then.weights)
+            rows.append(
+                {
+                    "expert": name,
+                    "level": now.level,
+                    "kind": now.kind,
+                    "layer": now.name,
+                    "change": change,
+                    "correlation": pearson(now.weights, then.weights).value,
+                }
+            )
+        levels = list(dict.fromkeys(layer.level for layer in expert_layers(model, i)))
+        for place, block in enumerate(model.experts):
+            scales = np.concatenate(
+                [getattr(block.experts[i], key).detach().cpu().double().numpy().ravel() for key in ("beta", "gamma")]
+            )
+            rows.append(
+                {
+                    "expert": name,
+                    "level": levels[place // model.config.moe_per_level],
+                    "kind": SCALES,
+                    "layer": f"experts.{place}",
+                    "change": np.sqrt(np.mean(scales**2)),
+                    "correlation": np.nan,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def by_hand(model: DeMoE) -> dict[str, Method]:
+    """The input as it came, the router's choice, and each expert chosen by hand, for ``benchmark.score``."""
+
+    def method(expert: str | None) -> Method:
+        return lambda image, pairs: restore(model, image, expert=expert, k=1).image
+
+    return {"input": blurred_input, "router": method(None)} | {name: method(name) for name in EXPERTS}
+
+
+def matrix(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean PSNR (dB) of every method (across) on every set (down), from ``benchmark.score`` of ``by_hand``."""
+    table = scores.groupby(["set", "method"], sort=False).psnr.mean().unstack("method")
+    return table[list(dict.fromkeys(scores.method))]

@@ -1,0 +1,185 @@
+"""A NAFBlock with everything folded into its convolutions that does not depend on the picture: same result, less work.
+
+The norms' weight and bias go into the 1x1 convolution behind each, beta into conv3, gamma into conv5. What is left of
+a norm is (x - mean) / deviation. Exact up to rounding: products are formed in float64. The authors' networks are not
+published folded; our choice.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demoe.models.demoe import DeMoE
+from demoe.models.layers import NAFBlock, PictureConv2d
+from demoe.models.moe import Router
+from demoe.models.nafnet import NAFNet
+from demoe.models.tlc import LocalAttention
+
+Network = TypeVar("Network", NAFNet, DeMoE)
+Made = TypeVar("Made")
+
+
+class FoldedBlock(nn.Module):
+    """The folded block, for inference: no parameters, only buffers. (B, C, H, W) -> (B, C, H, W).
+
+    Buffers: ``w1`` (2C, C, 1, 1), ``b1`` (2C) the first norm and conv1; ``w2`` (2C, 1, 3, 3), ``b2`` the depth-wise
+    conv2; ``ws`` (C, C, 1, 1), ``bs`` (C) channel attention; ``w3`` (C, C, 1, 1), ``b3`` conv3 and beta; ``w4``
+    (2C, C, 1, 1), ``b4`` the second norm and conv4; ``w5`` (C, C, 1, 1), ``b5`` conv5 and gamma. ``eps`` is the norms'.
+    """
+
+    def __init__(self, buffers: dict[str, Tensor], eps: float):
+        super().__init__()
+        for name in ("w1", "b1", "w2", "b2", "ws", "bs", "w3", "b3", "w4", "b4", "w5", "b5"):
+            self.register_buffer(name, buffers[name])
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.conv2d(normalise(x, self.eps), self.w1, self.b1)  # (B, 2C, H, W)
+        y = gate(F.conv2d(y, self.w2, self.b2, padding=1, groups=len(self.w2)))  # (B, C, H, W)
+        y = y * self.attention(y.mean((2, 3), keepdim=True))
+        x = x + F.conv2d(y, self.w3, self.b3)
+        y = F.conv2d(normalise(x, self.eps), self.w4, self.b4)  # (B, 2C, H, W)
+        return x + F.conv2d(gate(y), self.w5, self.b5)  # (B, C, H, W)
+
+    def attention(self, mean: Tensor) -> Tensor:
+        """The factors of the channels, (B, C, 1, 1), of their averages over the picture, in the type of these."""
+        scale = F.linear(mean.flatten(1), self.ws.flatten(1).to(mean.dtype), self.bs.to(mean.dtype))  # (B, C)
+        return scale.view(mean.shape)
+
+
+def fold(block: NAFBlock) -> FoldedBlock:
+    """A folded copy, of the block's type and on its device; the block stays as it is and shares no memory with it.
+
+    Raises ``ValueError`` for another module, and for a block with local statistics (TLC).
+    """
+    if type(block) is not NAFBlock:
+        raise ValueError(f"{type(block).__name__} cannot be folded: only a NAFBlock can")
+    with torch.no_grad():
+        return FoldedBlock(_buffers(block), block.norm1.eps)
+
+
+def foldable_network(model: nn.Module) -> bool:
+    """Whether ``fold_network`` takes it: a NAFNet or DeMoE whose channel attention averages over the whole picture."""
+    return type(model) in (NAFNet, DeMoE) and not any(isinstance(part, LocalAttention) for part in model.modules())
+
+
+@torch.inference_mode(False)  # what inference mode makes could not be used outside it
+@torch.no_grad()
+def fold_network(model: Network, dtype: torch.dtype | None = None, share: bool = True) -> Network:
+    """The network for inference, its NAFBlocks folded; ``model`` stays as it is.
+
+    Its class and what it takes and gives are the same. With ``share``, blocks and parameters that are not folded share
+    memory with ``model`` unless ``dtype`` differs from theirs. The router keeps its type, for its sums need the digits,
+    and so do the convolutions that read and write the picture (``layers.PictureConv2d``). Raises ``ValueError`` for
+    another network, and for local statistics (TLC).
+    """
+    if type(model) not in (NAFNet, DeMoE):
+        raise ValueError(f"{type(model).__name__} cannot be folded: only NAFNet and DeMoE can")
+    return _twin(model, dtype, share).eval()
+
+
+def folded(model: Network, dtype: torch.dtype | None = None) -> Network:
+    """``fold_network(model, dtype)``, kept for the next call with the same network until one of its weights changes.
+
+    A network that is folded already comes back itself. ``made`` says what changes are noticed.
+    """
+    if any(isinstance(part, FoldedBlock) for part in model.modules()):
+        return model
+    return made(model, fold_network, dtype)
+
+
+def made(module: nn.Module, make: Callable[..., Made], *arguments: object) -> Made:
+    """``make(module, *arguments)``, kept for the next call until a parameter or buffer of the module changes.
+
+    A change is noticed by PyTorch's count of in-place changes of each tensor, which only ``parameter.data`` evades; a
+    module made in inference mode has no such count, and nothing is kept for it.
+    """
+    state = versions(module)
+    if state is None:
+        return make(module, *arguments)
+    kept = _MADE.setdefault(module, {})
+    key, found, _ = kept.get(make, (None, None, None))
+    if key != (state, arguments):
+        found = make(module, *arguments)
+        # The tensors are held too, so that no other can take the address by which they are known.
+        kept[make] = (state, arguments), found, [value.detach() for value in (*module.parameters(), *module.buffers())]
+    return found  # not what is kept now: another thread may have changed it
+
+
+def versions(model: nn.Module) -> tuple | None:
+    """What changes when a tensor of the model does; None where that cannot be told, for tensors of inference mode."""
+    tensors = [*model.parameters(), *model.buffers()]
+    if any(value.is_inference() for value in tensors):
+        return None
+    return tuple((value.data_ptr(), value._version) for value in tensors)
+
+
+_MADE: WeakKeyDictionary[nn.Module, dict[Callable, tuple]] = WeakKeyDictionary()
+
+
+def _twin(module: nn.Module, dtype: torch.dtype | None, share: bool) -> nn.Module:
+    """A module of the same kind that holds no tensor object of ``module``, so that moving one leaves the other."""
+    if isinstance(module, NAFBlock):
+        block = fold(module)
+        return block if dtype is None else block.to(dtype)
+    if isinstance(module, (Router, PictureConv2d)):
+        dtype = None
+
+    def taken(value: Tensor, dtype: torch.dtype | None) -> Tensor:
+        return value.detach().to(dtype or value.dtype, copy=not share)
+
+    twin = copy.copy(module)
+    twin._parameters = {
+        name: value if value is None else nn.Parameter(taken(value, dtype), requires_grad=False)
+        for name, value in module._parameters.items()
+    }
+    twin._buffers = {name: value if value is None else taken(value, None) for name, value in module._buffers.items()}
+    twin._modules = {
+        name: None if child is None else _twin(child, dtype, share) for name, child in module._modules.items()
+    }
+    return twin
+
+
+def normalise(x: Tensor, eps: float) -> Tensor:
+    """(B, C, H, W): over the channels of each pixel, mean 0 and variance 1."""
+    y = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), eps=eps)  # (B, H, W, C), free in channels-last memory
+    return y.permute(0, 3, 1, 2)
+
+
+def gate(x: Tensor, out: Tensor | None = None) -> Tensor:
+    """The product of the two halves of the channels: (B, 2C, H, W) -> (B, C, H, W), into ``out`` if given."""
+    first, second = x.chunk(2, dim=1)
+    return torch.mul(first, second, out=out)
+
+
+def _buffers(block: NAFBlock) -> dict[str, Tensor]:
+    def behind(norm: nn.Module, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+        weight, bias = conv.weight.double(), conv.bias.double()
+        shift = (weight * norm.bias.double().view(1, -1, 1, 1)).sum((1, 2, 3))
+        return weight * norm.weight.double().view(1, -1, 1, 1), bias + shift
+
+    def scaled(conv: nn.Conv2d, scale: Tensor) -> tuple[Tensor, Tensor]:
+        scale = scale.double().flatten()
+        return conv.weight.double() * scale.view(-1, 1, 1, 1), conv.bias.double() * scale
+
+    pairs = {
+        "1": behind(block.norm1, block.conv1),
+        "2": (block.conv2.weight, block.conv2.bias),
+        "s": (block.sca[1].weight, block.sca[1].bias),
+        "3": scaled(block.conv3, block.beta),
+        "4": behind(block.norm2, block.conv4),
+        "5": scaled(block.conv5, block.gamma),
+    }
+    dtype = block.conv1.weight.dtype
+    return {
+        letter + name: value.detach().clone().to(dtype)
+        for name, pair in pairs.items()
+        for letter, value in zip("wb", pair, strict=True)
+    }

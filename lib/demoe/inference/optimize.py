@@ -1,0 +1,99 @@
+"""``demoe.optimize``: the same network, faster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from demoe.models.demoe import DeMoE, Restored
+from demoe.models.nafnet import Classified, NAFNet
+
+from . import strips
+from .fold import fold_network, foldable_network, made, versions
+from .gpu_forward import gatherable
+
+TYPES = (torch.float32, torch.bfloat16)
+PATIENCE = 20  # pictures of a size before a minute goes into compiling for them, where nobody asked for it; our choice
+
+
+class OptimizedNetwork:
+    """A network for inference alone, called as the model it was made of; no gradients pass through it.
+
+    (B, 3, H, W) in [0, 1], any H, W >= 1, on the model's device -> ``Restored`` for a DeMoE, (B, 3, H, W) for a NAFNet,
+    in the type that was given. ``expert`` and ``k`` are those of ``DeMoE``. Everything is copied: later changes of the
+    model are not seen. Raises ``ValueError`` for another shape, an expert that is not there and a wrong ``k``.
+
+    ``network`` is the folded network on a CPU, a NAFNet or DeMoE itself; None on a GPU. ``fused`` is ``GpuRunner``'s.
+    """
+
+    def __init__(self, model: NAFNet | DeMoE, dtype: torch.dtype, patience: int = 2, fused: bool = False):
+        self.config, self.dtype = model.config, dtype
+        self.device = model.intro.weight.device
+        self.experts = isinstance(model, DeMoE)
+        self.network = None
+        if self.device.type == "cuda":
+            from .gpu_runner import GpuRunner  # torch.compile is slow to import
+
+            self._run = GpuRunner(model, dtype, patience=patience, fused=fused)
+        else:
+            self.network = network = fold_network(model, dtype, share=False)
+            self._run = lambda x, expert, k: strips.forward(network, x, expert, k)
+
+    def __call__(
+        self, x: Tensor, expert: str | Sequence[str | None] | None = None, k: int | None = 1
+    ) -> Restored | Tensor:
+        if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
+            raise ValueError(f"expected a batch of pictures of shape (B, 3, H, W), got {tuple(x.shape)}")
+        if expert is not None and not self.experts:
+            raise ValueError("NAFNet has no experts to choose from: leave the expert out")
+        out = self.restored(x, expert, k)
+        return out if self.experts else out.image
+
+    def restored(self, x: Tensor, expert: str | Sequence[str | None] | None = None, k: int | None = 1) -> Restored:
+        """The same with the router's logits; of a NAFNet too, whose ``weights`` are None."""
+        image, logits, *weights = self._run(x, expert, k)
+        return Restored(image, logits, *(weights or [None]))
+
+    def classify(self, x: Tensor) -> Classified:
+        """The restored image and the router's logits, as ``NAFNet.classify``."""
+        if self.experts:
+            raise ValueError("classify is NAFNet's: a DeMoE gives its logits with every picture")
+        return Classified(*self._run(x, None, 1)[:2])
+
+
+def optimize(model: nn.Module, dtype: torch.dtype = torch.float32, fused: bool = False) -> OptimizedNetwork | nn.Module:
+    """The network for inference: on a CPU folded and in strips (``strips``), on a GPU compiled (``gpu``).
+
+    The model stays as it is, and so does the copy that is made of it here. In float32 the result is the model's in
+    evaluation mode, to rounding. ``dtype`` may be ``torch.bfloat16``: faster and in half the memory, above 50 dB from
+    float32; averages, the router and the picture stay in float32. ``fused``: on a GPU, blocks by our own Triton
+    kernels, which so far have only been compared on a CPU; not by default.
+
+    Other networks come back as they are, and so do those with local statistics (TLC) and, on a GPU, with experts other
+    than NAFBlocks. Raises ``ValueError`` for another ``dtype``, and ``RuntimeError`` for ``fused`` without Triton or a
+    GPU.
+    """
+    if dtype not in TYPES:
+        raise ValueError(f"cannot optimize for {dtype}: choose torch.float32 or torch.bfloat16")
+    if not foldable_network(model):
+        return model
+    device = model.intro.weight.device
+    if fused and device.type != "cuda":
+        raise RuntimeError(f"fused kernels need a GPU, and the network is on {device}: leave out fused=True")
+    if device.type == "cuda" and not gatherable(model):
+        return model
+    return OptimizedNetwork(model, dtype, fused=fused)
+
+
+def on_gpu(model: nn.Module, dtype: torch.dtype | None = None) -> OptimizedNetwork | None:
+    """The optimized network of one that is on a GPU, kept until a weight changes; None where there can be none.
+
+    For callers that were given ``model`` and may see few pictures: it is compiled later than by ``optimize``.
+    """
+    if not foldable_network(model) or model.intro.weight.device.type != "cuda" or not gatherable(model):
+        return None
+    if versions(model) is None:
+        return None
+    return made(model, OptimizedNetwork, dtype or model.intro.weight.dtype, PATIENCE)

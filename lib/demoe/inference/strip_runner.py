@@ -1,0 +1,272 @@
+"""One picture, strip by strip, on its way through a folded network: what ``strips`` is built on.
+
+A map that is kept in memory is worked on in strips that fit the processor's cache, in two passes a block: norm, first
+convolution, depth-wise convolution, gate and the sums for the channel attention; then all the rest, in place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, tee
+
+import torch
+from torch import Tensor, nn
+
+from demoe.models.demoe import DeMoE
+from demoe.models.moe import MoEBlock, Router
+from demoe.models.nafnet import NAFNet
+
+from . import allocator
+from .fold import FoldedBlock, gate, made
+from .strip_operations import (
+    Kept,
+    Mean,
+    Packed,
+    Source,
+    Weights,
+    add_convolution,
+    conv3,
+    convolution,
+    empty,
+    lowered,
+    raised,
+    square,
+)
+
+Wish = str | Sequence[float] | Callable[[Tensor], Tensor] | None  # see ``Run``
+LARGE = 32 << 20  # bytes of a map for which holes that others have left in the allocator's memory are worth giving back
+ROOMS = 256 << 20  # bytes of gated maps, one an expert, that a mixture keeps, else it computes them twice; our choice
+
+
+class Run:
+    """One picture on its way through a folded network.
+
+    ``expert``: a name, the experts' weights, a function that makes weights (1, N) of the router's logits (1, N), or
+    None for the router's own ``k`` best.
+    """
+
+    def __init__(self, model, expert, k, recompute, scales, progress=None, margin=0, alone=False, height=0, rows=0):
+        self.model, self.expert, self.k, self.recompute = model, expert, k, recompute
+        self.scales, self.progress = scales, progress
+        self.margin = margin  # pixels of the full resolution that averages leave out at each side of a strip
+        self.alone = alone  # each strip is a picture of its own, not the continuation of the one before
+        self.height, self.rows = height, rows  # of the padded picture and of its strips
+        self.dtype = working_type(model)
+        self.rooms: list[Kept] = []
+        self.logits = self.weights = None
+        self.shares: list[float] = []
+
+    def network(self, picture: Source) -> Iterator[Tensor]:
+        """The residual's strips, (1, 3, rows, W), of a picture's."""
+        model = self.model
+        is_demoe = isinstance(model, DeMoE)
+        experts = iter(model.experts if is_demoe else ())
+        moes = model.config.moe_per_level if is_demoe else 0
+        y, skips = self.encode(picture)
+        if is_demoe:
+            self.weights = self._gate()
+            self.shares = self.weights[0].tolist()  # once: a GPU's host waits for it
+        y = self._blocks(y, _modules(model.middle_blks), False)
+        for _ in range(moes):
+            y = self._moe(y, next(experts))
+        for level, (decoder, up) in reversed(
+            list(enumerate(zip(reversed(model.decoders), reversed(model.ups), strict=True)))
+        ):
+            skip, lazy, self.rooms = skips.pop(), level < self.recompute, []
+            if isinstance(skip, Kept) and max(one.nbytes for one in skip.maps) >= LARGE:
+                allocator.give_back()  # the next room may not fit into the one that the encoder had
+            y = raised(y, skip, up[0])
+            y = self._blocks(y, _modules(decoder), lazy)
+            for _ in range(moes):
+                y = self._moe(y, next(experts))
+            if level > 0 and not isinstance(y, Kept):
+                y = self._keep(y())
+        self.rooms = []
+        ending = model.ending
+        return self._conv3((strip.to(ending.weight.dtype) for strip in y()), ending.weight, ending.bias)
+
+    def encode(self, picture: Source) -> tuple[Source, list[Source]]:
+        """The encoder's last map and the skips from the top down; the router has then been asked."""
+        model = self.model
+        y: Source = lambda: (  # noqa: E731
+            strip.to(self.dtype) for strip in self._conv3(picture(), model.intro.weight, model.intro.bias)
+        )
+        skips = []
+        for level, (encoder, down) in enumerate(zip(model.encoders, model.downs, strict=True)):
+            y = self._blocks(y, _modules(encoder), level < self.recompute)  # (1, C, H, W)
+            skips.append(y)
+            self.rooms = []  # before the next level takes memory
+            y = lowered(y, down)
+        y = self._keep(y())
+        router = model.mlp_branch
+        if router is not None:
+            self.logits = self._route(y, router)
+        return y, skips
+
+    def _gate(self) -> Tensor:
+        if self.expert is None or isinstance(self.expert, str):
+            return self.model.gate(self.logits, self.expert, self.k)  # (1, N)
+        if callable(self.expert):
+            return self.expert(self.logits)
+        return torch.tensor([list(self.expert)], device=self.logits.device)
+
+    def _route(self, y: Kept, router: Router) -> Tensor:
+        total, dtype = Mean(), router.attention[0].weight.dtype
+        for strip in y.cut(y.cached):
+            z = router.conv_bottleneck(strip.to(dtype))
+            total.add(self._inside(z * router.attention(z), strip.shape[1]))  # (1, 256, rows, W)
+        return router.classifier[1:](total.value().to(dtype))  # (1, N)
+
+    def _keep(self, strips: Iterator[Tensor]) -> Kept:
+        """A new map of these strips."""
+        if self.alone:
+            return Kept(list(strips), None)
+        first = next(strips)
+        part = first.shape[1] // self.model.config.width  # of the full resolution, a side
+        if first.shape[2] == self.height // part:
+            return Kept([first], self.rows // part)
+        kept = Kept([empty(first, self.height // part)], self.rows // part)
+        return kept.replace(chain((first,), strips), first.shape[2])
+
+    def _blocks(self, y: Source, blocks: Iterable[nn.Module], lazy: bool) -> Source:
+        """Blocks in sequence. The map after each is kept, or computed anew for each pass if ``lazy``."""
+        y = y if lazy or isinstance(y, Kept) else self._keep(y())
+        for block in blocks:
+            y = self._block(y, block)
+        return y
+
+    def _block(self, y: Source, block: nn.Module) -> Source:
+        """One block: in the place of its input where that is kept."""
+        if not isinstance(block, FoldedBlock):
+            return self._whole(y, block)
+        if not isinstance(y, Kept):
+            self._measure(y, [block])
+            result = lambda y=y: _second_half(self._first_half(y(), block), block, self.scales[block])  # noqa: E731
+        else:
+            # The first pass's result is kept for the second: one more map, a third less to compute.
+            result, gates = y, self._first_pass(y, block)
+            for _ in _second_half(zip(y.cut(y.cached), gates, strict=True), block, self.scales[block]):
+                pass
+        self._tick()
+        return result
+
+    def _first_pass(self, y: Kept, block: FoldedBlock, number: int = 0) -> list[Tensor]:
+        """The gated features of a map's strips, in room ``number``; the channel attention is known then."""
+        if self.rooms and [one.shape for one in self.rooms[0].maps] != [one.shape for one in y.maps]:
+            self.rooms = []  # freed before new ones are taken
+        if len(self.rooms) == number:
+            self.rooms.append(Kept([empty(one, one.shape[2]) for one in y.maps], y.rows))
+        places = self.rooms[number].cut(y.cached)
+        weights, total, known = made(block, Weights), Mean(), block in self.scales
+        for (x, above, below), place in zip(y.around(y.cached), places, strict=True):
+            wide = convolution(weights.norm(x), weights.w1, block.b1)  # (1, 2C, rows + above + below, W)
+            inner = above and below
+            wide = square(wide, weights.w2, block.b2, beyond=0 if inner else 1)
+            gate(wide if inner else wide[:, :, above : wide.shape[2] - below], out=place)  # (1, C, rows, W)
+            if not known:
+                total.add(self._inside(place, x.shape[1]))
+        if not known:
+            self.scales[block] = block.attention(total.value())
+        return places
+
+    def _moe(self, y: Source, moe: MoEBlock) -> Source:
+        shares = [(share, expert) for share, expert in zip(self.shares, moe.experts, strict=True) if share]
+        experts = [expert for _, expert in shares]
+        if not all(isinstance(expert, FoldedBlock) for expert in experts):
+            return self._whole(y, lambda x: moe(x, self.weights))
+        if moe.fusion == "sum" and [share for share, _ in shares] == [1]:
+            return self._block(y, experts[0])
+        strips = (lambda: iter(y.cut(y.cached))) if isinstance(y, Kept) else y
+        gates = None
+        if isinstance(y, Kept) and len(experts) * sum(one.nbytes for one in y.maps) <= ROOMS:
+            gates = [self._first_pass(y, expert, number) for number, expert in enumerate(experts)]
+        else:
+            self._measure(strips, experts)
+
+        def mixed() -> Iterator[Tensor]:
+            own, *streams = tee(strips(), 1 + len(experts))
+            if gates is None:
+                firsts = [self._first_half(stream, expert) for stream, expert in zip(streams, experts, strict=True)]
+            else:
+                firsts = [zip(stream, known, strict=True) for stream, known in zip(streams, gates, strict=True)]
+            halves = [((x.clone(), gated) for x, gated in first) for first in firsts]
+            outs = [
+                _second_half(half, expert, self.scales[expert]) for half, expert in zip(halves, experts, strict=True)
+            ]
+            for x, *parts in zip(own, *outs, strict=True):
+                mix = sum(share * part for (share, _), part in zip(shares, parts, strict=True))  # (1, C, rows, W)
+                yield {"sum": lambda x, mix: mix, "residual": torch.add, "attention": torch.mul}[moe.fusion](x, mix)
+
+        self._tick()
+        return y.replace(mixed(), y.cached) if isinstance(y, Kept) else mixed
+
+    def _whole(self, y: Source, block: Callable[[Tensor], Tensor]) -> Kept:
+        """A block that cannot work in strips, on the whole map; on each map where several are kept."""
+        y = y if isinstance(y, Kept) else self._keep(y())
+        y.replace((block(one) for one in y.maps), None)
+        self._tick()
+        return y
+
+    def _measure(self, y: Source, blocks: Sequence[FoldedBlock]) -> None:
+        """The channel attention of blocks that all read the map ``y``, unless it is known."""
+        blocks = [block for block in blocks if block not in self.scales]
+        if not blocks:
+            return
+        totals = [Mean() for _ in blocks]
+        halves = [self._first_half(stream, block) for stream, block in zip(tee(y(), len(blocks)), blocks, strict=True)]
+        for parts in zip(*halves, strict=True):
+            for total, (x, gated) in zip(totals, parts, strict=True):
+                total.add(self._inside(gated, x.shape[1]))
+        for block, total in zip(blocks, totals, strict=True):
+            self.scales[block] = block.attention(total.value())
+
+    def _first_half(self, strips: Iterator[Tensor], block: FoldedBlock) -> Iterator[tuple[Tensor, Tensor]]:
+        """(input, gated features) of each strip: norm, first convolution, depth-wise convolution, gate."""
+        waiting: deque[Tensor] = deque()
+        weights = made(block, Weights)
+
+        def widened() -> Iterator[Tensor]:
+            for x in strips:
+                waiting.append(x)
+                yield convolution(weights.norm(x), weights.w1, block.b1)  # (1, 2C, rows, W)
+
+        for y in self._conv3(widened(), weights.w2, block.b2):
+            yield waiting.popleft(), gate(y)
+
+    def _conv3(self, strips: Iterator[Tensor], weight: Tensor | Packed, bias: Tensor) -> Iterator[Tensor]:
+        return conv3(strips, weight, bias, self.alone)
+
+    def _inside(self, x: Tensor, channels: int) -> Tensor:
+        """Without the margin, whose size in pixels shrinks as the number of channels of the level grows."""
+        edge = self.margin * self.model.config.width // channels
+        return x[:, :, edge : x.shape[2] - edge, edge : x.shape[3] - edge]
+
+    def _tick(self) -> None:
+        if self.progress is not None:
+            self.progress()
+
+
+def working_type(model: NAFNet | DeMoE) -> torch.dtype:
+    """The type of the maps: that of all but the router and the two convolutions that read and write the picture."""
+    return next((down.weight.dtype for down in model.downs), model.intro.weight.dtype)
+
+
+def _second_half(pairs: Iterable[tuple[Tensor, Tensor]], block: FoldedBlock, scale: Tensor) -> Iterator[Tensor]:
+    """The rest of a block, in the place of each strip of its input; the gated features are used up.
+
+    The channel attention goes into the third convolution's weight, or into the features where these are fewer.
+    """
+    weights, third = made(block, Weights), None
+    for x, gated in pairs:
+        if x[0, 0].numel() < x.shape[1]:
+            add_convolution(x, gated.mul_(scale), weights.w3, block.b3)
+        else:
+            third = third or Packed((block.w3 * scale.view(1, -1, 1, 1)).to(block.w3.dtype))
+            add_convolution(x, gated, third, block.b3)  # (1, C, rows, W)
+        y = gate(convolution(weights.norm(x), weights.w4, block.b4))
+        yield add_convolution(x, y, weights.w5, block.b5)
+
+
+def _modules(blocks: nn.Module) -> Iterable[nn.Module]:
+    return getattr(blocks, "modules_list", blocks)

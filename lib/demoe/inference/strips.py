@@ -1,0 +1,172 @@
+"""A NAFNet or DeMoE on a large picture, a strip of rows at a time: the plain forward's result in little memory.
+
+A feature map is a sequence of strips, (1, C, rows, W) each, that runs through the network from top to bottom. All
+layers but one look at most one row beyond a strip, so they work strip by strip. The one is the channel attention (SCA),
+which needs the average over the whole picture: a first pass over the strips adds it up, a second uses it. The result
+is therefore that of the plain forward up to float32 rounding, and there are no seams.
+
+Between the passes a map is either kept or computed anew from the picture. ``recompute`` says for how many of the
+largest levels it is computed anew: 0 is fastest and keeps about two maps of the full resolution, 1 about one, 2
+three quarters of one, for two and four times the time. The strips in flight come on top; of a narrow network they
+weigh so much that only very large pictures gain by 1 or 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from demoe.models.demoe import DeMoE, Restored
+from demoe.models.nafnet import NAFNet
+
+from .fold import FoldedBlock, folded
+from .strip_runner import Run
+
+MAX_RECOMPUTE = 2  # the map of the second level has to be kept in any case
+STRIP_BYTES = 4 << 20  # of one map's strip where maps are computed anew and strips flow through many layers; our choice
+Chooser = Callable[[Tensor], Tensor]  # the router's logits (1, N) -> the experts' weights (1, N)
+
+
+class Statistics(NamedTuple):
+    """What a network takes from the whole of a picture, gathered from parts of it."""
+
+    scales: dict[FoldedBlock, Tensor]  # each block's channel attention, (1, C, 1, 1)
+    logits: Tensor | None  # (1, N), the router's
+    weights: Tensor | None  # (1, N), what mixed the experts
+
+
+@torch.no_grad()
+def forward(
+    model: NAFNet | DeMoE,
+    x: Tensor,
+    expert: str | Sequence[str | None] | Chooser | None = None,
+    k: int | None = 1,
+    *,
+    rows: int | None = None,
+    recompute: int = 0,
+    scales: dict[FoldedBlock, Tensor] | None = None,
+    progress: Callable[[], object] | None = None,
+) -> Restored:
+    """(B, 3, H, W) in [0, 1] -> what ``model(x, expert, k)`` gives; for a NAFNet ``weights`` is None.
+
+    ``expert`` may also be a function that makes the experts' weights (1, N) of the router's logits (1, N), for each
+    image. ``rows``: rows of the full resolution in a strip, a multiple of 2^levels; None chooses. ``scales``: use these
+    channel attentions instead of the picture's own, as a tile does. ``progress`` is called after each block. Experts
+    other than NAFBlocks run on the whole map. Raises ``ValueError`` for another network, one in training mode, and
+    bad numbers.
+    """
+    if not isinstance(model, (NAFNet, DeMoE)):
+        raise ValueError(f"{type(model).__name__} cannot run in strips: only NAFNet and DeMoE can")
+    if model.training:
+        raise ValueError("a network in training mode cannot run in strips: call eval() first")
+    unit = 2 ** len(model.encoders)
+    if rows is not None and (rows < unit or rows % unit):
+        raise ValueError(f"a strip has a multiple of {unit} rows, got {rows}")
+    if not 0 <= recompute <= MAX_RECOMPUTE:
+        raise ValueError(f"recompute must be between 0 and {MAX_RECOMPUTE}, got {recompute}")
+    names = [expert] * len(x) if expert is None or isinstance(expert, str) or callable(expert) else list(expert)
+    if len(names) != len(x):
+        raise ValueError(f"{len(names)} experts named for {len(x)} images: give one name, or one an image")
+    model = folded(model)
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    found = []
+    with _as_asked(x):
+        for image, target, name in zip(x.split(1), out.split(1), names, strict=True):
+            run = _run(model, image, name, k, recompute, dict(scales or {}), progress, rows=rows)
+            _assemble(run, image, target)
+            found.append((run.logits, run.weights))
+    logits, weights = (None if parts[0] is None else torch.cat(parts) for parts in zip(*found, strict=True))
+    return Restored(out, logits, weights)
+
+
+@torch.no_grad()
+def with_weights(
+    model: NAFNet | DeMoE, x: Tensor, expert: str | Sequence[float] | None, scales: dict[FoldedBlock, Tensor]
+) -> Restored:
+    """One tile, (1, 3, H, W), under the channel attentions ``scales``; ``expert`` is a name or the experts' weights."""
+    model, out = folded(model), torch.empty_like(x)
+    run = _run(model, x, expert, None, 0, dict(scales))
+    with _as_asked(x):
+        _assemble(run, x, out)
+    return Restored(out, run.logits, run.weights)
+
+
+@torch.no_grad()
+def logits(model: DeMoE, x: Tensor, scales: dict[FoldedBlock, Tensor]) -> Tensor:
+    """The router's opinion of one tile, (1, N), under given channel attentions; only the encoder runs."""
+    run = _run(folded(model), x, None, None, 0, dict(scales))
+    with _as_asked(x):
+        run.encode(lambda: _picture(run, x))
+    return run.logits
+
+
+@torch.no_grad()
+def statistics(
+    model: NAFNet | DeMoE,
+    crops: Sequence[Tensor],
+    expert: str | Sequence[float] | Chooser | None = None,
+    k: int | None = 1,
+    *,
+    margin: int = 0,
+    recompute: int = 0,
+    progress: Callable[[], object] | None = None,
+) -> Statistics:
+    """The channel attentions and the router's decision that crops of one picture, taken together, lead to.
+
+    ``crops``: (1, 3, H, W) each, H and W multiples of 2^levels. ``margin`` pixels at each side of a crop are left out
+    of the averages, because the zeros around a crop are not in the picture. ``expert`` may also be the experts'
+    weights, or a function that makes them of the logits.
+    """
+    unit = 2 ** len(model.encoders)
+    if not crops or any(side % unit or side <= 2 * margin for crop in crops for side in crop.shape[-2:]):
+        raise ValueError(f"crops need sides that are multiples of {unit} and larger than two margins of {margin}")
+    if len(crops) == 1 and not margin:  # a whole picture: in strips, which need far less memory than one large crop
+        (crop,) = crops
+        run = _run(folded(model), crop, expert, k, recompute, {}, progress)
+        parts = lambda: _picture(run, crop)  # noqa: E731
+    else:
+        run = Run(folded(model), expert, k, recompute, {}, progress, margin, alone=True)
+        parts = lambda: iter(_nhwc(crop, run.model.intro.weight.dtype) for crop in crops)  # noqa: E731
+    with _as_asked(crops[0]):
+        for _ in run.network(parts):
+            pass
+    return Statistics(run.scales, run.logits, run.weights)
+
+
+def rows_for(model: NAFNet | DeMoE, width: int) -> int:
+    """Rows of a strip of a picture ``width`` pixels wide: about ``STRIP_BYTES``, in whole rows of the last level."""
+    unit = 2 ** len(model.encoders)
+    return max(1, STRIP_BYTES // (4 * model.config.width * max(width, 1)) // unit) * unit
+
+
+def _as_asked(x: Tensor) -> torch.autocast:
+    """Autocast off, whatever the caller's surroundings: the network's own types are what was asked for."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def _run(model, x, expert, k, recompute, scales, progress=None, rows=None) -> Run:
+    """A run of one picture (1, 3, H, W)."""
+    height = x.shape[2] + -x.shape[2] % 2 ** len(model.encoders)
+    return Run(model, expert, k, recompute, scales, progress, height=height, rows=rows or rows_for(model, x.shape[3]))
+
+
+def _picture(run: Run, x: Tensor) -> Iterator[Tensor]:
+    """Strips of a picture, (1, 3, rows, W'), with the zeros that ``pad_to_multiple`` adds."""
+    unit = 2 ** len(run.model.encoders)
+    for strip in x.split(run.rows, dim=2):
+        yield _nhwc(F.pad(strip, (0, -x.shape[3] % unit, 0, -strip.shape[2] % unit)), run.model.intro.weight.dtype)
+
+
+def _assemble(run: Run, x: Tensor, out: Tensor) -> None:
+    """The restored picture (1, 3, H, W) of ``x``, written to ``out``."""
+    strips = run.network(lambda: _picture(run, x))
+    for strip, given, target in zip(strips, x.split(run.rows, dim=2), out.split(run.rows, dim=2), strict=True):
+        torch.add(strip[:, :, : given.shape[2], : given.shape[3]], given, out=target)
+
+
+def _nhwc(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.to(dtype).contiguous(memory_format=torch.channels_last)

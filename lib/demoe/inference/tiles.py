@@ -1,0 +1,296 @@
+"""Photographs of any size within a memory budget: whole and exact where that fits, feathered tiles beyond it.
+
+Tiles do not use averages of their own for the channel attention: those would differ from tile to tile and seams would
+show. All tiles use the same ones, gathered in a first pass over crops that are spread over the photograph (at most
+``SAMPLE`` pixels, each crop without its rim). With these fixed the network looks about 125 pixels far and no further,
+so that neighbouring tiles agree where they overlap, and the overlap is blended with weights that add up to one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from demoe.models.demoe import DeMoE, Restored
+from demoe.models.nafnet import NAFNet
+
+from . import strips
+from .fold import folded
+from .memory import CROP, MARGIN, OVERLAP, SAMPLE, Plan, at_once, budget, plan
+from .optimize import OptimizedNetwork, on_gpu
+from .restore import NotFinite, check, evaluation_mode, finished, in_float32, in_strips, restore
+
+# Where tiles and sample crops lie in a photograph, how tiles are blended, and what the router said of each.
+
+
+@dataclass(frozen=True, eq=False)
+class TileMap:
+    """The router's decisions on a photograph, one a tile. R rows and C columns of tiles, N experts."""
+
+    tops: list[int]  # (R,) first row of each row of tiles, pixels
+    lefts: list[int]  # (C,)
+    tile: int  # side in pixels; tiles overlap, and the last of a row or column may be shorter
+    size: tuple[int, int]  # (height, width) of the photograph
+    router: Tensor  # (R, C, N) softmax of the router, on the CPU
+    weights: Tensor  # (R, C, N) what mixed the experts
+
+    @property
+    def experts(self) -> Tensor:
+        """(R, C): index of the strongest expert of each tile."""
+        return self.weights.argmax(2)
+
+    def regions(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """(from, to) in pixels of each row and each column of tiles: where that tile has more to say than the next."""
+        found = []
+        for starts, size in ((self.tops, self.size[0]), (self.lefts, self.size[1])):
+            cuts = [0, *((a + b + self.tile) // 2 for a, b in pairwise(starts)), size]
+            found.append(list(pairwise(cuts)))
+        return tuple(found)
+
+
+def sample(image: Tensor, unit: int) -> list[Tensor]:
+    """The picture itself if it is small, else crops spread evenly over it."""
+    height, width = image.shape[-2:]
+    if height * width <= SAMPLE:
+        return [nn.functional.pad(image, (0, -width % unit, 0, -height % unit))]
+    side_h, side_w = min(CROP, height // unit * unit), min(CROP, width // unit * unit)
+    side_h, side_w = (max(side, 2 * MARGIN + unit) for side in (side_h, side_w))
+    if side_h > height or side_w > width:  # a very long strip of a picture
+        return [nn.functional.pad(image, (0, -width % unit, 0, -height % unit))]
+    count = max(1, SAMPLE // (side_h * side_w))
+    rows = max(1, min(count, round((count * height / width) ** 0.5)))
+    columns = max(1, count // rows)
+    tops, lefts = (
+        (torch.linspace(0, (size - side) // unit, count).long() * unit).tolist()
+        for size, side, count in ((height, side_h, rows), (width, side_w, columns))
+    )
+    return [image[:, :, top : top + side_h, left : left + side_w] for top in tops for left in lefts]
+
+
+def starts(size: int, tile: int, unit: int) -> list[int]:
+    """Where tiles begin along one side, each overlapping the next by ``OVERLAP`` at least; the last may be shorter.
+
+    At multiples of ``unit``, because halving the resolution depends on which rows and columns are even.
+    """
+    found = [0]
+    while found[-1] + tile < size:
+        found.append(found[-1] + (tile - OVERLAP) // unit * unit)
+    return found
+
+
+def ramp(length: int, tile: int, starts: list[int], i: int, device: torch.device) -> Tensor:
+    """Blending weights of tile ``i`` along one side, (length,): over all tiles they add up to one at each pixel.
+
+    The blend takes a quarter of ``OVERLAP`` in the middle of where two tiles overlap, away from their edges.
+    """
+    at = torch.arange(length, device=device, dtype=torch.float32) + starts[i] + 0.5
+    weight = torch.ones(length, device=device)
+    for before, after, rising in ((i - 1, i, True), (i, i + 1, False)):
+        if before < 0 or after >= len(starts):
+            continue
+        middle = (starts[after] + starts[before] + tile) / 2
+        rise = ((at - middle) / (OVERLAP / 4) + 0.5).clamp(0, 1)
+        weight = weight * (rise if rising else 1 - rise)
+    return weight
+
+
+TILE = 1024  # pixels
+Route = Literal["image", "tile"]
+
+
+@dataclass(frozen=True, eq=False)
+class Large:
+    """A restored photograph and how it came about."""
+
+    image: Tensor  # (3, H, W) in [0, 1], in the type that was given
+    logits: Tensor | None  # (N,); with one decision a tile, the mean over tiles
+    weights: Tensor | None  # (N,); with one decision a tile, the mean over tiles
+    plan: Plan
+    map: TileMap | None = None  # None with one decision
+    recomputed: bool = False  # the first result was not finite, and a second one in float32 was
+
+
+def restore_large(
+    model: nn.Module | OptimizedNetwork,
+    image: Tensor,
+    *,
+    expert: str | strips.Chooser | None = None,
+    k: int | None = 1,
+    max_memory: int | None = None,
+    route: Route = "image",
+    tile: int | None = None,
+    bf16: bool = False,
+    progress: bool = False,
+) -> Large:
+    """One photograph (3, H, W) in [0, 1] of any size, on the model's device, restored within a memory budget.
+
+    ``expert`` may also be a function that makes the experts' weights of the router's logits. ``max_memory``: bytes for
+    the whole process (on a GPU: for its memory); None takes four fifths of what is free. ``route``: one router decision
+    for the photograph, or one a tile. ``tile``: cut into tiles of this side even where the whole would fit. ``bf16``:
+    compute in bfloat16, faster where the processor has it, in half the memory, more than 50 dB from float32; averages
+    and the router stay in float32. A network that is neither NAFNet nor DeMoE runs plainly. On a GPU a picture that
+    fits goes through the optimized network. What ``optimize`` made for a CPU is taken too, in the type it was made for.
+
+    A result that is not finite is computed once more, in float32 without TF32 and autocast. Raises as ``restore`` does
+    (``NotFinite`` if the second result is no better), and ``MemoryError`` if nothing fits the budget.
+    """
+    if route not in ("image", "tile"):
+        raise ValueError(f"unknown route {route!r}: choose image or tile")
+    if image.ndim != 3:
+        raise ValueError(f"expected one picture of shape (3, H, W), got {tuple(image.shape)}")
+    if bf16 and isinstance(model, OptimizedNetwork) and model.dtype != torch.bfloat16:
+        raise ValueError("this network was optimized for float32: leave bf16 out, or optimize it for torch.bfloat16")
+    model = in_strips(model)
+    check(model, image, expert)
+    if route == "tile" and isinstance(model, NAFNet):
+        raise ValueError(f"{type(model).__name__} has no experts to choose tile by tile: use route image")
+
+    def attempt(network: nn.Module, bf16: bool = False, fast: OptimizedNetwork | None = None) -> Large:
+        dtype = next((parameter.dtype for parameter in network.parameters()), image.dtype)
+        if isinstance(network, (NAFNet, DeMoE)):
+            network = folded(network, torch.bfloat16 if bf16 else None)  # once: statistics belong to its very blocks
+        found = _restored(network, fast, image.to(dtype), expert, k, max_memory, route, tile, progress)
+        return replace(found, image=found.image.to(image.dtype))
+
+    try:
+        return attempt(model, bf16, None if callable(expert) else on_gpu(model, torch.bfloat16 if bf16 else None))
+    except NotFinite:
+        with in_float32(model) as network:
+            return replace(attempt(network), recomputed=True)
+
+
+def _restored(model, fast, image, expert, k, max_memory, route, tile, progress) -> Large:
+    if not isinstance(model, (NAFNet, DeMoE)):
+        return Large(restore(model, image).image, None, None, Plan(None))
+    mixed = None if route == "tile" and expert is None and k != 1 else k  # then all experts run in the first pass
+    free = budget(max_memory, image.device)
+    found = plan(model, *image.shape[-2:], free, mixed, tile)
+    if route == "tile" and expert is None and found.tile is None:
+        found = replace(found, tile=TILE)
+    with torch.no_grad(), evaluation_mode(model):
+        out = decisions = None
+        if found.tile is None and fast is not None and at_once(model, *image.shape[-2:], k) <= free:
+            with suppress(torch.OutOfMemoryError):  # strips need less
+                out = finished(fast.restored(image[None], expert, k))
+        if found.tile is None and out is None:
+            with tqdm(desc="deblurring", unit="block", leave=False, disable=not progress) as bar:
+                out = strips.forward(model, image[None], expert, k, recompute=found.recompute, progress=bar.update)
+            out = finished(out)
+        elif out is None:
+            out, decisions = _tiled(model, image[None], expert, k, route, found.tile, progress)
+    return Large(*(None if field is None else field[0] for field in out), found, decisions)
+
+
+def _tiled(model, image, expert, k, route, tile, progress) -> tuple[Restored, TileMap | None]:
+    unit = 2 ** len(model.encoders)
+    crops = sample(image, unit)
+    margin = MARGIN if len(crops) > 1 else 0
+    per_tile = route == "tile" and expert is None
+    gather: Callable = lambda wish: strips.statistics(model, crops, wish, k, margin=margin)  # noqa: E731
+    # Tiles that mix several experts each mix others: all must be known.
+    known = strips.statistics(model, crops, None, None, margin=margin) if per_tile and k != 1 else gather(expert)
+    tops, lefts = (starts(size, tile, unit) for size in image.shape[-2:])
+    by_weights: dict[tuple[float, ...], strips.Statistics] = {}
+    out, logits, weights = torch.zeros_like(image), [], []
+    bar = tqdm(total=len(tops) * len(lefts), desc="deblurring", unit="tile", leave=False, disable=not progress)
+    with bar:
+        for i, top in enumerate(tops):
+            for j, left in enumerate(lefts):
+                part = image[:, :, top : top + tile, left : left + tile]
+                wish, scales = expert, known.scales
+                if per_tile:
+                    own = strips.logits(model, part, known.scales)
+                    share = model.gate(own, None, k)
+                    logits.append(own)
+                    weights.append(share)
+                    wish = tuple(share[0].tolist())
+                    if k == 1:  # attention after an expert depends on which expert ran; one set for each chosen
+                        if wish not in by_weights:
+                            by_weights[wish] = gather(wish)
+                        scales = by_weights[wish].scales
+                elif known.weights is not None:
+                    wish = tuple(known.weights[0].tolist())
+                piece = finished(strips.with_weights(model, part, wish, scales)).image
+                rows = ramp(part.shape[2], tile, tops, i, image.device).to(image.dtype)
+                columns = ramp(part.shape[3], tile, lefts, j, image.device).to(image.dtype)
+                out[:, :, top : top + tile, left : left + tile] += piece * rows[:, None] * columns
+                bar.update()
+    if not per_tile:
+        return Restored(out.clamp_(0, 1), known.logits, known.weights), None
+    logits, weights = torch.cat(logits), torch.cat(weights)
+    grid = (len(tops), len(lefts), -1)
+    decisions = TileMap(
+        tops,
+        lefts,
+        tile,
+        tuple(image.shape[-2:]),
+        logits.float().softmax(1).view(grid).cpu(),
+        weights.float().view(grid).cpu(),
+    )
+    return Restored(out.clamp_(0, 1), logits.mean(0, keepdim=True), weights.mean(0, keepdim=True)), decisions
+
+
+def compare(
+    model: NAFNet | DeMoE, image: Tensor, tile: int = TILE, k: int | None = 1, expert: str | None = None
+) -> dict[str, float]:
+    """Tiled against whole on one photograph (3, H, W): printed, and returned.
+
+    Keys: max_difference, mean_difference (of the range 0..1), psnr (dB, between the two), seam (the largest step in the
+    difference across any row or column boundary where tiles are blended, averaged along it; 0..1), elsewhere (the
+    same where none are blended), whole_seconds, tiled_seconds, peak_mib (of the process so far; it never falls).
+    """
+    import resource
+    import sys
+
+    results, seconds = [], []
+    for side in (tile, None):
+        start = time.perf_counter()
+        results.append(restore_large(model, image, k=k, expert=expert, tile=side))
+        seconds.append(time.perf_counter() - start)
+    if results[1].plan.tile is not None:
+        raise MemoryError("the photograph does not fit into memory whole, so that there is nothing to compare with")
+    difference = (results[0].image - results[1].image).double()
+    steps = [
+        (difference.diff(dim=axis).abs().mean((0, 3 - axis)), starts(image.shape[axis], tile, 2 ** len(model.encoders)))
+        for axis in (1, 2)
+    ]  # (length - 1,) each
+    inside, outside = zip(*(_steps(values, tile, places) for values, places in steps), strict=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    error = max(difference.square().mean().item(), 1e-20)
+    found = {
+        "max_difference": difference.abs().max().item(),
+        "mean_difference": difference.abs().mean().item(),
+        "psnr": -10 * torch.tensor(error).log10().item(),
+        "seam": max(inside),
+        "elsewhere": max(outside),
+        "whole_seconds": seconds[1],
+        "tiled_seconds": seconds[0],
+        "peak_mib": peak,
+    }
+    height, width = image.shape[-2:]
+    keys = ("max_difference", "mean_difference", "seam", "elsewhere")
+    largest, mean, seam, other = (255 * found[key] for key in keys)
+    print(
+        f"{width}x{height}, tiles of {tile} against whole, in 8-bit levels (0 to 255): largest difference "
+        f"{largest:.3f}, mean {mean:.4f}, {found['psnr']:.1f} dB; largest mean step along a seam {seam:.4f}, along "
+        f"any other line {other:.4f}; whole {seconds[1]:.1f} s, tiles {seconds[0]:.1f} s; peak of the process "
+        f"{peak:.0f} MiB"
+    )
+    return found
+
+
+def _steps(values: Tensor, tile: int, places: list[int]) -> tuple[float, float]:
+    """The largest of (length - 1,) values where tiles are blended, and elsewhere; 0 where there are none."""
+    blended = torch.zeros(len(values), dtype=torch.bool)
+    for before, after in pairwise(places):
+        middle = (before + after + tile) // 2
+        blended[max(0, middle - OVERLAP // 8 - 1) : middle + OVERLAP // 8 + 1] = True
+    return tuple(part.max().item() if len(part) else 0.0 for part in (values[blended], values[~blended]))

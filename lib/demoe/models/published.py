@@ -1,0 +1,104 @@
+"""Networks that others trained, from a file of weights: read by our own loader, or built by spandrel (an extra).
+
+The architecture is told from the tensors' names and shapes. What such a network was trained on is not in the file: its
+row says whose weights they are, and never stands for a training of this project.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from . import checkpoints, parts
+from .checkpoint_files import CheckpointError
+from .comparators import NOT_INSTALLED
+
+
+@dataclass(frozen=True)
+class Published:
+    """A network from a file, in evaluation mode."""
+
+    label: str  # what a table calls it: "Restormer (weights motion_deblurring.pth)"
+    model: nn.Module  # (B, 3, H, W) in [0, 1], any H, W >= 1 -> the same shape; a DeMoE: ``Restored``
+    sha256: str  # of the file, for the configuration of a run
+
+
+class _Foreign(nn.Module):
+    """spandrel's network as the ones here are called: any size, pictures in [0, 1]."""
+
+    def __init__(self, descriptor):
+        super().__init__()
+        self.network = descriptor.model
+        self._descriptor = descriptor  # pads to what the network needs, and picks one of several outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self._descriptor(one[None]) for one in x])  # (B, 3, H, W)
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> Published:
+    """The network in ``path``: ours, the releases of DeMoE and NAFNet, or what spandrel knows (Restormer, MPRNet, ...).
+
+    Raises ``CheckpointError``, one sentence, for a damaged file, an architecture that nobody here knows, one that is
+    not for restoring RGB pictures at their own size, and where spandrel would be needed and is not installed.
+    """
+    path = Path(path)
+    try:
+        model = parts.load(path, device)
+        kind = type(model).__name__
+    except CheckpointError as ours:
+        try:
+            state = checkpoints.tensors(path)
+        except CheckpointError:  # damaged, or not a checkpoint at all: the first reason stands
+            raise ours from None
+        if checkpoints.is_own(path):
+            raise
+        descriptor = _spandrel(path, state)
+        model, kind = _Foreign(descriptor).to(device).eval(), descriptor.architecture.name
+    return Published(f"{kind} (weights {path.name})", model, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def load_all(paths: Sequence[str | Path], device: str | torch.device = "cpu") -> list[Published]:
+    """``load`` for several files; two of one name are told apart by the beginning of their hash."""
+    found = [load(path, device) for path in paths]
+    labels = [one.label for one in found]
+    return [
+        one if labels.count(one.label) == 1 else Published(f"{one.label} {one.sha256[:6]}", one.model, one.sha256)
+        for one in found
+    ]
+
+
+def _spandrel(path: Path, state: dict[str, Tensor]):
+    """spandrel's description of the network that has these tensors."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's, about how some architectures are written
+            import spandrel
+            import spandrel_extra_arches
+    except ImportError:
+        raise CheckpointError(
+            f"{path} is no NAFNet or DeMoE, and spandrel, which knows other networks, is {NOT_INSTALLED}."
+        ) from None
+    registry = spandrel.MAIN_REGISTRY.copy()
+    registry.add(*spandrel_extra_arches.EXTRA_REGISTRY)
+    try:
+        with torch.random.fork_rng(devices=[]):  # building it must not move the caller's random numbers
+            found = spandrel.ModelLoader("cpu", registry=registry).load_from_state_dict(state)
+    except Exception as error:  # its own errors, and those of the architecture that it took the tensors for
+        raise CheckpointError(
+            f"{path} is a checkpoint of a network that nobody here knows, nor does spandrel ({type(error).__name__})."
+        ) from None
+    if not isinstance(found, spandrel.ImageModelDescriptor) or (
+        found.input_channels,
+        found.output_channels,
+        found.scale,
+    ) != (3, 3, 1):
+        raise CheckpointError(
+            f"{path} holds a {found.architecture.name} that does not restore RGB pictures at their own size."
+        )
+    return found

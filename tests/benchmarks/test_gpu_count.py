@@ -1,0 +1,87 @@
+"""Counting what a GPU would launch: the counting itself, and generated code for a small network without a GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+
+import pytest
+import torch
+
+from benchmarks import gpu_count
+from demoe.inference.gpu_forward import GatheredNetwork
+from demoe.models.demoe import DeMoE, DeMoEConfig
+
+TINY = DeMoEConfig(width=8, encoder_blocks=(1,), middle_blocks=0, decoder_blocks=(0,))
+
+CODE = """
+def triton_poi(x):
+    kernel.run(x, stream=raw_stream0)
+def call(args):
+    buf0 = empty_strided_cuda((1, 3))
+    # extern_kernels.mm(in a comment)
+    triton_poi_fused_0.run(arg0, buf0, 3, stream=raw_stream0)
+    extern_kernels.mm(buf0, arg1, out=buf1)
+    buf2 = extern_kernels.convolution(buf1, arg2, stride=(1, 1), bias=None)
+    assert_size_stride(buf2, (1, 2), (2, 1), 'torch.ops.aten.convolution.default')
+    buf3 = torch.ops.aten.topk.default(buf2, 1)
+    buf4 = buf3[0]
+    %s
+    return (buf4, )
+"""
+
+
+def test_launches_are_told_from_what_stands_beside():
+    found = gpu_count.counts(CODE % "del buf3", 12)
+    assert found == {"launches": 4, "generated": 1, "waits": 0, "bytes": 12}
+    assert gpu_count.counts(CODE % "u0 = buf4.item()", 12)["waits"] == 1
+
+
+def test_traffic_is_what_operations_read_and_write():
+    x = torch.ones(4, 5)
+    with gpu_count._Traffic() as traffic:
+        y = (x + x).t()  # three tensors of 80 bytes; a view is free
+        y.sum()  # 80 in, 4 out
+    assert traffic.bytes == 3 * 80 + 84
+
+
+def test_by_hand_two_kernels_a_block():
+    row = gpu_count._by_hand(DeMoEConfig(), 256, "float32")
+    assert row["launches"] == 2 * 23 + 15
+    assert row["bytes"] == 2 * gpu_count._by_hand(DeMoEConfig(), 256, "bfloat16")["bytes"]
+    # 20 blocks of levels, the top one's maps 8.4 MB; the middle's; joints; 11 million weights
+    assert 0.35e9 < row["bytes"] < 0.5e9
+
+
+def test_fused_kernels_move_more_than_the_floor_and_less_than_the_compiler():
+    pytest.importorskip("triton", reason="needs Triton")
+    for precision in ("float32", "bfloat16"):
+        floor = gpu_count._by_hand(DeMoEConfig(), 256, precision)["bytes"]
+        assert 1.5 * floor < gpu_count._moved(DeMoEConfig(), 256, precision, gpu_count._maps) < 3 * floor
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+def test_fused_kernels_are_three_launches_a_block():
+    config = DeMoEConfig(width=16, encoder_blocks=(1,), middle_blocks=0, decoder_blocks=(0,))
+    found = gpu_count._generated(config, 32, "float32", fused=True)
+    # Three blocks and two joints; intro and its bias, ending and its, the router and who is chosen: no copies between
+    assert found["launches"] == 3 * 3 + 2 + 17 and found["waits"] == 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+def test_generated_code_launches_less_than_eager_and_never_waits():
+    found = gpu_count._generated(TINY, 16, "bfloat16")
+    assert found is not None
+    eager = gpu_count._eager("", GatheredNetwork(DeMoE(TINY).eval()), torch.rand(1, 3, 16, 16))
+    assert found["waits"] == eager["waits"] == 0
+    assert 3 * 6 < found["generated"] < found["launches"] < eager["launches"]
+    assert 0 < found["bytes"] < eager["bytes"]
+
+
+def test_without_a_compiler_a_warning_says_why(monkeypatch):
+    def failed(*args, **kwargs):
+        return subprocess.CompletedProcess(args, 1, "", "Traceback\nModuleNotFoundError: No module named 'triton'")
+
+    monkeypatch.setattr(gpu_count.subprocess, "run", failed)
+    with pytest.warns(UserWarning, match="not counted: ModuleNotFoundError: No module named 'triton'"):
+        assert gpu_count._generated(TINY, 16, "float32") is None

@@ -1,0 +1,86 @@
+"""The networks that DeMoE is compared with: what they learn from, how long, and where they start."""
+
+import pytest
+import torch
+
+from demoe import experiments
+from demoe.core import profiles
+from demoe.experiments import comparisons, runs
+from demoe.models import comparator_sizes
+
+TINY = profiles.get(
+    "test",
+    specialist_steps=2,
+    ablation_steps=2,
+    stage1_steps=2,
+    stage2_steps=2,
+    train_images=1,
+    test_images=1,
+    image_size=48,
+)
+
+
+@pytest.fixture(autouse=True)
+def no_workers(monkeypatch):
+    monkeypatch.setattr(runs, "workers_for", lambda sets: 0)
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    seen = []
+    real = runs.train
+
+    def train(model, batches, loss, folder, **options):
+        start = {name: value.clone() for name, value in model.state_dict().items()}
+        seen.append(
+            {
+                "start": start,
+                "sets": [one.name for one in batches.sets],
+                "patch": batches.patch,
+                "first": batches[0],
+                "steps": options["steps"],
+            }
+        )
+        return real(model, batches, loss, folder, **options)
+
+    monkeypatch.setattr(runs, "train", train)
+    return seen
+
+
+def test_comparators_see_what_the_variants_of_the_baseline_see(home, trainings):
+    from demoe.experiments.ablations import variant
+
+    run = comparisons.comparator(TINY, "SFHFormer", progress=False)
+    variant(TINY, "class-loss", progress=False)
+    one, other = trainings
+    assert one["steps"] == other["steps"] == TINY.ablation_steps and one["patch"] == other["patch"]
+    torch.testing.assert_close(one["first"].blurred, other["first"].blurred, rtol=0, atol=0)
+    assert run.name == "comparator-sfhformer" and "class_weight" not in run.config
+    again = comparisons.comparator(TINY, "SFHFormer", progress=False)
+    assert again.folder == run.folder and len(trainings) == 2
+    assert comparator_sizes.label(again.model.config) == "SFHFormer (width 4, 1+1+2+1+1 blocks)"
+    with pytest.raises(ValueError, match="unknown network 'x'"):
+        comparisons.comparator(TINY, "x", progress=False)
+
+
+def test_demoe_star_starts_from_the_baseline_and_learns_one_set(home, trainings):
+    run = comparisons.task_specific(TINY, "GoPro", progress=False)
+    baseline, tuned = trainings
+    assert tuned["sets"] == ["GoPro-syn"] and len(baseline["sets"]) == 5 and tuned["steps"] == TINY.specialist_steps
+    from demoe.experiments.two_stages import baseline as load
+
+    trained = load(TINY, progress=False).model.state_dict()
+    assert tuned["start"] and all(torch.equal(value, trained[name]) for name, value in tuned["start"].items())
+    assert not any(name.startswith("mlp_branch") for name in tuned["start"]) and not run.model.config.router
+    changed = [name for name, value in run.model.state_dict().items() if not torch.equal(value, tuned["start"][name])]
+    assert any(name.startswith("encoders") for name in changed)  # all of it learns
+    assert run.trained_on == "GoPro-syn" and run.name == "task-specific-gopro"
+    with pytest.raises(ValueError, match="unknown set 'HIDE'"):
+        comparisons.task_specific(TINY, "HIDE", progress=False)
+
+
+def test_what_cannot_be_trained_here_is_not_needed(monkeypatch):
+    assert set(experiments.NEEDED_BY["05"]) < set(experiments.EXPERIMENTS)
+    monkeypatch.setattr(comparisons.importlib.util, "find_spec", lambda name: None)
+    assert list(comparisons.missing()) == ["Restormer", "FFTFormer"]
+    assert all("pip install" in why for why in comparisons.missing().values())

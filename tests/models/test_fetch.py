@@ -1,0 +1,289 @@
+"""Fetching weights from a server on this machine: whole, broken off and continued, wrong, changed, not there."""
+
+import http.server
+import re
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+
+from demoe.app import cli
+from demoe.core import downloads as hosts
+from demoe.models import checkpoints, fetch, pretrained
+from demoe.models.fetch import CannotFetch
+from demoe.models.nafnet import NAFNet, NAFNetConfig
+
+CONTENT = bytes(range(256)) * 40  # 10240 bytes
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Gives ``server.content`` at every address, in ranges; ``server.cut`` bytes a connection if that is set."""
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def do_GET(self):
+        server, content = self.server, self.server.content
+        wanted, condition = self.headers.get("Range"), self.headers.get("If-Range")
+        server.seen.append((self.path, wanted))
+        if server.status != 200:
+            self.send_error(server.status)
+            return
+        start = 0
+        if wanted and server.ranges and condition in (None, server.etag, server.date):
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(content):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+                self.end_headers()
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Type", server.kind)
+        self.send_header("Content-Length", str(len(content) - start))
+        for name, value in (("ETag", server.etag), ("Last-Modified", server.date)):
+            if value:
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content[start:][: server.cut])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    hosts._asked.cache_clear()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.content, server.cut, server.ranges, server.status = CONTENT, None, True, 200
+    server.etag, server.date, server.kind, server.seen = '"one"', "", "application/octet-stream", []
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    server.url = f"http://127.0.0.1:{server.server_address[1]}/"
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def item(server=None, content=CONTENT, **more):
+    import hashlib
+
+    url = f"{server.url}w.bin" if server else ""
+    given = {"url": url, "sha256": hashlib.sha256(content).hexdigest()} | more
+    return pretrained.Item("thing", "a thing", "w.bin", "https://example.org/page", "MIT", "10 KiB", **given)
+
+
+def visible(folder):
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
+
+
+def test_a_whole_file(server, tmp_path):
+    path = fetch.fetch(item(server), folder=tmp_path)
+    assert path.read_bytes() == CONTENT and visible(tmp_path) == ["w.bin"]
+    assert fetch.fetch(item(server), folder=tmp_path) == path and len(server.seen) == 1  # it is there already
+    path.write_bytes(b"rotten")
+    with pytest.raises(CannotFetch, match=r"delete .*w.bin and fetch it again"):
+        fetch.fetch(item(server), folder=tmp_path)
+    assert path.read_bytes() == b"rotten"
+
+
+def test_a_broken_connection_is_continued_where_it_stopped(server, tmp_path):
+    server.cut = 4000
+    path = fetch.fetch(item(server), folder=tmp_path)
+    assert path.read_bytes() == CONTENT and visible(tmp_path) == ["w.bin"]
+    assert [wanted for _, wanted in server.seen] == [None, "bytes=4000-", "bytes=8000-"]
+
+
+def test_an_earlier_call_is_continued(server, tmp_path):
+    server.cut = 0
+    with pytest.raises(CannotFetch, match=r"broke off after 0 bytes.*run this again"):
+        fetch.fetch(item(server), folder=tmp_path)
+    server.cut = None
+    (tmp_path / "w.bin.part").write_bytes(CONTENT[:5000])
+    fetch.fetch(item(server), folder=tmp_path)
+    assert server.seen[-1][1] == "bytes=5000-" and (tmp_path / "w.bin").read_bytes() == CONTENT
+    (tmp_path / "w.bin").rename(tmp_path / "w.bin.part")  # killed before the last step
+    fetch.fetch(item(server), folder=tmp_path)
+    assert (tmp_path / "w.bin").read_bytes() == CONTENT and visible(tmp_path) == ["w.bin"]
+
+
+def test_a_server_without_ranges_starts_anew(server, tmp_path):
+    server.ranges = False
+    (tmp_path / "w.bin.part").write_bytes(b"x" * 5000)
+    fetch.fetch(item(server), folder=tmp_path)
+    assert (tmp_path / "w.bin").read_bytes() == CONTENT
+
+
+def test_another_version_on_the_server_is_not_mixed_in(server, tmp_path):
+    other = bytes(reversed(CONTENT))
+    (tmp_path / "w.bin.part").write_bytes(other[:5000])
+    (tmp_path / "w.bin.part.etag").write_text('"older"')
+    assert fetch.fetch(item(server, sha256=""), folder=tmp_path).read_bytes() == CONTENT
+    (tmp_path / "w.bin").unlink()
+    (tmp_path / "w.bin.part").write_bytes(CONTENT + b"more")
+    assert fetch.fetch(item(server, sha256=""), folder=tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("etag", ["", 'W/"weak"'])
+def test_a_date_tells_versions_apart_where_there_is_no_tag(server, tmp_path, etag):
+    server.etag, server.date, server.cut = etag, "Mon, 02 Jan 2023 00:00:00 GMT", 4000
+    assert fetch.fetch(item(server, sha256=""), folder=tmp_path).read_bytes() == CONTENT
+    assert [wanted for _, wanted in server.seen] == [None, "bytes=4000-", "bytes=8000-"]
+    (tmp_path / "w.bin").unlink()
+    (tmp_path / "w.bin.part").write_bytes(bytes(reversed(CONTENT))[:5000])
+    (tmp_path / "w.bin.part.etag").write_text("Sun, 01 Jan 2023 00:00:00 GMT")
+    server.cut = None
+    assert fetch.fetch(item(server, sha256=""), folder=tmp_path).read_bytes() == CONTENT
+
+
+def test_without_tag_date_and_sum_nothing_is_continued(server, tmp_path):
+    server.etag = ""
+    (tmp_path / "w.bin.part").write_bytes(bytes(reversed(CONTENT))[:5000])
+    assert fetch.fetch(item(server, sha256=""), folder=tmp_path).read_bytes() == CONTENT
+    (tmp_path / "w.bin").unlink()
+    server.cut = 4000
+    with pytest.raises(CannotFetch, match=r"after 4000 bytes.*cannot be continued: run this again"):
+        fetch.fetch(item(server, sha256=""), folder=tmp_path)
+    assert fetch.fetch(item(server), folder=tmp_path).read_bytes() == CONTENT  # a sum would tell
+    assert {wanted for _, wanted in server.seen} == {None, "bytes=4000-", "bytes=8000-"}
+
+
+@pytest.mark.parametrize("digits", [64, 8])
+def test_a_wrong_sum_is_refused(server, tmp_path, digits):
+    wrong = item(content=b"other").sha256[:digits]
+    with pytest.raises(CannotFetch, match=rf"expected {wrong}"):
+        fetch.fetch(item(server, sha256=wrong), folder=tmp_path)
+    assert visible(tmp_path) == []
+    assert fetch.fetch(item(server, sha256=item().sha256[:digits]), folder=tmp_path).exists()
+
+
+def test_web_pages_errors_and_endless_files_are_refused(server, tmp_path, monkeypatch):
+    server.kind = "text/html; charset=utf-8"
+    with pytest.raises(CannotFetch, match="web page"):
+        fetch.fetch(item(server), folder=tmp_path)
+    server.kind, server.status = "application/octet-stream", 404
+    with pytest.raises(CannotFetch, match="answers 404"):
+        fetch.fetch(item(server), folder=tmp_path)
+    server.status = 200
+    monkeypatch.setattr(fetch, "LARGEST", 1000)
+    with pytest.raises(CannotFetch, match="1000 are the most"):
+        fetch.fetch(item(server), folder=tmp_path)
+    assert visible(tmp_path) == []
+
+
+def test_mirrors_and_paths(server, tmp_path):
+    fetch.fetch(item(), server.url + "mirror/", tmp_path / "a")
+    assert server.seen[-1][0] == "/mirror/w.bin"
+    source = tmp_path / "source"
+    source.mkdir()
+    with pytest.raises(CannotFetch, match="no file"):
+        fetch.fetch(item(), str(source), tmp_path / "b")
+    (source / "w.bin").write_bytes(CONTENT)
+    for number, given in enumerate((source, source / "w.bin")):
+        assert fetch.fetch(item(), str(given), tmp_path / str(number)).read_bytes() == CONTENT
+    (source / "w.bin").write_bytes(b"other")
+    with pytest.raises(CannotFetch, match="name another file"):
+        fetch.fetch(item(), str(source), tmp_path / "c")
+    assert (source / "w.bin").read_bytes() == b"other" and visible(tmp_path / "c") == []
+
+
+def test_a_mirror_named_by_a_person_is_asked_even_offline(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CannotFetch, match="HF_HUB_OFFLINE is set"):
+        fetch.fetch(item(server), folder=tmp_path / "a")
+    assert not server.seen and not (tmp_path / "a").exists()  # not even a lock
+    assert fetch.fetch(item(server), server.url, tmp_path / "a").read_bytes() == CONTENT
+
+
+def test_without_network_or_address(tmp_path, monkeypatch):
+    with pytest.raises(CannotFetch, match=r"get it from https://example.org/page.*--from FILE"):
+        fetch.fetch(item(), folder=tmp_path)
+    monkeypatch.setattr(fetch, "unreachable", lambda url: "no answer within 5 s")
+    with pytest.raises(CannotFetch, match=r"no answer within 5 s.*another machine.*--from FILE.*mirror"):
+        fetch.fetch(item(url="https://example.org/w.bin"), folder=tmp_path)
+    with pytest.raises(CannotFetch, match="comes with"):
+        fetch.fetch(replace(item(), owner="lpips:w.bin"), folder=tmp_path)
+    with pytest.raises(CannotFetch, match="no file"):
+        fetch.fetch(item(), str(tmp_path / "gone"), tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_network_must_be_one_and_nothing_in_it_is_executed(tmp_path):
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "executed"), "w"))
+
+    source = tmp_path / "w.bin"
+    source.write_bytes(pickle.dumps({"params": Evil()}))
+    for content in (source.read_bytes(), b"PK\3\4 no network", CONTENT):
+        source.write_bytes(content)
+        with pytest.raises(CannotFetch, match=r"this is no w.bin"):
+            fetch.fetch(item(network=True, sha256=""), str(source), tmp_path / "to")
+    assert not (tmp_path / "executed").exists() and visible(tmp_path / "to") == []
+    torch.manual_seed(0)
+    net = NAFNet(NAFNetConfig(width=2, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,)))
+    checkpoints.save(net, tmp_path / "net.safetensors")
+    path = fetch.fetch(item(network=True, sha256=""), str(tmp_path / "net.safetensors"), tmp_path / "to")
+    assert path.name == "w.bin" and checkpoints.load(path).config == net.config
+
+
+# The list.
+
+
+def test_items_say_what_is_known_and_no_more():
+    names = [one.name for one in pretrained.ITEMS]
+    assert len(set(names)) == len(names) and {"demoe", "nafnet-32", "vgg", "alexnet", "clip", "musiq"} <= set(names)
+    for one in pretrained.ITEMS:
+        assert one.page and one.licence and one.size and pretrained.get(one.name.upper()) is one
+        assert not one.sha256 or (len(one.sha256) in (8, 64) and int(one.sha256, 16))
+        assert one.url.startswith("https://") or not one.url
+        named = re.search(r"-([0-9a-f]{8})\.pth$", one.file)  # such names carry the beginning of the sum
+        assert (named[1] if named else "") == (one.sha256 if len(one.sha256) == 8 else "")
+    with pytest.raises(ValueError, match="choose one of demoe-cpu, baseline-cpu, demoe-smoke, baseline-smoke, demoe"):
+        pretrained.get("magic")
+
+
+def test_what_is_here(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.delenv("DEMOE_WEIGHTS", raising=False)
+    vgg, smoke = pretrained.get("vgg"), pretrained.get("demoe-smoke")
+    assert vgg.find() is None and smoke.find().is_file() and "not here: demoe weights fetch vgg" in pretrained.table()
+    place = tmp_path / "checkpoints" / vgg.file
+    place.parent.mkdir()
+    place.write_bytes(b"half a fi")
+    assert vgg.find() == place and f"here: {place}" in pretrained.table()
+    assert "DAMAGED" in pretrained.table(check=True) and "DAMAGED" not in pretrained.table()
+    monkeypatch.setenv("DEMOE_WEIGHTS", str(place))
+    assert pretrained.get("demoe").find() is None  # any network may be named there
+    assert pretrained.table().endswith(f"$DEMOE_WEIGHTS, used where no --weights are given: {place}")
+    assert "another file than DeMoE.pt" in pretrained.verdict(pretrained.get("demoe"), place)
+    theirs = tmp_path / "DeMoE.pt"
+    theirs.write_bytes(b"theirs")
+    monkeypatch.setenv("DEMOE_WEIGHTS", str(theirs))
+    assert pretrained.get("demoe").find() == theirs and "used where" not in pretrained.table()
+    monkeypatch.setenv("DEMOE_WEIGHTS", str(tmp_path / "gone/DeMoE.pt"))
+    assert pretrained.get("demoe").find() is None and pretrained.table().endswith("gone/DeMoE.pt (not there)")
+    if (own := pretrained.get("lpips-vgg").find()) is not None:
+        assert pretrained.verdict(pretrained.get("lpips-vgg"), own) == "SHA-256 as expected"
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    assert cli.main(["weights"]) == 0 and "licence: unknown" in capsys.readouterr().out
+    (tmp_path / "niqe_modelparameters.mat").write_bytes(b"numbers")
+    assert cli.main(["weights", "fetch", "niqe", "--from", str(tmp_path), "--to", str(tmp_path / "to")]) == 0
+    assert "with nothing to compare" in capsys.readouterr().out
+    assert (tmp_path / "to/niqe_modelparameters.mat").read_bytes() == b"numbers"
+    assert cli.main(["weights", "fetch", "vgg"]) == 1  # the tests are offline
+    assert "HF_HUB_OFFLINE is set" in capsys.readouterr().err
+    assert cli.main(["weights", "fetch", "magic"]) == 1 and "choose one of" in capsys.readouterr().err
