@@ -72,7 +72,7 @@ def test_missing_methods_and_unequal_seeds_are_refused():
     table = scores({"a": 0, "b": 1})
     with pytest.raises(ValueError, match="no scores of 'c': choose from a, b"):
         statistics.compare(table, {"c": "a"})
-    with pytest.raises(ValueError, match="not the same seeds"):
+    with pytest.raises(ValueError, match="not trained from the same seeds"):
         statistics.compare(table[(table.method == "a") | (table.training == 0)], {"b": "a"})
 
 
@@ -108,3 +108,79 @@ def test_experts_in_use():
     assert statistics.experts_in_use(np.full((3, 5), 0.2)) == pytest.approx(5)
     sure = np.array([[0.9, 0.025, 0.025, 0.025, 0.025]])
     assert statistics.experts_in_use(sure, 2.0, draws=500) > statistics.experts_in_use(sure) + 0.1
+
+
+NAN = math.nan
+ROWS = {  # difference, low, high, scenes: what five rules once called by up to three different words
+    (0.004, 0.0012, 0.0075, 9): "undecided",
+    (0.020, 0.0003, 0.040, 9): "undecided",
+    (0.40, NAN, NAN, 1): "undecided",
+    (0.40, 0.1, 0.7, 3): "undecided",
+    (0.40, 0.1, 0.7, 9): "better",
+    (-0.40, -0.7, -0.1, 9): "worse",
+    (0.001, -0.004, 0.004, 9): "no difference",
+    (0.0, 0.0, 0.0, 9): "no difference",
+    (0.005, 0.005, 0.005, 6): "better",  # "counts" begins at the smallest difference itself
+    (-0.1, -0.3, 0.2, 9): "undecided",
+    (NAN, NAN, NAN, 0): "undecided",
+}
+
+
+@pytest.mark.parametrize("row, word", ROWS.items())
+def test_one_rule_says_whether_a_difference_is_one(row, word):
+    verdict = statistics.judge(*row)
+    assert verdict.word == str(verdict) == word and verdict.reason
+    assert verdict.sign == {"better": 1, "worse": -1}.get(word, 0)
+
+
+def test_why_nothing_is_decided():
+    reasons = [statistics.judge(*row).reason for row in list(ROWS)[1:4]]
+    assert "less and of more than 0.005" in reasons[0]
+    assert "no interval" in reasons[1] and "3 scenes, fewer than 6" in reasons[2]
+
+
+DECIDED = ("better", "worse", "no difference")
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_laws_of_the_verdict(seed):
+    rng = np.random.default_rng(seed)
+    low, difference, high = np.sort(rng.normal(0, 0.2, 3).round(4)) * rng.choice([0.01, 0.1, 1])
+    scenes, more, wider, smallest = rng.integers(12), rng.integers(9), rng.exponential(0.1), rng.exponential(0.03)
+
+    def judge(shift=0.0, wider=0.0, more=0, smallest=smallest, **also):
+        row = (difference + shift, low + shift - wider, high + shift + wider, scenes + more)
+        return statistics.judge(*row, smallest=smallest, **also)
+
+    word = judge().word
+    opposite = {"better": "worse", "worse": "better"}.get(word, word)
+    assert statistics.judge(-difference, -high, -low, scenes, smallest=smallest).word == opposite
+    assert judge(metric="niqe").word == opposite  # of which less is better
+    if word in DECIDED:  # more scenes, or a narrower interval, undo nothing
+        assert judge(more=more).word == word
+        assert statistics.judge(difference, difference, difference, scenes, smallest=smallest).word == word
+    else:  # and fewer scenes, or a wider interval, decide nothing
+        assert judge(more=-more).word == judge(wider=wider).word == "undecided"
+    assert judge(shift=wider).sign >= judge().sign  # what grows does not become worse
+    larger = judge(smallest=smallest + wider)
+    assert larger.word == word or larger.sign == 0  # a coarser ruler finds no more differences
+
+
+def test_several_trainings_must_agree_with_the_pictures():
+    row = (0.4, 0.1, 0.7, 9)
+    assert statistics.judge(*row, trainings=3, low_trainings=0.2, high_trainings=0.6).word == "better"
+    assert statistics.judge(*row, trainings=3, low_trainings=-0.2, high_trainings=1.0).word == "undecided"
+    assert statistics.judge(*row, trainings=3).word == "undecided"
+    assert "of one training each" in statistics.judge(*row).reason
+
+
+def test_a_metric_has_its_own_smallest_difference():
+    assert statistics.judge(0.002, 0.001, 0.003, 9).word == "no difference"
+    assert statistics.judge(0.002, 0.001, 0.003, 9, metric="ssim").word == "better"
+    assert statistics.judge(0.002, 0.001, 0.003, 9, metric="lpips_vgg").word == "worse"
+
+
+def test_what_cannot_be_judged_is_refused():
+    for row, more in (((0, 1, -1, 9), {}), ((0, 0, 1, 9), {"smallest": 0}), ((0, 0, 1, 9), {"metric": "beauty"})):
+        with pytest.raises(ValueError):
+            statistics.judge(*row, **more)

@@ -76,9 +76,10 @@ def by_scene(scores: pd.DataFrame) -> pd.DataFrame:
 def intervals(scores: pd.DataFrame, seed: int = 0, resamples: int = 2000, level: float = 0.95) -> pd.DataFrame:
     """The means of ``summarise`` in long form, each with its bootstrap percentile interval.
 
-    Columns: set, method, metric, mean, low, high, images (those with a value), missing (those without), scenes. Scenes
-    are drawn with replacement, in every set separately, with the same draws for all methods. ``low`` and ``high`` are
-    NaN for fewer than two scenes; for a handful they are too narrow, as any bootstrap's. Same seed, same numbers.
+    Columns: set, method, metric, mean, low, high, images (those with a value), missing (those without), scenes (of the
+    average, those of the set that has fewest, which ``judge`` asks for). Scenes are drawn with replacement, in every
+    set separately, with the same draws for all methods. ``low`` and ``high`` are NaN for fewer than two scenes; for a
+    handful they are too narrow, as any bootstrap's. Same seed, same numbers.
     """
     if not 0 < level < 1 or resamples < 1:
         raise ValueError(f"an interval needs a level between 0 and 1 and resamples, got {level} and {resamples}")
@@ -125,7 +126,8 @@ def intervals(scores: pd.DataFrame, seed: int = 0, resamples: int = 2000, level:
                 "mean": rows["mean"].mean(skipna=False),
                 "low": low,
                 "high": high,
-                **rows[["images", "missing", "scenes"]].sum().to_dict(),
+                **rows[["images", "missing"]].sum().to_dict(),
+                "scenes": rows["scenes"].min(),
             }
         )
     return pd.concat([table, pd.DataFrame(averages)], ignore_index=True)
@@ -165,6 +167,95 @@ def difference(
     return intervals(paired.assign(method=f"{method} - {other}"), seed, resamples, level)
 
 
+# The one rule whether a difference is a difference: every table, claim and document uses it.
+
+# Smallest difference that counts: half of the last digit that the paper's tables print of the metric (half of the
+# hundredth for those not named). What no published digit would show is no difference.
+SMALLEST = {"ssim": 0.0005, "ssim_aligned": 0.0005} | {
+    name: 0.0005 for name in LABELS if name.startswith("lpips") or name in ("nrqm", "niqe")
+}
+HALF_A_HUNDREDTH = 0.005  # dB for PSNR
+# Fewest scenes: of five, all agree by chance alone in 2 of 2^5 cases, more than the 5 % that the intervals allow; of
+# six in 2 of 2^6. A bootstrap over fewer draws from too few to know how far scenes differ.
+FEWEST_SCENES = 6
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be said of a difference: "better", "worse", "no difference" or "undecided", and why, in words."""
+
+    word: str
+    reason: str
+
+    @property
+    def sign(self) -> int:
+        """1 for "better", -1 for "worse", else 0."""
+        return {"better": 1, "worse": -1}.get(self.word, 0)
+
+    def __str__(self) -> str:
+        return self.word
+
+
+def judge(
+    difference: float,
+    low: float,
+    high: float,
+    scenes: int,
+    *,
+    metric: str = "psnr",
+    trainings: int = 1,
+    low_trainings: float = math.nan,
+    high_trainings: float = math.nan,
+    smallest: float | None = None,
+    fewest: int = FEWEST_SCENES,
+) -> Verdict:
+    """Whether a mean ``difference`` (first minus second, in the metric's unit) says that the first is better or worse.
+
+    ``low`` and ``high`` are its interval over ``scenes`` scenes (of an average over sets, those of the set with the
+    fewest; where only some pictures differ at all, those in which they do). Of several ``trainings`` a side, the
+    interval over them counts too, and both must say the same. With d the ``smallest`` difference that counts (without
+    one, half of the last digit that the paper prints of ``metric``), the verdict is
+
+    - "better" where all of the interval, and the mean, are at +d or above, "worse" where they are at -d or below (the
+      other way round for a metric of which less is better);
+    - "no difference" where all of it is between -d and +d;
+    - "undecided" where it reaches from one side of +d or of -d to the other, and without an interval, of fewer than
+      ``fewest`` scenes, or of several trainings without an interval over them.
+
+    So neither a wider interval nor fewer scenes ever decide what was undecided. It is the rule of equivalence tests
+    (Schuirmann 1987) and of "regions of practical equivalence" (Kruschke 2018): that an interval holds zero does not
+    show that two things are equal. Not in the paper, which prints means alone; our choice.
+
+    Raises ``ValueError`` where ``low`` is above ``high``, for a ``smallest`` that is not above 0, and for an unknown
+    metric.
+    """
+    if metric not in LABELS:
+        raise ValueError(f"unknown metric {metric!r}: choose one of {', '.join(LABELS)}")
+    least = SMALLEST.get(metric, HALF_A_HUNDREDTH) if smallest is None else smallest
+    if not least > 0:
+        raise ValueError(f"the smallest difference that counts is above 0, got {least}")
+    lows, highs = [low], [high]
+    if trainings > 1:
+        lows, highs = [low, low_trainings], [high, high_trainings]
+    if any(a > b for a, b in zip(lows, highs, strict=True)):
+        raise ValueError(f"an interval goes from low to high, got {lows} and {highs}")
+    if not all(map(math.isfinite, [difference, low, high])):
+        return Verdict("undecided", "there is no interval: it is not known how far scenes differ")
+    if scenes < fewest:
+        return Verdict("undecided", f"there are {scenes:.0f} scenes, fewer than {fewest}")
+    if not all(map(math.isfinite, [*lows, *highs])):
+        return Verdict("undecided", f"there is no interval over the {trainings} trainings")
+    low, high = min(difference, *lows), max(difference, *highs)
+    again = f" over scenes and over {trainings} trainings" if trainings > 1 else ", of one training each"
+    if -least < low and high < least:
+        return Verdict("no difference", f"less than {least:g} either way{again}")
+    if low >= least or high <= -least:
+        less_is_better = "↓" in LABELS[metric]
+        better = (low >= least) != less_is_better
+        return Verdict("better" if better else "worse", f"at least {least:g} on one side of zero{again}")
+    return Verdict("undecided", f"the interval holds differences of less and of more than {least:g}{again}")
+
+
 def shown(value: float, decimals: int = 3) -> str:
     """A number for a reader; NaN is "missing", never 0."""
     return MISSING if math.isnan(value) else f"{value:.{decimals}f}"
@@ -194,7 +285,6 @@ def report(table: pd.DataFrame) -> str:
 # Several trainings of several networks: what differs by more than noise, and whether an order is the paper's.
 
 
-SMALLEST = 0.005  # dB; what no published digit would show counts as no difference
 EXACT = 8  # rows up to which all permutations are looked at (8! = 40 320)
 
 
@@ -216,10 +306,10 @@ def compare(
 
     ``references`` gives each method's, which may be itself. Columns: method, reference, trainings, a column a metric
     (means over trainings), spread (standard deviation of the PSNR over trainings; NaN for one), difference (dB), low
-    and high (its interval over pictures, the trainings at hand given), low_trainings and high_trainings (Student's
-    interval over trainings, paired by seed; NaN for one), sign: +1 or -1 where every interval there is has the
-    difference on that side of zero and it is ``SMALLEST`` at least, else 0. Raises ``ValueError`` for a method or
-    reference without scores, or where the two have not the same trainings.
+    and high (its interval over scenes, the trainings at hand given), scenes, low_trainings and high_trainings
+    (Student's interval over trainings, paired by seed; NaN for one), verdict and reason (``judge``'s word and why), and
+    sign, the verdict as +1, -1 or 0. Raises ``ValueError`` for a method or reference without scores, or where the two
+    were not trained from the same seeds.
     """
     overall = averages(scores)
     psnr = overall.pivot(index="training", columns="method", values="psnr")
@@ -230,21 +320,31 @@ def compare(
             if name not in psnr:
                 raise ValueError(f"there are no scores of {name!r}: choose from {', '.join(psnr.columns)}")
         if not psnr[method].notna().equals(psnr[reference].notna()):
-            raise ValueError(f"{method!r} and {reference!r} have not the same seeds: train what is missing")
+            raise ValueError(
+                f"{method!r} and {reference!r} were not trained from the same seeds: train what is missing"
+            )
         own = psnr[method].dropna()
         row = {"method": method, "reference": reference, "trainings": len(own)}
         row |= overall[overall.method == method][metric_columns(scores)].mean(skipna=False).to_dict()
         row["spread"] = own.std(ddof=1) if len(own) > 1 else math.nan
         gaps = (psnr[method] - psnr[reference]).dropna().to_numpy()
-        row |= {"difference": gaps.mean(), "low": math.nan, "high": math.nan}
+        row |= {"difference": gaps.mean(), "low": math.nan, "high": math.nan, "scenes": 0}
         if method != reference:
             found = difference(images, method, reference, seed, resamples, level)
             average = found[found["set"] == "Average"].iloc[0]
-            row |= {"low": average["low"], "high": average["high"]}
+            row |= average[["low", "high", "scenes"]].to_dict()
         row["low_trainings"], row["high_trainings"] = _student(gaps, level) if method != reference else (math.nan,) * 2
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    return table.assign(sign=[_sign(row) for row in table.itertuples()])
+        verdict = judge(
+            row["difference"],
+            row["low"],
+            row["high"],
+            row["scenes"],
+            trainings=row["trainings"],
+            low_trainings=row["low_trainings"],
+            high_trainings=row["high_trainings"],
+        )
+        rows.append(row | {"verdict": verdict.word, "reason": verdict.reason, "sign": verdict.sign})
+    return pd.DataFrame(rows)
 
 
 def _student(gaps: np.ndarray, level: float) -> tuple[float, float]:
@@ -252,15 +352,6 @@ def _student(gaps: np.ndarray, level: float) -> tuple[float, float]:
         return math.nan, math.nan
     half = stats.t.ppf((1 + level) / 2, len(gaps) - 1) * gaps.std(ddof=1) / math.sqrt(len(gaps))
     return float(gaps.mean() - half), float(gaps.mean() + half)
-
-
-def _sign(row) -> int:
-    """Without an interval over pictures nothing can be told."""
-    lows = [value for value in (row.low, row.low_trainings) if not math.isnan(value)]
-    highs = [value for value in (row.high, row.high_trainings) if not math.isnan(value)]
-    if math.isnan(row.low) or abs(row.difference) < SMALLEST:
-        return 0
-    return 1 if min(lows) > 0 else -1 if max(highs) < 0 else 0
 
 
 def experts_in_use(weights: np.ndarray, noise: float = 0.0, seed: int = 0, draws: int = 20) -> float:
