@@ -1,5 +1,7 @@
 import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,6 @@ from demoe.core import images, provenance
 from demoe.core.tasks import EXPERTS
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import benchmark
-from demoe.evaluation.journal import Journal
 from demoe.evaluation.methods import methods as compared_methods
 from demoe.evaluation.statistics import by_scene, difference, intervals, report, scene, summarise
 from demoe.models.demoe import DeMoE, DeMoEConfig
@@ -103,19 +104,6 @@ def test_interrupted_in_the_middle_of_a_set_it_ends_with_the_same_bytes(tmp_path
     pd.testing.assert_frame_equal(found, expected)
     straight = benchmark.score(sets(), compared, progress=False, mark=MARK)
     np.testing.assert_allclose(straight.psnr, expected.psnr, atol=1e-5)
-
-
-def test_rows_of_something_else_are_not_continued(tmp_path):
-    file = tmp_path / "a.csv"
-    for identity, kept in (("one", 0), ("one", 2), ("two", 0)):
-        journal = Journal(file, ["x", "y"], identity, group=2)
-        assert journal.kept == kept
-        journal.append([["1", "a,b"], ["2", ""]])
-    journal.append([["3", "half a group"]])
-    assert Journal(file, ["x", "y"], "two", group=2).kept == 2
-    assert Journal(file, ["x", "y"], "two", group=2, fresh=True).kept == 0
-    journal.append([["4", "d"]])
-    assert journal.finish().read_text() == "x,y\n4,d\n"
 
 
 def test_sets_without_ground_truth_have_no_psnr_and_say_so():
@@ -214,3 +202,21 @@ def test_a_run_keeps_its_summary_beside_the_scores_and_makes_it_again_with_the_s
         (folder / name).unlink()
     benchmark.run("s", sets(), compared, {}, MARK, progress=False)
     assert {name: (folder / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize("room", ["core", "models", "inference", "evaluation", "blur", "data"])
+def test_kept_scores_do_not_outlive_the_code_that_made_them(home, tmp_path, monkeypatch, room):
+    """With another line in any room that a score passes through, the run has another folder."""
+    compared = {"input": benchmark.blurred_input}
+    _, before = benchmark.run("code", sets(), compared, {}, MARK, progress=False)
+    package = shutil.copytree(Path(provenance.__file__).parents[1], tmp_path / "demoe")
+    monkeypatch.setattr(provenance, "__file__", str(package / "core/provenance.py"))
+    provenance.code_hash.cache_clear()
+    assert benchmark.run("code", sets(), compared, {}, MARK, progress=False)[1] == before
+    source = next(file for file in sorted((package / room).glob("*.py")) if file.name != "__init__.py")
+    source.write_text(source.read_text() + "# changed\n")
+    provenance.code_hash.cache_clear()
+    try:
+        assert benchmark.run("code", sets(), compared, {}, MARK, progress=False)[1] != before
+    finally:
+        provenance.code_hash.cache_clear()

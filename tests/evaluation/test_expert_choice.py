@@ -11,10 +11,10 @@ import torch
 from conftest import shake
 
 from demoe.core import provenance
+from demoe.core.files import Journal
 from demoe.core.tasks import EXPERTS
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import expert_choice, statistics
-from demoe.evaluation.journal import Journal
 from demoe.evaluation.metrics import metric_q
 from demoe.inference.restore import restore
 from demoe.models.demoe import DeMoE, DeMoEConfig

@@ -3,10 +3,14 @@ set aside when damaged, and are written by one process at a time."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import os
+import re
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -151,6 +155,90 @@ def alone(file: Path, told: str = "", wait: bool = True) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def kept(
+    folder: Path, files: Sequence[str], *, busy: str = "", fresh: bool = False, remedy: str = "it is made again"
+) -> Iterator[list[str]]:
+    """The one home of a result that is made once and read afterwards: ``files`` of ``folder``. One process at a time.
+
+    The block gets the names of those that are still to be made, all of which it makes; then the folder is sealed.
+    What an earlier call that was interrupted left is there to be continued, and nothing is sealed where the block
+    raises. A file that is not as it was when it was sealed is set aside, said on stderr together with ``remedy``, and
+    is to be made again. ``fresh`` empties the folder first. ``busy`` is printed before waiting for another process.
+
+    The folder's name must change with all that the result depends on, the code too: ``provenance.run_folder``.
+    """
+    with alone(folder / ".lock", busy):
+        if fresh:
+            clear(folder)
+        sweep(folder)
+        for file in (folder / name for name in damaged(folder)):
+            if file.is_file():
+                text = f"{file} is damaged: it was set aside as {set_aside(file).name}, and {remedy}."
+                print(text, file=sys.stderr, flush=True)
+        missing = [name for name in files if not (folder / name).is_file()]
+        if missing:
+            (folder / SUMS).unlink(missing_ok=True)
+        yield missing
+        seal(folder, *files)
+
+
+def is_kept(folder: Path, files: Sequence[str]) -> bool:
+    """Whether all ``files`` of ``folder`` were sealed and are as they were: ``kept`` would have nothing to make."""
+    return (folder / SUMS).is_file() and all((folder / name).is_file() for name in files) and not damaged(folder)
+
+
+class Journal:
+    """A CSV that grows by whole rows and survives an interruption.
+
+    ``rows`` are the rows of ``file``, by the columns of ``header``. Those of an earlier process are there already,
+    unless it was writing for another ``identity``, which stands as a remark in the first line, or ``fresh`` is given.
+    What was torn off in the middle of a row, or of a ``group`` of rows that are written together, is dropped. One
+    process at a time. A cell holds no line break: it becomes a space.
+    """
+
+    def __init__(self, file: Path, header: Sequence[str], identity: str = "", group: int = 1, fresh: bool = False):
+        self.file, self.header = file, list(header)
+        self._head = (f"# {identity}\n" if identity else "") + _csv_line(header)
+        self.rows: list[dict[str, str]] = [] if fresh or not file.is_file() else self._read()
+        del self.rows[len(self.rows) // group * group :]
+        write_text(file, self._head + self._text(self.rows))
+
+    def _read(self) -> list[dict[str, str]]:
+        """The whole rows of the file, up to the first that is not."""
+        stored = self.file.read_bytes().decode(errors="replace")
+        rows = []
+        if stored.startswith(self._head):
+            for line in stored[len(self._head) :].split("\n")[:-1]:  # what follows the last line's end is torn
+                cells = next(csv.reader([line]), [])
+                if len(cells) != len(self.header):
+                    break
+                rows.append(dict(zip(self.header, cells, strict=True)))
+        return rows
+
+    def append(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Adds rows, which have all columns of the header, and sees them onto the disk."""
+        with naming(self.file), self.file.open("a", encoding="utf-8", newline="") as stream:
+            stream.write(self._text(rows))
+            stream.flush()
+            os.fsync(stream.fileno())
+        self.rows += [{column: str(row[column]) for column in self.header} for row in rows]
+
+    def finish(self, file: Path) -> None:
+        """Puts the rows into the CSV ``file``, without the remark, and removes the journal."""
+        write_text(file, _csv_line(self.header) + self._text(self.rows))
+        self.file.unlink()
+
+    def _text(self, rows: Sequence[Mapping[str, object]]) -> str:
+        return "".join(_csv_line([row[column] for column in self.header]) for row in rows)
+
+
+def _csv_line(cells: Sequence[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow([re.sub(r"[\r\n]+", " ", str(cell)) for cell in cells])
+    return text.getvalue()
 
 
 def _alive(process: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from .files import project_root
+from .files import project_root, results_dir
 
 LIBRARIES = (
     "torch",
@@ -61,6 +61,12 @@ def stamp(profile: str, data: str, seed: int, config: str = "") -> Stamp:
 def config_hash(config: dict) -> str:
     """Eight hexadecimal digits that change when any value of ``config`` does."""
     return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def run_folder(profile: str, name: str, seed: int, identity: dict) -> Path:
+    """``results/<profile>/runs/<name>-s<seed>-<hash>``: the home of a result that depends on ``identity`` (its hash),
+    which names its inputs, its numbers and its code (``code_hash``). Not created here."""
+    return results_dir(profile) / "runs" / f"{name}-s{seed}-{config_hash(identity)}"
 
 
 @lru_cache

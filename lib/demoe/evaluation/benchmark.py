@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,18 +15,18 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from demoe.core import images, provenance
-from demoe.core.files import SUMS, alone, clear, damaged, results_dir, seal, set_aside, write_text
+from demoe.core.files import Journal, alone, kept, write_text
 from demoe.core.tasks import EXPERTS
 from demoe.data.pairs import PairedSet
 from demoe.inference.restore import restore
 from demoe.models.demoe import DeMoE
 
 from . import metrics
-from .journal import Journal
 from .methods import Made, Method, blurred_input
 from .statistics import by_scene, intervals
 
 DECIMALS = 5  # of a score in a CSV
+SUMMARIES = {"summary.csv": intervals, "scenes.csv": lambda scores, seed: by_scene(scores)}  # made of scores.csv
 
 
 def score(
@@ -80,15 +79,19 @@ def _score(
     _check(sets, compared)
     journal = None
     if file:
-        identity = _identity(sets, compared, measured, config, [mark.columns() if mark else None, str(pictures)])
-        journal = Journal(file, head, identity, len(compared), fresh)
+        stamped = [mark.columns() if mark else None, str(pictures)]
+        identity = provenance.config_hash(_identity(sets, compared, measured, config, stamped))
+        journal = Journal(file.with_name(f"{file.name}.partial"), head, identity, len(compared), fresh)
     rows = []
-    for group in _rows(sets, compared, measured, device, progress, pictures, journal.kept if journal else 0):
+    for group in _rows(sets, compared, measured, device, progress, pictures, len(journal.rows) if journal else 0):
         group = [row | (mark.columns() | {"data": kind} if mark else {}) for row, kind in group]
         if journal:
-            journal.append([[cell(row[column]) for column in head] for row in group])
+            journal.append([{column: cell(row[column]) for column in head} for row in group])
         rows += group
-    return read(journal.finish()) if journal else pd.DataFrame(rows, columns=head)
+    if journal is None:
+        return pd.DataFrame(rows, columns=head)
+    journal.finish(file)
+    return read(file)
 
 
 def _rows(
@@ -150,22 +153,30 @@ def _identity(
     measured: Sequence[str],
     config: Mapping | None,
     more: object = None,
-) -> str:
-    """Changes with all that the rows depend on, as far as it is known here."""
-    return provenance.config_hash(
-        {
-            "sets": [[pairs.name, pairs.data, pairs.peak, list(pairs.keys)] for pairs in sets],
-            "methods": list(compared),
-            "metrics": list(measured),
-            "config": dict(config or {}),
-            "more": more,
-            "missing": _missing(measured),
-            "code": provenance.code_hash("core", "evaluation", "inference", "models"),
-        }
-    )
+) -> dict:
+    """All that the rows depend on, as far as it is known here."""
+    return {
+        "methods": list(compared),
+        "metrics": list(measured),
+        "config": dict(config or {}),
+        "more": more,
+        "missing": missing_metrics(measured),
+        **pictures_and_code(sets),
+    }
 
 
-def _missing(measured: Sequence[str]) -> dict[str, str]:
+def pictures_and_code(sets: Sequence[PairedSet]) -> dict:
+    """What scores of ``sets`` depend on whatever is measured: the pictures, and the code from them to the numbers."""
+    kinds = {pairs.data for pairs in sets}
+    origin = (("blur", "data") if "synthetic" in kinds else ()) + (("data", "data/real") if "real" in kinds else ())
+    return {
+        "sets": [[pairs.name, pairs.data, pairs.peak, list(pairs.keys)] for pairs in sets],
+        "code": provenance.code_hash("core", "models", "inference", "evaluation", *dict.fromkeys(origin)),
+    }
+
+
+def missing_metrics(measured: Sequence[str]) -> dict[str, str]:
+    """Those of the metrics that this machine lacks something for, and why."""
     return {name: error.reason for name, error in metrics.missing(measured).items()}
 
 
@@ -218,25 +229,18 @@ def run(
     the folder waits for it; files that are damaged are set aside and made again.
     """
     identity = _identity(sets, compared, measured, config, pictures)
-    folder = results_dir(mark.profile) / "runs" / f"benchmark-{name}-s{mark.seed}-{identity}"
-    file = folder / "scores.csv"
-    with alone(folder / ".lock", f"another process is scoring {folder.name}: waiting for it" if progress else ""):
-        if fresh:
-            clear(folder)
-        if broken := damaged(folder):
-            (folder / SUMS).unlink()
-            for damage in (folder / name for name in broken if (folder / name).is_file()):
-                print(
-                    f"{damage} is damaged: it was set aside as {set_aside(damage).name}, and is made again.",
-                    file=sys.stderr,
-                    flush=True,
-                )
-        if file.is_file():
-            scores = read(file)
-        else:
+    folder = provenance.run_folder(mark.profile, f"benchmark-{name}", mark.seed, identity)
+    busy = f"another process is scoring {folder.name}: waiting for it" if progress else ""
+    with kept(folder, ("scores.csv", *SUMMARIES), busy=busy, fresh=fresh) as missing:
+        if "scores.csv" in missing:
             scores = _scored(sets, compared, config, mark, device, progress, measured, folder, pictures)
-        _sum_up(scores, folder, mark)
-        seal(folder, "scores.csv", "summary.csv", "scenes.csv")
+            missing = SUMMARIES
+        else:
+            scores = read(folder / "scores.csv")
+        for file in (name for name in SUMMARIES if name in missing):
+            table = SUMMARIES[file](scores, mark.seed).assign(**mark.columns())
+            text = table.to_csv(index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n")
+            write_text(folder / file, text)
     return scores, folder
 
 
@@ -256,7 +260,7 @@ def _scored(
         "sets": {pairs.name: len(pairs) for pairs in sets},
         "methods": list(compared),
         "metrics": list(measured),
-        "missing": _missing(measured),
+        "missing": missing_metrics(measured),
     }
     write_text(folder / "config.json", json.dumps(provenance.full(mark) | about, indent=2, default=str) + "\n")
     return score(
@@ -270,16 +274,6 @@ def _scored(
         mark=mark,
         pictures=folder / "pictures" if pictures else None,
     )
-
-
-def _sum_up(scores: pd.DataFrame, folder: Path, mark: provenance.Stamp) -> None:
-    """summary.csv and scenes.csv of scores.csv, where they are missing: a run may have stopped between the two."""
-    for name, table in (("summary", lambda: intervals(scores, mark.seed)), ("scenes", lambda: by_scene(scores))):
-        if not (file := folder / f"{name}.csv").is_file():
-            text = (
-                table().assign(**mark.columns()).to_csv(index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n")
-            )
-            write_text(file, text)
 
 
 @torch.no_grad()

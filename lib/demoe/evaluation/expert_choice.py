@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from demoe.core import provenance
-from demoe.core.files import SUMS, alone, damaged, results_dir, seal, set_aside, write_text
+from demoe.core.files import Journal, kept, write_text
 from demoe.core.tasks import DATASETS, EXPERTS
 from demoe.data.pairs import PairedSet
 from demoe.inference.restore import evaluation_mode, finished, restore
@@ -30,8 +29,7 @@ from demoe.models.demoe import DeMoE, Restored
 from demoe.models.layers import pad_to_multiple
 
 from . import metrics, statistics
-from .benchmark import cell, read
-from .journal import Journal
+from .benchmark import cell, missing_metrics, pictures_and_code, read
 from .metrics import metric_q, psnr
 
 MEASURED = ("psnr", "ssim", "lpips_vgg", "musiq", "nrqm", "niqe")  # Tables 2, 8 and 9
@@ -96,32 +94,16 @@ def candidates(
     """
     names = {pairs.name: tuple(measured or needed(pairs)) for pairs in sets}
     every = [name for name in measured or MEASURED if any(name in some for some in names.values())]
-    identity = provenance.config_hash(
-        {
-            "sets": [[pairs.name, pairs.data, pairs.peak, list(pairs.keys)] for pairs in sets],
-            "config": dict(config),
-            "metrics": names,
-            "missing": {name: error.reason for name, error in metrics.missing(every).items()},
-            "code": provenance.code_hash("core", "evaluation", "inference", "models"),
-        }
-    )
-    folder = results_dir(mark.profile) / "runs" / f"routing-s{mark.seed}-{identity}"
+    identity = {"config": dict(config), "metrics": names, "missing": missing_metrics(every), **pictures_and_code(sets)}
+    folder = provenance.run_folder(mark.profile, "routing", mark.seed, identity)
     file = folder / "scores.csv"
-    with alone(folder / ".lock", f"another process is scoring {folder.name}: waiting for it" if progress else ""):
-        if damaged(folder):
-            (folder / SUMS).unlink()
-            if file.is_file():
-                print(
-                    f"{file} is damaged: it was set aside as {set_aside(file).name}, and is made again.",
-                    file=sys.stderr,
-                    flush=True,
-                )
-        if not file.is_file():
+    busy = f"another process is scoring {folder.name}: waiting for it" if progress else ""
+    with kept(folder, [file.name], busy=busy) as missing:
+        if missing:
             about = {"config": dict(config), "metrics": names}
             write_text(folder / "config.json", json.dumps(provenance.full(mark) | about, indent=2) + "\n")
-            _measure(demoe, baseline, sets, names, every, file, identity, mark, device, progress)
-        seal(folder, "scores.csv")
-        return read(file)
+            _measure(demoe, baseline, sets, names, every, file, mark, device, progress)
+    return read(file)
 
 
 def _measure(
@@ -131,7 +113,6 @@ def _measure(
     names: Mapping[str, Sequence[str]],
     every: Sequence[str],
     file: Path,
-    identity: str,
     mark: provenance.Stamp,
     device: str,
     progress: bool,
@@ -139,8 +120,8 @@ def _measure(
     """Writes ``file``, the rows of ``candidates``. Rows of another commit are not continued: a file has one stamp."""
     columns = metrics.columns(every)
     head = ["set", "image", "method", *columns, "sharpness", "missing", *mark.columns()]
-    journal = Journal(file, head, f"{identity} {mark.commit}", len(CANDIDATES))
-    todo = [(pairs, i) for pairs in sets for i in range(len(pairs))][journal.kept // len(CANDIDATES) :]
+    journal = Journal(file.with_name(f"{file.name}.partial"), head, f"commit {mark.commit}", len(CANDIDATES))
+    todo = [(pairs, i) for pairs in sets for i in range(len(pairs))][len(journal.rows) // len(CANDIDATES) :]
     for pairs, i in tqdm(todo, desc="candidates", unit="picture", leave=False, disable=not progress):
         blurred, sharp = (None if side is None else side.unsqueeze(0).to(device) for side in pairs.pair(i))
         images = {INPUT: blurred, BASELINE: restore(baseline, blurred).image} | restore_each(demoe, blurred)
@@ -150,8 +131,8 @@ def _measure(
             values = dict.fromkeys(columns, math.nan) | found.values | {"sharpness": float(metric_q(images[name]))}
             row = {"set": pairs.name, "image": pairs.keys[i], "method": name, **values, "missing": found.reasons}
             rows.append(row | mark.columns() | {"data": pairs.data})
-        journal.append([[cell(row[column]) for column in head] for row in rows])
-    journal.finish()
+        journal.append([{column: cell(row[column]) for column in head} for row in rows])
+    journal.finish(file)
 
 
 def choices(candidates: pd.DataFrame, routing: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
