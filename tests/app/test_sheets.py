@@ -52,7 +52,7 @@ def test_the_table_of_tiles():
     assert list(table["expert"]) == [EXPERTS[i] for i in (0, 1, 2, 3, 4, 4)]
     assert table[[f"router_{name}" for name in EXPERTS]].sum(axis=1).tolist() == pytest.approx([1] * 6)
     assert table[[f"weight_{name}" for name in EXPERTS]].sum(axis=1).tolist() == pytest.approx([1] * 6)
-    assert table["entropy"].between(0.7, 0.8).all()
+    assert table["normalised_entropy"].between(0.7, 0.8).all()
 
 
 @pytest.mark.parametrize("size", [(300, 500), (3000, 5000)])

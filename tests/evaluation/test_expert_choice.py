@@ -184,13 +184,15 @@ def made(psnr: dict[str, list[list[float]]], sharpness: dict[str, list[list[floa
     return pd.DataFrame(rows).fillna({"sharpness": 1.0})
 
 
-def routed(candidates: pd.DataFrame, predicted: list[str], entropy=0.0, distance=0.0) -> pd.DataFrame:
+def routed(candidates: pd.DataFrame, predicted: list[str], doubt=0.0, distance=0.0) -> pd.DataFrame:
     table = candidates[["set", "image"]].drop_duplicates().reset_index(drop=True)
     labels = {INSIDE: "defocus", OUTSIDE: "global_motion", BLIND: "low_light"}
-    return table.assign(label=table["set"].map(labels), predicted=predicted, entropy=entropy, distance=distance)
+    return table.assign(
+        label=table["set"].map(labels), predicted=predicted, normalised_entropy=doubt, distance=distance
+    )
 
 
-LIMITS = {"entropy": 1.0, "distance": 0.5}
+LIMITS = {"normalised_entropy": 0.5, "distance": 0.5}
 THREE = {
     INSIDE: [[30.0, 29, 28, 27, 26], [30, 31, 28, 27, 26], [33, 29, 28, 27, 26]],
     OUTSIDE: [[20.0, 24, 21, 20, 20], [20, 22, 25, 20, 20]],
@@ -204,7 +206,7 @@ def test_rules_choose_as_they_say():
     seen = routed(
         candidates,
         ["defocus", "low_light", "defocus", "local_motion", "local_motion", "global_motion"],
-        entropy=[0.1, 1.0, 1.2, 0.2, 0.2, 1.5],
+        doubt=[0.1, 0.5, 0.6, 0.2, 0.2, 0.7],
         distance=[0.1, 0.6, 0.1, 0.1, 0.5, 0.7],
     )
     chosen = expert_choice.choices(candidates, seen, LIMITS).reset_index(drop=True)

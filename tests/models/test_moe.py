@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from demoe.models.layers import NAFBlock
-from demoe.models.moe import MoEBlock, dense, stackable
+from demoe.models.moe import MoEBlock, dense, normalised_entropy, stackable
 from demoe.models.tlc import LocalAttention
 
 
@@ -91,3 +93,16 @@ def test_what_cannot_be_stacked_is_refused():
         dense(torch.zeros(1, 4, 3, 3), torch.ones(1, 3), [*experts, nn.Identity()])
     with pytest.raises(ValueError, match=r"weights must be \(2, 2\)"):
         dense(torch.zeros(2, 4, 3, 3), torch.ones(1, 2), experts)
+
+
+def test_normalised_entropy_is_a_share_of_the_largest():
+    shares = [0.7, 0.2, 0.1]
+    for probabilities, expected in (
+        ([0, 1, 0, 0, 0], 0),
+        ([0.2] * 5, 1),
+        ([0.5, 0.5, 0, 0], 0.5),
+        ([1.0], 0),
+        (shares, -sum(p * math.log(p) for p in shares) / math.log(3)),
+    ):
+        assert normalised_entropy(probabilities).item() == pytest.approx(expected, abs=1e-12)
+    assert normalised_entropy(torch.full((2, 3, 5), 0.2)).shape == (2, 3)

@@ -96,8 +96,8 @@ def test_what_was_held_out_is_told():
 def test_doubt_names_both_signs():
     rows = [
         {"sign": sign, "set": name, "auroc": 0.8, "flagged": 0.25}
-        for sign in ("entropy", "distance")
+        for sign in ("normalised_entropy", "distance")
         for name in ("inside", "RSBlur-syn")
     ]
     found = claims.doubt(pd.DataFrame(rows))
-    assert found[0].startswith("Entropy") and "RSBlur-syn 0.80 (25% above the limit)" in found[1]
+    assert found[0].startswith("Normalised entropy as a sign") and "RSBlur-syn 0.80 (25% above the limit)" in found[1]

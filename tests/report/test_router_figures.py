@@ -30,7 +30,7 @@ def seen():
                         "label": LABELS[name],
                         "predicted": predicted,
                         "correct": predicted == LABELS[name],
-                        "entropy": 1.0,
+                        "normalised_entropy": 1.0,
                         "distance": 0.2 + 0.1 * i,
                     }
                     | dict(zip(EXPERTS, weights, strict=True))
@@ -57,8 +57,8 @@ def test_heat_maps_print_the_numbers_that_they_colour(seen):
 def test_reliability_and_signs_have_a_panel_each(seen):
     figure = router_figures.reliability(*router.calibration({"in": seen, "out": seen}, 2.0))
     assert [axis.get_title() for axis in figure.axes[:2]] == ["in", "out"]
-    figure = router_figures.signs(seen, {"entropy": 0.9, "distance": 0.4}, GROUPS)
-    assert "nats" in figure.axes[0].get_xlabel() and len(figure.axes[1].collections) == 3
+    figure = router_figures.signs(seen, {"normalised_entropy": 0.9, "distance": 0.4}, GROUPS)
+    assert "0 to 1" in figure.axes[0].get_xlabel() and len(figure.axes[1].collections) == 3
     keys = " ".join(text.get_text() for text in figure.legends[0].get_texts())
     assert all(word in keys for word in ("in distribution", "out of distribution", "median", "limit"))
 

@@ -7,10 +7,8 @@ a low entropy on a kind of picture it has never seen says nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from demoe.core.tasks import EXPERTS
@@ -18,7 +16,7 @@ from demoe.core.tasks import EXPERTS
 # The limits are ours. That of the entropy was chosen on the smoke profile's test pictures (its 06_routing.csv has the
 # router's weights for each): above it, the router is wrong about twice as often as below. The others leave room around
 # what a picture and its sharp version differ by in the sets without low light.
-UNSURE = 0.6  # of the entropy, 0..1
+UNSURE = 0.6  # of the router's entropy, 0..1 (``models.moe.normalised_entropy``)
 UNCHANGED = 0.5  # 8-bit levels on average: below it most pixels come out of rounding as they went in
 BRIGHTNESS = 16.0  # 8-bit levels, of the mean
 DISTANT = 16.0  # dB between input and result
@@ -45,14 +43,6 @@ def change(before: Tensor, after: Tensor) -> Change:
     count = before.numel()
     psnr = -10 * math.log10(squared / count) if squared else math.inf
     return Change(255 * absolute / count, psnr, 255 * signed / count)
-
-
-def entropy(probabilities: Sequence[float]) -> float:
-    """Of N probabilities, divided by log N: 0 where one has everything, 1 where all are equal; 0 for a single one."""
-    p = torch.tensor(list(probabilities), dtype=torch.float64)
-    if len(p) < 2:
-        return 0.0
-    return max(0.0, -torch.special.xlogy(p, p).sum().item() / math.log(len(p)))
 
 
 def warnings(found: Change, undecided: float | None, brightening: bool, k: int | None = 1) -> list[str]:

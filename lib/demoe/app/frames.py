@@ -25,9 +25,9 @@ from tqdm.auto import tqdm
 from demoe.core import __version__, images
 from demoe.core.files import alone, write_text
 from demoe.core.tasks import EXPERTS
-from demoe.models.moe import top_k_weights
+from demoe.models.moe import normalised_entropy, top_k_weights
 
-from . import doubt, photos, video
+from . import photos, video
 
 SMOOTH = 0.8  # our choice: half of an average comes from the last three frames, a tenth of a second of most video
 JOURNAL, SETTINGS = "demoe-frames.csv", "demoe-frames.json"
@@ -35,7 +35,7 @@ HEAD = [
     "frame",
     "input_sha256",
     "expert",
-    "entropy",
+    "normalised_entropy",
     *(f"router_{name}" for name in EXPERTS),
     *(f"smoothed_{name}" for name in EXPERTS),
     "warnings",
@@ -213,7 +213,7 @@ def _row(name: str, identity: str, result: photos.Deblurred, smoothed: Tensor | 
     known = tuple(result.router) == EXPERTS
     router = [repr(result.router[each]) if known else "" for each in EXPERTS]
     average = [repr(value) for value in smoothed[0].tolist()] if smoothed is not None and known else [""] * len(EXPERTS)
-    undecided = "" if not known else f"{doubt.entropy(result.router.values()):.6f}"
+    undecided = "" if not known else f"{normalised_entropy(list(result.router.values())).item():.6f}"
     said = "; ".join(result.warnings)
     return dict(
         zip(

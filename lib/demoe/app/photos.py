@@ -23,8 +23,9 @@ from demoe.inference.optimize import OptimizedNetwork
 from demoe.inference.strips import Chooser
 from demoe.inference.tiles import Route, TileMap, restore_large
 from demoe.models import parts, pretrained
+from demoe.models.moe import normalised_entropy
 
-from .doubt import BRIGHTENING, Change, change, entropy, warnings
+from .doubt import BRIGHTENING, Change, change, warnings
 
 Picture = str | os.PathLike | Photograph | Image.Image | torch.Tensor | np.ndarray
 PACKAGED_WEIGHTS = pretrained.PACKAGED
@@ -109,9 +110,9 @@ def deblur(
     used = {} if out.weights is None else _by_name(out.weights)
     router = {} if out.logits is None else _by_name(out.logits.float().softmax(0))
     strongest = max(used, key=used.__getitem__) if used else None
-    undecided = entropy(router.values()) if router else None
+    undecided = normalised_entropy(list(router.values())).item() if router else None
     if out.map is not None:
-        undecided = sum(map(entropy, out.map.router.flatten(0, 1).tolist())) / out.map.router[..., 0].numel()
+        undecided = normalised_entropy(out.map.router).mean().item()
     difference = change(photograph.pixels, image)
     said = warnings(
         difference, None if isinstance(expert, str) else undecided, used.get("low_light", 0) >= BRIGHTENING, k
@@ -212,9 +213,9 @@ def deblur_folder(model: nn.Module, folder: str | Path, out: Path) -> pd.DataFra
     """Every photograph of ``folder`` deblurred; before and after side by side go to ``out``, as PNG.
 
     Columns: photograph (its number, with which the PNG's name begins: names are people's own), height, width, expert,
-    entropy (of the router, 0 sure to 1 undecided), change (mean absolute difference, 8-bit levels),
-    psnr_to_input (dB), brightness (8-bit levels), sharpness (Metric Q of the result over that of the
-    photograph: above 1 is sharper), warnings.
+    normalised_entropy (of the router, 0 sure to 1 undecided), change (mean absolute difference, 8-bit levels),
+    psnr_to_input (dB), brightness (8-bit levels), sharpness (Metric Q of the result over that of the photograph: above
+    1 is sharper), warnings.
     """
     rows = []
     for number, file in enumerate(images.list_photographs(Path(folder)), 1):
@@ -228,7 +229,7 @@ def deblur_folder(model: nn.Module, folder: str | Path, out: Path) -> pd.DataFra
                 "height": photo.pixels.shape[1],
                 "width": photo.pixels.shape[2],
                 "expert": result.expert,
-                "entropy": result.entropy,
+                "normalised_entropy": result.entropy,
                 "change": result.change.mean,
                 "psnr_to_input": result.change.psnr,
                 "brightness": result.change.brightness,

@@ -20,9 +20,10 @@ from demoe.core.files import write_bytes, write_text
 from demoe.core.tasks import EXPERTS
 from demoe.inference.restore import NotFinite
 from demoe.inference.tiles import TileMap, restore_large
+from demoe.models.moe import normalised_entropy
 from demoe.report.figures import COLOURS
 
-from .doubt import change, entropy
+from .doubt import change
 from .photos import Deblurred
 
 PANEL, GAP, LINE = 320, 8, 18  # pixels: side of a panel, space between them, height of a line of text
@@ -162,7 +163,7 @@ def expert_map(photo: Tensor, decisions: TileMap) -> Image.Image:
 
 def expert_table(decisions: TileMap) -> pd.DataFrame:
     """One row a tile: row, column, top, left, height, width (pixels of the region where it has the most to say), expert
-    (the strongest), entropy (of the router, 0..1), then router_NAME and weight_NAME for each expert."""
+    (the strongest), normalised_entropy (of the router, 0..1), then router_NAME and weight_NAME for each expert."""
     rows, columns = decisions.regions()
     table = []
     for i, (top, bottom) in enumerate(rows):
@@ -177,7 +178,7 @@ def expert_table(decisions: TileMap) -> pd.DataFrame:
                     "height": bottom - top,
                     "width": right - left,
                     "expert": EXPERTS[decisions.experts[i, j]],
-                    "entropy": round(entropy(router), 6),
+                    "normalised_entropy": round(normalised_entropy(router).item(), 6),
                 }
                 | {f"router_{name}": round(p, 6) for name, p in zip(EXPERTS, router, strict=True)}
                 | {f"weight_{name}": round(p, 6) for name, p in zip(EXPERTS, weights, strict=True)}

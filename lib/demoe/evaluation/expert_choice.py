@@ -148,7 +148,7 @@ def choices(candidates: pd.DataFrame, routing: pd.DataFrame, limits: Mapping[str
     """
     seen = routing.set_index(["set", "image"])
     found = pd.DataFrame({INPUT: INPUT, BASELINE: BASELINE, ROUTER: seen.predicted, SOFT: SOFT, EQUAL: EQUAL})
-    found[ENTROPY] = seen.predicted.where(seen.entropy <= limits["entropy"], SOFT)
+    found[ENTROPY] = seen.predicted.where(seen.normalised_entropy <= limits["normalised_entropy"], SOFT)
     found[DISTANCE] = seen.predicted.where(seen.distance <= limits["distance"], EQUAL)
     of_experts = candidates[candidates.method.isin(EXPERTS)]
     by = of_experts.pivot(index=["set", "image"], columns="method", values=["sharpness", "psnr"])

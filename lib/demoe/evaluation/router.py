@@ -25,10 +25,12 @@ from demoe.data.real.roots import Roots
 from demoe.inference.restore import evaluation_mode
 from demoe.models.demoe import DeMoE
 from demoe.models.layers import pad_to_multiple
+from demoe.models.moe import normalised_entropy
 
 KNOWN_PICTURES = 100  # of each training set, whose features "known" means; our choice
 NEIGHBOURS = 5  # the distance is that to the fifth nearest of them; our choice
 KEPT = 0.95  # share of held-out pictures that a gate lets through; the usual operating point of detectors
+SIGNS = ("normalised_entropy", "distance")  # that a picture is unknown: the larger, the less is known
 BINS = 10  # of the reliability diagram, of equal width
 
 
@@ -98,11 +100,6 @@ def _spread(pairs: PairedSet, count: int) -> PairedSet:
     return select(pairs, [i * len(pairs) // count for i in range(count)])
 
 
-def entropy(probabilities: np.ndarray) -> np.ndarray:
-    """Of each row of (n, N), in nats: 0 where one expert has all the weight, log N where all have the same."""
-    return -np.sum(probabilities * np.log(np.clip(probabilities, 1e-300, None)), axis=1)
-
-
 def distance(features: np.ndarray, known: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
     """Distance of each of (n, C) to its ``neighbours``-th nearest of the (m, C) known ones, all at length one: (n,).
 
@@ -119,8 +116,10 @@ def _unit(features: np.ndarray) -> np.ndarray:
 
 
 def add_signs(seen: Seen, known: np.ndarray) -> pd.DataFrame:
-    """``seen.table`` with the two signs that a picture is unknown: entropy (nats), distance (to the known features)."""
-    return seen.table.assign(entropy=entropy(seen.probabilities), distance=distance(seen.features, known))
+    """``seen.table`` with the two signs that a picture is unknown, ``SIGNS``: normalised_entropy (of the router's
+    softmax, 0 to 1) and distance (to the known features, 0 to 2)."""
+    signs = normalised_entropy(seen.probabilities).numpy(), distance(seen.features, known)
+    return seen.table.assign(**dict(zip(SIGNS, signs, strict=True)))
 
 
 def thresholds(held_out: pd.DataFrame, kept: float = KEPT) -> dict[str, float]:
@@ -128,7 +127,7 @@ def thresholds(held_out: pd.DataFrame, kept: float = KEPT) -> dict[str, float]:
 
     ``held_out`` is ``add_signs``' table of pictures from the training distribution, never of a test set.
     """
-    return {sign: float(np.quantile(held_out[sign], kept)) for sign in ("entropy", "distance")}
+    return {sign: float(np.quantile(held_out[sign], kept)) for sign in SIGNS}
 
 
 def detection(inside: pd.DataFrame, outside: pd.DataFrame, limits: dict[str, float]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ How the experts are computed is not stated in the paper; our choice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -116,6 +117,15 @@ def top_k_weights(weights: Tensor, k: int | None) -> Tensor:
         raise ValueError(f"k must be between 1 and {weights.shape[1]}, got {k}")
     values, chosen = weights.topk(k, dim=1)  # (B, k) both
     return torch.zeros_like(weights).scatter(1, chosen, values / values.sum(dim=1, keepdim=True))
+
+
+def normalised_entropy(probabilities: Tensor | Sequence) -> Tensor:
+    """Entropy of (..., N) probabilities over log N, (...) float64: 0 where one expert has all the weight, 1 where all
+    have the same; 0 for a single expert. The one unit in which tables, limits and warnings have it."""
+    p = torch.as_tensor(probabilities, dtype=torch.float64)
+    if p.shape[-1] < 2:
+        return torch.zeros(p.shape[:-1], dtype=torch.float64)
+    return (-torch.special.xlogy(p, p).sum(-1) / math.log(p.shape[-1])).clamp(0, 1)
 
 
 class MoEBlock(nn.Module):

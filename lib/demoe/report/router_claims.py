@@ -137,7 +137,7 @@ def doubt(detection: pd.DataFrame, name: str = "held-out") -> list[str]:
             for row in part[part["set"] != "inside"].itertuples()
         )
         found.append(
-            f"{sign.capitalize()} as a sign of the unknown, area under the curve (0.5: none): {each}; in "
-            f"distribution {inside:.0%} are above the limit, which lets 95 % of the {name} pictures through."
+            f"{sign.replace('_', ' ').capitalize()} as a sign of the unknown, area under the curve (0.5: none): {each}"
+            f"; in distribution {inside:.0%} are above the limit, which lets 95 % of the {name} pictures through."
         )
     return found

@@ -136,7 +136,10 @@ def signs(routing: pd.DataFrame, limits: Mapping[str, float], groups: Mapping[st
     """The two signs that a picture is unknown, a mark a picture, with each gate's limit (not from these pictures)."""
     names = [name for sets in groups.values() for name in sets]
     figure, axes = plt.subplots(1, 2, figsize=(9, 0.6 + 0.36 * len(names)), sharey=True)
-    heads = {"entropy": "entropy of the router's softmax (nats)", "distance": "distance to known features (0 to 2)"}
+    heads = {
+        "normalised_entropy": "normalised entropy of the softmax (0 to 1)",
+        "distance": "distance to known features (0 to 2)",
+    }
     for axis, (sign, head) in zip(axes, heads.items(), strict=True):
         for i, name in enumerate(names):
             values = routing[routing["set"] == name][sign].to_numpy()
