@@ -26,7 +26,7 @@ def run(home, monkeypatch, capsys):
 
 
 def test_check(run, home, monkeypatch):
-    monkeypatch.setitem(catalog.REALDOF.counts, "test", 2)
+    monkeypatch.setitem(catalog.get("RealDOF").counts, "test", 2)
     pairs = plant(home / "d", "RealDOF", [(f"source/{n}.png", f"target/{n}.png") for n in ("01", "02")])
     status, out, err = run("check", "--data-root", "d")
     assert status == 0 and err == ""

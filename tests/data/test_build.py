@@ -15,9 +15,8 @@ from demoe.blur.folder import FolderCanvas
 from demoe.blur.job import Options
 from demoe.core import images
 from demoe.data import build as building
-from demoe.data import official
-from demoe.data.build import build
-from demoe.data.real import layouts
+from demoe.data.build import build, named_files
+from demoe.data.real import catalog, layouts
 from demoe.data.real.roots import Roots
 
 SIZE = (24, 30)
@@ -69,7 +68,7 @@ def test_files_lie_where_the_real_ones_do(name, make, tmp_path, sharp):
     # The pictures are those of the recipe.
     options = Options(canvas=FolderCanvas(sharp), bits=16 if name == "DPDD" else 8)
     made = sets.synthesize(name, "test", 1, size=SIZE, options=options)
-    place = official.OFFICIAL[name].files("test", _second_key(name))
+    place = list(named_files(catalog.get(name), "test", "official", 2).values())[1]
     for role in {"blurred", "sharp"} & place.keys():
         photograph = images.read(roots[0] / place[role])
         assert photograph.bit_depth == (16 if name == "DPDD" else 8)
@@ -79,10 +78,6 @@ def test_files_lie_where_the_real_ones_do(name, make, tmp_path, sharp):
         assert mask.gray and torch.equal(mask.pixels[:1], made.mask)
     text = (roots[0] / "README.txt").read_text()
     assert "SYNTHETIC" in text and "30x24 pixels, seed 0" in text
-
-
-def _second_key(name):
-    return list(official.names(name, "test", "official", 2))[1]
 
 
 @pytest.mark.parametrize("layout", building.LAYOUTS)
@@ -96,7 +91,7 @@ def test_the_reader_of_real_sets_pairs_them(layout, make, tmp_path):
         for i in range(3):
             blurred, sharp = pairs.pair(i)
             assert blurred.shape[1:] == SIZE
-            assert (sharp is None) == (name in sets.WITHOUT_GROUND_TRUTH)
+            assert (sharp is None) == (name in ("Real-LOLBlur",))
     for name in ("GoPro", "RealBlur", "DPDD", "RSBlur"):
         assert len(layouts.paired_set(name, "train", roots)) == 2
     if layout == "official":
@@ -215,7 +210,7 @@ def test_all_sets_are_those_that_have_the_split(make):
 
 
 def test_all_sets_stop_where_the_names_end(make, monkeypatch):
-    monkeypatch.setattr(building, "_write_set", lambda name, *args: sizes.update({name: len(args[4])}))
+    monkeypatch.setattr(building, "_write_set", lambda dataset, *args: sizes.update({dataset.name: len(args[4])}))
     sizes: dict[str, int] = {}
     make(None, "test", 120)
     assert sizes["RealDOF"] == 50 and sizes["DPDD"] == 76 and sizes["GoPro"] == 120
@@ -225,9 +220,9 @@ def test_names_are_unique_up_to_the_last_pair():
     for name in sets.SETS:
         files: set[str] = set()
         total = 0
-        for split, count in building.datasets.get(name).counts.items():
+        for split, count in catalog.get(name).counts.items():
             for layout in building.LAYOUTS:
-                named = official.names(name, split, layout, count)
+                named = named_files(catalog.get(name), split, layout, count)
                 assert len(named) == count
                 if layout == "official":
                     files |= {place for places in named.values() for place in places.values()}

@@ -86,11 +86,11 @@ def test_counts_exact_known_and_unexpected(tmp_path, monkeypatch):
     assert one.count == 1106 and one.files[0] == "GOPR0384_11_00/000006"  # the first ten that are missing
     assert module.exit_status([report]) == 1
     assert [(split.name, split.outcome) for split in report.splits] == [("test", "unexpected"), ("train", "absent")]
-    monkeypatch.setitem(catalog.GOPRO.counts, "test", 5)
+    monkeypatch.setitem(catalog.get("GoPro").counts, "test", 5)
     (report,) = check(tmp_path, "GoPro")
     assert report.splits[0].outcome == "exact" and report.errors == 0 and module.exit_status([report]) == 0
-    monkeypatch.setitem(catalog.GOPRO.counts, "test", 6)
-    monkeypatch.setitem(catalog.GOPRO.known_counts, "test", {5: "a number that people know"})
+    monkeypatch.setitem(catalog.get("GoPro").counts, "test", 6)
+    monkeypatch.setitem(catalog.get("GoPro").known_counts, "test", {5: "a number that people know"})
     (report,) = check(tmp_path, "GoPro")
     assert (report.splits[0].outcome, report.splits[0].note) == ("known variant", "a number that people know")
     assert module.exit_status([report]) == 0
@@ -388,7 +388,7 @@ def test_a_test_sequence_among_the_training_ones(tmp_path):
 
 
 def test_hide_as_one_set(tmp_path, monkeypatch):
-    monkeypatch.setitem(catalog.HIDE.known_counts, "test", {2: catalog.HIDE.known_counts["test"][8422]})
+    monkeypatch.setitem(catalog.get("HIDE").known_counts, "test", {2: catalog.get("HIDE").known_counts["test"][8422]})
     plant(tmp_path, "HIDE", [(f"input/{n}fromGOPR0950.png", f"target/{n}fromGOPR0950.png") for n in (1, 2)])
     (report,) = check(tmp_path, "HIDE")
     assert report.splits[0].outcome == "known variant" and "the 2025 of the test split" in report.splits[0].note
@@ -408,7 +408,7 @@ def test_lmdb_is_checked_like_files(tmp_path):
 def test_exit_status_and_json(tmp_path, monkeypatch):
     reports = check(tmp_path)
     assert module.exit_status(reports) == 2 and not any(one.found for one in reports)
-    monkeypatch.setitem(catalog.REALDOF.counts, "test", 2)
+    monkeypatch.setitem(catalog.get("RealDOF").counts, "test", 2)
     plant(tmp_path, "RealDOF", [(f"source/{n}.png", f"target/{n}.png") for n in ("01", "02")])
     reports = check(tmp_path)
     assert module.exit_status(reports) == 0
@@ -451,7 +451,7 @@ def test_what_was_not_recognised_is_shown_beside_what_it_should_be(tmp_path):
         put(tmp_path / f"folder{n}/inside/a.png", picture(1))
     (report,) = check(tmp_path, "HIDE")
     text = check_print.not_found(report)
-    assert catalog.HIDE.marker in text and "folder0/inside/" in text and "... and 2 more" in text
+    assert catalog.get("HIDE").marker in text and "folder0/inside/" in text and "... and 2 more" in text
 
 
 def test_two_archives_in_one_folder(tmp_path):

@@ -6,7 +6,7 @@ import torch
 from fixture_trees import LAYOUTS, picture, plant, plant_realblur, plant_rsblur, put, put_lmdb, put_pair
 
 from demoe.data import build
-from demoe.data.real import catalog, layouts
+from demoe.data.real import catalog, layouts, splits
 from demoe.data.real.roots import MADE, Roots
 
 
@@ -547,17 +547,17 @@ def test_sets_that_were_built_are_never_called_real(tmp_path):
 
 def test_published_splits_are_whole():
     counts = {
-        name: {split: len(set(keys)) for split, keys in catalog.published(name).items()}
+        name: {split: len(set(keys)) for split, keys in catalog.get(name).published().items()}
         for name in ("GoPro", "RealBlur", "DPDD", "LOLv2-real")
     }
     assert counts == {name: dict(catalog.get(name).counts) for name in counts}
-    test, train = (set(catalog.published("RealBlur")[split]) for split in ("test", "train"))
+    test, train = (set(splits.realblur()[split]) for split in ("test", "train"))
     assert not any(key.endswith("/1") for key in test) and {k[:3] for k in test}.isdisjoint(k[:3] for k in train)
     assert len({k[:3] for k in test}) == 50 and len({k[:3] for k in train}) == 182
-    steps = {target - source for source, target in catalog.dpdd_targets().items()}
-    assert steps == {-1, 1, 2} and catalog.dpdd_targets("val")[2027] == 2029
-    assert len(catalog.dpdd_indoor()) == 37 and catalog.dpdd_indoor() < set(catalog.published("DPDD")["test"])
-    positions = [i for i, key in enumerate(catalog.published("DPDD")["test"]) if key in catalog.dpdd_indoor()]
+    steps = {target - source for source, target in splits.dpdd_targets().items()}
+    assert steps == {-1, 1, 2} and splits.dpdd_targets("val")[2027] == 2029
+    assert len(splits.dpdd_indoor()) == 37 and splits.dpdd_indoor() < set(splits.dpdd()["test"])
+    positions = [i for i, key in enumerate(splits.dpdd()["test"]) if key in splits.dpdd_indoor()]
     assert positions == [*range(8, 14), 16, 32, *range(39, 57), *range(59, 68), 74, 75]
 
 

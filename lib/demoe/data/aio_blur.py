@@ -12,13 +12,14 @@ from demoe.blur.folder import FolderCanvas, MixedCanvas
 from demoe.blur.job import Options
 from demoe.core.files import results_dir
 from demoe.core.profiles import Profile
-from demoe.core.tasks import DATASETS, OOD_EXPERT
+from demoe.core.tasks import DATASETS
 from demoe.data.real.roots import Roots
 
 from .batches import Fresh
 from .composition import compose
 from .pairs import PairedSet
 from .real import layouts
+from .real.catalog import OOD_EXPERT
 from .synthetic import synthetic
 
 Where = str | Path | Roots | None  # a folder, a TOML file, what they say, or nothing: synthetic data

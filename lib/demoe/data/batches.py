@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from demoe.blur import sets
 from demoe.blur.job import Options
-from demoe.core.tasks import expert_index
 
 from .pairs import PairedSet
+from .real.catalog import expert_label
 
 
 class Batch(NamedTuple):
@@ -27,6 +27,10 @@ class Batch(NamedTuple):
     blurred: Tensor  # (B, 3, P, P) float32 in [0, 1]
     sharp: Tensor  # (B, 3, P, P)
     labels: Tensor  # (B,) int64, expert indices; -1 for a set that belongs to no expert
+
+
+def _label(expert: int | None) -> int:
+    return -1 if expert is None else expert
 
 
 class Share(NamedTuple):
@@ -73,7 +77,7 @@ class Batches(Dataset):
             which = bisect_right(self.ends, entry)
             pairs = self.sets[which]
             crops.append(self._crop(pairs, entry - (self.ends[which - 1] if which else 0), rng))
-            labels.append(-1 if pairs.label is None else pairs.label)
+            labels.append(_label(pairs.label))
         blurred, sharp = (torch.stack(side) for side in zip(*crops, strict=True))
         return Batch(blurred, sharp, torch.tensor(labels))
 
@@ -194,12 +198,5 @@ class Fresh(Dataset):
             )
             blurred.append(made.blurred)
             sharp.append(made.sharp)
-            labels += [_label(name)] * len(indices)
+            labels += [_label(expert_label(name))] * len(indices)
         return Batch(torch.cat(blurred), torch.cat(sharp), torch.tensor(labels))
-
-
-def _label(name: str) -> int:
-    try:
-        return expert_index(name)
-    except ValueError:
-        return -1

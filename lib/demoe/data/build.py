@@ -23,16 +23,14 @@ from demoe.blur.job import Options
 from demoe.core import images
 from demoe.core.files import alone, naming, write_text
 from demoe.core.provenance import code_hash
-from demoe.data.real.roots import MADE
 
-from . import official
-from .official import OFFICIAL, Files
 from .real import catalog, pixels
+from .real.description import Dataset
+from .real.roots import MADE
 
 LAYOUTS = ("official", "flat")
 COLUMNS = ("pair", "split", "index", "blurred", "sharp", "mask", "second", "source", "note")
-# A second blurred picture of the same scene, beside the one that benchmarks use: its folder, and how it is made.
-SECOND = {"GoPro": ("blur_gamma", {"gamma": True}), "LOLBlur": ("low_blur", {"capture": False})}
+Files = dict[str, str]  # "blurred", "sharp", "mask" or "second" -> path below the set's folder
 
 
 def build(
@@ -73,18 +71,18 @@ def build(
     if sharp_images is not None:
         canvas = FolderCanvas(sharp_images)
         options, source = replace(options, canvas=canvas), f"{canvas.folder.name} ({canvas.identity})"
+    described = [catalog.get(name) for name in (sets.SETS if names is None else names)]
     plans = []
-    for asked in sets.SETS if names is None else names:
-        name = catalog.get(asked).name
-        if names is None and split not in catalog.get(name).counts:
+    for dataset in described:
+        if names is None and split not in dataset.counts:
             continue
-        if name not in OFFICIAL:
-            raise ValueError(f"there is no synthetic {name}: choose from {', '.join(sets.SETS)}")
-        chosen = replace(options, bits=16) if name == "DPDD" else options
-        root = destination / (OFFICIAL[name].folder if layout == "official" else name)
+        if dataset.name not in sets.SETS:
+            raise ValueError(f"there is no synthetic {dataset.name}: choose from {', '.join(sets.SETS)}")
+        chosen = replace(options, bits=dataset.depth or 8)
+        root = destination / (dataset.folders[0] if layout == "official" else dataset.name)
         facts = {
             "synthetic": True,
-            "set": name,
+            "set": dataset.name,
             "layout": layout,
             "size": [int(height), int(width)],
             "seed": int(seed),
@@ -93,14 +91,34 @@ def build(
             "recipes": code_hash("blur"),
         }
         _claim(root, facts)
-        wanted = count if names else min(count, catalog.get(name).counts[split])
-        plans.append((name, root, facts, chosen, official.names(name, split, layout, wanted)))
-    for name, root, facts, chosen, files in plans:
+        wanted = count if names else min(count, dataset.counts[split])
+        plans.append((dataset, root, facts, chosen, named_files(dataset, split, layout, wanted)))
+    for dataset, root, facts, chosen, files in plans:
         busy = f"another process is building in {root}: wait for it to end, or choose another folder"
         with alone(destination / f".{root.name}.lock", busy, wait=False):
             _claim(root, facts)  # it may have been free before
-            _write_set(name, root, split, facts, chosen, files, progress)
+            _write_set(dataset, root, split, facts, chosen, files, progress)
     return [root for _, root, *_ in plans]
+
+
+def named_files(dataset: Dataset, split: str, layout: str, count: int) -> dict[str, Files]:
+    """Key -> files of the first ``count`` pairs. Raises ``ValueError`` for a split or count that the set has not."""
+    name, counts = dataset.name, dataset.counts
+    if split not in counts:
+        raise ValueError(f"{name} has no {split} split on disk: choose one of {', '.join(counts)}")
+    if count > counts[split]:
+        raise ValueError(f"{name} has {counts[split]} pairs in its {split} split: names for {count} do not exist")
+    published, paths = dataset.published().get(split, ()), dataset.files
+    keys = [dataset.nth_key(split, i) for i in range(count)] if dataset.nth_key else published[:count]
+    if layout == "flat":
+        folders = {"blurred": "input", "sharp": "target"}
+        paths = {role: f"{{split}}/{folders[role]}/{{stem}}.png" for role in paths if role in folders}
+    named = {}
+    for key in keys:
+        words = {"split": split, "Split": split.capitalize(), "stem": key.replace("/", "_")}
+        words["sharp"] = dataset.sharp_key(key) if dataset.sharp_key else key
+        named[key] = {role: path.format(*key.split("/"), **words) for role, path in paths.items()}
+    return named
 
 
 def _claim(root: Path, facts: dict) -> None:
@@ -125,11 +143,12 @@ def _claim(root: Path, facts: dict) -> None:
 
 
 def _write_set(
-    name: str, root: Path, split: str, facts: dict, options: Options, files: dict[str, Files], progress: bool
+    dataset: Dataset, root: Path, split: str, facts: dict, options: Options, files: dict[str, Files], progress: bool
 ) -> None:
+    name, manifest = dataset.name, root / "manifest.csv"
     write_text(root / MADE, json.dumps(facts, indent=2) + "\n")
-    write_text(root / "README.txt", _readme(name, facts))
-    rows = _read_manifest(root / "manifest.csv")
+    write_text(root / "README.txt", _readme(dataset, facts))
+    rows = _read_manifest(manifest)
     common = {"size": tuple(facts["size"]), "seed": facts["seed"]}
     bar = tqdm(list(enumerate(files.items())), desc=f"building {name} ({split})", leave=False, disable=not progress)
     for index, (key, places) in bar:
@@ -138,23 +157,22 @@ def _write_set(
             continue
         made = sets.synthesize(name, split, index, options=options, **common)
         pictures = {"blurred": made.blurred, "sharp": made.sharp, "mask": made.mask}
-        if "second" in places:
-            other = replace(options, **SECOND[name][1])
+        if "second" in places:  # another blurred picture of the scene, beside the one that benchmarks use
+            other = replace(options, **dataset.second)
             pictures["second"] = sets.synthesize(name, split, index, options=other, **common).blurred
         for role, place in places.items():
             _write_picture(root / place, pictures[role], options.bits)
-        said = {"pair": key, "split": split, "index": str(index), "source": made.source, "note": made.note}
-        rows[split, key] = said | places
-        manifest = root / "manifest.csv"
+        row = {"pair": key, "split": split, "index": str(index), "source": made.source, "note": made.note}
+        rows[split, key] = row | places
         with naming(manifest), manifest.open("a", newline="", encoding="utf-8") as stream:
             stream.write(_csv([rows[split, key]], header=stream.tell() == 0))
     # Once more and in order: an interrupted build may have left half a line.
     ordered = sorted(rows.values(), key=lambda row: (row["split"], int(row["index"])))
-    write_text(root / "manifest.csv", _csv(ordered))
-    if facts["layout"] == "official":
+    write_text(manifest, _csv(ordered))
+    if facts["layout"] == "official" and dataset.list_line:
         # All pairs that there are, also when fewer were asked for this time than before.
-        for file, text in OFFICIAL[name].lists(split, [row for row in ordered if row["split"] == split]).items():
-            write_text(root / file, text)
+        lines = [dataset.list_line.format_map(row) for row in ordered if row["split"] == split]
+        write_text(root / dataset.lists[split][0][0], dataset.list_break.join(lines))
 
 
 def _readable(file: Path) -> bool:
@@ -191,18 +209,16 @@ def _read_manifest(file: Path) -> dict[tuple[str, str], dict[str, str]]:
     return {(row["split"], row["pair"]): row for row in rows}
 
 
-def _readme(name: str, facts: dict) -> str:
+def _readme(dataset: Dataset, facts: dict) -> str:
     options = ", ".join(f"{key} {value}" for key, value in facts["options"].items())
-    pairs = (
-        "As in the real set there are no sharp pictures.\n"
-        if name in sets.WITHOUT_GROUND_TRUTH
-        else "Pictures of one sequence or scene are not related: every pair was made on its own.\n"
-    )
+    name, pairs = dataset.name, "As in the real set there are no sharp pictures."
+    if dataset.ground_truth:
+        pairs = "Pictures of one sequence or scene are not related: every pair was made on its own."
     return (
         f"SYNTHETIC stand-in for {name}. These are not the pictures of {name}, only its folders and file names.\n"
         "A score on them is not a score on the real set and must not be reported as one.\n\n"
         f"Made by demoe data build: {facts['size'][1]}x{facts['size'][0]} pixels, seed {facts['seed']}, "
         f"sharp pictures: {facts['sharp_images']}.\n"
-        f"Options: {options}.\n{pairs}"
+        f"Options: {options}.\n{pairs}\n"
         "Every picture follows from synthetic.json, its split and its index; manifest.csv says what was done to each.\n"
     )

@@ -10,11 +10,11 @@ from pathlib import Path
 from torch import Tensor
 
 from demoe.core import images
-from demoe.core.tasks import expert_index
-from demoe.data.real.pixels import Window
-from demoe.data.real.scan import pictures
 
 from .real import pixels
+from .real.catalog import expert_label
+from .real.folders import pictures
+from .real.pixels import Window
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,7 @@ class PairedSet:
     @property
     def label(self) -> int | None:
         """The index of the expert that this set belongs to; None for a set that belongs to none (LOLv2-real, HIDE)."""
-        try:
-            return expert_index(self.name)
-        except ValueError:
-            return None
+        return expert_label(self.name)
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -16,6 +16,7 @@ from demoe.core.files import alone, replacing
 from demoe.core.provenance import code_hash
 
 from .pairs import PairedSet, Window
+from .real import catalog
 
 Pictures = tuple[np.ndarray, list[str], list[str]]  # (count, 2, 3, size, size) uint8, keys, notes
 
@@ -38,6 +39,7 @@ def synthetic(
     ``options`` brings along. One that is damaged is made again, and two processes do not make the same one. A set
     whose real model has no ground truth is handed out without it.
     """
+    ground_truth = catalog.get(dataset).ground_truth
     recipe = code_hash("blur")  # a cache made by other code is not used
     kept = cache / f"{dataset}-{split}-{count}x{size}-s{seed}-{source}-{recipe}.npz" if cache else None
 
@@ -59,7 +61,7 @@ def synthetic(
     def read(i: int, window: Window | None = None) -> tuple[Tensor, Tensor | None]:
         top, left, height, width = window or (0, 0, size, size)
         blurred, sharp = pixels[i, :, :, top : top + height, left : left + width]
-        return blurred, None if dataset in sets.WITHOUT_GROUND_TRUTH else sharp
+        return blurred, sharp if ground_truth else None
 
     return PairedSet(f"{dataset}-syn", "synthetic", keys, read, lambda i: (size, size), notes=notes)
 

@@ -1,22 +1,19 @@
-"""Holds datasets on disk to what is known about them: what was found, what is wrong with it, and what to do."""
+"""Checks datasets on disk against their descriptions: what was found, what is wrong with it, and what to do."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from itertools import combinations
 
 from demoe.data.pairs import FilePair
 
-from . import catalog, check_content, check_files, gather, layouts, matching, scan
-from .candidates import shown
+from . import catalog, check_content, check_files, folders, layouts, matching
 from .description import Dataset
-from .findings import LEVELS, Problem, Recognition, Split, many, problem
+from .findings import LEVELS, Noting, Problem, Recognition, Split
 from .roots import Roots
-
-MASKS = ("masks", "mask", "mask_v1", "local blur mask", "input_mask")
-PARTS = {"sony": 872, "realblur": 482, "all": 1354}  # Real-LOLBlur
 
 
 @dataclass
@@ -43,7 +40,7 @@ class SplitReport:
 
 
 @dataclass
-class DatasetReport:
+class DatasetReport(Noting):
     """One dataset. ``found`` is False where nothing was recognised."""
 
     dataset: str
@@ -56,7 +53,7 @@ class DatasetReport:
     @property
     def errors(self) -> int:
         """How many problems are errors."""
-        return sum(one.level == "error" for one in self.problems)
+        return sum(problem.level == "error" for problem in self.problems)
 
 
 def check(
@@ -74,28 +71,12 @@ def check(
         base = roots.find(dataset.name)
         report = DatasetReport(dataset.name, str(base) if base else "", dataset.marker)
         reports.append(report)
-        if base is None:
-            continue
-        if not base.is_dir():
-            report.problems.append(problem("error", "root", f"there is no folder {base}", f"correct {roots.source}"))
-            continue
-        found = layouts.recognise(
-            dataset, base, roots.explicit(dataset.name) or len(names) == 1, roots.variants.get(dataset.name)
-        )
-        report.found = bool(found.splits)
-        report.problems += found.problems
-        for split in found.splits.values():
-            report.splits.append(_split(dataset, split, decode, sample, seed, progress))
-        if report.found:
-            report.problems += _overlaps(found)
-            report.splits += [
-                SplitReport(name, expected=count)
-                for name, count in dataset.counts.items()
-                if name not in found.splits and "all" not in found.splits
-            ]
-        for split in found.splits.values():
-            report.problems += split.problems
-        report.problems.sort(key=lambda one: LEVELS.index(one.level))
+        if base and not base.is_dir():
+            report.note("error", "root", f"there is no folder {base}", f"correct {roots.source}")
+        elif base:
+            explicit = roots.explicit(dataset.name) or len(names) == 1
+            found = layouts.recognise(dataset, base, explicit, roots.variants.get(dataset.name))
+            _check_splits(report, found, decode, sample, seed, progress)
     return reports
 
 
@@ -112,191 +93,158 @@ def exit_status(reports: Sequence[DatasetReport], names: Sequence[str] = ()) -> 
 
 def as_json(reports: Sequence[DatasetReport], status: int, pairs: bool = False) -> dict:
     """The reports for machines; ``pairs`` adds key, blurred and sharp path of every pair."""
-    table = []
-    for report in reports:
-        entry = asdict(report) | {"errors": report.errors}
-        for split in entry["splits"]:
-            if not pairs:
-                del split["all_pairs"]
-        table.append(entry)
+    table = [asdict(report) | {"errors": report.errors} for report in reports]
+    for split in (split for entry in table if not pairs for split in entry["splits"]):
+        del split["all_pairs"]
     return {"exit_status": status, "datasets": table}
+
+
+def _check_splits(
+    report: DatasetReport, found: Recognition, decode: bool, sample: int, seed: int, progress: bool
+) -> None:
+    dataset, report.found = found.dataset, bool(found.splits)
+    report.splits = [_split(dataset, split, decode, sample, seed, progress) for split in found.splits.values()]
+    if report.found and "all" not in found.splits:
+        absent = {name: count for name, count in dataset.counts.items() if name not in found.splits}
+        report.splits += [SplitReport(name, expected=count) for name, count in absent.items()]
+    _note_overlaps(found)
+    report.problems = found.problems + [problem for split in found.splits.values() for problem in split.problems]
+    report.problems.sort(key=lambda problem: LEVELS.index(problem.level))
 
 
 def _split(dataset: Dataset, split: Split, decode: bool, sample: int, seed: int, progress: bool) -> SplitReport:
     report = SplitReport(split.name, len(split.pairs), layout=split.layout, root=str(split.root), variant=split.variant)
     report.pairing, report.synthetic = split.pairing, split.synthetic
-    report.blurred, report.sharp = shown(split.blurred, split.root), shown(split.sharp, split.root)
+    report.blurred, report.sharp = (folders.shown(side, split.root) for side in (split.blurred, split.sharp))
     files = check_files.check(dataset, split, decode, progress)
     _count(dataset, split, report)
     report.sizes = {f"{width}x{height}": count for (width, height), count in files.sizes.most_common()}
     report.depths = {str(depth): count for depth, count in files.depths.most_common()}
     if dataset.ground_truth:
-        report.content = check_content.check(dataset, split, files.damaged, sample, seed, progress)
-    _particulars(dataset, split, report)
-    report.all_pairs = [[one.key, str(one.blurred), str(one.sharp) if one.sharp else ""] for one in split.pairs]
+        title, brighter = f"{dataset.name} {split.name}", dataset.brighter
+        report.content = check_content.check(
+            split, title, files.damaged, sample, seed, dark=dataset.dark, brighter=brighter, progress=progress
+        )
+        _note_variant(dataset, split, report.content.get("mean_difference"))
+    if dataset.sharp_key and split.pairing == "numbers":
+        steps = [abs(matching.number(pair.sharp.stem) - matching.number(pair.blurred.stem)) for pair in split.pairs]
+        split.note("info", "numbers", f"paired by camera number, largest step {max(steps, default=0)}")
+    if dataset.masks:
+        _note_masks(dataset, split)
+    _note_mixed(dataset, split)
+    if not split.patches and split.pairing == "published list":
+        report.note = report.note or "split from this package"
+    report.all_pairs = [[pair.key, str(pair.blurred), str(pair.sharp or "")] for pair in split.pairs]
     return report
 
 
 def _count(dataset: Dataset, split: Split, report: SplitReport) -> None:
     """The three outcomes of a count, and the cases in which a count means nothing."""
-    known = dataset.known_counts.get(split.name, {})
     report.expected = dataset.counts.get(split.name)
-    if not dataset.ground_truth:
-        report.expected = PARTS[split.variant]
+    if dataset.parts:
+        named = [part.count for name, part in dataset.parts.items() if split.variant in (name, "all")]
+        report.expected = sum(named)
+    known = dataset.known_counts.get(split.name, {}).get(report.pairs, "")
     if split.synthetic:
         report.outcome, report.note = "synthetic", "made by `demoe data build`, not the real set"
     elif split.patches:
         report.outcome = "patches"
     elif report.pairs == report.expected:
         report.outcome = "exact"
-    elif report.pairs in known:
-        report.outcome, report.note = "known variant", known[report.pairs]
-        level = "info" if split.name == "all" else "warning"
-        split.note(level, "count", f"{report.pairs} pairs: {report.note}")
+        if known:
+            split.note("info", "count", f"{report.pairs} pairs: {known}")
+    elif known:
+        report.outcome, report.note = "known variant", known
+        split.note("info" if split.name == "all" else "warning", "count", f"{report.pairs} pairs: {known}")
     elif report.expected is None and split.name != "all":
         report.outcome = "no number known"
     else:
         report.outcome = "unexpected"
         report.expected = report.expected or sum(dataset.counts.values())
         there = {pair.key for pair in split.pairs}
-        missing = [key for key in catalog.published(dataset.name).get(split.name, split.missing) if key not in there]
-        named = f"{report.pairs} pairs, expected {report.expected}"
-        split.note("error", "count", named, _likely(dataset), missing or _incomplete(dataset, split))
-
-
-def _likely(dataset: Dataset) -> str:
-    return "fetch what is missing" + (f"; a likely cause: {dataset.cause}" if dataset.cause else "")
+        missing = [key for key in dataset.published().get(split.name, split.missing) if key not in there]
+        fix = "fetch what is missing" + (f"; a likely cause: {dataset.cause}" if dataset.cause else "")
+        message = f"{report.pairs} pairs, expected {report.expected}"
+        split.note("error", "count", message, fix, missing or _incomplete(dataset, split))
 
 
 def _incomplete(dataset: Dataset, split: Split) -> list[str]:
-    """LOLBlur's videos that have not 60 frames: its frame numbers were never published."""
-    if dataset.name != "LOLBlur":
+    """The groups that have not as many pictures as all have, of a set whose names were never published."""
+    if not dataset.group_size:
         return []
-    videos: dict[str, int] = {}
-    for pair in split.pairs:
-        videos[gather.group(dataset, pair.key)] = videos.get(gather.group(dataset, pair.key), 0) + 1
-    return [f"video {video}: {frames} of 60 frames" for video, frames in sorted(videos.items()) if frames != 60]
+    sizes = Counter(dataset.group_of(pair.key) for pair in split.pairs)
+    odd = {group: count for group, count in sorted(sizes.items()) if count != dataset.group_size}
+    return [f"{dataset.group_word} {group}: {n} of {dataset.group_size} frames" for group, n in odd.items()]
 
 
-def _overlaps(found: Recognition) -> list[Problem]:
+def _note_overlaps(found: Recognition) -> None:
     """What is in two splits at once, and what a published split has elsewhere."""
     dataset, groups = found.dataset, {}
     if not dataset.group:
-        return []
+        return
     for name in [name for name in found.splits if name in dataset.counts]:  # others are made from these
-        split = found.splits[name]
-        keys = (gather.key(dataset, f"{pair.key}.png") for pair in split.pairs)
-        groups[name] = {gather.group(dataset, key) for key in keys if key}
-    problems = []
-    what = {"GoPro": "sequence", "RealBlur": "scene", "LOLBlur": "video"}.get(dataset.name, "picture")
-    names = list(groups)
-    for i, one in enumerate(names):
-        for other in names[i + 1 :]:
-            both = sorted(groups[one] & groups[other])
-            if both:
-                told = many(len(both), what, f"{what}s") + f" in {one} and in {other} at once"
-                fix = "a test on what was trained on is worth nothing: fetch the set again"
-                problems.append(problem("error", "overlap", told, fix, files=both))
-    home = {gather.group(dataset, key): name for name, keys in catalog.published(dataset.name).items() for key in keys}
-    for name, here in groups.items():
-        astray = sorted(one for one in here if home.get(one, name) != name)
-        if astray:
-            problems.append(
-                problem(
-                    "warning",
-                    "split",
-                    many(len(astray), what, f"{what}s") + f" in {name}, but in another split as published",
-                    "scores on them are not those of the benchmark",
-                    name,
-                    astray,
-                )
-            )
-    return problems
+        keys = (dataset.key_of(f"{pair.key}.png") for pair in found.splits[name].pairs)
+        groups[name] = {dataset.group_of(key) for key in keys if key}
+    counted = f"[{dataset.group_word}|{dataset.group_word}s] in"
+    for one, other in combinations(groups, 2):
+        fix = "a test on what was trained on is worth nothing: fetch the set again"
+        message = f"{counted} {one} and in {other} at once"
+        found.note("error", "overlap", message, fix, sorted(groups[one] & groups[other]))
+    home = {dataset.group_of(key): name for name, keys in dataset.published().items() for key in keys}
+    for name, some in groups.items():
+        astray = sorted(group for group in some if home.get(group, name) != name)
+        message = f"{counted} {name}, but in another split as published"
+        found.splits[name].note("warning", "split", message, "scores on them are not those of the benchmark", astray)
 
 
-def _particulars(dataset: Dataset, split: Split, report: SplitReport) -> None:
-    """What each dataset has of its own; all but the first are for information."""
+def _note_variant(dataset: Dataset, split: Split, lift: float | None) -> None:
+    """Which of several kinds of blurred pictures is there, and how far names tell it."""
     default = dataset.variants[0]
-    if dataset.ground_truth and split.blurred and split.variant != default:
-        if split.sharp:
-            split.note(
-                "warning",
-                "variant",
-                f"the blurred pictures are {split.variant}; {default}, the usual ones, are not here",
-                f"name the variant {split.variant} with every score",
-            )
-        else:
-            split.note(
-                "error",
-                "variant",
-                f"only {split.variant} is here, neither {default} nor sharp pictures",
-                "they may have been moved out, as MIMO-UNet's preparation does; unpack the set again",
-            )
-    if dataset.name == "GoPro" and split.layout != "official" and not split.patches:
-        lift = report.content.get("mean_difference")
-        told = f": the blurred side is {lift:+.2f} gray levels brighter (near 0: blur)" if lift is not None else ""
-        split.note("info", "variant", f"a flat copy does not say whether it holds blur or blur_gamma{told}")
-    if dataset.name == "LOLBlur" and split.blurred:
-        kinds = ", ".join(folder.name for folder in scan.folders(_kind_folder(split.blurred[0]).parent))
-        used = f"kinds here: {kinds}; {report.variant} with high_sharp_scaled is used"
-        told = used if report.variant in kinds else f"the names {kinds} do not tell low_blur_noise from low_blur"
-        split.note("info", "variant", told)
-    if dataset.name == "RSBlur":
-        what = f"{split.variant} is used" if split.layout == "official" else "names do not tell real from synthetic"
-        split.note("info", "variant", f"blurred pictures: {what}")
-    if dataset.name == "DPDD" and split.pairing == "numbers":
-        steps = [abs(matching.number(pair.sharp.stem) - matching.number(pair.blurred.stem)) for pair in split.pairs]
-        split.note("info", "numbers", f"paired by camera number, largest step {max(steps, default=0)}")
-    if dataset.name == "DPDD" and split.name == "test" and report.outcome == "exact":
-        split.note("info", "count", "76 pairs are the benchmark's test split; papers that print 75 round 15 % of 500")
-    if dataset.name == "ReLoBlur":
-        _masks(split)
-    _mixed(dataset, split)
-    if split.patches is False and split.pairing == "published list":
-        report.note = report.note or "split from this package"
+    if split.blurred and split.variant != default and split.sharp:
+        message = f"the blurred pictures are {split.variant}; {default}, the usual ones, are not here"
+        split.note("warning", "variant", message, f"name the variant {split.variant} with every score")
+    elif split.blurred and split.variant != default:
+        message = f"only {split.variant} is here, neither {default} nor sharp pictures"
+        fix = "they may have been moved out, as MIMO-UNet's preparation does; unpack the set again"
+        split.note("error", "variant", message, fix)
+    if not split.blurred or split.patches:
+        return
+    folder = split.blurred[0]
+    folder = folder.parent if folder.name.isdigit() else folder  # ``low_blur_noise`` of ``train/low_blur_noise/0000``
+    kinds = [kind.name for kind in folders.subfolders(folder.parent)]
+    told = split.layout == "official" or (split.variant in kinds and split.variant not in folders.BLURRED[:1])
+    message = dataset.variant_notes[0 if told else 1].format(kinds=", ".join(kinds), variant=split.variant)
+    if dataset.brighter and lift is not None:
+        message += f": the blurred side is {lift:+.2f} gray levels brighter (near 0: {default})" if message else ""
+    if message:
+        split.note("info", "variant", message)
 
 
-def _mixed(dataset: Dataset, split: Split) -> None:
+def _note_mixed(dataset: Dataset, split: Split) -> None:
     """Archives of several datasets are all called test.zip: names of another kind among those of this one."""
     if not dataset.stem or split.patches:
         return
     odd = [pair.blurred for pair in split.pairs if not _fits(dataset, pair)]
-    if odd and 2 * len(odd) < len(split.pairs):
-        split.note(
-            "warning",
-            "mixed",
-            many(len(odd), "picture is", "pictures are") + f" not named like those of {dataset.name}",
-            "two archives may have been unpacked into one folder",
-            odd,
-        )
+    if 2 * len(odd) < len(split.pairs):
+        message = f"[picture is|pictures are] not named like those of {dataset.name}"
+        split.note("warning", "mixed", message, "two archives may have been unpacked into one folder", odd)
 
 
 def _fits(dataset: Dataset, pair: FilePair) -> bool:
     if re.fullmatch(dataset.stem, pair.key.split("/")[-1], re.IGNORECASE):
         return True
-    return dataset.name != "HIDE" and gather.key(dataset, f"{pair.key}.png") is not None  # any name is a key of HIDE
+    return not dataset.any_name and dataset.key_of(f"{pair.key}.png") is not None
 
 
-def _kind_folder(folder: Path) -> Path:
-    """``low_blur_noise`` of ``train/low_blur_noise/0000``."""
-    return folder.parent if folder.name.isdigit() else folder
-
-
-def _masks(split: Split) -> None:
+def _note_masks(dataset: Dataset, split: Split) -> None:
     """Masks are counted, never required. They lie beside the dataset's folder or in it, under several names."""
-    places = [
-        folder
-        for place in (split.root, split.root.parent)
-        for folder in scan.folders(place)
-        if folder.name.lower() in MASKS
-    ]
-    masks = [(place, path) for place in places for path in scan.pictures(place)]
-    known = {path.relative_to(place).with_suffix("").as_posix().lower() for place, path in masks}
+    beside = [folder for place in (split.root, split.root.parent) for folder in folders.subfolders(place)]
+    known = set()
+    for folder in beside:
+        if folder.name.lower() in dataset.masks:
+            masks = (mask.relative_to(folder).with_suffix("") for mask in folders.pictures(folder))
+            known |= {mask.as_posix().lower() for mask in masks}
     lack = [key for pair in split.pairs if (key := f"{split.name}/{pair.key}").lower() not in known]
     covered = f"{len(split.pairs) - len(lack)} of {len(split.pairs)}"
-    split.note(
-        "info",
-        "masks",
-        f"{covered} pairs have a mask of the moving object (none is needed)",
-        files=lack if known else (),
-    )
+    message = f"{covered} pairs have a mask of the moving object (none is needed)"
+    split.note("info", "masks", message, files=lack if known else ())

@@ -6,8 +6,9 @@ These tests are recommendations of the layouts' own research, not measured on th
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from demoe.data.pairs import FilePair
+
 from . import lmdb_files, pixels
-from .description import Dataset
 from .findings import Split
 
 THUMB = 64  # longer side of a thumbnail, pixels
@@ -32,82 +34,111 @@ FITS = 0.5  # and what it must be at least
 GAMMA = 1.0
 
 
+@dataclass
+class Look:
+    """What one pair of the sample looks like."""
+
+    index: int
+    fault: str = ""  # why it cannot be read
+    alike: bool = False  # two equal pictures
+    reversed: bool = False  # the blurred side is the sharper one
+    clearly: bool = False
+    lift: float = 0.0  # gray levels by which the blurred side is brighter
+    fit: float = float("nan")  # correlation of the two pictures
+    near: dict[int, float] = field(default_factory=dict)  # and with the sharp picture so many places further on
+
+
 def check(
-    dataset: Dataset, split: Split, damaged: Iterable[Path], sample: int, seed: int, progress: bool = True
+    split: Split,
+    title: str,
+    damaged: Iterable[Path] = (),
+    sample: int = 24,
+    seed: int = 0,
+    *,
+    dark: bool = False,
+    brighter: str = "",
+    progress: bool = True,
 ) -> dict[str, float | int]:
-    """Looks at ``sample`` pairs, chosen by ``seed``, and adds problems; returns the numbers behind them."""
+    """Looks at ``sample`` pairs, chosen by ``seed``, and adds problems; returns the numbers behind them.
+
+    ``title`` names the split for people and is part of the seed. ``dark`` and ``brighter`` are those of ``Dataset``.
+    """
     damaged = set(damaged)
-    usable = [
-        i
-        for i, pair in enumerate(split.pairs)
-        if pair.sharp and not {pair.blurred, pair.sharp} & damaged and _readable(pair.blurred, pair.sharp)
-    ]
+    usable = [i for i, pair in enumerate(split.pairs) if pair.sharp and _is_usable(pair, damaged)]
+    among = set(usable)
     if not usable or sample < 1:
         return {}
-    among = set(usable)
-    rng = np.random.default_rng([seed, zlib.crc32(f"{dataset.name} {split.name}".encode())])
+    rng = np.random.default_rng([seed, zlib.crc32(title.encode())])
     chosen = sorted(rng.choice(usable, min(sample, len(usable)), replace=False).tolist())
     thumbs = lru_cache(maxsize=16)(lambda path: _thumbnail(_gray(path)))  # neighbours come one after the other
-    reversed_, lifts, fits, tested, damage, clearly = 0, [], [], 0, [], []
-    for i in tqdm(chosen, desc=f"content of {dataset.name} {split.name}", leave=False, disable=not progress):
-        try:
-            blurred, sharp = _gray(split.pairs[i].blurred), _gray(split.pairs[i].sharp)
-        except (ValueError, OSError) as error:  # damaged inside, which otherwise only --decode finds
-            damage.append(str(error))
-            continue
-        near = {}
-        for step in range(-REACH, REACH + 1):
-            with suppress(ValueError, OSError):  # a damaged neighbour is told of when its own turn comes
-                if step and i + step in among:
-                    near[step] = thumbs(split.pairs[i + step].sharp)
-        tested += 1
-        reversed_ += _is_reversed(blurred, sharp, dataset.dark)
-        if _is_reversed(blurred, sharp, dataset.dark, CLEARLY):
-            clearly.append(f"{split.pairs[i].blurred} and {split.pairs[i].sharp}")
-        lifts.append(float(blurred.mean() - sharp.mean()))
-        own = _correlation(_thumbnail(blurred), _thumbnail(sharp))
-        fits.append((i, own, {step: _correlation(_thumbnail(blurred), other) for step, other in near.items()}))
-    if damage:
-        split.note(
-            "error",
-            "undecodable",
-            f"{len(damage)} of {len(chosen)} sampled pairs cannot be read",
-            "fetch these files again; --decode looks at all",
-            damage,
-        )
-    if not tested:
+    looks = [
+        _look(split.pairs, i, among, thumbs, dark)
+        for i in tqdm(chosen, desc=f"content of {title}", leave=False, disable=not progress)
+    ]
+    faults = [look.fault for look in looks if look.fault]
+    if faults:
+        message = f"{len(faults)} of {len(chosen)} sampled pairs cannot be read"
+        split.note("error", "undecodable", message, "fetch these files again; --decode looks at all", faults)
+    looks = [look for look in looks if not look.fault]
+    if not looks:
         return {}
-    if reversed_ > MOST * tested:
-        split.note(
-            "warning",
-            "roles",
-            f"in {reversed_} of {tested} pairs the blurred side is the sharper one: the two "
-            "folders are probably swapped",
-            "look at a few pairs",
-            [split.blurred[0], split.sharp[0]],
-        )
+    _note_roles(split, looks)
+    message = "[pair has|pairs have] two identical pictures"
+    fix = "look for the blurred ones: from these nothing can be learnt"
+    split.note("warning", "identical", message, fix, _names(split, [look for look in looks if look.alike]))
+    _note_shift(split, looks)
+    lift = sum(look.lift for look in looks) / len(looks)
+    if brighter and split.variant != brighter and lift > GAMMA:
+        message = f"the blurred side is {lift:.1f} gray levels brighter, as {brighter} is and {split.variant} is not"
+        fix = "find out which one this copy holds; the two score about 3 dB apart"
+        split.note("warning", "variant", message, fix)
+    swapped = sum(look.reversed for look in looks)
+    return {"sampled": len(looks), "reversed": swapped, "mean_difference": round(lift, 3)}
+
+
+def _is_usable(pair: FilePair, damaged: set[Path]) -> bool:
+    readable = lmdb_files.available() or not any(map(lmdb_files.split, (pair.blurred, pair.sharp)))
+    return readable and not {pair.blurred, pair.sharp} & damaged
+
+
+def _look(
+    pairs: Sequence[FilePair], i: int, usable: set[int], thumbs: Callable[[Path], np.ndarray], dark: bool
+) -> Look:
+    try:
+        blurred, sharp = _gray(pairs[i].blurred), _gray(pairs[i].sharp)
+    except (ValueError, OSError) as error:  # damaged inside, which otherwise only --decode finds
+        return Look(i, str(error))
+    thumbnail, near = _thumbnail(blurred), {}
+    for step in range(-REACH, REACH + 1):
+        with suppress(ValueError, OSError):  # a damaged neighbour is told of when its own turn comes
+            if step and i + step in usable:
+                near[step] = _correlation(thumbnail, thumbs(pairs[i + step].sharp))
+    return Look(
+        i,
+        alike=np.array_equal(blurred, sharp),
+        reversed=_is_reversed(blurred, sharp, dark),
+        clearly=_is_reversed(blurred, sharp, dark, CLEARLY),
+        lift=float(blurred.mean() - sharp.mean()),
+        fit=_correlation(thumbnail, _thumbnail(sharp)),
+        near=near,
+    )
+
+
+def _names(split: Split, looks: Iterable[Look]) -> list[str]:
+    return [f"{split.pairs[look.index].blurred} and {split.pairs[look.index].sharp}" for look in looks]
+
+
+def _note_roles(split: Split, looks: list[Look]) -> None:
+    swapped = sum(look.reversed for look in looks)
+    clearly = [look for look in looks if look.clearly]
+    if swapped > MOST * len(looks):
+        message = f"in {swapped} of {len(looks)} pairs the blurred side is the sharper one"
+        why, files = "the two folders are probably swapped", [split.blurred[0], split.sharp[0]]
+        split.note("warning", "roles", f"{message}: {why}", "look at a few pairs", files)
     elif clearly:
-        split.note(
-            "warning",
-            "roles",
-            f"in {len(clearly)} of {tested} pairs the blurred side is clearly the sharper one",
-            "look at these pairs: their two pictures may be exchanged",
-            clearly,
-        )
-    _shift(split, fits)
-    lift = sum(lifts) / len(lifts)
-    if dataset.name == "GoPro" and split.variant == "blur" and lift > GAMMA:
-        split.note(
-            "warning",
-            "variant",
-            f"the blurred side is {lift:.1f} gray levels brighter, as blur_gamma is and blur is not",
-            "find out which one this copy holds; the two score about 3 dB apart",
-        )
-    return {"sampled": tested, "reversed": reversed_, "mean_difference": round(lift, 3)}
-
-
-def _readable(*paths: Path) -> bool:
-    return lmdb_files.available() or not any(map(lmdb_files.split, paths))
+        message = f"in {len(clearly)} of {len(looks)} pairs the blurred side is clearly the sharper one"
+        fix = "look at these pairs: their two pictures may be exchanged"
+        split.note("warning", "roles", message, fix, _names(split, clearly))
 
 
 def _gray(path: Path) -> np.ndarray:
@@ -146,32 +177,25 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
-def _shift(split: Split, fits: list[tuple[int, float, dict[int, float]]]) -> None:
+def _note_shift(split: Split, looks: list[Look]) -> None:
     """Warns of a whole split that is shifted, else of single pairs whose neighbour fits better."""
-    for step in sorted({step for _, _, near in fits for step in near}, key=abs):
-        both = [(own, near[step]) for _, own, near in fits if step in near and np.isfinite([own, near[step]]).all()]
+    for step in sorted({step for look in looks for step in look.near}, key=abs):
+        both = [(look.fit, look.near[step]) for look in looks if step in look.near]
+        both = [fits for fits in both if np.isfinite(fits).all()]
         alike = bool(both) and sum(other for _, other in both) / len(both) > ALIKE
         if len(both) > 2 and alike and sum(other > own + 0.002 for own, other in both) > MOST * len(both):
             place = f"{abs(step)} {'after' if step > 0 else 'before'}"
-            split.note(
-                "warning",
-                "shift",
-                f"the sharp picture {place} its own fits better in most pairs: the pairing is shifted",
-                "look for a missing or an additional file",
-            )
+            message = f"the sharp picture {place} its own fits better in most pairs: the pairing is shifted"
+            split.note("warning", "shift", message, "look for a missing or an additional file")
             return
+    usual = np.median([look.fit for look in looks if np.isfinite(look.fit)] or [0])
     odd = []
-    usual = np.median([own for _, own, _ in fits if np.isfinite(own)] or [0])
-    for i, own, near in fits:
-        best = max((value for value in near.values() if np.isfinite(value)), default=float("nan"))
-        exchanged = np.isfinite([own, best]).all() and best > FITS and best - own > BETTER
-        if exchanged or (np.isfinite(own) and own < UNLIKE and usual > USUAL):
-            odd.append(f"{split.pairs[i].blurred} and {split.pairs[i].sharp}")
+    for look in looks:
+        best = max((value for value in look.near.values() if np.isfinite(value)), default=float("nan"))
+        exchanged = np.isfinite([look.fit, best]).all() and best > FITS and best - look.fit > BETTER
+        if exchanged or (np.isfinite(look.fit) and look.fit < UNLIKE and usual > USUAL):
+            odd.append(look)
     if odd:
-        split.note(
-            "warning",
-            "shift",
-            f"the two pictures of {len(odd)} of {len(fits)} pairs do not look like one scene",
-            "look at these pairs: they may be shifted or exchanged",
-            odd,
-        )
+        message = f"the two pictures of {len(odd)} of {len(looks)} pairs do not look like one scene"
+        fix = "look at these pairs: they may be shifted or exchanged"
+        split.note("warning", "shift", message, fix, _names(split, odd))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +15,10 @@ from demoe.core.formats import FORMAT_OF
 
 from . import lmdb_files, pixels
 from .description import Dataset
-from .findings import Split, many
+from .findings import Split
 from .pixels import Header
 
 PATCH = {(512, 512), (256, 256)}  # of Restormer and NAFNet
-RESIZED = {"ReLoBlur": (538, 359)}  # a version at a quarter of the size
-PORTRAIT = {"DPDD"}  # DPDNet turns upright pictures: both are fine
 
 
 @dataclass
@@ -47,22 +45,19 @@ def check(dataset: Dataset, split: Split, decode: bool = False, progress: bool =
         results = _each(_decoded, rest, f"pixels of {dataset.name} {split.name}", progress)
         faults |= {path: fault for path, fault in zip(rest, results, strict=True) if fault}
     found.damaged = set(faults)
-    if faults:
-        split.note(
-            "error",
-            "damaged",
-            many(len(faults), "file", "files") + " cannot be read",
-            "fetch them again",
-            [f"{path} {fault}" for path, fault in faults.items()],
-        )
-    _pair_sizes(split, headers, found.damaged)
-    good = {path: headers[path] for pair in split.pairs for path in [pair.blurred] if path in headers}
-    good = {path: header for path, header in good.items() if path not in faults}
-    found.sizes.update((header.width, header.height) for header in good.values())
-    found.depths.update(header.depth for path, header in headers.items() if path not in faults)
-    _sizes(dataset, split, good, found)
-    _depths(dataset, split, {path: header for path, header in headers.items() if path not in faults})
-    _suffixes(split, headers)
+    named = [f"{path} {fault}" for path, fault in faults.items()]
+    split.note("error", "damaged", "[file|files] cannot be read", "fetch them again", named)
+    good = {path: header for path, header in headers.items() if path not in faults}
+    _note_pair_sizes(split, good)
+    blurred = {pair.blurred: good[pair.blurred] for pair in split.pairs if pair.blurred in good}
+    found.sizes.update((header.width, header.height) for header in blurred.values())
+    found.depths.update(header.depth for header in good.values())
+    _note_patches(dataset, split, found.sizes)
+    if dataset.size and not split.patches and not split.synthetic:
+        _note_sizes(dataset, split, blurred)
+    if dataset.depth:
+        _note_depths(dataset, split, good)
+    _note_suffixes(split, headers)
     return found
 
 
@@ -79,112 +74,64 @@ def _decoded(path: Path) -> str:
     return ""
 
 
-def _pair_sizes(split: Split, headers: dict[Path, Header], damaged: set[Path]) -> None:
+def _note_pair_sizes(split: Split, good: dict[Path, Header]) -> None:
     odd = []
     for pair in split.pairs:
-        if pair.sharp is None or not {pair.blurred, pair.sharp} <= headers.keys() - damaged:
-            continue
-        one, other = headers[pair.blurred], headers[pair.sharp]
-        if (one.width, one.height) != (other.width, other.height):
-            sizes = f"{one.width}x{one.height} and {other.width}x{other.height}"
-            odd.append(f"{pair.blurred} and {pair.sharp}: {sizes}")
-    if odd:
-        split.note(
-            "error",
-            "pair_size",
-            many(len(odd), "pair has", "pairs have") + " pictures of different sizes",
-            "fetch them again",
-            odd,
-        )
+        both = [good[path] for path in (pair.blurred, pair.sharp) if path in good]
+        sizes = [f"{header.width}x{header.height}" for header in both]
+        if len(set(sizes)) == 2:
+            odd.append(f"{pair.blurred} and {pair.sharp}: {' and '.join(sizes)}")
+    message = "[pair has|pairs have] pictures of different sizes"
+    split.note("error", "pair_size", message, "fetch them again", odd)
 
 
-def _sizes(dataset: Dataset, split: Split, good: dict[Path, Header], found: Files) -> None:
-    if split.patches or split.synthetic or not good:
-        if split.patches:
-            split.note(
-                "warning",
-                "patches",
-                "these are training patches: usable to train, not to test",
-                "fetch the whole pictures to test on",
-            )
-        return
-    cut = sum(count for size, count in found.sizes.items() if size in PATCH)
-    if cut > 1 and 2 * cut >= len(good) and dataset.size not in PATCH:
-        split.patches = True
-        split.note(
-            "warning",
-            "patches",
-            f"{cut} pictures of 512x512 or 256x256 are training patches: usable to train, not to test",
-            "fetch the whole pictures to test on",
-        )
-        return
-    if dataset.size is None:
-        return
-    allowed = {dataset.size} | ({dataset.size[::-1]} if dataset.name in PORTRAIT else set())
-    upright = found.sizes[dataset.size[::-1]]
-    if upright and dataset.name in PORTRAIT:
-        split.note(
-            "info",
-            "size",
-            many(upright, "picture is", "pictures are") + f" upright, {dataset.size[1]}x{dataset.size[0]}",
-        )
-    odd = {path: header for path, header in good.items() if (header.width, header.height) not in allowed}
-    if not odd:
-        return
+def _note_patches(dataset: Dataset, split: Split, sizes: Counter[tuple[int, int]]) -> None:
+    """Training patches are known by their names, or by the sizes that they are cut to."""
+    what = "these"
+    if not split.patches and not split.synthetic and dataset.size not in PATCH:
+        cut = sum(count for size, count in sizes.items() if size in PATCH)
+        split.patches = cut > 1 and 2 * cut >= sizes.total()
+        what = f"{cut} pictures of 512x512 or 256x256"
+    if split.patches:
+        message = f"{what} are training patches: usable to train, not to test"
+        split.note("warning", "patches", message, "fetch the whole pictures to test on")
+
+
+def _note_sizes(dataset: Dataset, split: Split, blurred: dict[Path, Header]) -> None:
     usual = f"{dataset.size[0]}x{dataset.size[1]}"
-    small = RESIZED.get(dataset.name)
-    if small and all((header.width, header.height) == small for header in odd.values()):
-        name = f"{small[0]}x{small[1]}"
-        split.note(
-            "warning",
-            "size",
-            many(len(odd), "picture is", "pictures are") + f" {name}: a resized version, not the benchmark",
-            f"fetch the version of {usual}",
-            odd,
-        )
-        return
-    split.note(
-        "warning",
-        "size",
-        many(len(odd), "picture is", "pictures are") + f" not {usual}, the size of {dataset.name}",
-        "their scores are not those of the benchmark",
-        [f"{path}: {header.width}x{header.height}" for path, header in odd.items()],
-    )
+    sizes = {path: (header.width, header.height) for path, header in blurred.items()}
+    odd = {path: size for path, size in sizes.items() if size != dataset.size}
+    if dataset.upright:
+        turned = dataset.size[::-1]
+        message = f"[picture is|pictures are] upright, {turned[0]}x{turned[1]}"
+        split.note("info", "size", message, files=[path for path, size in odd.items() if size == turned])
+        odd = {path: size for path, size in odd.items() if size != turned}
+    message = f"[picture is|pictures are] not {usual}, the size of {dataset.name}"
+    fix = "their scores are not those of the benchmark"
+    if dataset.resized and set(odd.values()) == {dataset.resized}:
+        width, height = dataset.resized
+        message = f"[picture is|pictures are] {width}x{height}: a resized version, not the benchmark"
+        fix = f"fetch the version of {usual}"
+    files = [f"{path}: {width}x{height}" for path, (width, height) in odd.items()]
+    split.note("warning", "size", message, fix, files)
 
 
-def _depths(dataset: Dataset, split: Split, headers: dict[Path, Header]) -> None:
-    if dataset.depth is None:
-        return
-    odd = [f"{path}: {header.depth}" for path, header in headers.items() if header.depth != dataset.depth]
-    if odd and dataset.depth == 16:
-        split.note(
-            "warning",
-            "depth",
-            many(len(odd), "file has", "files have") + " 8 bits a sample instead of 16",
-            "fine for the single-image protocol, which reads 8 bits",
-            odd,
-        )
-    elif odd:
-        split.note(
-            "warning",
-            "depth",
-            many(len(odd), "file has", "files have") + f" not {dataset.depth} bits a sample",
-            "they are read as 8 bits; find out where they come from",
-            odd,
-        )
+def _note_depths(dataset: Dataset, split: Split, good: dict[Path, Header]) -> None:
+    odd = [f"{path}: {header.depth}" for path, header in good.items() if header.depth != dataset.depth]
+    message = f"[file has|files have] not {dataset.depth} bits a sample"
+    fix = "they are read as 8 bits; find out where they come from"
+    if dataset.depth == 16:
+        message = "[file has|files have] 8 bits a sample instead of 16"
+        fix = "fine for the single-image protocol, which reads 8 bits"
+    split.note("warning", "depth", message, fix, odd)
 
 
-def _suffixes(split: Split, headers: Iterable[Path]) -> None:
+def _note_suffixes(split: Split, headers: dict[Path, Header]) -> None:
     odd = []
     for path, header in headers.items():
         named = FORMAT_OF.get(path.suffix.lower())
         if header.format and named and not lmdb_files.split(path) and header.format.upper() != named.upper():
             odd.append(f"{path}: {header.format}")
-    if odd:
-        split.note(
-            "warning",
-            "suffix",
-            many(len(odd), "file is", "files are") + " of another format than the name says",
-            "they are read as what they are; a JPEG is not what the authors published",
-            odd,
-        )
+    message = "[file is|files are] of another format than the name says"
+    fix = "they are read as what they are; a JPEG is not what the authors published"
+    split.note("warning", "suffix", message, fix, odd)

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import catalog, scan
+from . import catalog, folders
 from .check import DatasetReport, SplitReport
 from .findings import SHOWN, Problem
 
@@ -102,11 +102,11 @@ def not_found(report: DatasetReport) -> str:
     if report.looked_in and base.is_dir():
         lines.append(f"  found in {base}:")
         shown = []
-        for entry in scan.entries(base):
-            shown.append(entry.name + ("/" if scan.is_folder(entry) else ""))
-            if scan.is_folder(entry):
-                inner = scan.entries(Path(entry.path))
-                shown += [f"{entry.name}/{one.name}{'/' if scan.is_folder(one) else ''}" for one in inner]
+        for entry in folders.entries(base):
+            shown.append(entry.name + ("/" if folders.is_folder(entry) else ""))
+            if folders.is_folder(entry):
+                inner = folders.entries(Path(entry.path))
+                shown += [f"{entry.name}/{one.name}{'/' if folders.is_folder(one) else ''}" for one in inner]
         lines += [f"    {name}" for name in shown[:SHOWN]] or ["    nothing"]
         if len(shown) > SHOWN:
             lines.append(f"    ... and {len(shown) - SHOWN} more")

@@ -1,7 +1,8 @@
-"""What was found of a dataset on disk."""
+"""What was found of a dataset on disk, and what is wrong with it or worth knowing."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +11,9 @@ from demoe.data.pairs import FilePair
 
 from .description import Dataset
 
-# What is wrong, or worth knowing, about a dataset on disk.
-
-
 LEVELS = ("error", "warning", "info")
 SHOWN = 10  # files that are named; the rest is counted
+COUNTED = re.compile(r"\[([^]|]*)\|([^]|]*)\]")
 
 
 @dataclass(frozen=True)
@@ -30,21 +29,36 @@ class Problem:
     count: int = 0  # of all of them
 
 
-def many(count: int, one: str, more: str) -> str:
-    """ "1 file is" or "2 files are"."""
-    return f"{count} {one if count == 1 else more}"
+class Noting:
+    """What problems are noted on: a dataset, or, where it has a ``name``, a split."""
 
+    problems: list[Problem]
 
-def problem(
-    level: str, kind: str, message: str, fix: str = "", split: str = "", files: Iterable[object] = ()
-) -> Problem:
-    """A ``Problem`` that names the first ten of ``files``."""
-    named = [str(file) for file in files]
-    return Problem(level, kind, message, fix, split, tuple(named[:SHOWN]), len(named))
+    def note(self, level: str, kind: str, message: str, fix: str = "", files: Iterable[object] = ()) -> None:
+        """Adds a problem that names the first ten of ``files``.
+
+        At its beginning "[file is|files are] empty" counts them, "1 file is empty" or "2 files are empty"; nothing is
+        added where there are none to count.
+        """
+        named = [str(file) for file in files]
+        if counted := COUNTED.match(message):
+            if not named:
+                return
+            message = f"{len(named)} {counted[1 if len(named) == 1 else 2]}{message[counted.end() :]}"
+        split = getattr(self, "name", "")
+        self.problems.append(Problem(level, kind, message, fix, split, tuple(named[:SHOWN]), len(named)))
 
 
 @dataclass
-class Split:
+class Notes(Noting):
+    """Problems that wait for the split that they belong to."""
+
+    name: str = ""
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass
+class Split(Noting):
     """One split of a dataset as it lies on the disk."""
 
     name: str  # "train", "val", "test", or "all" where nothing tells them apart
@@ -62,20 +76,12 @@ class Split:
     synthetic: bool = False  # made by `demoe data build`, in the layout of the real set
     problems: list[Problem] = field(default_factory=list)
 
-    def note(self, level: str, kind: str, message: str, fix: str = "", files: Iterable[object] = ()) -> None:
-        """Adds a problem of this split."""
-        self.problems.append(problem(level, kind, message, fix, self.name, files))
-
 
 @dataclass
-class Recognition:
+class Recognition(Noting):
     """What was found of a dataset below ``base``. Empty ``splits``: nothing that could be recognised."""
 
     dataset: Dataset
     base: Path
     splits: dict[str, Split] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-
-    def note(self, level: str, kind: str, message: str, fix: str = "", files: Iterable[object] = ()) -> None:
-        """Adds a problem of the whole dataset."""
-        self.problems.append(problem(level, kind, message, fix, files=files))

@@ -15,14 +15,13 @@ from pathlib import Path
 from demoe.data import pairs
 from demoe.data.pairs import PairedSet
 
-from . import candidates, catalog, gather, lists, matching, pairing, scan, unpaired
-from .candidates import LAYOUTS, Candidate
+from . import catalog, folders, gather, matching, pairing, unpaired
 from .description import Dataset
-from .findings import Problem, Recognition, Split, many
-from .lists import Lists
+from .findings import Notes, Recognition, Split
+from .folders import LAYOUTS, Candidate, Place
+from .gather import Lists
 from .matching import Picture
 from .roots import MADE, Roots
-from .scan import Place
 
 # Problems that keep a split from being used, the plainest first.
 FATAL = ("lmdb", "unclassified", "empty", "unmatched", "duplicate")
@@ -33,7 +32,7 @@ def paired_set(
 ) -> PairedSet:
     """The pairs of ``split`` of the dataset called ``name`` on disk, in natural order of their keys.
 
-    ``variant`` is one of ``datasets.get(name).variants`` (GoPro: blur, blur_gamma; LOLBlur: low_blur_noise, low_blur;
+    ``variant`` is one of ``catalog.get(name).variants`` (GoPro: blur, blur_gamma; LOLBlur: low_blur_noise, low_blur;
     Real-LOLBlur: sony, realblur, all), ``bits=16`` keeps 16-bit files as they are; by default both are what ``roots``
     says, else the first variant and 8. Raises
     ``FileNotFoundError`` where the split is not found, ``ValueError`` where pictures have no partner or are empty;
@@ -58,9 +57,11 @@ def paired_set(
             )
     if chosen is None:
         raise FileNotFoundError(f"{_absent(found, split)}; {where}")
-    for one in _fatal(chosen.problems) if strict else ():
-        named = f": {', '.join(one.files[:3])}" if one.files else ""
-        raise ValueError(f"{name} {split}: {one.message}{named}; {one.fix}")
+    fatal = [problem for problem in chosen.problems if problem.level == "error" and problem.kind in FATAL]
+    if fatal and strict:
+        first = min(fatal, key=lambda problem: FATAL.index(problem.kind))
+        named = f": {', '.join(first.files[:3])}" if first.files else ""
+        raise ValueError(f"{name} {split}: {first.message}{named}; {first.fix}")
     if not chosen.pairs:
         raise FileNotFoundError(f"{name}: no pairs of the {split} split in {chosen.root}; {where}")
     entries = chosen.pairs
@@ -88,11 +89,6 @@ def available(names: Iterable[str], split: str, roots: Roots) -> list[str]:
     return found
 
 
-def _fatal(problems: list[Problem]) -> list[Problem]:
-    some = [one for one in problems if one.level == "error" and one.kind in FATAL]
-    return sorted(some, key=lambda one: FATAL.index(one.kind))
-
-
 def _absent(found: Recognition, split: str) -> str:
     name, base = found.dataset.name, found.base
     if found.splits:
@@ -115,24 +111,23 @@ def recognise(dataset: Dataset, base: Path, explicit: bool = False, variant: str
     if variant is not None and variant not in dataset.variants:
         raise ValueError(f"{dataset.name} has no variant {variant!r}: choose one of {', '.join(dataset.variants)}")
     found = Recognition(dataset, base)
-    roots = candidates.roots(dataset, base)
+    roots = folders.dataset_roots(dataset, base)
     choice = variant if dataset.ground_truth else None  # without, the variant is a choice among the pictures found
-    every = [one for root in roots for one in candidates.below(dataset, root, base, choice)]
-    sure = [one for one in every if _is_sure(dataset, one, base, explicit)]
+    every = [candidate for root in roots for candidate in folders.candidates(dataset, root, base, choice)]
+    sure = [candidate for candidate in every if _is_sure(dataset, candidate, base, explicit)]
     sure.sort(key=lambda one: (not one.complete, LAYOUTS.index(one.layout), one.crops, roots.index(one.root)))
     listed = Lists()
     if sure and dataset.lists:
-        around = dict.fromkeys([*(one.root for one in sure), base])
-        listed = lists.read(dataset, around, lambda path: gather.key(dataset, path) or path)
-        found.problems += listed.problems
+        listed = gather.read_lists(found, dict.fromkeys([*(candidate.root for candidate in sure), base]))
     seen: list[Path] = []  # the same folders may fit several descriptions: the first one counts
-    for late in (False, True):  # a folder "val" of a dataset that has no such split is a copy of its test split
-        for one in sure:
-            here = [Path(os.path.realpath(place.folder)) for place in one.blurred or one.sharp]
-            if (one.split == "val" and "val" not in dataset.counts) != late or _overlap(here, seen):
-                continue
-            seen += [*here, *(Path(os.path.realpath(place.folder)) for place in one.sharp)]
-            _take(found, one, listed)
+    # Last, a folder "val" of a dataset that has no such split: it is a copy of its test split.
+    for candidate in sorted(sure, key=lambda one: one.split == "val" and "val" not in dataset.counts):
+        blurred, sharp = (
+            [Path(os.path.realpath(place.folder)) for place in side] for side in (candidate.blurred, candidate.sharp)
+        )
+        if not _overlap(blurred or sharp, seen):
+            seen += [*blurred, *sharp]
+            _take(found, candidate, listed)
     if not dataset.ground_truth and not found.splits:
         chosen = unpaired.recognise(dataset, base, roots, explicit, variant or dataset.variants[0])
         found.splits |= {"test": chosen} if chosen else {}
@@ -143,13 +138,10 @@ def recognise(dataset: Dataset, base: Path, explicit: bool = False, variant: str
     found.splits = {name: found.splits[name] for name in sorted(found.splits, key=order.index)}
     _note_spare(found)
     _note_foreign(found, roots)
-    if not found.splits and any(one.root == base and one.complete for one in every):
-        found.note(
-            "info",
-            "evidence",
-            f"{base} holds pairs, but no name says that they are {dataset.name}",
-            f"call the folder {dataset.folders[0]}, or name it in the [datasets] table of a TOML file",
-        )
+    if not found.splits and any(candidate.root == base and candidate.complete for candidate in every):
+        message = f"{base} holds pairs, but no name says that they are {dataset.name}"
+        fix = f"call the folder {dataset.folders[0]}, or name it in the [datasets] table of a TOML file"
+        found.note("info", "evidence", message, fix)
     return found
 
 
@@ -157,15 +149,15 @@ def _is_sure(dataset: Dataset, candidate: Candidate, base: Path, explicit: bool)
     """Whether a person, a folder's name or the pictures' names say that this is ``dataset``."""
     if not dataset.ground_truth and not candidate.complete:
         return False  # pictures without a sharp side are ``unpaired``'s
-    named = explicit and candidates.is_only_choice(base, candidate.root)
-    return named or candidates.has_evidence(dataset, candidate, base)
+    named = explicit and folders.is_only_choice(base, candidate.root)
+    return named or folders.has_evidence(dataset, candidate, base)
 
 
 def _take(found: Recognition, candidate: Candidate, listed: Lists) -> None:
     """Pairs the pictures of a candidate and enters the splits that are not there yet."""
-    dataset, trouble = found.dataset, []
-    both, patches = gather.sides(dataset, candidate, trouble)
-    if not any(both) and not trouble:
+    dataset, notes = found.dataset, Notes(candidate.split)
+    both, patches = gather.sides(dataset, candidate, notes)
+    if not any(both) and not notes.problems:
         return
     if candidate.split:
         copy = candidate.split == "val" and "val" not in dataset.counts and not patches
@@ -178,8 +170,8 @@ def _take(found: Recognition, candidate: Candidate, listed: Lists) -> None:
             continue
         nested = candidate.layout in ("G1", "G2", "G3") and any("/" in one.stem for one in share[0])
         layout = "G4" if nested else candidate.layout
-        split = Split(name, layout, candidate.root, candidate.variant, patches=patches, problems=trouble)
-        trouble = []
+        split = Split(name, layout, candidate.root, candidate.variant, patches=patches, problems=notes.problems)
+        notes = Notes()
         split.blurred = _folders(candidate.blurred, share[0])
         split.sharp = _folders(candidate.sharp, share[1])
         shared = any(place.split == "any" for place in candidate.sharp)
@@ -217,21 +209,12 @@ def _note_spare(found: Recognition) -> None:
         return
     keys = set.intersection(*(set(split.spare) for split in shared))
     alone = [shared[0].spare[key] for key in sorted(keys, key=matching.natural)]
-    if alone and all(name in found.splits for name in found.dataset.counts):
-        found.note(
-            "error",
-            "unmatched",
-            many(len(alone), "sharp picture has", "sharp pictures have") + " no blurred partner",
-            "fetch the partners again, or move these away",
-            alone,
-        )
-    elif alone:
-        found.note(
-            "info",
-            "spare",
-            many(len(alone), "sharp picture is", "sharp pictures are") + " of splits that are not here",
-            files=alone,
-        )
+    if all(name in found.splits for name in found.dataset.counts):
+        message = "[sharp picture has|sharp pictures have] no blurred partner"
+        found.note("error", "unmatched", message, "fetch the partners again, or move these away", alone)
+    else:
+        message = "[sharp picture is|sharp pictures are] of splits that are not here"
+        found.note("info", "spare", message, files=alone)
 
 
 def _note_foreign(found: Recognition, roots: list[Path]) -> None:
@@ -239,9 +222,9 @@ def _note_foreign(found: Recognition, roots: list[Path]) -> None:
     used = {split.root for split in found.splits.values()}
     seen: dict[str, list[Path]] = {}
     for place in dict.fromkeys(used or [found.base, *roots]):
-        for folder in [*([] if used else [place]), *scan.folders(place)]:
+        for folder in [*([] if used else [place]), *folders.subfolders(place)]:
             if why := found.dataset.foreign_reason(folder.name):
                 seen.setdefault(why, []).append(folder)
-    for why, folders in seen.items():
-        names = ", ".join(folder.name for folder in folders)
-        found.note("info" if used else "warning", "foreign", f"not used: {names}; {why}", files=folders)
+    for why, some in seen.items():
+        names = ", ".join(folder.name for folder in some)
+        found.note("info" if used else "warning", "foreign", f"not used: {names}; {why}", files=some)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T", str, int)
 STEP = 3  # two camera numbers of one pair differ by at most this
 
 
@@ -37,36 +39,35 @@ def natural(text: str) -> list:
 
 def by_key(blurred: Sequence[Picture], sharp: Sequence[Picture], inner_suffix: str = "") -> Matched:
     """Pairs of equal keys, in natural order. What is left over is matched once more without ``inner_suffix``."""
-    found = Matched("key")
-    inputs, targets = (_index(side, found.doubles) for side in (blurred, sharp))
-    for key in sorted(inputs, key=natural):
-        if key in targets:
-            found.pairs.append((inputs[key], targets.pop(key)))
-        else:
-            found.blurred_alone.append(inputs[key])
-    found.sharp_alone = sorted(targets.values(), key=lambda one: natural(one.key))
-    if inner_suffix and found.blurred_alone and found.sharp_alone:
-        bare = {_without(one.key, inner_suffix): one for one in found.sharp_alone}
-        for one in list(found.blurred_alone):
-            other = bare.pop(_without(one.key, inner_suffix), None)
-            if other:
-                found.pairs.append((one, other))
-                found.blurred_alone.remove(one)
-                found.sharp_alone.remove(other)
-    return found
+    match = Matched("key")
+    inputs, targets = (_unique(side, lambda one: one.key, match.doubles) for side in (blurred, sharp))
+    partners = {key: key for key in inputs if key in targets}
+    if inner_suffix:
+        bare = {_without(key, inner_suffix): key for key in targets if key not in partners}
+        for key in inputs:
+            if key not in partners and (other := bare.pop(_without(key, inner_suffix), None)):
+                partners[key] = other
+    match.pairs = [(inputs[key], targets[partners[key]]) for key in sorted(partners, key=natural)]
+    taken = set(partners.values())
+    match.blurred_alone = [inputs[key] for key in sorted(inputs, key=natural) if key not in partners]
+    match.sharp_alone = [targets[key] for key in sorted(targets, key=natural) if key not in taken]
+    return match
 
 
 def _without(key: str, suffix: str) -> str:
     return key[: -len(suffix)] if key.lower().endswith(suffix.lower()) else key
 
 
-def _index(side: Sequence[Picture], doubles: list[tuple[Picture, Picture]]) -> dict[str, Picture]:
-    found: dict[str, Picture] = {}
-    for one in side:
-        if one.key in found:
-            doubles.append((found[one.key], one))
-        else:
-            found[one.key] = one
+def _unique(
+    side: Sequence[Picture], name: Callable[[Picture], T | None], doubles: list[tuple[Picture, Picture]]
+) -> dict[T, Picture]:
+    """The pictures by ``name``, the first of those with the same one; pictures without a name are left out."""
+    found: dict[T, Picture] = {}
+    for picture in side:
+        if (own := name(picture)) in found:
+            doubles.append((found[own], picture))
+        elif own is not None:
+            found[own] = picture
     return found
 
 
@@ -75,69 +76,55 @@ def by_name(blurred: Sequence[Picture], sharp: Sequence[Picture]) -> Matched | N
     common = {one.stem for one in blurred} & {one.stem for one in sharp}
     if not common or 2 * len(common) < min(len(blurred), len(sharp)):
         return None
-    found = by_key(*([Picture(one.stem, one.stem, one.path) for one in side] for side in (blurred, sharp)))
-    found.how = "name"
-    return found
+    match = by_key(*([Picture(one.stem, one.stem, one.path) for one in side] for side in (blurred, sharp)))
+    match.how = "name"
+    return match
 
 
 def by_order(blurred: Sequence[Picture], sharp: Sequence[Picture]) -> Matched | None:
     """Both sides sorted naturally and put side by side; None if they differ in number."""
     if len(blurred) != len(sharp) or not blurred:
         return None
-    sides = (sorted(side, key=lambda one: natural(one.stem)) for side in (blurred, sharp))
-    return Matched("order", list(zip(*sides, strict=True)))
+    both = (sorted(side, key=lambda one: natural(one.stem)) for side in (blurred, sharp))
+    return Matched("order", list(zip(*both, strict=True)))
 
 
-def by_numbers(
-    blurred: Sequence[Picture], sharp: Sequence[Picture], known: Mapping[int, int], nearest: bool
-) -> Matched | None:
+def by_numbers(blurred: Sequence[Picture], sharp: Sequence[Picture], known: Mapping[int, int]) -> Matched | None:
     """Pairs by the numbers that a camera gave, which differ by a few within a pair; None where this does not apply.
 
     If at least half of the smaller side has an equal number on the other, equal numbers are pairs. Else ``known`` says
     the sharp number for blurred numbers (a published list). The others are sorted and put side by side where both sides
-    have equally many and no step is above ``STEP``. Where they have not, ``nearest`` allows to pair those that are each
-    other's nearest within ``STEP``.
+    have equally many and no step is above ``STEP``. Where they have not, and a list is published, those that are each
+    other's nearest within ``STEP`` are pairs.
     """
-    found = Matched("numbers")
-    inputs, targets = (_by_number(side, found.doubles) for side in (blurred, sharp))
+    match = Matched("numbers")
+    inputs, targets = (_unique(side, lambda one: number(one.stem), match.doubles) for side in (blurred, sharp))
     if 2 * len(inputs) < len(blurred) or 2 * len(targets) < len(sharp):
         return None
-    equal = inputs.keys() & targets.keys()
+    equal, by_nearest = inputs.keys() & targets.keys(), bool(known)
     if equal and 2 * len(equal) >= min(len(inputs), len(targets)):
-        known, nearest = {same: same for same in inputs}, False
+        known, by_nearest = {same: same for same in inputs}, False
     partners = {source: target for source, target in known.items() if source in inputs and target in targets}
-    published = set(known.values())
     left = sorted(inputs.keys() - known.keys())
-    other = sorted(targets.keys() - published)
+    other = sorted(targets.keys() - set(known.values()))
     if len(left) == len(other) and all(abs(a - b) <= STEP for a, b in zip(left, other, strict=True)):
         partners |= dict(zip(left, other, strict=True))
-    elif nearest:
+    elif by_nearest and other:
         for a in left:
             b = _nearest(a, other)
-            if b is not None and abs(b - a) <= STEP and _nearest(b, left) == a:
+            if abs(b - a) <= STEP and _nearest(b, left) == a:
                 partners[a] = b
     if not partners:
         return None
-    found.pairs = [(inputs[a], targets[b]) for a, b in sorted(partners.items())]
-    paired = {one.path for pair in (*found.pairs, *found.doubles) for one in pair}
-    found.blurred_alone = [one for one in blurred if one.path not in paired]
-    found.sharp_alone = [one for one in sharp if one.path not in paired]
-    return found
+    match.pairs = [(inputs[a], targets[b]) for a, b in sorted(partners.items())]
+    paired = {one.path for pair in (*match.pairs, *match.doubles) for one in pair}
+    match.blurred_alone = [one for one in blurred if one.path not in paired]
+    match.sharp_alone = [one for one in sharp if one.path not in paired]
+    return match
 
 
-def _by_number(side: Sequence[Picture], doubles: list[tuple[Picture, Picture]]) -> dict[int, Picture]:
-    found: dict[int, Picture] = {}
-    for one in side:
-        n = number(one.stem)
-        if n in found:
-            doubles.append((found[n], one))
-        elif n is not None:
-            found[n] = one
-    return found
-
-
-def _nearest(wanted: int, others: Sequence[int]) -> int | None:
-    return min(others, key=lambda other: abs(other - wanted), default=None)
+def _nearest(wanted: int, others: Sequence[int]) -> int:
+    return min(others, key=lambda other: abs(other - wanted))
 
 
 def number(stem: str) -> int | None:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from demoe.data.pairs import FilePair
 
-from . import catalog, lmdb_files, matching
+from . import lmdb_files, matching
 from .description import Dataset
-from .findings import Split, many
-from .gather import Sides, group
-from .lists import Lists
+from .findings import Split
+from .gather import Lists, Sides
 from .matching import Matched, Picture
 
 
@@ -26,102 +25,82 @@ def pair(dataset: Dataset, split: Split, both: Sides, listed: Lists, in_path: bo
     if not split.patches:
         _compare_with_lists(dataset, split, match, listed, in_path)
     for first, second in match.doubles:
-        split.note(
-            "error",
-            "duplicate",
-            f"two pictures have the key {first.key}",
-            "remove one of them",
-            (first.path, second.path),
-        )
+        files = (first.path, second.path)
+        split.note("error", "duplicate", f"two pictures have the key {first.key}", "remove one of them", files)
     if shared:
-        split.spare = {one.key: one.path for one in match.sharp_alone}
+        split.spare = {picture.key: picture.path for picture in match.sharp_alone}
         match.sharp_alone = []
-    every = [one.path for couple in match.pairs for one in couple]
-    every += [one.path for one in (*match.blurred_alone, *match.sharp_alone)]
-    zero = [path for path in every if _is_empty(path)]
-    empty = set(zero)
-    good = [FilePair(one.key, one.path, other.path) for one, other in match.pairs if not empty & {one.path, other.path}]
-    split.pairs = sorted(good, key=lambda one: matching.natural(one.key))
-    if empty:
-        split.note(
-            "error", "empty", many(len(empty), "file is", "files are") + " empty (0 bytes)", "fetch them again", zero
-        )
+    pictures = [picture for couple in match.pairs for picture in couple]
+    pictures += [*match.blurred_alone, *match.sharp_alone]
+    empty = {picture.path: None for picture in pictures if _is_empty(picture.path)}
+    split.pairs = [
+        FilePair(blurred.key, blurred.path, sharp.path)
+        for blurred, sharp in sorted(match.pairs, key=lambda couple: matching.natural(couple[0].key))
+        if blurred.path not in empty and sharp.path not in empty
+    ]
+    split.note("error", "empty", "[file is|files are] empty (0 bytes)", "fetch them again", empty)
     for side, role, other in ((match.blurred_alone, "blurred", "sharp"), (match.sharp_alone, "sharp", "blurred")):
-        alone = [one.path for one in side if one.path not in empty]
-        if alone:
-            split.alone += alone
-            split.note(
-                "error",
-                "unmatched",
-                many(len(alone), f"{role} picture has", f"{role} pictures have") + f" no {other} partner",
-                "fetch the partners again, or move these away",
-                alone,
-            )
+        alone = [picture.path for picture in side if picture.path not in empty]
+        split.alone += alone
+        message = f"[{role} picture has|{role} pictures have] no {other} partner"
+        split.note("error", "unmatched", message, "fetch the partners again, or move these away", alone)
     if split.pairing == "order" and split.pairs:
-        split.note(
-            "warning",
-            "order",
-            many(len(split.pairs), "pair was", "pairs were") + " made by sorted order, as the names do not match",
-            "look at the result of the content check, and at a few pairs yourself",
-        )
+        number = "1 pair was" if len(split.pairs) == 1 else f"{len(split.pairs)} pairs were"
+        message = f"{number} made by sorted order, as the names do not match"
+        split.note("warning", "order", message, "look at the result of the content check, and at a few pairs yourself")
 
 
 def _match(dataset: Dataset, split: Split, both: Sides) -> Matched:
     match = None
     if dataset.pairing == "numbers" and not split.patches:
-        known = catalog.dpdd_targets() if dataset.name == "DPDD" else {}
-        match = matching.by_name(*both) or matching.by_numbers(*both, known, nearest=bool(known))
+        match = matching.by_name(*both) or matching.by_numbers(*both, published_numbers(dataset))
     match = match or matching.by_key(*both, dataset.inner_suffix)
     told = any(one.key != one.stem for side in both for one in side)  # a key that was read from a path means something
     names_mean_nothing = not match.pairs and not told and not (split.layout == "official" and dataset.key)
     return (matching.by_order(*both) if names_mean_nothing else None) or match
 
 
+def published_numbers(dataset: Dataset) -> dict[int, int]:
+    """Camera number of each blurred picture -> that of its sharp one; empty where none are published."""
+    if not dataset.sharp_key:
+        return {}
+    keys = [key for some in dataset.published().values() for key in some]
+    return {matching.number(key): matching.number(dataset.sharp_key(key)) for key in keys}
+
+
 def _compare_with_lists(dataset: Dataset, split: Split, match: Matched, listed: Lists, in_path: bool) -> None:
-    published = dict.fromkeys(catalog.published(dataset.name).get(split.name, ()))
+    published = dict.fromkeys(dataset.published().get(split.name, ()))
     expected: Mapping[str, str | None] = listed.keys.get(split.name, published)
     by_list = split.name in listed.keys
     if in_path and dataset.split_by_list and published:
         _drop_unlisted(dataset, split, match, published)
     elif not in_path and dataset.split_by_list and expected:
         split.pairing = "list" if by_list else "published list"
-    there = {one.key for one, _ in match.pairs}
+    there = {blurred.key for blurred, _ in match.pairs}
     split.missing = tuple(key for key in expected if key not in there)
     if not by_list:
         return
     if split.missing:
         files = ", ".join(str(file) for file in listed.files[split.name])
-        count = f"{len(split.missing)} of {len(expected)}"
-        split.note(
-            "error",
-            "list",
-            f"{count} pairs listed in {files} are not whole on the disk",
-            "fetch or unpack the set again",
-            [expected[key] for key in split.missing],
-        )
-    more = [one.path for one, _ in match.pairs if one.key not in expected]
-    if more:
-        split.note("info", "unlisted", many(len(more), "pair is", "pairs are") + " not in the list", files=more)
+        message = f"{len(split.missing)} of {len(expected)} pairs listed in {files} are not whole on the disk"
+        missing = [expected[key] for key in split.missing]
+        split.note("error", "list", message, "fetch or unpack the set again", missing)
+    more = [blurred.path for blurred, _ in match.pairs if blurred.key not in expected]
+    split.note("info", "unlisted", "[pair is|pairs are] not in the list", files=more)
 
 
 def _drop_unlisted(dataset: Dataset, split: Split, match: Matched, published: Mapping[str, object]) -> None:
     """Copies with folders for train and test may hold more of a scene than the published split uses."""
-    scenes = {group(dataset, key) for key in published}
+    scenes = {dataset.group_of(key) for key in published}
 
-    def used(one: Picture) -> bool:
-        return one.key in published or group(dataset, one.key) not in scenes
+    def used(picture: Picture) -> bool:
+        return picture.key in published or dataset.group_of(picture.key) not in scenes
 
-    unlisted = [one.path for one, _ in match.pairs if not used(one)]
+    unlisted = [blurred.path for blurred, _ in match.pairs if not used(blurred)]
     match.pairs = [couple for couple in match.pairs if used(couple[0])]
-    match.blurred_alone = [one for one in match.blurred_alone if used(one)]
-    match.sharp_alone = [one for one in match.sharp_alone if used(one)]
-    if unlisted:
-        split.note(
-            "info",
-            "unlisted",
-            many(len(unlisted), "pair is", "pairs are") + " in no published split: left out",
-            files=unlisted,
-        )
+    match.blurred_alone = list(filter(used, match.blurred_alone))
+    match.sharp_alone = list(filter(used, match.sharp_alone))
+    split.note("info", "unlisted", "[pair is|pairs are] in no published split: left out", files=unlisted)
 
 
 def _is_empty(path: Path) -> bool:
