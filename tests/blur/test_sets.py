@@ -30,10 +30,7 @@ def _equal(one, other):
 
 
 def test_there_is_a_recipe_for_every_set():
-    assert SETS == sets.TRAINING + sets.OOD + sets.CONTROL and len(set(SETS)) == 9
-    assert set(sets.TRAINING) == set(tasks.DATASETS)
-    assert list(sets.OOD) == list(tasks.OOD_EXPERT) and list(sets.CONTROL) == ["LOLv2-real"]
-    assert list(sets.WITHOUT_GROUND_TRUTH) == ["Real-LOLBlur"]
+    assert len(set(SETS)) == 9 and set(sets.TRAINING) == set(tasks.DATASETS)
     assert [sets._RECIPES[name][0] for name in SETS] == list(range(1, 10))  # the samples hang on these
 
 

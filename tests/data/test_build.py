@@ -16,7 +16,7 @@ from demoe.blur.job import Options
 from demoe.core import images
 from demoe.data import build as building
 from demoe.data.build import build, named_files
-from demoe.data.real import catalog, layouts
+from demoe.data.real import catalog, recognition
 from demoe.data.real.roots import Roots
 
 SIZE = (24, 30)
@@ -86,17 +86,17 @@ def test_the_reader_of_real_sets_pairs_them(layout, make, tmp_path):
     make(["GoPro", "RealBlur", "DPDD", "RSBlur"], "train", 2, layout=layout)
     roots = Roots.resolve(tmp_path / "out")
     for name in sets.SETS:
-        pairs = layouts.paired_set(name, "test", roots)
+        pairs = recognition.paired_set(name, "test", roots)
         assert len(pairs) == 3, name
         for i in range(3):
             blurred, sharp = pairs.pair(i)
             assert blurred.shape[1:] == SIZE
             assert (sharp is None) == (name in ("Real-LOLBlur",))
     for name in ("GoPro", "RealBlur", "DPDD", "RSBlur"):
-        assert len(layouts.paired_set(name, "train", roots)) == 2
+        assert len(recognition.paired_set(name, "train", roots)) == 2
     if layout == "official":
-        assert len(layouts.paired_set("GoPro", "test", roots, variant="blur_gamma")) == 3
-        deep = layouts.paired_set("DPDD", "test", roots, bits=16)
+        assert len(recognition.paired_set("GoPro", "test", roots, variant="blur_gamma")) == 3
+        deep = recognition.paired_set("DPDD", "test", roots, bits=16)
         assert deep.peak == 65535 and len(deep.read(0, None)[0].unique()) > 256
 
 

@@ -6,12 +6,12 @@ import torch
 from fixture_trees import LAYOUTS, picture, plant, plant_realblur, plant_rsblur, put, put_lmdb, put_pair
 
 from demoe.data import build
-from demoe.data.real import catalog, layouts, splits
+from demoe.data.real import catalog, recognition, splits
 from demoe.data.real.roots import MADE, Roots
 
 
 def recognise(home, name, explicit=False, variant=None):
-    return layouts.recognise(catalog.get(name), home, explicit, variant)
+    return recognition.recognise(catalog.get(name), home, explicit, variant)
 
 
 def paths(split):
@@ -36,7 +36,7 @@ def test_layouts(tmp_path, name, layout, split, root, pairs):
     assert paths(found.splits[split]) == set(expected)
     assert not kinds(found) and not kinds(found, "warning")
     assert found.splits[split].patches == (layout == "G6")
-    pairs = layouts.paired_set(name, split, Roots(tmp_path))
+    pairs = recognition.paired_set(name, split, Roots(tmp_path))
     assert pairs.name == name and pairs.data == "real" and len(pairs) == len(expected)
     blurred, sharp = pairs.pair(0)
     assert blurred.shape == sharp.shape == (3, 28, 40)
@@ -98,13 +98,13 @@ def test_variants(tmp_path, name, variant):
     for kind in ("low_blur", "low_blur_noise", "low_sharp", "high_sharp_scaled", "high_sharp_original"):
         put(tmp_path / f"LOLBlur/test/{kind}/0012/0032.png", picture(kind))
     assert recognise(tmp_path, name).splits["test"].variant == catalog.get(name).variants[0]
-    pairs = layouts.paired_set(name, "test", Roots(tmp_path), variant=variant)
+    pairs = recognition.paired_set(name, "test", Roots(tmp_path), variant=variant)
     expected = torch.from_numpy(picture(variant)).permute(2, 0, 1)
     target = picture("sharp" if name == "GoPro" else "high_sharp_scaled")
     assert torch.equal(pairs.read(0, None)[0], expected)
     assert torch.equal(pairs.read(0, None)[1], torch.from_numpy(target).permute(2, 0, 1))
     with pytest.raises(ValueError, match=f"{name} has no variant 'nonsense': choose one of"):
-        layouts.paired_set(name, "test", Roots(tmp_path), variant="nonsense")
+        recognition.paired_set(name, "test", Roots(tmp_path), variant="nonsense")
 
 
 def test_a_variant_that_is_not_there_is_never_replaced_silently(tmp_path):
@@ -116,8 +116,8 @@ def test_a_variant_that_is_not_there_is_never_replaced_silently(tmp_path):
         "test",
     ]
     with pytest.raises(FileNotFoundError, match=r"only low_blur pictures are in .*ask for the variant low_blur"):
-        layouts.paired_set("LOLBlur", "train", Roots(tmp_path))
-    assert len(layouts.paired_set("LOLBlur", "test", Roots(tmp_path), variant="low_blur")) == 1
+        recognition.paired_set("LOLBlur", "train", Roots(tmp_path))
+    assert len(recognition.paired_set("LOLBlur", "test", Roots(tmp_path), variant="low_blur")) == 1
 
 
 def test_realblur_follows_its_lists(tmp_path):
@@ -201,7 +201,7 @@ def test_realblur_r_and_tele_are_other_sets(tmp_path):
     for base in (tmp_path / "RealBlur/RealBlur-R_BM3D_ECC_IMCORR_centroid_itensity_ref", tmp_path / "test/RealBlur_R"):
         assert not recognise(base, "RealBlur", explicit=True).splits
     with pytest.raises(FileNotFoundError, match="another set than RealBlur-J"):
-        layouts.paired_set("RealBlur", "test", Roots(tmp_path))
+        recognition.paired_set("RealBlur", "test", Roots(tmp_path))
     plant_realblur(tmp_path)
     found = recognise(tmp_path, "RealBlur")
     assert len(found.splits["test"].pairs) == 2 and kinds(found, "info").count("foreign") == 2
@@ -219,7 +219,7 @@ def test_rsblur_by_lists(tmp_path, nested):
         }
         assert not kinds(found)
         assert {pair.blurred.name for split in found.splits.values() for pair in split.pairs} == {"real_blur.png"}
-    pairs = layouts.paired_set("RSBlur", "train", Roots(tmp_path), variant="avg65_img")
+    pairs = recognition.paired_set("RSBlur", "train", Roots(tmp_path), variant="avg65_img")
     assert pairs.keys == ["avg65_img:0001/000022", "avg65_img:0002/000022"]
     assert torch.equal(pairs.read(0, None)[0], torch.from_numpy(picture("avg65_img0001/000022")).permute(2, 0, 1))
 
@@ -239,7 +239,7 @@ def test_rsblur_without_lists_has_no_splits(tmp_path):
     found = recognise(tmp_path, "RSBlur")
     assert list(found.splits) == ["all"] and len(found.splits["all"].pairs) == 4 and kinds(found) == ["list"]
     with pytest.raises(FileNotFoundError, match=r"RSBlur: no test split in .*RSBlur_real_test.txt are missing"):
-        layouts.paired_set("RSBlur", "test", Roots(tmp_path))
+        recognition.paired_set("RSBlur", "test", Roots(tmp_path))
 
 
 SONY = ("0000_0082", "0002_0006", "0031_0043", "0032_0060", "0033_0025", "0034_0049")
@@ -254,7 +254,7 @@ def test_real_lolblur(tmp_path, folder, nested):
     for name in NIGHT:
         put(tmp_path / folder / f"{name}.png", picture(name))
     for variant, keys in (("sony", SONY), ("realblur", NIGHT), ("all", (*SONY, *NIGHT)), (None, SONY)):
-        pairs = layouts.paired_set("Real-LOLBlur", "test", Roots(tmp_path), variant=variant)
+        pairs = recognition.paired_set("Real-LOLBlur", "test", Roots(tmp_path), variant=variant)
         assert sorted(pairs.keys) == sorted(keys) and pairs.label == 4
     blurred, sharp = pairs.pair(0)
     assert sharp is None and torch.equal(
@@ -271,7 +271,7 @@ def test_real_lolblur_by_size_and_unclassified(tmp_path):
     assert [pair.key for pair in split.pairs] == ["0000_0082", "night one"]
     put(tmp_path / "Real-LOLBlur/holiday.png", picture(2))
     with pytest.raises(ValueError, match=r"1 picture is neither of the Sony nor of the RealBlur part: .*holiday.png"):
-        layouts.paired_set("Real-LOLBlur", "test", Roots(tmp_path))
+        recognition.paired_set("Real-LOLBlur", "test", Roots(tmp_path))
 
 
 def test_realblur_j_is_not_real_lolblur(tmp_path):
@@ -289,7 +289,7 @@ def test_lol_version_1_and_the_synthetic_part_are_not_the_control(tmp_path):
     for base in ("LOL-v2/Synthetic", "LOLv1", "our485"):
         assert not recognise(tmp_path / base, "LOLv2-real", explicit=True).splits
     with pytest.raises(FileNotFoundError, match="Real_captured"):
-        layouts.paired_set("LOLv2-real", "train", Roots(tmp_path))
+        recognition.paired_set("LOLv2-real", "train", Roots(tmp_path))
 
 
 def test_source_and_target_alone_say_nothing(tmp_path):
@@ -300,7 +300,7 @@ def test_source_and_target_alone_say_nothing(tmp_path):
     assert [one.kind for one in recognise(base, "RealDOF").problems] == ["evidence"]
     assert paths(recognise(base, "RealDOF", explicit=True).splits["test"]) == expected
     roots = Roots(named={"RealDOF": base})
-    assert len(layouts.paired_set("RealDOF", "test", roots)) == 2
+    assert len(recognition.paired_set("RealDOF", "test", roots)) == 2
 
 
 def test_dpdd_a_missing_file_shifts_no_pair(tmp_path):
@@ -323,8 +323,8 @@ def test_dpdd_a_missing_file_shifts_no_pair(tmp_path):
         [(str(expected[1][0]),), (str(expected[3][1]),)]
     )
     with pytest.raises(ValueError, match=r"DPDD test: 1 blurred picture has no sharp partner: .*1P0A0933.png"):
-        layouts.paired_set("DPDD", "test", Roots(tmp_path))
-    assert len(layouts.paired_set("DPDD", "test", Roots(tmp_path), strict=False)) == 3
+        recognition.paired_set("DPDD", "test", Roots(tmp_path))
+    assert len(recognition.paired_set("DPDD", "test", Roots(tmp_path), strict=False)) == 3
 
 
 def test_dpdd_numbers_that_were_never_published(tmp_path):
@@ -436,7 +436,7 @@ def test_lmdb(tmp_path, name, split, place, words, key, patches):
     found = recognise(tmp_path, name)
     assert list(found.splits) == [split] and found.splits[split].layout == "G5" and not kinds(found)
     assert found.splits[split].patches == patches
-    pairs = layouts.paired_set(name, split, Roots(tmp_path))
+    pairs = recognition.paired_set(name, split, Roots(tmp_path))
     assert pairs.size(0) == (28, 40)
     for i, k in enumerate(keys):
         for side, word in zip(pairs.read(i, (3, 5, 8, 9)), words, strict=True):
@@ -453,7 +453,7 @@ def test_lmdb_without_the_package_counts_lines(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "lmdb", None)
     found = recognise(tmp_path, "GoPro")
     assert len(found.splits["test"].pairs) == 1 and set(kinds(found, "warning")) == {"lmdb"}
-    pairs = layouts.paired_set("GoPro", "test", Roots(tmp_path))
+    pairs = recognition.paired_set("GoPro", "test", Roots(tmp_path))
     with pytest.raises(RuntimeError, match="pip install lmdb"):
         pairs.read(0, None)
 
@@ -468,7 +468,7 @@ def test_a_broken_or_incomplete_lmdb(tmp_path):
     (tmp_path / "GoPro/test/target.lmdb/data.mdb").write_bytes(b"no database")
     assert "lmdb" in kinds(recognise(tmp_path, "GoPro"))
     with pytest.raises(ValueError, match=r"data.mdb is cut short: 11 bytes"):
-        layouts.paired_set("GoPro", "test", Roots(tmp_path))
+        recognition.paired_set("GoPro", "test", Roots(tmp_path))
 
 
 def test_what_is_passed_over(tmp_path):
@@ -512,7 +512,7 @@ def test_empty_and_double_and_unmatched_files(tmp_path):
     with pytest.raises(
         ValueError, match=r"HIDE test: 1 file is empty \(0 bytes\): .*1fromGOPR0950.png; fetch them again"
     ):
-        layouts.paired_set("HIDE", "test", Roots(tmp_path))
+        recognition.paired_set("HIDE", "test", Roots(tmp_path))
 
 
 def test_blur_gamma_alone(tmp_path):
@@ -520,28 +520,28 @@ def test_blur_gamma_alone(tmp_path):
     split = recognise(tmp_path, "GoPro").splits["train"]
     assert split.variant == "blur_gamma" and not split.pairs
     with pytest.raises(FileNotFoundError, match="only blur_gamma pictures"):
-        layouts.paired_set("GoPro", "train", Roots(tmp_path))
+        recognition.paired_set("GoPro", "train", Roots(tmp_path))
 
 
 def test_what_is_not_there_is_said_so(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"HIDE: nothing says where it is: use --data-root; `demoe data where HIDE`"
     ):
-        layouts.paired_set("HIDE", "test", Roots())
+        recognition.paired_set("HIDE", "test", Roots())
     with pytest.raises(FileNotFoundError, match=r"HIDE was not found in .*HIDE_dataset or HIDE"):
-        layouts.paired_set("HIDE", "test", Roots(tmp_path))
+        recognition.paired_set("HIDE", "test", Roots(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"HIDE: there is no folder .*gone"):
-        layouts.paired_set("HIDE", "test", Roots(named={"HIDE": tmp_path / "gone"}))
+        recognition.paired_set("HIDE", "test", Roots(named={"HIDE": tmp_path / "gone"}))
     put_pair(tmp_path, "HIDE/input/1fromGOPR0950.png", "HIDE/target/1fromGOPR0950.png")
     with pytest.raises(FileNotFoundError, match=r"HIDE: no train split in .*HIDE, only test"):
-        layouts.paired_set("HIDE", "train", Roots(tmp_path))
+        recognition.paired_set("HIDE", "train", Roots(tmp_path))
 
 
 def test_sets_that_were_built_are_never_called_real(tmp_path):
     assert build.MADE == MADE
     build.build(tmp_path, ["GoPro", "LOLv2-real", "Real-LOLBlur"], "test", 2, 32, progress=False)
     for name in ("GoPro", "LOLv2-real", "Real-LOLBlur"):
-        pairs = layouts.paired_set(name, "test", Roots(tmp_path))
+        pairs = recognition.paired_set(name, "test", Roots(tmp_path))
         assert pairs.name == f"{name}-syn" and pairs.data == "synthetic" and len(pairs) == 2
 
 
@@ -583,7 +583,7 @@ def test_restormers_patches_in_val_are_no_test_set(tmp_path):
     found = recognise(tmp_path, "GoPro")
     assert list(found.splits) == ["val"] and found.splits["val"].patches
     with pytest.raises(FileNotFoundError, match="no test split"):
-        layouts.paired_set("GoPro", "test", Roots(tmp_path))
+        recognition.paired_set("GoPro", "test", Roots(tmp_path))
 
 
 def test_naming_one_dataset_does_not_turn_another_into_it(tmp_path):
@@ -613,19 +613,19 @@ def test_what_is_available(tmp_path):
     for name in ("GoPro", "RealDOF"):
         for side in ("input", "target"):
             put(tmp_path / name / "test" / side / "a.png", picture(1))
-    assert layouts.available(("GoPro", "RSBlur", "RealDOF"), "test", Roots(tmp_path)) == ["GoPro", "RealDOF"]
-    assert layouts.available(("GoPro", "RSBlur"), "test", Roots()) == ["GoPro", "RSBlur"]
+    assert recognition.available(("GoPro", "RSBlur", "RealDOF"), "test", Roots(tmp_path)) == ["GoPro", "RealDOF"]
+    assert recognition.available(("GoPro", "RSBlur"), "test", Roots()) == ["GoPro", "RSBlur"]
 
 
 def test_a_built_set_is_synthetic_wherever_a_person_points(tmp_path):
     built = build.build(tmp_path / "deep" / "out", ["RealBlur", "GoPro"], "train", 2, 32, progress=False)
     assert Roots(tmp_path / "deep").synthetic and Roots(tmp_path / "deep" / "out").synthetic
     for root, name in ((built[0] / "RealBlur-J_ECC_IMCORR_centroid_itensity_ref", "RealBlur"), (built[1], "GoPro")):
-        assert layouts.paired_set(name, "train", Roots(root)).data == "synthetic" and Roots(root).synthetic
+        assert recognition.paired_set(name, "train", Roots(root)).data == "synthetic" and Roots(root).synthetic
 
 
 def test_another_variant_is_told_by_its_keys(tmp_path):
     build.build(tmp_path, ["GoPro"], "train", 2, 32, progress=False)
-    usual = layouts.paired_set("GoPro", "train", Roots(tmp_path))
-    gamma = layouts.paired_set("GoPro", "train", Roots(tmp_path, variants={"GoPro": "blur_gamma"}))
+    usual = recognition.paired_set("GoPro", "train", Roots(tmp_path))
+    gamma = recognition.paired_set("GoPro", "train", Roots(tmp_path, variants={"GoPro": "blur_gamma"}))
     assert list(gamma.keys) == [f"blur_gamma:{key}" for key in usual.keys] and gamma.label == usual.label == 3

@@ -31,7 +31,7 @@ COLUMNS = [
 
 
 def test_every_set_has_a_target_and_says_where_from():
-    assert tuple(blur_strength.TARGETS) == SETS
+    assert set(blur_strength.TARGETS) == set(SETS)
     told = {word for target in blur_strength.TARGETS.values() for word in target.source.split("; ")}
     assert told == {"measured", "SSIM published", "published", "bound", "none"}
     assert [name for name, target in blur_strength.TARGETS.items() if target.source == "none"] == ["Real-LOLBlur"]

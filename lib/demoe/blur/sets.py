@@ -27,8 +27,7 @@ _RECIPES: dict[str, tuple[int, Callable[[Job], Pair]]] = {
     "LOLv2-real": (9, recipes_ood.lolv2_real),
 }
 SETS = tuple(_RECIPES)
-TRAINING, OOD, CONTROL = SETS[:5], SETS[5:8], SETS[8:]
-WITHOUT_GROUND_TRUTH = frozenset({"Real-LOLBlur"})  # a recipe's sharp image is then for measurements alone
+TRAINING = SETS[:5]  # of AIO-Blur
 _SPLITS = ("train", "val", "test")
 
 

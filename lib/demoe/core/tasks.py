@@ -30,9 +30,6 @@ EXPERTS: tuple[str, ...] = tuple(task.expert for task in TASKS)
 DATASETS: tuple[str, ...] = tuple(task.dataset for task in TASKS)
 PAPER_ORDER: tuple[str, ...] = ("RealBlur", "ReLoBlur", "DPDD", "LOLBlur", "GoPro")  # the columns of Table 1
 
-# Sets outside AIO-Blur, with the expert the paper assigns by hand (Section 4.2).
-OOD_EXPERT = {"RealDOF": "defocus", "RSBlur": "global_motion", "Real-LOLBlur": "low_light"}
-
 
 def _key(name: str) -> str:
     return name.lower().removesuffix("-syn").replace("_", "").replace("-", "")
@@ -42,7 +39,6 @@ _INDEX = (
     {_key(task.expert): task.index for task in TASKS}
     | {_key(task.dataset): task.index for task in TASKS}
     | {_key("RealBlur-J"): 1}
-    | {_key(name): EXPERTS.index(expert) for name, expert in OOD_EXPERT.items()}
 )
 
 

@@ -18,7 +18,7 @@ from demoe.data.real.roots import Roots
 from .batches import Fresh
 from .composition import compose
 from .pairs import PairedSet
-from .real import layouts
+from .real import recognition
 from .real.catalog import OOD_EXPERT
 from .synthetic import synthetic
 
@@ -30,14 +30,14 @@ def one_set(
 ) -> PairedSet:
     """The set called ``name`` ("GoPro", "RealDOF", "LOLv2-real", ...), ``split`` "train" or "test", as it is.
 
-    With ``data_root`` the real one, found by ``data.real.layouts``; ``demoe data check`` tells what was found. Without,
+    With ``data_root`` the real one, as ``demoe data check`` finds it. Without,
     ``profile`` says how many synthetic pairs of what size; they are made from the bundled photographs or those of
     ``Roots.sharp_images``, to which the training split adds some of the bundled. Raises ``ValueError`` where the paper
     profile has no real data, ``FileNotFoundError`` naming the set that is not there.
     """
     roots = Roots.resolve(data_root)
     if roots:
-        return layouts.paired_set(name, split, roots)
+        return recognition.paired_set(name, split, roots)
     if profile.name == "paper":
         raise ValueError(
             "the paper profile trains on the real datasets: use --data-root (a folder, or a TOML file) for "

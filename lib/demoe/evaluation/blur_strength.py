@@ -1,15 +1,12 @@
 """How blurred the synthetic inputs are, beside how blurred the real ones are.
 
-The targets come from several places, not all of them certain; ``source`` says which:
-"measured" by others on the real pictures, "published" (recalled from the sets' papers, not checked again), "bound" (no
-figure exists; what networks trained elsewhere reach bounds it), "none" (the real set has no sharp images, and the
-stand-in is held against its hidden ones).
+The targets come from several places, not all of them certain; ``Target.source`` says which.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pandas as pd
 from torch import Tensor
@@ -19,32 +16,15 @@ from demoe.blur import sources
 from demoe.blur.job import Options
 from demoe.blur.sets import SETS, synthesize
 from demoe.data.pairs import PairedSet
+from demoe.data.real import catalog
+from demoe.data.real.description import Target
 
 from .metrics import psnr, ssim
 
 TOLERANCE = 1.5  # dB; the mean over 64 patches is itself known to about 0.4 dB
 
 
-@dataclass(frozen=True)
-class Target:
-    """Mean PSNR (dB) and SSIM of the real set's blurred input; ``ssim`` is None where nobody tells."""
-
-    psnr: float
-    ssim: float | None
-    source: str
-
-
-TARGETS: dict[str, Target] = {
-    "RealBlur": Target(27.0, 0.80, "bound"),
-    "ReLoBlur": Target(33.0, None, "bound"),
-    "LOLBlur": Target(11.0, None, "bound"),
-    "GoPro": Target(25.64, 0.78, "measured; SSIM published"),
-    "DPDD": Target(23.89, 0.725, "published"),
-    "RealDOF": Target(22.33, 0.633, "published"),
-    "RSBlur": Target(28.0, None, "bound"),
-    "Real-LOLBlur": Target(27.8, 0.69, "none"),
-    "LOLv2-real": Target(9.72, 0.196, "measured"),
-}
+TARGETS: dict[str, Target] = {dataset.name: dataset.target for dataset in catalog.DATASETS if dataset.target}
 
 
 def calibrate(

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from demoe.core.tasks import EXPERTS, OOD_EXPERT, expert_index
+from demoe.core.tasks import EXPERTS
 from demoe.data.composition import BINS, histogram
+from demoe.data.real.catalog import OOD_EXPERT, expert_label
 
 from .figures import COLOURS, show
 
@@ -56,7 +57,7 @@ def scatter(points: np.ndarray, groups: np.ndarray, title: str) -> Figure:
     markers = "osD^vPX*"
     for i, name in enumerate(dict.fromkeys(groups)):
         here = points[groups == name]
-        colour = COLOURS[EXPERTS[expert_index(name)]]
+        colour = COLOURS[EXPERTS[expert_label(name)]]
         hollow = name.removesuffix("-syn") in OOD_EXPERT
         axis.scatter(
             *here.T,

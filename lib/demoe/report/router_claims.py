@@ -9,11 +9,12 @@ import math
 
 import pandas as pd
 
+from demoe.data.real import catalog
 from demoe.evaluation import statistics
 
 PUBLISHED_ACCURACY = 0.95  # "perfect classification accuracy i.e., > 95 %", Section 3.2
 LEAST_SCENES = 5  # a bootstrap over fewer gives an interval that is too narrow; so does one in which fewer changed
-FAILS = {"RealDOF": False, "RSBlur": True, "Real-LOLBlur": True}  # whether the paper's router does, Section 4.2
+FAILS = {dataset.name: dataset.router_fails for dataset in catalog.DATASETS}  # whether the paper's router does
 
 
 def accuracy(routing: pd.DataFrame) -> str:

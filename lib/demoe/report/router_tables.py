@@ -7,6 +7,7 @@ import math
 import pandas as pd
 
 from demoe.core.paper import published
+from demoe.data.real import catalog
 from demoe.evaluation import expert_choice
 from demoe.evaluation.metrics import LABELS
 from demoe.evaluation.statistics import MISSING, shown
@@ -37,7 +38,7 @@ COMPARED: tuple[Row, ...] = (
     ("NAFNet", "NAFNet", expert_choice.BASELINE),
     ("DeMoE k=1", "DeMoE_k1", expert_choice.ROUTER),
 )
-SETS = {"RealDOF": ("psnr", "ssim", "lpips"), "RSBlur": ("psnr", "ssim"), "Real-LOLBlur": ("musiq", "nrqm", "niqe")}
+SETS = {dataset.name: dataset.metrics for dataset in catalog.DATASETS if dataset.metrics}
 ABOUT = (
     "Paper: real sets, networks of full size and length. Here: the sets and the profile named below; PromptIR, "
     'Restormer, FFTFormer, SFHFormer (slim ones where the profile is small) and the rows "as short as these" were '

@@ -1,4 +1,4 @@
 """The real datasets as they lie on people's disks: where, in which layout, how the pictures pair, what is wrong.
 
-``datasets`` describes each one; ``layouts`` recognises and pairs; ``check`` reports; ``pixels`` reads.
+``catalog`` describes each one; ``recognition`` recognises and pairs; ``check`` reports; ``pixels`` reads.
 """

@@ -10,7 +10,7 @@ from itertools import combinations
 
 from demoe.data.pairs import FilePair
 
-from . import catalog, check_content, check_files, folders, layouts, matching
+from . import catalog, check_content, check_files, folders, matching, recognition
 from .description import Dataset
 from .findings import LEVELS, Noting, Problem, Recognition, Split
 from .roots import Roots
@@ -75,7 +75,7 @@ def check(
             report.note("error", "root", f"there is no folder {base}", f"correct {roots.source}")
         elif base:
             explicit = roots.explicit(dataset.name) or len(names) == 1
-            found = layouts.recognise(dataset, base, explicit, roots.variants.get(dataset.name))
+            found = recognition.recognise(dataset, base, explicit, roots.variants.get(dataset.name))
             _check_splits(report, found, decode, sample, seed, progress)
     return reports
 

@@ -33,7 +33,7 @@ class Roots:
 
     ``source`` is what a person is shown: the option, the variable or the file that these folders come from.
     ``sharp_images`` is a folder of one's own sharp photographs for the synthetic sets, in place of the bundled ones.
-    ``variants`` and ``bits`` are what ``layouts.paired_set`` hands out unless it is asked for something else.
+    ``variants`` and ``bits`` are what ``recognition.paired_set`` hands out unless it is asked for something else.
     """
 
     folder: Path | None = None

@@ -1,0 +1,70 @@
+"""One description is all that a dataset needs: nothing else in the package knows it by name."""
+
+import re
+
+import pytest
+from fixture_trees import put_pair
+
+from demoe.blur import recipes_ood, sets
+from demoe.core import tasks
+from demoe.data.build import build
+from demoe.data.real import catalog, check, recognition
+from demoe.data.real.description import Dataset, Form, Target
+from demoe.data.real.roots import Roots
+
+NEW = Dataset(
+    name="Newblur",
+    aliases=("NB",),
+    folders=("Newblur_v1", "Newblur"),
+    marker="{train,test}/{shaky,still}/*.png",
+    official=(Form("<split>/<kind>/**"),),
+    blurred={"shaky": ("shaky",)},
+    sharp=("still",),
+    counts={"train": 40, "test": 3},
+    size=None,
+    depth=8,
+    home="https://example.org",
+    licence="none stated",
+    download="Newblur.zip",
+    not_needed="",
+    notes=(),
+    expert="local_motion",
+    target=Target(28.0, None, "bound"),
+    files={"blurred": "{split}/shaky/{0}.png", "sharp": "{split}/still/{0}.png"},
+    nth_key=lambda split, i: f"{i:03d}",
+)
+
+
+@pytest.fixture
+def described(monkeypatch):
+    monkeypatch.setattr(catalog, "DATASETS", (*catalog.DATASETS, NEW))
+    monkeypatch.setitem(catalog._BY_NAME, "newblur", NEW)
+    monkeypatch.setitem(sets._RECIPES, "Newblur", (10, recipes_ood.rsblur))
+    monkeypatch.setattr(sets, "SETS", (*sets.SETS, "Newblur"))
+
+
+def test_a_new_description_is_found_paired_checked_and_built(tmp_path, described):
+    for n in (1, 2, 3):
+        put_pair(tmp_path / "d/Newblur_v1", f"test/shaky/{n}.png", f"test/still/{n}.png")
+    pairs = recognition.paired_set("newblur", "test", Roots(tmp_path / "d"))
+    assert len(pairs) == 3 and pairs.label == tasks.EXPERTS.index("local_motion")
+    (report,) = check.check(["Newblur"], Roots(tmp_path / "d"), progress=False)
+    assert report.splits[0].outcome == "exact" and report.errors == 0
+    (root,) = build(tmp_path / "made", ["Newblur"], "train", 2, 24, progress=False)
+    assert root.name == "Newblur_v1" and (root / "train/shaky/001.png").is_file()
+    made = recognition.paired_set("Newblur", "train", Roots(tmp_path / "made"))
+    assert made.name == "Newblur-syn" and made.label == pairs.label and len(made) == 2
+
+
+def test_what_is_described_fits_together():
+    for dataset in catalog.DATASETS:
+        assert bool(dataset.files) == bool(dataset.target) == (dataset.name in sets.SETS), dataset.name
+        assert dataset.expert in ("", *tasks.EXPERTS) and dataset.counts.keys() <= {"train", "val", "test"}
+        assert dataset.brighter in ("", *dataset.variants)
+        for pattern in (dataset.key, dataset.typical, dataset.stem, dataset.stray, *dataset.foreign):
+            re.compile(pattern)
+    assert [catalog.get(name).expert for name in tasks.DATASETS] == list(tasks.EXPERTS)
+    outside = {"RealDOF": "defocus", "RSBlur": "global_motion", "Real-LOLBlur": "low_light"}
+    assert outside == catalog.OOD_EXPERT and catalog.expert_label("GoPro-syn") == 3
+    assert catalog.expert_label("LOLv2-real") is catalog.expert_label("own-GoPro") is None
+    assert not catalog.get("Real-LOLBlur").ground_truth
