@@ -272,3 +272,14 @@ def test_what_goes_with_a_picture_is_cropped_with_it(scale):
     windows = torch.from_numpy(small).unfold(1, 40, 1).unfold(2, 50, 1)  # (3, 31, 41, 40, 50)
     either = [(windows - one[:, None, None]).abs().amax((0, 3, 4)).min() for one in (plain, plain.flip(-1))]
     assert min(either) == 0
+
+
+def test_one_photograph_is_its_middle_scaled_to_fill():
+    picture = sources.photographs("test")["chelsea"]
+    canvas = sources.one_photograph("chelsea")
+    crop, name = canvas(np.random.default_rng(0), "test", 40, 300, scale=1.5, for_defocus=True)
+    assert name == "chelsea" and crop.shape == (3, 40, 300)
+    same, _ = canvas(None, "train", *picture.shape[1:])
+    torch.testing.assert_close(same, picture, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="there is no photograph 'dog'"):
+        sources.one_photograph("dog")

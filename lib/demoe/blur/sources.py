@@ -8,6 +8,8 @@ dead-leaves scene takes its colours from photographs of its own split only.
 from __future__ import annotations
 
 import importlib.util
+import math
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -120,6 +122,26 @@ def sharp_canvas(
     else:
         raise ValueError(f"no photograph is left in split {split!r} without {exclude!r}: allow dead leaves")
     return random_crop(rng, source, height, width, scale), name
+
+
+def one_photograph(name: str) -> Callable[..., tuple[torch.Tensor, str]]:
+    """A canvas for ``Options.canvas`` that always gives the middle of the bundled photograph ``name``, as it is.
+
+    The photograph is scaled so that the crop fills it. Raises ``ValueError`` for a name that ``photographs`` lacks.
+    """
+    every = {key: picture for split in SPLITS for key, picture in photographs(split).items()}
+    if name not in every:
+        raise ValueError(f"there is no photograph {name!r}: choose one of {', '.join(sorted(every))}")
+
+    def canvas(rng: np.random.Generator, split: str, height: int, width: int, **_) -> tuple[torch.Tensor, str]:
+        source = every[name]  # (3,H,W)
+        scale = max(height / source.shape[1], width / source.shape[2])
+        size = [math.ceil(side * scale) for side in source.shape[1:]]
+        whole = F.interpolate(source[None], size=size, mode="bicubic", antialias=scale < 1)[0]
+        top, left = (size[0] - height) // 2, (size[1] - width) // 2
+        return whole[:, top : top + height, left : left + width].clamp(0, 1).contiguous(), name
+
+    return canvas
 
 
 def random_crop(
