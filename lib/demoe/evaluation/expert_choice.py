@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,33 +197,32 @@ def gap_closed(
     """
     table = scores.pivot(index=["set", "image"], columns="method", values="psnr")
     table = table.dropna(subset=[ROUTER, ORACLE, method])
-    gains, gaps, rows = [], [], []
+    gains, gaps, names = [], [], []
     for name in dict.fromkeys(scores["set"]):
         if name not in table.index.get_level_values("set"):
             continue
         part = table.loc[name]
-        codes = pd.factorize(pd.Series([statistics.scene(name, key) for key in part.index]))[0]
-        scenes = codes.max() + 1
-        draws = np.random.default_rng([seed, zlib.crc32(name.encode())]).integers(scenes, size=(resamples, scenes))
+        numbers, draws = statistics.scene_draws(name, part.index, seed, resamples)
+        scenes = draws.shape[1]
         draws = np.vstack([np.arange(scenes), draws])  # first the sample itself
-        pictures = np.bincount(codes)[draws].sum(1)
-        for found, other in ((gains, method), (gaps, ORACLE)):
-            found.append(np.bincount(codes, part[other] - part[ROUTER])[draws].sum(1) / pictures)
-        rows.append((name, scenes))
-    if not rows:
-        return pd.DataFrame(columns=["set", "method", "gap", "share", "low", "high"])
+        for means, other in ((gains, method), (gaps, ORACLE)):
+            means.append(statistics.resampled_means((part[other] - part[ROUTER]).to_numpy(), numbers, draws))
+        names.append((name, scenes))
+    columns = ["set", "method", "gap", "share", "low", "high"]
+    if not names:
+        return pd.DataFrame(columns=columns)
     gains.append(np.mean(gains, axis=0))
     gaps.append(np.mean(gaps, axis=0))
-    rows.append(("Average", min(scenes for _, scenes in rows)))
-    found = []
-    for (name, scenes), gain, gap in zip(rows, gains, gaps, strict=True):
-        shares = np.divide(gain, gap, out=np.full_like(gain, np.nan), where=gap > 1e-6)
-        shares[0] = shares[0] if gap[0] >= LEAST_GAP else np.nan
-        known = shares[1:][np.isfinite(shares[1:])] if gap[0] >= LEAST_GAP else []
-        tails = [50 * (1 - level), 50 * (1 + level)]
-        low, high = np.percentile(known, tails) if scenes > 1 and len(known) else (math.nan, math.nan)
-        found.append({"set": name, "method": method, "gap": gap[0], "share": shares[0], "low": low, "high": high})
-    return pd.DataFrame(found)
+    names.append(("Average", min(scenes for _, scenes in names)))
+    rows = []
+    for (name, scenes), gain, gap in zip(names, gains, gaps, strict=True):
+        share, low, high = math.nan, math.nan, math.nan
+        if gap[0] >= LEAST_GAP:
+            shares = np.divide(gain, gap, out=np.full_like(gain, np.nan), where=gap > 1e-6)
+            share = shares[0]
+            low, high = statistics.percentiles(shares[1:], level) if scenes > 1 else (math.nan, math.nan)
+        rows.append((name, method, gap[0], share, low, high))
+    return pd.DataFrame(rows, columns=columns)
 
 
 def compare(scores: pd.DataFrame, inside: Sequence[str], outside: Sequence[str], seed: int = 0) -> pd.DataFrame:

@@ -14,7 +14,10 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
-from scipy.stats import rankdata
+from scipy.special import log_softmax, softmax
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
 
 from demoe.core.profiles import Profile
 from demoe.core.tasks import DATASETS, EXPERTS
@@ -106,13 +109,8 @@ def distance(features: np.ndarray, known: np.ndarray, neighbours: int = NEIGHBOU
     Between 0 and 2 (Sun et al. 2022, "Out-of-distribution detection with deep nearest neighbors"). With fewer than
     ``neighbours`` known pictures, that to the farthest of them.
     """
-    there, here = (_unit(values) for values in (known, features))
-    squared = np.clip(2 - 2 * here @ there.T, 0, None)  # (n, m)
-    return np.sqrt(np.sort(squared, axis=1)[:, min(neighbours, len(known)) - 1])
-
-
-def _unit(features: np.ndarray) -> np.ndarray:
-    return features / np.clip(np.linalg.norm(features, axis=1, keepdims=True), 1e-12, None)
+    nearest = NearestNeighbors(n_neighbors=min(neighbours, len(known)), algorithm="brute").fit(normalize(known))
+    return nearest.kneighbors(normalize(features))[0][:, -1]
 
 
 def add_signs(seen: Seen, known: np.ndarray) -> pd.DataFrame:
@@ -137,24 +135,16 @@ def detection(inside: pd.DataFrame, outside: pd.DataFrame, limits: dict[str, flo
     """
     rows = []
     for sign, limit in limits.items():
-        rows.append({"sign": sign, "set": "inside", "auroc": np.nan, "flagged": (inside[sign] > limit).mean()})
-        rows += [
-            {
-                "sign": sign,
-                "set": name,
-                "auroc": auroc(inside[sign], part[sign]),
-                "flagged": (part[sign] > limit).mean(),
-            }
-            for name, part in outside.groupby("set", sort=False)
-        ]
-    return pd.DataFrame(rows)
+        rows.append((sign, "inside", np.nan, (inside[sign] > limit).mean()))
+        for name, part in outside.groupby("set", sort=False):
+            rows.append((sign, name, auroc(inside[sign], part[sign]), (part[sign] > limit).mean()))
+    return pd.DataFrame(rows, columns=["sign", "set", "auroc", "flagged"])
 
 
 def auroc(inside: Sequence[float], outside: Sequence[float]) -> float:
     """Probability that a random outside value is above a random inside one, ties half (Mann and Whitney)."""
-    ranks = rankdata(np.concatenate([outside, inside]))
-    n, m = len(outside), len(inside)
-    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
+    truth = np.repeat([0, 1], [len(inside), len(outside)])
+    return float(roc_auc_score(truth, np.concatenate([inside, outside])))
 
 
 def temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
@@ -165,16 +155,14 @@ def temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
     logits, rows = _logits(probabilities), np.arange(len(truth))
 
     def loss(log_t: float) -> float:
-        scaled = logits / np.exp(log_t)
-        return float(np.mean(np.logaddexp.reduce(scaled, axis=1) - scaled[rows, truth]))
+        return float(-log_softmax(logits / np.exp(log_t), axis=1)[rows, truth].mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
 def at_temperature(probabilities: np.ndarray, value: float) -> np.ndarray:
     """The softmax (n, N) that the same logits give when divided by ``value``: above 1 less sure, below 1 more so."""
-    scaled = _logits(probabilities) / value
-    return np.exp(scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True))
+    return softmax(_logits(probabilities) / value, axis=1)
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:
@@ -247,16 +235,9 @@ def calibration(groups: dict[str, pd.DataFrame], value: float) -> tuple[pd.DataF
             confidence = at_temperature(known[list(EXPERTS)].to_numpy(float), t).max(1).clip(0, 1)
             diagram = reliability(confidence, correct)
             bins.append(diagram.assign(group=name, temperature=t))
-            errors.append(
-                {
-                    "group": name,
-                    "temperature": t,
-                    "pictures": len(known),
-                    "accuracy": correct.mean(),
-                    "confidence": confidence.mean(),
-                    "ece": calibration_error(diagram),
-                    "ece_by_chance": chance_error(confidence),
-                }
-            )
+            ece = calibration_error(diagram), chance_error(confidence)
+            errors.append((name, t, len(known), correct.mean(), confidence.mean(), *ece))
     first = pd.concat(bins, ignore_index=True)
-    return first[["group", "temperature", "low", "high", "count", "confidence", "accuracy"]], pd.DataFrame(errors)
+    columns = ["group", "temperature", "pictures", "accuracy", "confidence", "ece", "ece_by_chance"]
+    second = pd.DataFrame(errors, columns=columns)
+    return first[["group", "temperature", "low", "high", "count", "confidence", "accuracy"]], second

@@ -5,18 +5,19 @@ Pictures of one scene resemble each other, so intervals come from a bootstrap ov
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.special import softmax
 
 from demoe.core.tasks import PAPER_ORDER
+from demoe.models.moe import normalised_entropy
 
 from .metrics import LABELS
 
@@ -83,66 +84,56 @@ def intervals(scores: pd.DataFrame, seed: int = 0, resamples: int = 2000, level:
     """
     if not 0 < level < 1 or resamples < 1:
         raise ValueError(f"an interval needs a level between 0 and 1 and resamples, got {level} and {resamples}")
-    found: list[dict] = []
+    rows = []
     replicates: dict[tuple[str, str], list[np.ndarray]] = {}  # by method and metric, a set each
     sets = _order(list(scores["set"].unique()))[:-1]
     for name in sets:
         pictures = scores[scores["set"] == name]
-        scenes = pd.Series([scene(name, key) for key in pictures["image"]], index=pictures.index)
-        codes = pd.Series(pd.factorize(scenes)[0], index=pictures.index)
-        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        draws = rng.integers(codes.max() + 1, size=(resamples, codes.max() + 1))
-        for method, rows in pictures.groupby("method", sort=False):
+        numbers, draws = scene_draws(name, pictures["image"], seed, resamples)
+        numbers = pd.Series(numbers, index=pictures.index)
+        for method, part in pictures.groupby("method", sort=False):
             for metric in metric_columns(scores):
-                values = rows[metric].dropna()
-                means = _resampled(values.to_numpy(float), codes[values.index].to_numpy(), draws)
+                values = part[metric].dropna()
+                means = resampled_means(values.to_numpy(float), numbers[values.index].to_numpy(), draws)
                 replicates.setdefault((method, metric), []).append(means)
-                counts = {"images": len(values), "missing": len(rows) - len(values)}
-                scenes_seen = int(codes[values.index].nunique())
-                low, high = _percentiles(means, level) if scenes_seen > 1 else (math.nan, math.nan)
-                found.append(
-                    {
-                        "set": name,
-                        "method": method,
-                        "metric": metric,
-                        "mean": values.mean(),
-                        "low": low,
-                        "high": high,
-                        **counts,
-                        "scenes": scenes_seen,
-                    }
-                )
-    table = pd.DataFrame(found)
+                scenes = numbers[values.index].nunique()
+                ends = percentiles(means, level) if scenes > 1 else (math.nan, math.nan)
+                counts = len(values), len(part) - len(values), scenes
+                rows.append((name, method, metric, values.mean(), *ends, *counts))
+    columns = ["set", "method", "metric", "mean", "low", "high", "images", "missing", "scenes"]
+    table = pd.DataFrame(rows, columns=columns)
     averages = []
     for (method, metric), parts in replicates.items():
-        rows = table[(table["method"] == method) & (table["metric"] == metric)]
-        every = len(parts) == len(sets) and bool(rows["low"].notna().all())
-        low, high = _percentiles(np.mean(parts, axis=0), level) if every else (math.nan, math.nan)
-        averages.append(
-            {
-                "set": "Average",
-                "method": method,
-                "metric": metric,
-                "mean": rows["mean"].mean(skipna=False),
-                "low": low,
-                "high": high,
-                **rows[["images", "missing"]].sum().to_dict(),
-                "scenes": rows["scenes"].min(),
-            }
-        )
-    return pd.concat([table, pd.DataFrame(averages)], ignore_index=True)
+        of_sets = table[(table["method"] == method) & (table["metric"] == metric)]
+        every = len(parts) == len(sets) and of_sets["low"].notna().all()
+        ends = percentiles(np.mean(parts, axis=0), level) if every else (math.nan, math.nan)
+        counts = of_sets["images"].sum(), of_sets["missing"].sum(), of_sets["scenes"].min()
+        averages.append(("Average", method, metric, of_sets["mean"].mean(skipna=False), *ends, *counts))
+    return pd.concat([table, pd.DataFrame(averages, columns=columns)], ignore_index=True)
 
 
-def _resampled(values: np.ndarray, codes: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """The mean over the pictures (N,) of the scenes drawn, (resamples,); NaN where none of them has a value."""
+def scene_draws(dataset: str, keys: Iterable[str], seed: int, resamples: int) -> tuple[np.ndarray, np.ndarray]:
+    """The bootstrap over scenes: the scene's number of each of N pictures (N,), and the scenes drawn with replacement,
+    (resamples, scenes). The same for a set whatever else is compared."""
+    numbers = pd.factorize(pd.Series([scene(dataset, key) for key in keys]))[0]
+    scenes = numbers.max() + 1
+    rng = np.random.default_rng([seed, zlib.crc32(dataset.encode())])
+    return numbers, rng.integers(scenes, size=(resamples, scenes))
+
+
+def resampled_means(values: np.ndarray, numbers: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """The mean over the pictures (N,) of the scenes drawn, (resamples,); NaN where none of them has a value.
+
+    ``numbers`` (N,) and ``draws`` (resamples, scenes) are those of ``scene_draws``.
+    """
     scenes = draws.shape[1]
-    sums, counts = np.bincount(codes, values, scenes), np.bincount(codes, minlength=scenes)
-    drawn = counts[draws].sum(1)
+    sums, counts = np.bincount(numbers, values, scenes), np.bincount(numbers, minlength=scenes)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return sums[draws].sum(1) / drawn
+        return sums[draws].sum(1) / counts[draws].sum(1)
 
 
-def _percentiles(means: np.ndarray, level: float) -> tuple[float, float]:
+def percentiles(means: np.ndarray, level: float) -> tuple[float, float]:
+    """The middle ``level`` of the finite ones of (resamples,) means: low and high; NaN where there are none."""
     means = means[np.isfinite(means)]
     if not len(means):
         return math.nan, math.nan
@@ -269,17 +260,9 @@ def report(table: pd.DataFrame) -> str:
         if not math.isnan(row.low):
             text += f" [{shown(row.low)}, {shown(row.high)}]"
         counted = f"{row.images}" + (f" ({row.missing} {MISSING})" if row.missing else "")
-        lines.append(
-            {
-                "set": row.set,
-                "method": row.method,
-                "metric": LABELS[row.metric],
-                "mean [95 % interval]": text,
-                "pictures": counted,
-                "scenes": row.scenes,
-            }
-        )
-    return pd.DataFrame(lines).to_string(index=False)
+        lines.append((row.set, row.method, LABELS[row.metric], text, counted, row.scenes))
+    columns = ["set", "method", "metric", "mean [95 % interval]", "pictures", "scenes"]
+    return pd.DataFrame(lines, columns=columns).to_string(index=False)
 
 
 # Several trainings of several networks: what differs by more than noise, and whether an order is the paper's.
@@ -333,7 +316,9 @@ def compare(
             found = difference(images, method, reference, seed, resamples, level)
             average = found[found["set"] == "Average"].iloc[0]
             row |= average[["low", "high", "scenes"]].to_dict()
-        row["low_trainings"], row["high_trainings"] = _student(gaps, level) if method != reference else (math.nan,) * 2
+        row["low_trainings"], row["high_trainings"] = math.nan, math.nan
+        if method != reference and len(gaps) > 1:
+            row["low_trainings"], row["high_trainings"] = stats.ttest_1samp(gaps, 0).confidence_interval(level)
         verdict = judge(
             row["difference"],
             row["low"],
@@ -347,13 +332,6 @@ def compare(
     return pd.DataFrame(rows)
 
 
-def _student(gaps: np.ndarray, level: float) -> tuple[float, float]:
-    if len(gaps) < 2:
-        return math.nan, math.nan
-    half = stats.t.ppf((1 + level) / 2, len(gaps) - 1) * gaps.std(ddof=1) / math.sqrt(len(gaps))
-    return float(gaps.mean() - half), float(gaps.mean() + half)
-
-
 def experts_in_use(weights: np.ndarray, noise: float = 0.0, seed: int = 0, draws: int = 20) -> float:
     """How many experts a router mixes: exp of the entropy of its softmax (M, N), 1 to N, the mean over the pictures.
 
@@ -362,9 +340,8 @@ def experts_in_use(weights: np.ndarray, noise: float = 0.0, seed: int = 0, draws
     logits = np.log(np.clip(weights, 1e-12, None))
     rng = np.random.default_rng(seed)
     logits = logits + noise * rng.standard_normal((draws if noise else 1, *logits.shape))  # (draws, M, N)
-    mixed = np.exp(logits - logits.max(-1, keepdims=True))
-    mixed /= mixed.sum(-1, keepdims=True)
-    return float(np.exp(-(mixed * np.log(np.clip(mixed, 1e-12, None))).sum(-1)).mean())
+    entropy = normalised_entropy(softmax(logits, axis=-1)).numpy()  # (draws, M)
+    return float((weights.shape[1] ** entropy).mean())
 
 
 @dataclass(frozen=True)
@@ -387,13 +364,14 @@ def order(published: Sequence[float], ours: Sequence[float], seed: int = 0, draw
         raise ValueError(f"two orders of the same rows are needed, got {len(a)} and {len(b)}")
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return Order(math.nan, math.nan, len(a), True)
-    a, b = a - a.mean(), b - b.mean()
     exact = len(a) <= EXACT
-    if exact:
-        orders = b[np.array(list(itertools.permutations(range(len(b)))))]  # (n!, n)
-    else:
-        rng = np.random.default_rng(seed)
-        orders = rng.permuted(np.tile(b, (draws, 1)), axis=1)  # (draws, n)
-    reached = orders @ a >= a @ b - 1e-9
-    p = reached.mean() if exact else (1 + reached.sum()) / (1 + draws)
-    return Order(float(a @ b / math.sqrt((a @ a) * (b @ b))), float(p), len(a), exact)
+    found = stats.permutation_test(
+        (b,),
+        lambda ranks, axis: stats.pearsonr(np.broadcast_to(a, ranks.shape), ranks, axis=axis).statistic,
+        permutation_type="pairings",
+        alternative="greater",
+        n_resamples=math.factorial(EXACT) if exact else draws,
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    )
+    return Order(float(found.statistic), float(found.pvalue), len(a), exact)
