@@ -24,7 +24,7 @@ from demoe.data.batches import Batches, Fresh, workers_for
 from demoe.experiments import default_device
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training.loop import train
-from demoe.training.losses import stage1_loss
+from demoe.training.losses import pixel_and_class_loss
 
 POOL = 8  # dead-leaves scenes: they are painted once and kept, so that a measurement of minutes need not paint 64
 WARM_UP = 3  # steps before the clock counts: first allocations, worker processes starting
@@ -133,7 +133,7 @@ def _timed(profile: Profile, batches, steps: int, workers: int, device: str, pro
         train(
             model,
             batches,
-            stage1_loss(profile.class_weight),
+            pixel_and_class_loss(profile.class_weight),
             Path(folder),
             steps=WARM_UP + steps,
             device=device,

@@ -16,6 +16,7 @@ from demoe.inference.optimize import optimize
 from demoe.inference.strip_operations import without_tf32
 from demoe.models.demoe import DeMoE
 from demoe.models.nafnet import NAFNet
+from demoe.models.outputs import as_restored
 
 from . import library
 from .options import Case, Options, has_bfloat16
@@ -88,7 +89,7 @@ def pictures(case: Case, device: str) -> Tensor:
 def restoring(network: nn.Module, name: str, side: str, case: Case, k: int, x: Tensor) -> Callable[[], Tensor]:
     """What is timed: a call without arguments that gives the restored pictures (B, 3, H, W)."""
     if name == "NAFNet":
-        return torch.no_grad()(lambda: network(x))
+        return torch.no_grad()(lambda: as_restored(network(x)).image)
     turns = [i % len(EXPERTS) for i in range(case.batch)]
     if side == "plain":
         return torch.no_grad()(lambda: network(x, k=k, expert=turns if case.mixed else None).image)

@@ -19,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demoe.models.demoe import DeMoE, DeMoEConfig, Restored
+from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.layers import BlockList, downsample, upsample
 from demoe.models.moe import Router
-from demoe.models.nafnet import Classified, NAFNet, NAFNetConfig
+from demoe.models.nafnet import NAFNet, NAFNetConfig
+from demoe.models.outputs import Restored
 
 
 class _Normalise(torch.autograd.Function):
@@ -146,7 +147,7 @@ class _PlainUNet(nn.Module):
 
 
 class PlainNAFNet(_PlainUNet):
-    """(B, 3, H, W) -> (B, 3, H, W), and ``classify`` as ``NAFNet``'s."""
+    """(B, 3, H, W) -> ``Restored``, as ``NAFNet``'s."""
 
     def __init__(self, config: NAFNetConfig):
         super().__init__()
@@ -164,10 +165,7 @@ class PlainNAFNet(_PlainUNet):
             channels //= 2
             self.decoders.append(nn.Sequential(*(PlainBlock(channels) for _ in range(count))))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classify(x).image
-
-    def classify(self, x: Tensor) -> Classified:
+    def forward(self, x: Tensor) -> Restored:
         height, width = x.shape[2:]
         padded = self._padded(x)  # (B, 3, H', W')
         y, skips = self._encode(padded)
@@ -179,7 +177,7 @@ class PlainNAFNet(_PlainUNet):
             y = decoder(y)
         y = self.ending(y)
         y = y + padded
-        return Classified(y[:, :, :height, :width], logits)
+        return Restored(y[:, :, :height, :width], logits)
 
 
 class PlainDeMoE(_PlainUNet):

@@ -19,7 +19,7 @@ from demoe.inference.strip_operations import without_tf32
 from demoe.models.demoe import DeMoE
 from demoe.models.layers import checkpointing
 from demoe.models.nafnet import NAFNet
-from demoe.training.losses import LossFunction, end_to_end_loss, stage1_loss
+from demoe.training.losses import Criterion, pixel_and_class_loss
 from demoe.training.step import COMPILED_FROM, TrainStep, compiling_pays
 
 from .inference import warm_up
@@ -132,11 +132,11 @@ def _batch(patch: int, device: str) -> Batch:
     return Batch(blurred.to(device), sharp.to(device), labels)
 
 
-def _network(way: Way, options: Options) -> tuple[nn.Module, LossFunction]:
+def _network(way: Way, options: Options) -> tuple[nn.Module, Criterion]:
     if way.network == "NAFNet":
-        model, loss = shaken(NAFNet(options.baseline)), stage1_loss(CLASS_WEIGHT)
+        model, loss = shaken(NAFNet(options.baseline)), pixel_and_class_loss(CLASS_WEIGHT)
     else:
-        model, loss = shaken(DeMoE(options.demoe)), end_to_end_loss(CLASS_WEIGHT)
+        model, loss = shaken(DeMoE(options.demoe)), pixel_and_class_loss(CLASS_WEIGHT)
     if way.side == "plain":
         return plain(model).to(options.device).train(), loss
     model.to(options.device, memory_format=torch.channels_last)
@@ -144,7 +144,7 @@ def _network(way: Way, options: Options) -> tuple[nn.Module, LossFunction]:
     return model.train(), loss
 
 
-def _step(model: nn.Module, loss: LossFunction, batch: Batch, way: Way, device: str) -> Callable[[], object]:
+def _step(model: nn.Module, loss: Criterion, batch: Batch, way: Way, device: str) -> Callable[[], object]:
     """A call that takes one optimiser step. Both sides have the paper's AdamW; only ours has it fused."""
     parameters = model.parameters()
     if way.side == "plain":
@@ -152,7 +152,7 @@ def _step(model: nn.Module, loss: LossFunction, batch: Batch, way: Way, device: 
 
         def step() -> None:
             optimizer.zero_grad()
-            loss(model, batch)["total"].backward()
+            loss(model(batch.blurred), batch)["total"].backward()
             optimizer.step()
 
         return step
@@ -162,7 +162,7 @@ def _step(model: nn.Module, loss: LossFunction, batch: Batch, way: Way, device: 
 
 
 @without_tf32()
-def _gradient(model: nn.Module, loss: LossFunction, batch: Batch, precision: str) -> tuple[Tensor, int]:
+def _gradient(model: nn.Module, loss: Criterion, batch: Batch, precision: str) -> tuple[Tensor, int]:
     """All gradients in a row, and the bytes that the graph kept for them; each storage counts once."""
     own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, int] = {}
@@ -181,7 +181,7 @@ def _gradient(model: nn.Module, loss: LossFunction, batch: Batch, precision: str
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
         torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16"),
     ):
-        total = loss(model, batch)["total"]
+        total = loss(model(batch.blurred), batch)["total"]
     saved = sum(kept.values())
     held.clear()
     total.backward()

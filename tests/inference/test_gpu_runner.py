@@ -28,6 +28,9 @@ def _model(device: str = "cpu") -> DeMoE:
 
 def _same(got, expected, tolerance: float = 1e-5) -> None:
     for mine, plain in zip(got, expected, strict=True):
+        if plain is None:
+            assert mine is None
+            continue
         assert mine.shape == plain.shape
         assert (mine - plain).abs().max() <= tolerance * plain.abs().max()
 
@@ -98,7 +101,7 @@ def test_nafnet_and_bfloat16():
     torch.manual_seed(0)
     model = NAFNet(NAFNetConfig(**SIZES, router=True)).eval()
     x = torch.rand(1, 3, 9, 10)
-    _same(GpuRunner(model, backend=None)(x), model.classify(x))
+    _same(GpuRunner(model, backend=None)(x), model(x))
     model, exact = _model(), _model()(x)
     got = GpuRunner(model, torch.bfloat16, backend=None)(x)
     assert 0 < (got.image - exact.image).square().mean() < 1e-5 * (exact.image.max() - exact.image.min()).square()

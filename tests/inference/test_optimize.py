@@ -103,8 +103,7 @@ def test_nafnet(router):
     torch.manual_seed(0)
     net = disturbed(NAFNet(NAFNetConfig(**SMALL, router=router)))
     x, fast = pictures(29, 42, batch=2), demoe.optimize(net)
-    close((fast(x),), (net(x),))
-    found, expected = fast.classify(x), net.classify(x)
+    found, expected = fast(x), net(x)
     assert type(found) is type(expected) and (found.logits is None) == (not router)
     close((found.image,), (expected.image,))
     if router:
@@ -197,8 +196,6 @@ def test_bad_input(model):
         fast(pictures(8, 8), "sharpen")
     with pytest.raises(ValueError, match="2 experts named for 1"):
         fast(pictures(8, 8), ["defocus"] * 2)
-    with pytest.raises(ValueError, match="classify"):
-        fast.classify(pictures(8, 8))
 
 
 @torch.no_grad()

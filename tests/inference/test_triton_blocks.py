@@ -142,7 +142,7 @@ def values() -> dict[str, float]:
     mixed = network(8)  # its upper level has too few channels for the kernels
     found["width 8 float32"] = distance(GatheredNetwork(mixed, ways=fused_ways())(x).image, mixed(x).image, x)
     naf = moved(NAFNet(NAFNetConfig(width=16, router=True, **SMALL))).eval()
-    found["NAFNet float32"] = distance(GatheredNetwork(naf, ways=fused_ways())(x).image, naf(x), x)
+    found["NAFNet float32"] = distance(GatheredNetwork(naf, ways=fused_ways())(x).image, naf(x).image, x)
     return found
 
 

@@ -36,9 +36,9 @@ def shaken(name: str) -> torch.nn.Module:
 @pytest.mark.parametrize("name", EVERY)
 def test_any_size_and_the_start_is_the_identity(name):
     x = torch.rand(1, 3, 33, 47)
-    y = shaken(name)(x)
+    y = shaken(name)(x).image
     assert y.shape == x.shape and y.isfinite().all() and not torch.allclose(x, y, atol=1e-3)
-    torch.testing.assert_close(untrained(at_width(name, 4)).eval()(x), x, rtol=0, atol=0)
+    torch.testing.assert_close(untrained(at_width(name, 4)).eval()(x).image, x, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -48,16 +48,16 @@ def test_saved_and_loaded_it_is_the_same_network(name, tmp_path):
     again = checkpoints.load(file)
     x = torch.rand(1, 3, 40, 36)
     assert type(again) is type(model) and again.config == model.config and checkpoints.is_own(file)
-    torch.testing.assert_close(again(x), model(x), rtol=0, atol=0)
+    torch.testing.assert_close(again(x).image, model(x).image, rtol=0, atol=0)
     assert checkpoints.provenance(file) == {"training": {"steps": 3}}
 
 
 def test_channels_last_changes_nothing_but_the_layout():
     pytest.importorskip("spandrel")
     model, x = shaken("FFTFormer"), torch.rand(1, 3, 32, 32)
-    y = model(x)
+    y = model(x).image
     moved = model.to("cpu", memory_format=torch.channels_last)  # five dimensions: every other module would refuse
-    torch.testing.assert_close(moved(x.contiguous(memory_format=torch.channels_last)), y)
+    torch.testing.assert_close(moved(x.contiguous(memory_format=torch.channels_last)).image, y)
     assert next(moved.to(torch.float64).parameters()).dtype == torch.float64
 
 

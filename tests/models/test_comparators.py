@@ -38,7 +38,7 @@ def _seed():
 @pytest.mark.parametrize("size", [(1, 1), (3, 17), (24, 16), (31, 37)])
 def test_any_size(name, size):
     x = torch.rand(2, 3, *size)
-    y = SLIM[name]().eval()(x)
+    y = SLIM[name]().eval()(x).image
     assert y.shape == x.shape
     assert y.isfinite().all()
 
@@ -49,7 +49,7 @@ def test_residual(name):
     for parameter in model.ending.parameters():
         torch.nn.init.zeros_(parameter)
     x = torch.rand(1, 3, 13, 18)
-    torch.testing.assert_close(model(x), x, rtol=0, atol=0)
+    torch.testing.assert_close(model(x).image, x, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", SLIM)
@@ -59,7 +59,7 @@ def test_gradients_reach_everything_used(name):
         for key, parameter in model.named_parameters():
             if key.endswith(("beta", "gamma")):
                 parameter.uniform_(0.5, 1.5)
-    model(torch.rand(2, 3, 16, 24)).square().sum().backward()
+    model(torch.rand(2, 3, 16, 24)).image.square().sum().backward()
     silent = {key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()}
     assert {key.split(".")[0] for key in silent} <= {"unused"}
 
@@ -71,7 +71,7 @@ def test_unused_layers_of_promptir():
     extra = set(full.state_dict()) - set(bare.state_dict())
     assert len(extra) == 6
     bare.load_state_dict({key: value for key, value in full.state_dict().items() if key not in extra})
-    torch.testing.assert_close(full(x), bare(x))
+    torch.testing.assert_close(full(x).image, bare(x).image)
 
 
 def test_prompt_by_hand():

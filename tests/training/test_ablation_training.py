@@ -8,7 +8,7 @@ from conftest import shake
 from demoe.data.batches import Batch
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.training import stages
-from demoe.training.losses import end_to_end_loss, stage2_loss
+from demoe.training.losses import pixel_and_class_loss, pixel_loss
 
 MOE = DeMoEConfig(width=4, encoder_blocks=(1, 1), middle_blocks=2, decoder_blocks=(2, 2))
 
@@ -62,15 +62,15 @@ def test_the_noise_reaches_the_loss_and_nothing_else(model):
     stages.freeze(model)
     stages.training_mode(model)
     data = batch()
-    plain = [stage2_loss(model, data)["total"] for _ in range(2)]
+    plain = [pixel_loss(model(data.blurred), data)["total"] for _ in range(2)]
     assert torch.equal(*plain)
     logits = model(data.blurred).logits
     model.router_noise = 1.0
     torch.manual_seed(0)
-    noisy = [stage2_loss(model, data)["total"] for _ in range(2)]
+    noisy = [pixel_loss(model(data.blurred), data)["total"] for _ in range(2)]
     assert not torch.equal(*noisy) and not torch.equal(noisy[0], plain[0])
     torch.manual_seed(0)
-    assert torch.equal(stage2_loss(model, data)["total"], noisy[0])  # the same seed, the same noise
+    assert torch.equal(pixel_loss(model(data.blurred), data)["total"], noisy[0])  # the same seed, the same noise
     assert torch.equal(model(data.blurred).logits, logits)
 
 
@@ -80,7 +80,7 @@ def test_the_end_to_end_loss_is_both_losses_on_the_mixture_of_all_experts(model)
     for module in model.mlp_branch.modules():
         if isinstance(module, torch.nn.Dropout | torch.nn.Dropout2d):
             module.p = 0.0
-    losses = end_to_end_loss(0.25)(model, data)
+    losses = pixel_and_class_loss(0.25)(model(data.blurred), data)
     restored = model(data.blurred)
     pixel = (restored.image - data.sharp).abs().mean()
     label = -torch.log_softmax(restored.logits, 1)[torch.arange(4), data.labels].mean()

@@ -22,7 +22,7 @@ from demoe.models import checkpoints
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training.batch_statistics import remeasure
 from demoe.training.loop import OutOfTime, cosine, train
-from demoe.training.losses import stage1_loss
+from demoe.training.losses import pixel_and_class_loss
 from demoe.training.state import step_of
 
 TINY = NAFNetConfig(width=4, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,), router=True)
@@ -58,7 +58,7 @@ def run(folder, stop_after=None, steps=9, every=2, **options):
             train(
                 model,
                 Interrupted(),
-                stage1_loss(1e-3),
+                pixel_and_class_loss(1e-3),
                 folder,
                 steps=steps,
                 checkpoint_every=every,
@@ -70,7 +70,7 @@ def run(folder, stop_after=None, steps=9, every=2, **options):
     return train(
         model,
         batches,
-        stage1_loss(1e-3),
+        pixel_and_class_loss(1e-3),
         folder,
         steps=steps,
         checkpoint_every=every,
@@ -151,7 +151,7 @@ def test_the_average_of_the_weights_lies_between_start_and_end(tmp_path):
 def test_averaged_weights_come_with_statistics_of_their_own(tmp_path):
     mean = run(tmp_path, average=0.5)
     kept = {name: value.clone() for name, value in mean.named_buffers()}
-    remeasure(mean, stage1_loss(1e-3), map(Batches(random_sets(), patch=16, batch=3, seed=5).__getitem__, range(9)))
+    remeasure(mean, map(Batches(random_sets(), patch=16, batch=3, seed=5).__getitem__, range(9)))
     for name, value in mean.named_buffers():
         if "running" in name:
             torch.testing.assert_close(value, kept[name])
@@ -181,7 +181,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     with torch.no_grad():
         model.ending.bias.fill_(math.inf)
     with pytest.raises(FloatingPointError, match="step 0"):
-        train(model, Batches(random_sets(), 16, 2), stage1_loss(1e-3), tmp_path, steps=2, progress=False)
+        train(model, Batches(random_sets(), 16, 2), pixel_and_class_loss(1e-3), tmp_path, steps=2, progress=False)
 
 
 def test_a_checkpoint_never_holds_a_loss_that_is_not_finite(tmp_path):
@@ -196,11 +196,11 @@ def test_a_checkpoint_never_holds_a_loss_that_is_not_finite(tmp_path):
     torch.manual_seed(0)
     options = {"steps": 9, "checkpoint_every": 3, "log_every": 100, "progress": False}
     with pytest.raises(FloatingPointError, match="step 5"):
-        train(NAFNet(TINY), Poisoned(), stage1_loss(1e-3), tmp_path, **options)
+        train(NAFNet(TINY), Poisoned(), pixel_and_class_loss(1e-3), tmp_path, **options)
     assert step_of(tmp_path / "state") == 3
     kept = torch.load(BytesIO(b"".join(part.read_bytes() for part in sorted((tmp_path / "state").glob("*.part")))))
     assert all(value.isfinite().all() for value in kept["model"].values())
-    train(NAFNet(TINY), batches, stage1_loss(1e-3), tmp_path, **options)
+    train(NAFNet(TINY), batches, pixel_and_class_loss(1e-3), tmp_path, **options)
 
 
 # The command `demoe train` with a stage that, once begun, does not get beyond its middle: it can be killed there.
@@ -209,7 +209,8 @@ LONGER = {"stage1_steps": 10, "stage2_steps": 10, "checkpoint_every": 4, "train_
 COMMAND = f"""
 import os, sys, time
 import torch._dynamo
-from demoe import cli, profiles
+from demoe.app import cli
+from demoe.core import profiles
 from demoe.training import loop
 profiles.PROFILES["test"] = profiles.get("test", **{LONGER})
 rate, seen = loop.cosine, []

@@ -18,7 +18,7 @@ from demoe.models.layers import PictureConv2d, checkpointing
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import distributed, stages
 from demoe.training.loop import train
-from demoe.training.losses import pixel_loss, stage2_loss
+from demoe.training.losses import pixel_loss
 from demoe.training.step import TrainStep
 
 SIZES = {"encoder_blocks": (1, 1), "middle_blocks": 1, "decoder_blocks": (1, 1)}
@@ -37,7 +37,7 @@ def network(kind):
         return shake(NAFNet(NAFNetConfig(4, **SIZES))), pixel_loss
     model = shake(DeMoE(DeMoEConfig(4, **SIZES)))
     stages.freeze(model)
-    return model, stage2_loss
+    return model, pixel_loss
 
 
 def gradients(kind, **options):

@@ -14,7 +14,7 @@ from demoe.evaluation.benchmark import route, score
 from demoe.evaluation.methods import blurred_input, methods, network
 from demoe.evaluation.statistics import intervals, report, shown, summarise
 from demoe.models import published
-from demoe.models.demoe import DeMoE
+from demoe.models.outputs import experts_of
 from demoe.report import tables
 
 
@@ -48,11 +48,11 @@ def evaluate_command(
     large = {"tile": tile, "max_memory": max_memory}
     config |= large
     # A DeMoE of ours is shown beside the baseline that it was made from; a file's has none that we know.
-    known = isinstance(model, DeMoE) and not weights
+    known = experts_of(model) and not weights
     baseline = experiments.baseline(profile, seed, data_root).model if known else None
     sets = aio_blur.aio_blur(profile, "test", seed, data_root)
     plain = {"input": blurred_input, name: network(model, **large)}
-    compared = methods(baseline, model, **large) if isinstance(model, DeMoE) else plain
+    compared = methods(baseline, model, **large) if experts_of(model) else plain
     mark = provenance.stamp(profile.name, aio_blur.kind(sets), seed)
     scores = score(
         sets, compared, device, measured=measured, file=csv, config=config, mark=mark, pictures=pictures, fresh=fresh
@@ -65,7 +65,7 @@ def evaluate_command(
         print(report(intervals(scores, seed)))
         for name, error in metrics.missing(measured).items():
             print(f"{name} is missing: {error}")
-    if isinstance(model, DeMoE) or getattr(model, "mlp_branch", None) is not None:
+    if getattr(model, "mlp_branch", None) is not None:
         print(f"router accuracy: {route(model, sets, device).correct.mean():.3f}")
     if pictures:
         print(f"restored pictures: {pictures}")

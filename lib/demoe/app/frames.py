@@ -26,6 +26,7 @@ from demoe.core import __version__, images
 from demoe.core.files import alone, write_text
 from demoe.core.tasks import EXPERTS
 from demoe.models.moe import normalised_entropy, top_k_weights
+from demoe.models.outputs import experts_of
 
 from . import photos, video
 
@@ -172,7 +173,7 @@ def _deblur_frames(source, folder, is_folder, model, expert, k, smooth, max_memo
                 raise FileExistsError(
                     17, "exists already and is not in this folder's list; choose another -o", str(target)
                 )
-            smoothed = expert is None and hasattr(model, "gate")
+            smoothed = expert is None and experts_of(model) > 0
             try:
                 result = photos.deblur(
                     read(), model=model, expert=smoother.choose if smoothed else expert, k=k, max_memory=max_memory

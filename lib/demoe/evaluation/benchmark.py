@@ -19,7 +19,6 @@ from demoe.core.files import Journal, alone, kept, write_text
 from demoe.core.tasks import EXPERTS
 from demoe.data.pairs import PairedSet
 from demoe.inference.restore import restore
-from demoe.models.demoe import DeMoE
 
 from . import metrics
 from .methods import Made, Method, blurred_input
@@ -286,7 +285,7 @@ def route(model: nn.Module, sets: list[PairedSet], device: str = "cpu") -> pd.Da
     for pairs in sets:
         for i in range(len(pairs)):
             image = pairs.pair(i)[0].unsqueeze(0).to(device)  # (1, 3, H, W)
-            logits = model(image).logits if isinstance(model, DeMoE) else model.classify(image).logits
+            logits = model(image).logits
             weights = F.softmax(logits.float(), 1)[0].tolist()
             predicted = EXPERTS[max(range(len(weights)), key=weights.__getitem__)]
             label = "" if pairs.label is None else EXPERTS[pairs.label]

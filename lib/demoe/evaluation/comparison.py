@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from demoe.models import comparator_sizes, complexity
 from demoe.models.demoe import DEMOE_PRESETS, DeMoE
@@ -23,17 +23,6 @@ WITHOUT = "Average without LOLBlur"
 ENSEMBLE = 5  # networks of DeMoE-5 (Section 5)
 
 
-class AtK(nn.Module):
-    """A DeMoE that mixes its ``k`` best experts, as a network of one output: (B, 3, H, W) -> (B, 3, H, W)."""
-
-    def __init__(self, model: DeMoE, k: int):
-        super().__init__()
-        self.model, self.k = model, k
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x, k=self.k).image
-
-
 def methods_table(entries: Sequence[Compared], left_out: Mapping[str, str]) -> pd.DataFrame:
     """Who is compared. Columns: role, method, group, training, params and macs (at 3x256x256, of the size trained
     here; NaN for the input), missing (why a network of Table 1 is not there), trained (what tells weights apart)."""
@@ -42,11 +31,7 @@ def methods_table(entries: Sequence[Compared], left_out: Mapping[str, str]) -> p
         model, k = one.model, _k(one)
         key = (id(model), k)
         if key not in counted:
-            counted[key] = (
-                (math.nan, math.nan)
-                if model is None
-                else complexity.count(AtK(model, k) if isinstance(model, DeMoE) else model)
-            )
+            counted[key] = (math.nan, math.nan) if model is None else complexity.count(model, k=k)
         rows.append((one.role, one.method, one.group, one.training, *counted[key], "", one.trained))
     rows += [(name, name, EQUAL, "", math.nan, math.nan, why, "") for name, why in left_out.items()]
     columns = ["role", "method", "group", "training", "params", "macs", "missing", "trained"]
@@ -90,7 +75,7 @@ def differences(scores: pd.DataFrame, methods: pd.DataFrame, seed: int = 0) -> p
 def cost_of_k(side: int = 256) -> pd.DataFrame:
     """MACs of the published DeMoE by the number of experts that mix. Columns: k, params, macs. No weights matter."""
     model = DeMoE(DEMOE_PRESETS["demoe"]).eval()
-    rows = [(k, *complexity.count(AtK(model, k), (3, side, side))) for k in range(1, model.config.num_experts + 1)]
+    rows = [(k, *complexity.count(model, (3, side, side), k)) for k in range(1, model.config.num_experts + 1)]
     return pd.DataFrame(rows, columns=["k", "params", "macs"])
 
 
@@ -102,8 +87,7 @@ def runtimes(entries: Sequence[Compared], side: int, repeats: int) -> pd.DataFra
     rows = []
     for one in entries:
         if one.model is not None:
-            model = AtK(one.model, _k(one)) if isinstance(one.model, DeMoE) else one.model
-            seconds = complexity.measure_runtime(model, (3, side, side), repeats, warm_up=1)
+            seconds = complexity.measure_runtime(one.model, (3, side, side), repeats, warm_up=1, k=_k(one))
             rows.append((one.role, one.method, 1e3 * seconds, side))
     return pd.DataFrame(rows, columns=["role", "method", "runtime_ms", "side"])
 

@@ -25,7 +25,6 @@ from tqdm.auto import tqdm
 
 from demoe.core.provenance import code_hash, config_hash
 from demoe.data.pairs import PairedSet
-from demoe.models.demoe import DeMoE
 from demoe.models.layers import pad_to_multiple
 
 from .weight_similarity import all_pairs, cka
@@ -95,12 +94,7 @@ def encode(model: nn.Module, picture: Tensor) -> Tensor:
     It is what the router reads. ``model`` is a NAFNet or a DeMoE.
     """
     x = pad_to_multiple(picture[None].to(next(model.parameters()).device), 2 ** len(model.encoders))  # (1, 3, H', W')
-    if isinstance(model, DeMoE):
-        return model.encode(x)[0][0]
-    y = model.intro(x)  # (1, C, H', W')
-    for encoder, down in zip(model.encoders, model.downs, strict=True):
-        y = down(encoder(y))  # (1, 2C, H'/2, W'/2) a level
-    return y[0]
+    return model.encode(x)[0][0]
 
 
 def encoder_features(model: nn.Module, sets: list[PairedSet], progress: bool = True) -> np.ndarray:

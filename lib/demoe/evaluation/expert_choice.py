@@ -24,8 +24,9 @@ from demoe.core.files import Journal, kept, write_text
 from demoe.core.tasks import DATASETS, EXPERTS
 from demoe.data.pairs import PairedSet
 from demoe.inference.restore import evaluation_mode, finished, restore
-from demoe.models.demoe import DeMoE, Restored
+from demoe.models.demoe import DeMoE
 from demoe.models.layers import pad_to_multiple
+from demoe.models.outputs import Restored
 
 from . import metrics, statistics
 from .benchmark import cell, missing_metrics, pictures_and_code, read

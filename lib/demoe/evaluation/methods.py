@@ -13,7 +13,7 @@ from demoe.data.pairs import PairedSet
 from demoe.inference.restore import restore
 from demoe.inference.tiles import restore_large
 from demoe.models.demoe import DeMoE
-from demoe.models.nafnet import NAFNet
+from demoe.models.layers import UNet
 
 
 class Made(NamedTuple):
@@ -71,7 +71,7 @@ def network(
             return restore(model, image, expert=expert, k=k).image
         large = restore_large(model, image[0], expert=expert, k=k, tile=side, max_memory=max_memory)
         image = large.image[None]
-        if side is not None and not isinstance(model, (NAFNet, DeMoE)):
+        if side is not None and not isinstance(model, UNet):
             return Made(image, UNTILED)
         return image if large.plan.tile is None else Made(image, f"tiles of {large.plan.tile}")
 

@@ -23,8 +23,9 @@ from demoe.evaluation import benchmark, methods
 from demoe.evaluation.methods import Method
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNetConfig
+from demoe.models.outputs import experts_of
 from demoe.training import stages
-from demoe.training.losses import end_to_end_loss, stage1_loss, stage2_loss
+from demoe.training.losses import pixel_and_class_loss, pixel_loss
 
 from .runs import Experiment, Run, configuration, default_device, train_or_load
 from .two_stages import untrained
@@ -110,7 +111,7 @@ def variant(profile: Profile, name: str, seed: int = 0, data_root: aio_blur.Wher
     network = variant_network(profile, name)
     config = _variant_configuration(profile, name, seed, data_root)
     data = partial(aio_blur.training_data, profile, config["patch"], seed, data_root, progress)
-    start, loss = partial(untrained, network, seed), stage1_loss(config["class_weight"])
+    start, loss = partial(untrained, network, seed), pixel_and_class_loss(config["class_weight"])
     return train_or_load(config, profile, start, data, loss, progress, f"baseline, {name}")
 
 
@@ -154,7 +155,7 @@ def ablation(
     )
     start = partial(ablation_start, profile, name, seed, data_root, progress)
     data = partial(aio_blur.training_data, profile, config["patch"], seed, data_root, progress)
-    loss = end_to_end_loss(profile.class_weight) if chosen.from_scratch else stage2_loss
+    loss = pixel_and_class_loss(profile.class_weight) if chosen.from_scratch else pixel_loss
     return train_or_load(config, profile, start, data, loss, progress, f"DeMoE, {name}")
 
 
@@ -206,7 +207,7 @@ def score(
             run = NAMED[name].run(profile, one, data_root, progress)
             own[name] = run.hash
             compared[name] = methods.network(run.model)
-            if isinstance(run.model, DeMoE):
+            if experts_of(run.model):
                 compared[name + _BY_HAND] = methods.network(run.model, manual=True)
                 routed.setdefault(_router_of(name), run.model)
         mark = provenance.stamp(profile.name, aio_blur.kind(sets), one, provenance.config_hash(own))

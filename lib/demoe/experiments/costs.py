@@ -19,15 +19,16 @@ from demoe.data.batches import Batch
 from demoe.models import complexity
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
+from demoe.models.outputs import experts_of
 from demoe.training import stages
-from demoe.training.losses import LossFunction, end_to_end_loss, pixel_loss, stage1_loss, stage2_loss
+from demoe.training.losses import Criterion, pixel_and_class_loss, pixel_loss
 
 from .ablations import ABLATIONS, VARIANTS, ablation_network, variant_network
 
 NAMES = (*(f"variant-{name}" for name in VARIANTS), *(f"ablation-{name}" for name in ABLATIONS))
 
 
-def training_bytes(model: nn.Module, loss: LossFunction, patch: int, batch: int) -> dict[str, int]:
+def training_bytes(model: nn.Module, loss: Criterion, patch: int, batch: int) -> dict[str, int]:
     """The memory of a training step in float32, counted: the same number on every machine, unlike a measured peak.
 
     ``activations`` is what the graph keeps for the backward pass, every storage once, parameters and buffers left out;
@@ -46,8 +47,8 @@ def training_bytes(model: nn.Module, loss: LossFunction, patch: int, batch: int)
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        total = loss(model, data)["total"]  # held until all is counted: a storage freed could lend its place to another
-    del total
+        losses = loss(model(data.blurred), data)  # held until all is counted: a freed storage could lend its place
+    del losses
     learning = sum(p.numel() * p.element_size() for p in stages.trainable(model))
     return {
         "activations": sum(kept.values()),
@@ -55,7 +56,7 @@ def training_bytes(model: nn.Module, loss: LossFunction, patch: int, batch: int)
     }
 
 
-def training_flops(model: nn.Module, loss: LossFunction, patch: int) -> float:
+def training_flops(model: nn.Module, loss: Criterion, patch: int) -> float:
     """The floating-point operations of a training step, for one picture: forward and backward, 2 a multiplication.
 
     Counted by PyTorch: those of convolutions and matrix products, which are nearly all. ``model`` comes back on the
@@ -63,7 +64,7 @@ def training_flops(model: nn.Module, loss: LossFunction, patch: int) -> float:
     """
     data = _without_computing(model, patch, 2)
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _backward}) as counter:
-        loss(model, data)["total"].backward()
+        loss(model(data.blurred), data)["total"].backward()
     return counter.get_total_flops() / 2
 
 
@@ -91,13 +92,13 @@ def _work_a_pixel(network_config: str, mixed: bool, kind: str, side: int = 64) -
     }
     with torch.device("meta"):
         model = DeMoE(DeMoEConfig(**fields)) if mixed else NAFNet(NAFNetConfig(**fields))
-    loss: LossFunction = pixel_loss
+    loss: Criterion = pixel_loss
     if mixed:
-        loss = end_to_end_loss(1.0) if kind == "from scratch" else stage2_loss
+        loss = pixel_and_class_loss(1.0) if kind == "from scratch" else pixel_loss
         if not kind:
             stages.freeze(model)
     elif fields["router"]:
-        loss = stage1_loss(1.0)
+        loss = pixel_and_class_loss(1.0)
     flops, kept = training_flops(model, loss, side), training_bytes(model, loss, side, 2)["activations"] / 2
     return flops / side**2, kept / side**2
 
@@ -117,7 +118,7 @@ def _without_computing(model: nn.Module, patch: int, batch: int) -> Batch:
     return Batch(images, torch.empty_like(images), torch.zeros(batch, dtype=torch.long, device="meta"))
 
 
-def network(profile: Profile, name: str) -> tuple[Callable[[], nn.Module], LossFunction]:
+def network(profile: Profile, name: str) -> tuple[Callable[[], nn.Module], Criterion]:
     """What builds the network of the experiment ``name`` as its last stage trains it, and the loss it is trained with.
 
     ``name`` is one of ``NAMED`` in ``ablations``. The weights are random: costs do not depend on them.
@@ -126,7 +127,7 @@ def network(profile: Profile, name: str) -> tuple[Callable[[], nn.Module], LossF
     if kind == "variant":
         config = variant_network(profile, which)
         weight = VARIANTS[which].class_weight
-        return lambda: NAFNet(config), stage1_loss(profile.class_weight if weight is None else weight)
+        return lambda: NAFNet(config), pixel_and_class_loss(profile.class_weight if weight is None else weight)
     config, chosen = ablation_network(profile, which), ABLATIONS[which]
 
     def build() -> nn.Module:
@@ -136,7 +137,7 @@ def network(profile: Profile, name: str) -> tuple[Callable[[], nn.Module], LossF
             stages.freeze(model)
         return model
 
-    return build, end_to_end_loss(profile.class_weight) if chosen.from_scratch else stage2_loss
+    return build, pixel_and_class_loss(profile.class_weight) if chosen.from_scratch else pixel_loss
 
 
 def counted(profile: Profile, names: Sequence[str] = NAMES, progress: bool = True) -> pd.DataFrame:
@@ -179,7 +180,7 @@ def _countable(model: nn.Module) -> nn.Module:
     """Such a network on the CPU, a baseline without its router. All zeros: DeMoE looks at values to choose experts."""
     with torch.device("meta"):
         copy = type(model)(model.config)
-    if isinstance(copy, NAFNet):
+    if not experts_of(copy):
         copy.mlp_branch = None
     copy.to_empty(device="cpu")
     with torch.no_grad():

@@ -30,7 +30,7 @@ from demoe.data.real.roots import Roots
 from demoe.models import checkpoints, parts
 from demoe.training import distributed, state
 from demoe.training.loop import OutOfTime, train
-from demoe.training.losses import LossFunction
+from demoe.training.losses import Criterion
 
 Data = Callable[[], Sequence[PairedSet] | Fresh]
 STATE = "state"  # folder of an unfinished run, in which it goes on
@@ -128,7 +128,7 @@ def train_or_load(
     profile: Profile,
     start: Callable[[], nn.Module],
     data: Data,
-    loss: LossFunction,
+    loss: Criterion,
     progress: bool,
     label: str,
 ) -> Run:
@@ -207,7 +207,7 @@ def _train(
     profile: Profile,
     start: Callable[[], nn.Module],
     data: Data,
-    loss: LossFunction,
+    loss: Criterion,
     folder: Path,
     progress: bool,
     label: str,

@@ -13,7 +13,7 @@ from demoe.data import aio_blur
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import stages
-from demoe.training.losses import stage1_loss, stage2_loss
+from demoe.training.losses import pixel_and_class_loss, pixel_loss
 
 from .runs import Experiment, Run, configuration, train_or_load
 
@@ -43,7 +43,7 @@ def baseline(profile: Profile, seed: int = 0, data_root: aio_blur.Where = None, 
     """Stage 1 (Section 3.4): NAFNet and router on the five sets, L1 + 0.001 cross-entropy."""
     network, config = baseline_network(profile), baseline_configuration(profile, seed, data_root)
     data = partial(aio_blur.training_data, profile, config["patch"], seed, data_root, progress)
-    start, loss = partial(untrained, network, seed), stage1_loss(profile.class_weight)
+    start, loss = partial(untrained, network, seed), pixel_and_class_loss(profile.class_weight)
     return train_or_load(config, profile, start, data, loss, progress, "stage 1: baseline and router")
 
 
@@ -75,7 +75,7 @@ def demoe(
         return model
 
     data = partial(aio_blur.training_data, profile, config["patch"], seed, data_root, progress)
-    return train_or_load(config, profile, start, data, stage2_loss, progress, "stage 2: experts and decoder")
+    return train_or_load(config, profile, start, data, pixel_loss, progress, "stage 2: experts and decoder")
 
 
 def demoe_start(

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from demoe.core.tasks import expert_index
 from demoe.models.demoe import DeMoE
-from demoe.models.layers import NAFBlock
+from demoe.models.layers import NAFBlock, UNet
 from demoe.models.moe import MoEBlock, top_k_weights
 from demoe.models.nafnet import NAFNet
+from demoe.models.outputs import experts_of
 
 SUFFIXES = (".pt2", ".onnx")
 
@@ -36,15 +37,15 @@ class Exportable(nn.Module):
 
     def __init__(self, model: DeMoE | NAFNet, expert: str | None = None, k: int | None = 1):
         super().__init__()
-        self.routed = isinstance(model, DeMoE) and expert is None
+        self.routed = experts_of(model) > 0 and expert is None
         self.k = k
         self.net = copy.deepcopy(model).eval().requires_grad_(False)
-        if isinstance(model, DeMoE):
+        if experts_of(model):
             index = None if expert is None else expert_index(expert)
-            if index is not None and index >= model.config.num_experts:
-                raise ValueError(f"{expert!r} is not among the {model.config.num_experts} experts of this network")
-            if index is None and k is not None and not 1 <= k <= model.config.num_experts:
-                raise ValueError(f"k must be between 1 and {model.config.num_experts}, got {k}")
+            if index is not None and index >= model.num_experts:
+                raise ValueError(f"{expert!r} is not among the {model.num_experts} experts of this network")
+            if index is None and k is not None and not 1 <= k <= model.num_experts:
+                raise ValueError(f"k must be between 1 and {model.num_experts}, got {k}")
             self.net.experts = nn.ModuleList(_Mixture(moe, index, k) for moe in self.net.experts)
         elif expert is not None:
             raise ValueError(f"{type(model).__name__} has no experts to choose from: leave the expert out")
@@ -55,26 +56,12 @@ class Exportable(nn.Module):
         rows, columns = (height + unit - 1) // unit, (width + unit - 1) // unit
         # Always a whole unit more and then cut: an amount of padding that may be zero would be a case distinction.
         padded = _cut(F.pad(image, (0, unit, 0, unit)), unit * rows, unit * columns)  # (1, 3, H', W')
-        if isinstance(self.net, NAFNet):
-            return _cut(self._nafnet(padded), height, width)
         y, skips = self.net.encode(padded)
         weights = torch.ones(1)
         if self.routed:
             weights = top_k_weights(F.softmax(self.net.mlp_branch(y), dim=1), self.k)  # (1, N)
         restored = _cut(self.net.decode(y, skips, weights) + padded, height, width)
         return (restored, weights) if self.routed else restored
-
-    def _nafnet(self, padded: Tensor) -> Tensor:
-        net, skips = self.net, []
-        y = net.intro(padded)
-        for encoder, down in zip(net.encoders, net.downs, strict=True):
-            y = encoder(y)
-            skips.append(y)
-            y = down(y)
-        y = net.middle_blks(y)
-        for decoder, up, skip in zip(net.decoders, net.ups, reversed(skips), strict=True):
-            y = decoder(up(y) + skip)
-        return net.ending(y) + padded
 
 
 def _cut(x: Tensor, height: int, width: int) -> Tensor:
@@ -124,7 +111,7 @@ def export(model: DeMoE | NAFNet, path: str | os.PathLike, *, expert: str | None
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: choose a name that ends in {' or '.join(SUFFIXES)}")
-    if not isinstance(model, (DeMoE, NAFNet)):
+    if not isinstance(model, UNet):
         raise ValueError(f"{type(model).__name__} cannot be exported: only DeMoE and NAFNet can")
     onnx = path.suffix.lower() == ".onnx"
     missing = [name for name in ("onnx", "onnxscript") if onnx and importlib.util.find_spec(name) is None]

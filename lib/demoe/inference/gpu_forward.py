@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demoe.models.demoe import DeMoE, Restored
+from demoe.models.demoe import DeMoE
 from demoe.models.layers import pad_to_multiple
 from demoe.models.moe import Router, stackable, top_k_weights
-from demoe.models.nafnet import Classified, NAFNet
+from demoe.models.nafnet import NAFNet
+from demoe.models.outputs import Restored
 from demoe.models.tlc import LocalAttention
 
 from .fold import FoldedBlock, fold
@@ -98,9 +99,9 @@ def gatherable(model: nn.Module) -> bool:
 class GatheredNetwork(nn.Module):
     """A folded copy of a DeMoE or NAFNet in evaluation mode. It has no parameters, only buffers.
 
-    forward: (B, 3, H, W) in [0, 1], any H, W >= 1 -> ``Restored``, or ``Classified`` for a NAFNet; the image has the
-    input's type, logits and weights are float32. ``expert``: int64 (B), the number of the expert each image is to take,
-    -1 for the router's choice; ``None`` leaves all to the router. ``k``: experts mixed an image, fixed when the network
+    forward: (B, 3, H, W) in [0, 1], any H, W >= 1 -> ``Restored``; the image has the input's type, logits and weights
+    are float32. ``expert``: int64 (B), the number of the expert each image is to take, -1 for the router's choice;
+    ``None`` leaves all to the router. ``k``: experts mixed an image, fixed when the network
     is compiled or exported; ``None`` mixes all with the router's own softmax.
 
     ``taps``: depth-wise convolutions written as nine shifted products, which a compiler merges with what is around
@@ -128,7 +129,7 @@ class GatheredNetwork(nn.Module):
             self.downs = nn.ModuleList(Convolution(down) for down in model.downs)
             self.ups = nn.ModuleList(Up(up[0]) for up in model.ups)
             self.router = None if model.mlp_branch is None else FoldedRouter(model.mlp_branch)
-            if isinstance(model, DeMoE):
+            if model.num_experts:
                 self._pack(model)
         self.dtype = dtype or model.intro.weight.dtype
         for part in (self.encoders, self.middle, self.decoders, self.downs, self.ups):
@@ -147,9 +148,7 @@ class GatheredNetwork(nn.Module):
         self.epsilons = [moe.experts[0].norm1.eps for moe in model.experts]
         self.packed = torch.stack(rows)
 
-    def forward(
-        self, x: Tensor, expert: Tensor | None = None, k: int | None = 1, taps: bool = False
-    ) -> Restored | Classified:
+    def forward(self, x: Tensor, expert: Tensor | None = None, k: int | None = 1, taps: bool = False) -> Restored:
         height, width = x.shape[-2:]
         run = partial(self._ways.block, taps=taps)
         padded = pad_to_multiple(x, 2**self.levels)  # (B, 3, H', W')
@@ -170,7 +169,7 @@ class GatheredNetwork(nn.Module):
             y = self._mix(_run(stage, self._ways.up(up, y, skip), run), mixers, run)  # (B, 2H, 2W, C/2) a level
         y = self.ending(y.to(self.ending.weight.dtype)).permute(0, 3, 1, 2)  # (B, 3, H', W')
         image = (y.to(x.dtype) + padded)[..., :height, :width]  # (B, 3, H, W)
-        return Classified(image, logits) if weights is None else Restored(image, logits, weights)
+        return Restored(image, logits, weights)
 
     def _mixers(self, weights: Tensor, k: int | None) -> Iterator[tuple[_Weights, Tensor | None, Tensor, float]]:
         """For each MoEBlock the weights (G, ...), which of them (B*k), the shares (B, k) and the norms' eps.

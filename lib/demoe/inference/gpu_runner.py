@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from demoe.core.tasks import expert_index
-from demoe.models.demoe import DeMoE, Restored
-from demoe.models.nafnet import Classified, NAFNet
+from demoe.models.demoe import DeMoE
+from demoe.models.nafnet import NAFNet
+from demoe.models.outputs import Restored
 
 from .gpu_forward import GatheredNetwork, Ways
 from .strip_operations import without_tf32
@@ -35,7 +36,7 @@ _LOCK = threading.Lock()
 class _Graph:
     graph: torch.cuda.CUDAGraph
     inputs: tuple[Tensor, Tensor | None]  # what a replay reads
-    result: Restored | Classified  # what it writes
+    result: Restored  # what it writes
 
 
 def fused_ways() -> Ways:
@@ -48,7 +49,7 @@ def fused_ways() -> Ways:
 
 
 class GpuRunner:
-    """A network on one device, called with (B, 3, H, W) in [0, 1] on that device -> ``Restored`` or ``Classified``.
+    """A network on one device, called with (B, 3, H, W) in [0, 1] on that device -> ``Restored``.
 
     ``expert`` and ``k`` are those of ``DeMoE``; a NAFNet takes neither. The network is copied: later changes of
     ``model`` are not seen. Float32 is exact to rounding (TF32 is off inside), ``dtype=torch.bfloat16`` computes in
@@ -84,7 +85,7 @@ class GpuRunner:
             from .triton_blocks import check  # here Triton is there
 
             check(self.device)
-        self.experts = model.config.num_experts if isinstance(model, DeMoE) else 0
+        self.experts = model.num_experts
         self.patience, self.graphs, self.graph_pixels = patience, graphs, graph_pixels
         self._seen: Counter[tuple] = Counter()
         self._kept: OrderedDict[tuple, _Graph] = OrderedDict()
@@ -98,9 +99,7 @@ class GpuRunner:
                 self.network, backend=backend, fullgraph=True, dynamic=False, options=options
             )
 
-    def __call__(
-        self, x: Tensor, expert: str | Sequence[str | None] | None = None, k: int | None = 1
-    ) -> Restored | Classified:
+    def __call__(self, x: Tensor, expert: str | Sequence[str | None] | None = None, k: int | None = 1) -> Restored:
         if x.device != self.device:
             raise ValueError(f"the picture is on {x.device}, the network on {self.device}: move one to the other")
         if k is not None and self.experts and not 1 <= k <= self.experts:
@@ -132,7 +131,7 @@ class GpuRunner:
         index = torch.tensor(numbers)
         return index.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else index
 
-    def _forward(self, x: Tensor, index: Tensor | None, k: int | None) -> Restored | Classified:
+    def _forward(self, x: Tensor, index: Tensor | None, k: int | None) -> Restored:
         if self._compiled is None:
             return self.network(x, index, k)
         try:
@@ -145,7 +144,7 @@ class GpuRunner:
             self._compiled = None
             return self.network(x, index, k)
 
-    def _replayed(self, key: tuple, x: Tensor, index: Tensor | None, k: int | None) -> Restored | Classified:
+    def _replayed(self, key: tuple, x: Tensor, index: Tensor | None, k: int | None) -> Restored:
         kept = self._kept.get(key)
         if kept is None:
             kept = self._captured(x, index, k)
@@ -163,7 +162,7 @@ class GpuRunner:
         if index is not None:
             kept.inputs[1].copy_(index)
         kept.graph.replay()
-        result = type(kept.result)(*(None if part is None else part.clone() for part in kept.result))
+        result = Restored(*(None if part is None else part.clone() for part in kept.result))
         self._done = stream.record_event()
         return result
 

@@ -72,7 +72,7 @@ def estimate(model: NAFNet | DeMoE, height: int, width: int, recompute: int = 0,
     config, item = model.config, working_type(model).itemsize
     row = config.width * width  # values in a row of the full resolution
     top = item * row * height  # its map; each level's is half of that above
-    mixed = 1 if k == 1 or isinstance(model, NAFNet) else (k or config.num_experts)
+    mixed = 1 if k == 1 or not model.num_experts else (k or model.num_experts)
     need = top * (2, 1, 0.75)[recompute]
     experts = [expert for moe in getattr(model, "experts", ()) for expert in moe.experts]
     if not all(isinstance(expert, (NAFBlock, FoldedBlock)) for expert in experts):
@@ -103,7 +103,7 @@ def at_once(model: NAFNet | DeMoE, height: int, width: int, k: int | None = 1) -
     """
     unit = 2 ** len(model.encoders)
     pixels = (height + -height % unit) * (width + -width % unit)
-    several = 1 if k == 1 or isinstance(model, NAFNet) else (k or model.config.num_experts)
+    several = 1 if k == 1 or not model.num_experts else (k or model.num_experts)
     maps = model.config.width * working_type(model).itemsize * (2 + 10 * several)  # bytes a pixel
     return int(SLACK * pixels * (maps + 4 * model.config.width)) + (128 << 20)  # the first map is float32
 

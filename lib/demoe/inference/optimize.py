@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from demoe.models.demoe import DeMoE, Restored
-from demoe.models.nafnet import Classified, NAFNet
+from demoe.models.demoe import DeMoE
+from demoe.models.nafnet import NAFNet
+from demoe.models.outputs import Restored
 
 from . import strips
 from .fold import fold_network, foldable_network, made, versions
@@ -21,8 +22,8 @@ PATIENCE = 20  # pictures of a size before a minute goes into compiling for them
 class OptimizedNetwork:
     """A network for inference alone, called as the model it was made of; no gradients pass through it.
 
-    (B, 3, H, W) in [0, 1], any H, W >= 1, on the model's device -> ``Restored`` for a DeMoE, (B, 3, H, W) for a NAFNet,
-    in the type that was given. ``expert`` and ``k`` are those of ``DeMoE``. Everything is copied: later changes of the
+    (B, 3, H, W) in [0, 1], any H, W >= 1, on the model's device -> ``Restored``, the image in the type that was given.
+    ``expert`` and ``k`` are those of ``DeMoE``. Everything is copied: later changes of the
     model are not seen. Raises ``ValueError`` for another shape, an expert that is not there and a wrong ``k``.
 
     ``network`` is the folded network on a CPU, a NAFNet or DeMoE itself; None on a GPU. ``fused`` is ``GpuRunner``'s.
@@ -31,7 +32,7 @@ class OptimizedNetwork:
     def __init__(self, model: NAFNet | DeMoE, dtype: torch.dtype, patience: int = 2, fused: bool = False):
         self.config, self.dtype = model.config, dtype
         self.device = model.intro.weight.device
-        self.experts = isinstance(model, DeMoE)
+        self.num_experts = model.num_experts
         self.network = None
         if self.device.type == "cuda":
             from .gpu_runner import GpuRunner  # torch.compile is slow to import
@@ -41,26 +42,12 @@ class OptimizedNetwork:
             self.network = network = fold_network(model, dtype, share=False)
             self._run = lambda x, expert, k: strips.forward(network, x, expert, k)
 
-    def __call__(
-        self, x: Tensor, expert: str | Sequence[str | None] | None = None, k: int | None = 1
-    ) -> Restored | Tensor:
+    def __call__(self, x: Tensor, expert: str | Sequence[str | None] | None = None, k: int | None = 1) -> Restored:
         if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
             raise ValueError(f"expected a batch of pictures of shape (B, 3, H, W), got {tuple(x.shape)}")
-        if expert is not None and not self.experts:
+        if expert is not None and not self.num_experts:
             raise ValueError("NAFNet has no experts to choose from: leave the expert out")
-        out = self.restored(x, expert, k)
-        return out if self.experts else out.image
-
-    def restored(self, x: Tensor, expert: str | Sequence[str | None] | None = None, k: int | None = 1) -> Restored:
-        """The same with the router's logits; of a NAFNet too, whose ``weights`` are None."""
-        image, logits, *weights = self._run(x, expert, k)
-        return Restored(image, logits, *(weights or [None]))
-
-    def classify(self, x: Tensor) -> Classified:
-        """The restored image and the router's logits, as ``NAFNet.classify``."""
-        if self.experts:
-            raise ValueError("classify is NAFNet's: a DeMoE gives its logits with every picture")
-        return Classified(*self._run(x, None, 1)[:2])
+        return self._run(x, expert, k)
 
 
 def optimize(model: nn.Module, dtype: torch.dtype = torch.float32, fused: bool = False) -> OptimizedNetwork | nn.Module:

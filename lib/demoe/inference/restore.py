@@ -9,8 +9,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from demoe.models.demoe import DeMoE, Restored
-from demoe.models.nafnet import NAFNet
+from demoe.models.outputs import Restored, as_restored, experts_of
 
 from . import strips
 from .fold import foldable_network
@@ -45,15 +44,13 @@ def restore(
     fast = model if isinstance(model, OptimizedNetwork) else on_gpu(model)
     with evaluation_mode(model) if fast is None else nullcontext():
         if fast is not None:
-            out = fast.restored(batch, expert, k)
+            out = fast(batch, expert, k)
         elif foldable_network(model) and batch.device.type == "cpu":
             out = strips.forward(model, batch, expert, k)  # the same to rounding, in less time and memory
-        elif isinstance(model, DeMoE):
+        elif experts_of(model):
             out = model(batch, expert=expert, k=k)
-        elif isinstance(model, NAFNet):
-            out = Restored(*model.classify(batch), None)
         else:
-            out = Restored(model(batch), None, None)
+            out = as_restored(model(batch))
     out = finished(out)
     return out if image.ndim == 4 else Restored(*(None if field is None else field[0] for field in out))
 
@@ -62,7 +59,7 @@ def check(model: nn.Module, image: Tensor, expert: object) -> None:
     """Raises ``ValueError`` for what ``restore`` does not take."""
     if image.ndim not in (3, 4) or image.shape[-3] != 3 or 0 in image.shape:
         raise ValueError(f"expected a picture of shape (3, H, W) or a batch (B, 3, H, W), got {tuple(image.shape)}")
-    if expert is not None and not (model.experts if isinstance(model, OptimizedNetwork) else isinstance(model, DeMoE)):
+    if expert is not None and not experts_of(model):
         raise ValueError(f"{type(model).__name__} has no experts to choose from: leave the expert out")
 
 

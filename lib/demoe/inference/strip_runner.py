@@ -60,11 +60,10 @@ class Run:
     def network(self, picture: Source) -> Iterator[Tensor]:
         """The residual's strips, (1, 3, rows, W), of a picture's."""
         model = self.model
-        is_demoe = isinstance(model, DeMoE)
-        experts = iter(model.experts if is_demoe else ())
-        moes = model.config.moe_per_level if is_demoe else 0
+        experts = iter(getattr(model, "experts", ()))
+        moes = model.config.moe_per_level if model.num_experts else 0
         y, skips = self.encode(picture)
-        if is_demoe:
+        if model.num_experts:
             self.weights = self._gate()
             self.shares = self.weights[0].tolist()  # once: a GPU's host waits for it
         y = self._blocks(y, _modules(model.middle_blks), False)

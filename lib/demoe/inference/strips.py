@@ -20,8 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from demoe.models.demoe import DeMoE, Restored
+from demoe.models.demoe import DeMoE
+from demoe.models.layers import UNet
 from demoe.models.nafnet import NAFNet
+from demoe.models.outputs import Restored
 
 from .fold import FoldedBlock, folded
 from .strip_runner import Run
@@ -59,7 +61,7 @@ def forward(
     other than NAFBlocks run on the whole map. Raises ``ValueError`` for another network, one in training mode, and
     bad numbers.
     """
-    if not isinstance(model, (NAFNet, DeMoE)):
+    if not isinstance(model, UNet):
         raise ValueError(f"{type(model).__name__} cannot run in strips: only NAFNet and DeMoE can")
     if model.training:
         raise ValueError("a network in training mode cannot run in strips: call eval() first")

@@ -19,8 +19,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from demoe.models.demoe import DeMoE, Restored
+from demoe.models.demoe import DeMoE
+from demoe.models.layers import UNet
 from demoe.models.nafnet import NAFNet
+from demoe.models.outputs import Restored, experts_of
 
 from . import strips
 from .fold import folded
@@ -150,12 +152,12 @@ def restore_large(
         raise ValueError("this network was optimized for float32: leave bf16 out, or optimize it for torch.bfloat16")
     model = in_strips(model)
     check(model, image, expert)
-    if route == "tile" and isinstance(model, NAFNet):
+    if route == "tile" and isinstance(model, UNet) and not experts_of(model):
         raise ValueError(f"{type(model).__name__} has no experts to choose tile by tile: use route image")
 
     def attempt(network: nn.Module, bf16: bool = False, fast: OptimizedNetwork | None = None) -> Large:
         dtype = next((parameter.dtype for parameter in network.parameters()), image.dtype)
-        if isinstance(network, (NAFNet, DeMoE)):
+        if isinstance(network, UNet):
             network = folded(network, torch.bfloat16 if bf16 else None)  # once: statistics belong to its very blocks
         found = _restored(network, fast, image.to(dtype), expert, k, max_memory, route, tile, progress)
         return replace(found, image=found.image.to(image.dtype))
@@ -168,7 +170,7 @@ def restore_large(
 
 
 def _restored(model, fast, image, expert, k, max_memory, route, tile, progress) -> Large:
-    if not isinstance(model, (NAFNet, DeMoE)):
+    if not isinstance(model, UNet):
         return Large(restore(model, image).image, None, None, Plan(None))
     mixed = None if route == "tile" and expert is None and k != 1 else k  # then all experts run in the first pass
     free = budget(max_memory, image.device)
@@ -179,7 +181,7 @@ def _restored(model, fast, image, expert, k, max_memory, route, tile, progress) 
         out = decisions = None
         if found.tile is None and fast is not None and at_once(model, *image.shape[-2:], k) <= free:
             with suppress(torch.OutOfMemoryError):  # strips need less
-                out = finished(fast.restored(image[None], expert, k))
+                out = finished(fast(image[None], expert, k))
         if found.tile is None and out is None:
             with tqdm(desc="deblurring", unit="block", leave=False, disable=not progress) as bar:
                 out = strips.forward(model, image[None], expert, k, recompute=found.recompute, progress=bar.update)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .comparators import PromptIR, PromptIRConfig, SFHFormer, SFHFormerConfig, fftformer, restormer
 from .layers import pad_to_multiple
+from .outputs import Restored
 
 PUBLISHED_FROM = 32  # a profile's width from which on the published sizes are taken
 
@@ -41,13 +42,13 @@ class _Padded(nn.Module):
 
     multiple: int
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Restored:
         height, width = x.shape[-2:]
-        return self.network(pad_to_multiple(x, self.multiple))[..., :height, :width]  # (B, 3, H, W)
+        return Restored(self.network(pad_to_multiple(x, self.multiple))[..., :height, :width])  # (B, 3, H, W)
 
 
 class Restormer(_Padded):
-    """spandrel's Restormer: (B, 3, H, W) in [0, 1] -> the same shape. Raises ``ModuleNotFoundError`` without it."""
+    """spandrel's Restormer: (B, 3, H, W) in [0, 1] -> ``Restored``. Raises ``ModuleNotFoundError`` without it."""
 
     multiple = 8
 
@@ -60,7 +61,7 @@ class Restormer(_Padded):
 
 
 class FFTFormer(_Padded):
-    """spandrel's FFTFormer: (B, 3, H, W) in [0, 1] -> the same shape. Raises ``ModuleNotFoundError`` without it."""
+    """spandrel's FFTFormer: (B, 3, H, W) in [0, 1] -> ``Restored``. Raises ``ModuleNotFoundError`` without it."""
 
     multiple = 32
 
@@ -73,7 +74,7 @@ class FFTFormer(_Padded):
         """As every module's, but for the memory format: some of its parameters have five dimensions, not four."""
         return super().to(*args, **kwargs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Restored:
         return super().forward(x.contiguous())  # without channels last, which only costs time here
 
 

@@ -1,7 +1,7 @@
 """The networks the paper compares with (Table 1), at their published sizes: for the cost table and for training.
 
 PromptIR and SFHFormer are written here. Restormer and FFTFormer come from spandrel's packages, an optional extra:
-``pip install -e '.[comparators]'``. Inputs are (B, 3, H, W) in [0, 1]; outputs the same shape, not clamped.
+``pip install -e '.[comparators]'``. Inputs are (B, 3, H, W) in [0, 1]; the outputs' images have the same shape.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .experts import RestormerBlock
 from .layers import pad_to_multiple, upsample
+from .outputs import Restored
 
 NOT_INSTALLED = "not installed: pip install -e '.[comparators]'"
 
@@ -90,7 +91,7 @@ class PromptIR(nn.Module):
     def _blocks(self, channels: int, heads: int, count: int) -> nn.Sequential:
         return nn.Sequential(*(RestormerBlock(channels, heads, self.config.feed_forward) for _ in range(count)))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Restored:
         height, width = x.shape[-2:]
         padded = pad_to_multiple(x, 8)  # (B, 3, H', W')
         y = self.intro(padded)  # (B, C, H', W')
@@ -106,7 +107,7 @@ class PromptIR(nn.Module):
             y = torch.cat((self.ups[level](y), skips[level]), dim=1)  # twice the height and width
             y = self.decoders[level](self.merge[level](y))
         y = self.ending(self.refinement(y)) + padded  # (B, 3, H', W')
-        return y[..., :height, :width]
+        return Restored(y[..., :height, :width])
 
 
 def _pointwise(inputs: int, outputs: int) -> nn.Module:
@@ -245,7 +246,7 @@ class SFHFormer(nn.Module):
         self.merge = nn.ModuleList(nn.Conv2d(2 * w, w, 1) for w in (middle, top))
         self.ending = nn.Conv2d(top, 3, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Restored:
         height, width = x.shape[-2:]
         padded = pad_to_multiple(x, 4)  # (B, 3, H', W')
         first = self.stages[0](self.intro(padded))  # (B, C, H', W')
@@ -253,7 +254,8 @@ class SFHFormer(nn.Module):
         y = self.stages[2](self.downs[1](second))  # (B, 4C, H'/4, W'/4)
         y = self.stages[3](self.merge[0](torch.cat((self.ups[0](y), second), dim=1)))  # (B, 2C, H'/2, W'/2)
         y = self.stages[4](self.merge[1](torch.cat((self.ups[1](y), first), dim=1)))  # (B, C, H', W')
-        return (self.ending(y) + padded)[..., :height, :width]
+        y = self.ending(y) + padded  # (B, 3, H', W')
+        return Restored(y[..., :height, :width])
 
 
 def restormer(**sizes) -> nn.Module:

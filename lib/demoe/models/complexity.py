@@ -24,10 +24,12 @@ from tqdm.auto import tqdm
 
 from demoe.core.paper import published
 
-from .comparators import NOT_INSTALLED, PromptIR, SFHFormer, fftformer, restormer
+from .comparator_sizes import FFTFormer, Restormer
+from .comparators import NOT_INSTALLED, PromptIR, SFHFormer
 from .demoe import DEMOE_PRESETS, DeMoE
 from .layers import PictureConv2d
 from .nafnet import NAFNET_PRESETS, NAFNet
+from .outputs import experts_of
 
 SIZE = (3, 256, 256)  # channels, height, width that the paper counts at
 DARKIR_NOTE = "the public DarkIR block has 10.74 G MACs here; the paper's 11.05 G is not reproduced"
@@ -60,8 +62,8 @@ def _demoe(table: str, row: str, source: tuple[str, str], preset: str, note: str
 _T1, _T5, _T7 = "table1_aio", "table5_baseline_ablation", "table7_experts"
 COST_ROWS: tuple[CostRow, ...] = (
     CostRow("Table 1", "PromptIR", (_T1, "PromptIR"), PromptIR),
-    CostRow("Table 1", "Restormer", (_T1, "Restormer"), restormer),
-    CostRow("Table 1", "FFTFormer", (_T1, "FFTFormer"), fftformer),
+    CostRow("Table 1", "Restormer", (_T1, "Restormer"), Restormer),
+    CostRow("Table 1", "FFTFormer", (_T1, "FFTFormer"), FFTFormer),
     CostRow("Table 1", "SFHFormer", (_T1, "SFHFormer"), SFHFormer),
     _nafnet("Table 1", "NAFNet", (_T1, "NAFNet"), "baseline"),
     _demoe("Table 1", "DeMoE k=1", (_T1, "DeMoE_k1"), "demoe"),
@@ -80,8 +82,8 @@ COST_ROWS: tuple[CostRow, ...] = (
 )
 
 
-def count(model: nn.Module, size: tuple[int, int, int] = SIZE) -> tuple[int, int]:
-    """Parameters (all, frozen ones too) and MACs of one forward pass of a (1, *size) input.
+def count(model: nn.Module, size: tuple[int, int, int] = SIZE, k: int = 1) -> tuple[int, int]:
+    """Parameters (all, frozen ones too) and MACs of one forward pass of a (1, *size) input, with ``k`` experts if any.
 
     The model may hold "meta" tensors, which takes neither time nor memory, if its forward never looks at a value;
     DeMoE's does, to run only the experts that are used. The model comes back as it was. Raises ``RuntimeError`` where
@@ -91,9 +93,12 @@ def count(model: nn.Module, size: tuple[int, int, int] = SIZE) -> tuple[int, int
     before = {module: set(vars(module)) for module in modes}
     said = io.StringIO()
 
-    def black(shape: tuple[int, ...]) -> Tensor:  # ptflops' own input is whatever lay in memory: a router may saturate
+    def black(
+        shape: tuple[int, ...],
+    ) -> Tensor | dict:  # ptflops' own input is whatever lay in memory: a router may saturate
         like = next(model.parameters(), torch.empty(0))
-        return torch.zeros(1, *shape, dtype=like.dtype, device=like.device)
+        x = torch.zeros(1, *shape, dtype=like.dtype, device=like.device)
+        return {"x": x, "k": k} if experts_of(model) else x
 
     try:
         with torch.inference_mode(), _layers_only(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -209,18 +214,20 @@ def print_costs(table: pd.DataFrame) -> None:
             print(f"{row}: {note}")
 
 
-def measure_runtime(model: nn.Module, size: tuple[int, int, int] = SIZE, repeats: int = 10, warm_up: int = 2) -> float:
+def measure_runtime(
+    model: nn.Module, size: tuple[int, int, int] = SIZE, repeats: int = 10, warm_up: int = 2, k: int = 1
+) -> float:
     """Median seconds of a forward pass of a (1, *size) input, on the device and in the precision of the model."""
     first = next(model.parameters())
     x = torch.rand(1, *size, device=first.device, dtype=first.dtype)
-    training = model.training
+    options, training = {"k": k} if experts_of(model) else {}, model.training
     model.eval()
     seconds = []
     with torch.inference_mode():
         for turn in range(warm_up + repeats):
             _wait_for(first.device)
             start = time.perf_counter()
-            model(x)
+            model(x, **options)
             _wait_for(first.device)
             if turn >= warm_up:
                 seconds.append(time.perf_counter() - start)

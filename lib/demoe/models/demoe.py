@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from demoe.core.tasks import expert_index
 
-from .layers import BlockList, NAFBlock, downsample, ending, intro, pad_to_multiple, upsample
+from .layers import BlockList, NAFBlock, UNet, downsample, ending, intro, upsample
 from .moe import MoEBlock, Router, top_k_weights
 
 
@@ -44,15 +43,7 @@ DEMOE_PRESETS = {
 }
 
 
-class Restored(NamedTuple):
-    """What DeMoE returns."""
-
-    image: Tensor  # (B, 3, H, W), not clamped
-    logits: Tensor  # (B, N), the router's, whatever expert was asked for
-    weights: Tensor  # (B, N), what mixed the experts: rows sum to one
-
-
-class DeMoE(nn.Module):
+class DeMoE(UNet):
     """(B, 3, H, W) in [0, 1] -> ``Restored``. Any H, W >= 1: zeros are padded and cropped inside.
 
     ``expert``: ``None`` lets the router choose; a name (an expert's or a dataset's, see ``tasks``) takes that expert
@@ -96,24 +87,10 @@ class DeMoE(nn.Module):
         for _ in range(c.moe_per_level):
             self.experts.append(MoEBlock(channels, c.num_experts, c.expert, c.fusion))
 
-    def forward(self, x: Tensor, expert: str | Sequence[str | None] | None = None, k: int | None = 1) -> Restored:
-        height, width = x.shape[-2:]
-        padded = pad_to_multiple(x, 2 ** len(self.encoders))  # (B, 3, H', W')
-        y, skips = self.encode(padded)  # (B, 16C, H'/16, W'/16)
-        logits = self.mlp_branch(y)  # (B, N)
-        weights = self.gate(logits, expert, k)  # (B, N)
-        y = self.decode(y, skips, weights) + padded  # (B, 3, H', W')
-        return Restored(y[..., :height, :width], logits, weights)
-
-    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Features before the middle blocks, which the router reads, and the skips from the top down."""
-        y = self.intro(x)  # (B, C, H, W)
-        skips = []
-        for encoder, down in zip(self.encoders, self.downs, strict=True):
-            y = encoder(y)
-            skips.append(y)
-            y = down(y)  # (B, 2C, H/2, W/2) a level
-        return y, skips
+    @property
+    def num_experts(self) -> int:
+        """How many there are to choose from."""
+        return self.config.num_experts
 
     def decode(self, y: Tensor, skips: list[Tensor], weights: Tensor) -> Tensor:
         """The residual image, (B, 3, H, W), from the encoder's features under given expert weights."""

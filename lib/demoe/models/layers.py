@@ -6,10 +6,14 @@ public releases, so that their weights load.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from .outputs import Restored
 
 
 class LayerNorm2d(nn.Module):
@@ -180,3 +184,32 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Zeros added at the right and below until height and width divide by ``multiple``, as both releases do."""
     height, width = x.shape[-2:]
     return F.pad(x, (0, -width % multiple, 0, -height % multiple))
+
+
+class UNet(nn.Module):
+    """What NAFNet and DeMoE share: an encoder, a decoder, and between them a look at the encoder's last features.
+
+    (B, 3, H, W) in [0, 1] -> ``Restored``. Any H, W >= 1: zeros are padded and cropped inside. A network has ``intro``,
+    ``encoders``, ``downs`` and ``mlp_branch`` (its router, or None), and says what ``gate`` and ``decode`` do.
+    """
+
+    num_experts = 0  # to choose from, with ``expert`` and ``k``
+
+    def forward(self, x: Tensor, expert: str | Sequence[str | None] | None = None, k: int | None = 1) -> Restored:
+        height, width = x.shape[-2:]
+        padded = pad_to_multiple(x, 2 ** len(self.encoders))  # (B, 3, H', W')
+        y, skips = self.encode(padded)  # (B, 16C, H'/16, W'/16)
+        logits = None if self.mlp_branch is None else self.mlp_branch(y)  # (B, N)
+        weights = self.gate(logits, expert, k)  # (B, N)
+        y = self.decode(y, skips, weights) + padded  # (B, 3, H', W')
+        return Restored(y[..., :height, :width], logits, weights)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Features before the middle blocks, which the router reads, and the skips from the top down."""
+        y = self.intro(x)  # (B, C, H, W)
+        skips = []
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            y = encoder(y)
+            skips.append(y)
+            y = down(y)  # (B, 2C, H/2, W/2) a level
+        return y, skips

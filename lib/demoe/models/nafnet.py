@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from .layers import NAFBlock, downsample, ending, intro, pad_to_multiple, upsample
+from .layers import NAFBlock, UNet, downsample, ending, intro, upsample
 from .moe import Router
 
 
@@ -32,17 +31,10 @@ NAFNET_PRESETS = {
 }
 
 
-class Classified(NamedTuple):
-    """A restored image and the router's opinion (``None`` where there is no router)."""
-
-    image: Tensor  # (B, 3, H, W)
-    logits: Tensor | None  # (B, N)
-
-
-class NAFNet(nn.Module):
+class NAFNet(UNet):
     """A U-Net of NAFBlocks that predicts the residual.
 
-    (B, 3, H, W) in [0, 1], any H, W >= 1 -> (B, 3, H, W), not clamped.
+    (B, 3, H, W) in [0, 1], any H, W >= 1 -> ``Restored`` without weights, and without logits where there is no router.
     """
 
     def __init__(self, config: NAFNetConfig):
@@ -66,23 +58,14 @@ class NAFNet(nn.Module):
             self.decoders.append(nn.Sequential(*(NAFBlock(channels) for _ in range(count))))
         self.ending = ending(config.width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The restored image alone, (B, 3, H, W)."""
-        return self.classify(x).image
+    def gate(self, logits: Tensor | None, expert: object = None, k: int | None = 1) -> None:
+        """No weights: there are no experts. Raises ``ValueError`` where one is asked for; ``k`` is not used."""
+        if expert is not None:
+            raise ValueError("NAFNet has no experts to choose from: leave the expert out")
 
-    def classify(self, x: Tensor) -> Classified:
-        """The restored image and the router's logits."""
-        height, width = x.shape[-2:]
-        padded = pad_to_multiple(x, 2 ** len(self.encoders))  # (B, 3, H', W')
-        y = self.intro(padded)  # (B, C, H', W')
-        skips = []
-        for encoder, down in zip(self.encoders, self.downs, strict=True):
-            y = encoder(y)
-            skips.append(y)
-            y = down(y)  # (B, 2C, H'/2, W'/2) a level
-        logits = None if self.mlp_branch is None else self.mlp_branch(y)  # (B, N)
-        y = self.middle_blks(y)  # (B, 16C, H'/16, W'/16)
+    def decode(self, y: Tensor, skips: list[Tensor], weights: None = None) -> Tensor:
+        """The residual image, (B, 3, H, W), from the encoder's features."""
+        y = self.middle_blks(y)  # (B, 16C, H/16, W/16)
         for decoder, up, skip in zip(self.decoders, self.ups, reversed(skips), strict=True):
             y = decoder(up(y) + skip)  # (B, C/2, 2H, 2W) a level
-        y = self.ending(y) + padded  # (B, 3, H', W')
-        return Classified(y[..., :height, :width], logits)
+        return self.ending(y)  # (B, 3, H, W)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from . import checkpoints, parts
 from .checkpoint_files import CheckpointError
 from .comparators import NOT_INSTALLED
+from .outputs import Restored
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Published:
     """A network from a file, in evaluation mode."""
 
     label: str  # what a table calls it: "Restormer (weights motion_deblurring.pth)"
-    model: nn.Module  # (B, 3, H, W) in [0, 1], any H, W >= 1 -> the same shape; a DeMoE: ``Restored``
+    model: nn.Module  # (B, 3, H, W) in [0, 1], any H, W >= 1 -> ``Restored``
     sha256: str  # of the file, for the configuration of a run
 
 
@@ -37,8 +38,8 @@ class _Foreign(nn.Module):
         self.network = descriptor.model
         self._descriptor = descriptor  # pads to what the network needs, and picks one of several outputs
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self._descriptor(one[None]) for one in x])  # (B, 3, H, W)
+    def forward(self, x: Tensor) -> Restored:
+        return Restored(torch.cat([self._descriptor(image[None]) for image in x]))  # (B, 3, H, W)
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Published:

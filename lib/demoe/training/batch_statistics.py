@@ -17,12 +17,11 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from demoe.data.batches import Batch
 
-from .losses import LossFunction
 from .stages import training_mode
 
 
 @torch.no_grad()
-def remeasure(model: nn.Module, loss_function: LossFunction, batches: Iterable[Batch]) -> None:
+def remeasure(model: nn.Module, batches: Iterable[Batch]) -> None:
     """Sets the running statistics of every batch normalisation that learns to the mean over ``batches``.
 
     Frozen ones keep theirs, and so do all where there are no batches. Leaves the model in evaluation mode.
@@ -38,7 +37,7 @@ def remeasure(model: nn.Module, loss_function: LossFunction, batches: Iterable[B
         for number, batch in enumerate(batches if norms else ()):
             for norm in norms:
                 norm.momentum = 1 / (number + 1)  # the first batch replaces what was there
-            loss_function(model, Batch(*(side.to(device) for side in batch)))
+            model(batch.blurred.to(device))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -19,7 +19,7 @@ from demoe.models import layers
 
 from . import distributed, state
 from .batch_statistics import remeasure
-from .losses import LossFunction
+from .losses import Criterion
 from .stages import trainable, training_mode
 from .step import Precision, TrainStep, compiling, compiling_pays
 
@@ -42,7 +42,7 @@ class OutOfTime(Exception):
 def train(
     model: nn.Module,
     batches: Batches,
-    loss_function: LossFunction,
+    criterion: Criterion,
     run_dir: Path,
     *,
     steps: int,
@@ -106,7 +106,7 @@ def train(
     first, lines, spent, waited = found
     distributed.check_same(first, f"the step from which {state_dir} goes on")  # and until all have read it
     precision = precision or ("bfloat16" if device.type == "cuda" else "float32")
-    take = TrainStep(model, loss_function, optimizer, precision, accumulate, compiling_pays(device, precision, steps))
+    take = TrainStep(model, criterion, optimizer, precision, accumulate, compiling_pays(device, precision, steps))
 
     # Steps.
     training_mode(model)
@@ -152,7 +152,7 @@ def train(
                 if last and mean:
                     recent = range(max(0, steps - MEASURED), steps)
                     shown = tqdm(recent, desc=f"{label}: statistics", unit="batch", leave=False, disable=bar.disable)
-                    _keep_average(model, loss_function, mean, batches, shown)
+                    _keep_average(model, mean, batches, shown)
                 line = {"step": step, **values, "grad_norm": round(norm.item(), 6), "lr": rate}
                 spent = time.perf_counter() - began
                 line |= {"images": (step + 1) * len(batch.labels) * distributed.world()}
@@ -179,16 +179,14 @@ def _as_it_was(model: nn.Module) -> Iterator[None]:
         compiling(model, False)
 
 
-def _keep_average(
-    model: nn.Module, loss_function: LossFunction, mean: dict[str, torch.Tensor], batches: Batches, steps: Iterable[int]
-) -> None:
+def _keep_average(model: nn.Module, mean: dict[str, torch.Tensor], batches: Batches, steps: Iterable[int]) -> None:
     """Puts the averaged weights into ``model``, and batch normalisation's statistics for them, of those batches."""
     for name, value in mean.items():
         model.get_parameter(name).data.copy_(value)
     if next(iter(mean.values())).device.type == "cpu":
         batches.share = Share()  # processes do not share their batches' statistics here, so each measures the whole
     compiling(model, False)  # it would be compiled anew, for no gradients
-    remeasure(model, loss_function, (batches[step] for step in steps))
+    remeasure(model, (batches[step] for step in steps))
 
 
 @contextmanager

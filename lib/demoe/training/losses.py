@@ -1,56 +1,77 @@
-"""The two losses of Section 3.4: pixels by L1, the blur type by cross-entropy."""
+"""Losses as sums of terms; those of Section 3.4: pixels by L1, the blur type by cross-entropy.
+
+A term sees what the network returned and the batch. Whatever else it needs is its own affair: a term may hold a frozen
+network (a perceptual loss), which is then neither trained nor saved, because the training knows its own network alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from demoe.data.batches import Batch
+from demoe.models.outputs import Restored
 
 Losses = dict[str, Tensor]  # "total" is what is minimised; the others are logged
-LossFunction = Callable[[nn.Module, Batch], Losses]
 
 
-def stage1_loss(class_weight: float) -> LossFunction:
-    """L = L_pixel + lambda_cl L_class for a NAFNet with router; the paper's lambda_cl is 0.001."""
+@dataclass(frozen=True)
+class Term:
+    """One part of a loss: ``weight`` times what ``function`` makes of output and batch, a scalar in float32.
 
-    def loss(model: nn.Module, batch: Batch) -> Losses:
-        return _both(*model.classify(batch.blurred), batch, class_weight)
-
-    return loss
-
-
-def end_to_end_loss(class_weight: float) -> LossFunction:
-    """The same two losses for a DeMoE that is trained as a whole from scratch (Figure 6 right).
-
-    Which losses the paper used there is not stated; our choice: without the second nothing would tell the router what
-    the blurs are.
+    A term of weight 0 is logged, and adds nothing to what is minimised.
     """
 
-    def loss(model: nn.Module, batch: Batch) -> Losses:
-        restored = model(batch.blurred)
-        return _both(restored.image, restored.logits, batch, class_weight)
-
-    return loss
+    name: str  # in the log
+    function: Callable[[Restored, Batch], Tensor]
+    weight: float = 1.0
 
 
-def _both(image: Tensor, logits: Tensor, batch: Batch, class_weight: float) -> Losses:
-    """The losses of images (B, 3, P, P) and logits (B, N)."""
-    pixel = F.l1_loss(image.float(), batch.sharp)
-    label = F.cross_entropy(logits.float(), batch.labels)
-    accuracy = (logits.detach().argmax(1) == batch.labels).float().mean()
-    return {"total": pixel + class_weight * label, "pixel": pixel, "class": label, "accuracy": accuracy}
+class Criterion:
+    """``Criterion([Term("pixel", l1, 1.0), ...])(output, batch)``: each term by its name, and their weighted "total".
+
+    Raises ``ValueError`` where two terms have one name, or one is called "total".
+    """
+
+    def __init__(self, terms: Sequence[Term]):
+        names = [term.name for term in terms]
+        if len({*names, "total"}) != len(names) + 1:
+            raise ValueError(f"terms need names of their own, other than total, got {', '.join(names)}")
+        self.terms = tuple(terms)
+
+    def __call__(self, output: Restored, batch: Batch) -> Losses:
+        values = {term.name: term.function(output, batch) for term in self.terms}
+        total = sum(term.weight * values[term.name] for term in self.terms)
+        return {"total": total} | values
 
 
-def stage2_loss(model: nn.Module, batch: Batch) -> Losses:
-    """L = L_pixel for a DeMoE whose encoder and router no longer learn."""
-    pixel = F.l1_loss(model(batch.blurred).image.float(), batch.sharp)
-    return {"total": pixel, "pixel": pixel}
+def l1(output: Restored, batch: Batch) -> Tensor:
+    """The mean absolute difference of images, (B, 3, P, P)."""
+    return F.l1_loss(output.image.float(), batch.sharp)
 
 
-def pixel_loss(model: nn.Module, batch: Batch) -> Losses:
-    """L1 alone, for a network without router (Section 3.1's task-specific ones)."""
-    pixel = F.l1_loss(model(batch.blurred).float(), batch.sharp)
-    return {"total": pixel, "pixel": pixel}
+def cross_entropy(output: Restored, batch: Batch) -> Tensor:
+    """Of the router's logits, (B, N), and the blur types."""
+    return F.cross_entropy(output.logits.float(), batch.labels)
+
+
+def accuracy(output: Restored, batch: Batch) -> Tensor:
+    """The share of images whose blur type the router names."""
+    return (output.logits.detach().argmax(1) == batch.labels).float().mean()
+
+
+# L = L_pixel: stage 2, where encoder and router no longer learn, and networks without a router (Section 3.1's
+# task-specific ones).
+pixel_loss = Criterion([Term("pixel", l1)])
+
+
+def pixel_and_class_loss(class_weight: float) -> Criterion:
+    """L = L_pixel + lambda_cl L_class, where a router learns; the paper's lambda_cl is 0.001.
+
+    It is that of stage 1, and here also that of a DeMoE trained as a whole from scratch (Figure 6 right). Which losses
+    the paper used there is not stated; our choice: without the second nothing would tell the router what the blurs are.
+    """
+    return Criterion([Term("pixel", l1), Term("class", cross_entropy, class_weight), Term("accuracy", accuracy, 0)])

@@ -16,7 +16,7 @@ from demoe.data.batches import Batch
 from demoe.models.layers import NAFBlock
 
 from . import distributed
-from .losses import Losses, LossFunction
+from .losses import Criterion, Losses
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -36,19 +36,8 @@ def compiling_pays(device: torch.device, precision: Precision, steps: int) -> bo
     return precision == "bfloat16" and steps >= COMPILED_FROM and shutil.which(compiler) is not None
 
 
-class _Objective(nn.Module):
-    """Network and loss as one module, which is what several processes have copies of."""
-
-    def __init__(self, model: nn.Module, loss_function: LossFunction):
-        super().__init__()
-        self.model, self.loss_function = model, loss_function
-
-    def forward(self, batch: Batch) -> Losses:
-        return self.loss_function(self.model, batch)
-
-
 class TrainStep:
-    """``step(batch)`` computes the gradients of one batch and updates the weights of ``model``.
+    """``step(batch)`` computes the gradients of one batch under ``criterion`` and updates the weights of ``model``.
 
     ``precision``: of the convolutions and products; "bfloat16" keeps weights, sums, norms and losses in float32.
     ``accumulate``: the batch is cut into that many equal micro-batches whose gradients are added up, for memory's
@@ -61,7 +50,7 @@ class TrainStep:
     def __init__(
         self,
         model: nn.Module,
-        loss_function: LossFunction,
+        criterion: Criterion,
         optimizer: torch.optim.Optimizer,
         precision: Precision = "float32",
         accumulate: int = 1,
@@ -69,11 +58,11 @@ class TrainStep:
     ):
         self.optimizer, self.precision, self.accumulate = optimizer, precision, accumulate
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.objective: nn.Module = _Objective(model, loss_function)
+        self.model, self.criterion = model, criterion
         if compiled:
             compiling(model, True)
         if distributed.world() > 1:
-            self.objective = DistributedDataParallel(self.objective)
+            self.model = DistributedDataParallel(model)  # the network alone: a term may hold another, which is frozen
 
     def __call__(self, batch: Batch) -> tuple[Losses, Tensor]:
         """The losses of the batch and the norm of its gradients before the update; scalars, still on the device."""
@@ -86,9 +75,9 @@ class TrainStep:
             part = part._replace(blurred=part.blurred.contiguous(memory_format=torch.channels_last))
             with self._alone(number < len(parts) - 1):
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-                    found = self.objective(part)
-                (found["total"] / self.accumulate).backward()
-            for name, value in found.items():
+                    values = self.criterion(self.model(part.blurred), part)
+                (values["total"] / self.accumulate).backward()
+            for name, value in values.items():
                 losses[name] = losses.get(name, 0) + value.detach() / self.accumulate
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         self.optimizer.step()
@@ -97,7 +86,7 @@ class TrainStep:
 
     def _alone(self, more: bool):
         """Gradients are exchanged once a batch: not while ``more`` micro-batches follow."""
-        return self.objective.no_sync() if more and distributed.world() > 1 else nullcontext()
+        return self.model.no_sync() if more and distributed.world() > 1 else nullcontext()
 
 
 def compiling(model: nn.Module, on: bool) -> None:
