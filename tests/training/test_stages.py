@@ -83,7 +83,7 @@ def test_frozen_router_answers_the_same_while_training(baseline):
     torch.testing.assert_close(model(x).logits, baseline(x).logits)
 
 
-def test_stage1_loss_is_the_papers(baseline):
+def test_the_loss_of_stage_1_is_the_papers(baseline):
     data = batch()
     losses = pixel_and_class_loss(0.001)(baseline(data.blurred), data)
     image, logits, _ = baseline(data.blurred)
@@ -93,7 +93,7 @@ def test_stage1_loss_is_the_papers(baseline):
     torch.testing.assert_close(losses["pixel"], pixel)
 
 
-def test_stage2_loss_is_l1(baseline):
+def test_the_loss_of_stage_2_is_l1(baseline):
     model = stages.demoe_from_baseline(baseline, MOE).eval()
     assert isinstance(model, DeMoE)
     data = batch()
