@@ -55,41 +55,19 @@ def score(
     Raises ``ValueError`` for an unknown metric, an empty comparison, two sets of one name or two pictures of one key,
     and while another process writes ``file``.
     """
-    if file:
-        busy = f"another process is writing {file}: wait for it to end, or choose another file"
-        with alone(file.with_name(f".{file.name}.lock"), busy, wait=False):
-            return _score(sets, compared, device, progress, measured, file, config, mark, pictures, fresh)
-    return _score(sets, compared, device, progress, measured, file, config, mark, pictures, fresh)
-
-
-def _score(
-    sets: Sequence[PairedSet],
-    compared: Mapping[str, Method],
-    device: str,
-    progress: bool,
-    measured: Sequence[str],
-    file: Path | None,
-    config: Mapping | None,
-    mark: provenance.Stamp | None,
-    pictures: Path | None,
-    fresh: bool,
-) -> pd.DataFrame:
     head = ["set", "image", "method", *metrics.columns(measured), "missing", "how", *(mark.columns() if mark else ())]
     _check(sets, compared)
-    journal = None
-    if file:
-        stamped = [mark.columns() if mark else None, str(pictures)]
-        identity = provenance.config_hash(_identity(sets, compared, measured, config, stamped))
+    how = sets, compared, measured, device, progress, mark, pictures
+    if file is None:
+        return pd.DataFrame([row for rows in _rows(*how) for row in rows], columns=head)
+    stamped = [mark.columns() if mark else None, str(pictures)]
+    identity = provenance.config_hash(_identity(sets, compared, measured, config, stamped))
+    busy = f"another process is writing {file}: wait for it to end, or choose another file"
+    with alone(file.with_name(f".{file.name}.lock"), busy, wait=False):
         journal = Journal(file.with_name(f"{file.name}.partial"), head, identity, len(compared), fresh)
-    rows = []
-    for group in _rows(sets, compared, measured, device, progress, pictures, len(journal.rows) if journal else 0):
-        group = [row | (mark.columns() | {"data": kind} if mark else {}) for row, kind in group]
-        if journal:
-            journal.append([{column: cell(row[column]) for column in head} for row in group])
-        rows += group
-    if journal is None:
-        return pd.DataFrame(rows, columns=head)
-    journal.finish(file)
+        for rows in _rows(*how, len(journal.rows) // len(compared)):
+            journal.append([{column: cell(row[column]) for column in head} for row in rows])
+        journal.finish(file)
     return read(file)
 
 
@@ -99,24 +77,17 @@ def _rows(
     measured: Sequence[str],
     device: str,
     progress: bool,
+    mark: provenance.Stamp | None,
     pictures: Path | None,
-    done: int,
-) -> Iterator[list[tuple[dict, str]]]:
-    """A picture's rows at a time, each with its set's kind of data; the first ``done`` rows are left out."""
+    done: int = 0,
+) -> Iterator[list[dict]]:
+    """The rows of one picture at a time; the first ``done`` pictures are left out."""
     todo = [(pairs, i) for pairs in sets for i in range(len(pairs))]
-    skipped = done // len(compared)
-    bar = tqdm(
-        todo[skipped:],
-        desc="scoring",
-        unit="picture",
-        leave=False,
-        disable=not progress,
-        initial=skipped,
-        total=len(todo),
-    )
-    for pairs, i in bar:
+    shown = {"desc": "scoring", "unit": "picture", "leave": False, "disable": not progress}
+    for pairs, i in tqdm(todo[done:], initial=done, total=len(todo), **shown):
         blurred, sharp = (None if side is None else side.unsqueeze(0).to(device) for side in pairs.pair(i))
-        group = []
+        stamp = mark.columns() | {"data": pairs.data} if mark else {}
+        rows = []
         for name, method in compared.items():
             made = method(blurred, pairs)
             image, how = made if isinstance(made, Made) else (made, "" if made is None else "whole")
@@ -124,8 +95,8 @@ def _rows(
                 images.write(picture_file(pictures, pairs.name, name, pairs.keys[i]), images.Photograph(image[0]))
             found = metrics.measure(image, sharp, measured)
             row = {"set": pairs.name, "image": pairs.keys[i], "method": name, **found.values}
-            group.append((row | {"missing": found.reasons, "how": how}, pairs.data))
-        yield group
+            rows.append(row | {"missing": found.reasons, "how": how} | stamp)
+        yield rows
 
 
 def picture_file(folder: Path, dataset: str, method: str, key: str) -> Path:
@@ -195,15 +166,11 @@ def gain(model: nn.Module, pairs: PairedSet, device: str = "cpu") -> tuple[float
 
 def read(file: Path) -> pd.DataFrame:
     """The scores in a CSV that ``score`` wrote. Text stays text: a key "007" is no number, and "NA" is no gap."""
-    texts = ("set", "image", "method", "missing", "how", "profile", "data", "commit")
     head = pd.read_csv(file, nrows=0).columns
-    scores = pd.read_csv(
-        file,
-        dtype={name: str for name in texts if name in head},
-        keep_default_na=False,
-        na_values={name: [""] for name in head if name in metrics.LABELS},
-    )
-    return scores.astype({name: float for name in head if name in metrics.LABELS})
+    texts = dict.fromkeys(("set", "image", "method", "missing", "how", "profile", "data", "commit"), str)
+    numbers = dict.fromkeys((name for name in head if name in metrics.LABELS), float)
+    scores = pd.read_csv(file, dtype=texts, keep_default_na=False, na_values={name: [""] for name in numbers})
+    return scores.astype(numbers)
 
 
 def run(
@@ -231,48 +198,27 @@ def run(
     folder = provenance.run_folder(mark.profile, f"benchmark-{name}", mark.seed, identity)
     busy = f"another process is scoring {folder.name}: waiting for it" if progress else ""
     with kept(folder, ("scores.csv", *SUMMARIES), busy=busy, fresh=fresh) as missing:
-        if "scores.csv" in missing:
-            scores = _scored(sets, compared, config, mark, device, progress, measured, folder, pictures)
+        file = folder / "scores.csv"
+        if file.name in missing:
+            about = {
+                "config": dict(config),
+                "sets": {pairs.name: len(pairs) for pairs in sets},
+                "methods": list(compared),
+                "metrics": list(measured),
+                "missing": missing_metrics(measured),
+            }
+            text = json.dumps(provenance.full(mark) | about, indent=2, default=str) + "\n"
+            write_text(folder / "config.json", text)
+            more = {"config": config, "mark": mark, "pictures": folder / "pictures" if pictures else None}
+            scores = score(sets, compared, device, progress, measured=measured, file=file, **more)
             missing = SUMMARIES
         else:
-            scores = read(folder / "scores.csv")
-        for file in (name for name in SUMMARIES if name in missing):
-            table = SUMMARIES[file](scores, mark.seed).assign(**mark.columns())
+            scores = read(file)
+        for summary in (name for name in SUMMARIES if name in missing):
+            table = SUMMARIES[summary](scores, mark.seed).assign(**mark.columns())
             text = table.to_csv(index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n")
-            write_text(folder / file, text)
+            write_text(folder / summary, text)
     return scores, folder
-
-
-def _scored(
-    sets: Sequence[PairedSet],
-    compared: Mapping[str, Method],
-    config: Mapping,
-    mark: provenance.Stamp,
-    device: str,
-    progress: bool,
-    measured: Sequence[str],
-    folder: Path,
-    pictures: bool,
-) -> pd.DataFrame:
-    about = {
-        "config": dict(config),
-        "sets": {pairs.name: len(pairs) for pairs in sets},
-        "methods": list(compared),
-        "metrics": list(measured),
-        "missing": missing_metrics(measured),
-    }
-    write_text(folder / "config.json", json.dumps(provenance.full(mark) | about, indent=2, default=str) + "\n")
-    return score(
-        sets,
-        compared,
-        device,
-        progress,
-        measured=measured,
-        file=folder / "scores.csv",
-        config=config,
-        mark=mark,
-        pictures=folder / "pictures" if pictures else None,
-    )
 
 
 @torch.no_grad()
