@@ -10,7 +10,6 @@ import torch
 from conftest import shake
 
 from demoe.core import images, provenance
-from demoe.core.tasks import EXPERTS
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import benchmark
 from demoe.evaluation.methods import methods as compared_methods
@@ -44,16 +43,6 @@ def test_scores_and_averages():
     assert summary.loc[("Average", "input"), "images"] == 2
     assert summary.loc[("GoPro-syn", "perfect"), "psnr"] == pytest.approx(100, abs=0.5)
     assert list(dict.fromkeys(summarise(scores).set)) == ["RealBlur-syn", "GoPro-syn", "Average"]
-
-
-def test_routing_rows_are_probabilities():
-    model = shake(DeMoE(TINY))
-    rows = benchmark.route(model, [flat_set("GoPro-syn", 10), flat_set("DPDD-syn", 20)])
-    assert isinstance(rows, pd.DataFrame)
-    np.testing.assert_allclose(rows[list(EXPERTS)].sum(axis=1), 1, rtol=1e-6)
-    assert (rows.predicted == rows[list(EXPERTS)].idxmax(axis=1)).all()
-    assert (rows.correct == (rows.predicted == rows.label)).all()
-    assert rows.label.tolist() == ["synth_global_motion"] * 2 + ["defocus"] * 2
 
 
 def test_methods_differ_as_they_say():
@@ -173,8 +162,6 @@ def test_nothing_is_taken_for_something_else(tmp_path):
 def test_sets_of_no_expert():
     model = shake(DeMoE(TINY))
     none = flat_set("LOLv2-real", 5)
-    routed = benchmark.route(model, [none])
-    assert routed.correct.isna().all() and (routed.label == "").all()
     scores = benchmark.score([none], compared_methods(None, model), progress=False)
     assert scores[scores.method == "DeMoE manual"].psnr.isna().all() and scores.psnr.notna().sum() == 6
 

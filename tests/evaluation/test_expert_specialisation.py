@@ -104,7 +104,7 @@ def test_without_clip_the_second_reading_is_empty_and_says_why(monkeypatch):
         raise WeightsMissing("no weights here")
 
     monkeypatch.setattr(embedding.embedding, "clip_features", missing)
-    seen = embedding.look(networks(), sets(), progress=False)
+    seen = embedding.encoder_views(networks(), sets(), progress=False)
     assert seen.missing == "no weights here" and set(seen.points.reading) == {embedding.POOLED}
     numbers = seen.numbers.set_index(["reading", "baseline"])
     assert numbers.knn[embedding.PICTURED].isna().all() and numbers.note[embedding.PICTURED].str.contains("CLIP").all()
@@ -120,9 +120,9 @@ def test_with_clip_there_are_both_readings(monkeypatch):
         return np.stack([picture[:, ::40, ::40].flatten().numpy() for picture in pictures])
 
     monkeypatch.setattr(embedding.embedding, "clip_features", clip)
-    seen = embedding.look(networks(), sets(), progress=False)
+    seen = embedding.encoder_views(networks(), sets(), progress=False)
     assert seen.missing == "" and set(seen.points.reading) == set(embedding.READINGS)
     assert seen.numbers.knn.notna().all() and len(seen.points) == 4 * 15
     assert len(drawn.encoder_views(seen.points, seen.numbers).axes) == 4
-    again = embedding.look(networks(), sets(), progress=False)
+    again = embedding.encoder_views(networks(), sets(), progress=False)
     assert again.points.equals(seen.points) and again.numbers.equals(seen.numbers)

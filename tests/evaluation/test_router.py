@@ -9,9 +9,10 @@ from conftest import shake
 from demoe.core import profiles
 from demoe.core.tasks import DATASETS, EXPERTS
 from demoe.data.pairs import PairedSet
-from demoe.evaluation import benchmark, router
+from demoe.evaluation import router
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.moe import normalised_entropy
+from demoe.models.nafnet import NAFNet, NAFNetConfig
 
 TINY = DeMoEConfig(width=4, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,))
 
@@ -27,21 +28,25 @@ def some_probabilities(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).dirichlet(np.full(5, 0.7), count)
 
 
-def test_look_agrees_with_the_network_itself():
-    model = shake(DeMoE(TINY))
+@pytest.mark.parametrize(
+    "model", [DeMoE(TINY), NAFNet(NAFNetConfig(4, (1,), 1, (1,), router=True))], ids=["DeMoE", "baseline with a router"]
+)
+def test_the_view_without_a_decoder_is_that_of_the_whole_network(model):
     sets = [noisy_set("RealDOF-syn"), noisy_set("GoPro-syn", 3), noisy_set("HIDE")]
-    model.train()
-    seen = router.look(model, sets)
+    shake(model).train()
+    view = router.router_view(model, sets)
     assert model.training
     model.eval()
-    other = benchmark.route(model, sets)
-    assert list(seen.table.label) == ["defocus"] * 2 + ["synth_global_motion"] * 3 + [""] * 2
-    assert seen.table.predicted.equals(other.predicted) and seen.table.correct.equals(other.correct)
-    assert np.allclose(seen.probabilities, other[list(EXPERTS)], atol=1e-6)
-    assert seen.features.shape == (7, 8) and np.allclose(seen.probabilities.sum(1), 1)
-    first = sets[0].pair(0)[0][None]
-    y, _ = model.encode(torch.nn.functional.pad(first, (0, 1, 0, 1)))
-    assert np.allclose(seen.features[0], y.mean((2, 3))[0].detach(), atol=1e-5)
+    pictures = [pairs.pair(i)[0][None] for pairs in sets for i in range(len(pairs))]
+    with torch.no_grad():
+        logits = torch.cat([model(picture).logits for picture in pictures])
+        y, _ = model.encode(torch.nn.functional.pad(pictures[0], (0, 1, 0, 1)))
+    assert np.allclose(view.probabilities, logits.softmax(1), atol=1e-6)
+    table = view.table
+    assert list(table.label) == ["defocus"] * 2 + ["synth_global_motion"] * 3 + [""] * 2
+    assert (table.predicted == table[list(EXPERTS)].idxmax(axis=1)).all() and table.correct.isna().sum() == 2
+    assert (table.correct == (table.predicted == table.label))[:5].all()
+    assert view.features.shape == (7, 8) and np.allclose(view.features[0], y.mean((2, 3))[0], atol=1e-5)
 
 
 def test_reference_sets_keep_away_from_the_test_sets(monkeypatch, tmp_path):

@@ -10,8 +10,9 @@ from demoe.core import images, provenance
 from demoe.core.profiles import Profile
 from demoe.data import aio_blur, pairs
 from demoe.evaluation import metrics
-from demoe.evaluation.benchmark import route, score
+from demoe.evaluation.benchmark import score
 from demoe.evaluation.methods import blurred_input, methods, network
+from demoe.evaluation.router import router_view
 from demoe.evaluation.statistics import intervals, report, shown, summarise
 from demoe.models import published
 from demoe.models.outputs import experts_of
@@ -66,7 +67,7 @@ def evaluate_command(
         for name, error in metrics.missing(measured).items():
             print(f"{name} is missing: {error}")
     if getattr(model, "mlp_branch", None) is not None:
-        print(f"router accuracy: {route(model, sets, device).correct.mean():.3f}")
+        print(f"router accuracy: {router_view(model, sets, device).table.correct.mean():.3f}")
     if pictures:
         print(f"restored pictures: {pictures}")
     if csv:

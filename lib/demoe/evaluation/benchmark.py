@@ -9,14 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-import torch
-import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
 from demoe.core import images, provenance
 from demoe.core.files import Journal, alone, kept, write_text
-from demoe.core.tasks import EXPERTS
 from demoe.data.pairs import PairedSet
 from demoe.inference.restore import restore
 
@@ -219,23 +216,3 @@ def run(
             text = table.to_csv(index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n")
             write_text(folder / summary, text)
     return scores, folder
-
-
-@torch.no_grad()
-def route(model: nn.Module, sets: list[PairedSet], device: str = "cpu") -> pd.DataFrame:
-    """The router's softmax on every picture. Columns: set, image, label, predicted, correct, and one an expert.
-
-    ``label`` is "" and ``correct`` missing for a set that belongs to no expert.
-    """
-    rows = []
-    for pairs in sets:
-        for i in range(len(pairs)):
-            image = pairs.pair(i)[0].unsqueeze(0).to(device)  # (1, 3, H, W)
-            logits = model(image).logits
-            weights = F.softmax(logits.float(), 1)[0].tolist()
-            predicted = EXPERTS[max(range(len(weights)), key=weights.__getitem__)]
-            label = "" if pairs.label is None else EXPERTS[pairs.label]
-            row = {"set": pairs.name, "image": pairs.keys[i], "label": label, "predicted": predicted}
-            correct = predicted == label if label else None
-            rows.append(row | {"correct": correct} | dict(zip(EXPERTS, weights, strict=True)))
-    return pd.DataFrame(rows).astype({"correct": "boolean"})

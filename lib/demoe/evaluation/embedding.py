@@ -214,7 +214,7 @@ READINGS = (POOLED, PICTURED)
 NO_NETWORK = "no network"
 
 
-class Seen(NamedTuple):
+class EncoderViews(NamedTuple):
     """The blurred pictures of some sets in the eyes of some encoders."""
 
     points: pd.DataFrame  # a row a picture: reading, baseline, set, x, y (t-SNE, no unit)
@@ -223,7 +223,9 @@ class Seen(NamedTuple):
     missing: str  # what CLIP lacks here, and how to provide it; "" if nothing
 
 
-def look(models: dict[str, nn.Module], sets: list[PairedSet], seed: int = 0, progress: bool = True) -> Seen:
+def encoder_views(
+    models: dict[str, nn.Module], sets: list[PairedSet], seed: int = 0, progress: bool = True
+) -> EncoderViews:
     """t-SNE and separability of every blurred picture of ``sets`` for every encoder, in both readings.
 
     Where CLIP's weights cannot be had the second reading has no points and no numbers; nothing takes its place. A last
@@ -251,7 +253,7 @@ def look(models: dict[str, nn.Module], sets: list[PairedSet], seed: int = 0, pro
             numbers.append({"reading": reading, "baseline": NO_NETWORK, "note": "mean and contrast of colours"} | plain)
     columns = ["reading", "baseline", "silhouette", "knn", "knn_shuffled", "note"]
     alike = [{"first": a, "second": b, "cka": cka(pooled[a], pooled[b], "linear")} for a, b in all_pairs(models)]
-    return Seen(
+    return EncoderViews(
         pd.concat(points, ignore_index=True),
         pd.DataFrame(numbers).reindex(columns=columns),
         pd.DataFrame(alike),

@@ -26,8 +26,7 @@ from demoe.data.composition import select
 from demoe.data.pairs import PairedSet
 from demoe.data.real.roots import Roots
 from demoe.inference.restore import evaluation_mode
-from demoe.models.demoe import DeMoE
-from demoe.models.layers import pad_to_multiple
+from demoe.models.layers import UNet, pad_to_multiple
 from demoe.models.moe import normalised_entropy
 
 KNOWN_PICTURES = 100  # of each training set, whose features "known" means; our choice
@@ -38,8 +37,8 @@ BINS = 10  # of the reliability diagram, of equal width
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The router's view of pictures. ``table``: set, image, label (the expert of the set's blur; for a set outside
+class RouterView:
+    """What the router makes of pictures. ``table``: set, image, label (the expert of the set's blur; for a set outside
     AIO-Blur the one that the paper chooses by hand; "" where there is none), predicted, correct, and a column an
     expert with its softmax weight. ``features``: (n, C), the encoder's last map averaged over the picture: not what
     the router averages, which is that map after its own 1x1 convolution, batch norm, ReLU and attention. Our choice,
@@ -55,8 +54,11 @@ class Seen:
 
 
 @torch.no_grad()
-def look(model: DeMoE, sets: Sequence[PairedSet], device: str = "cpu") -> Seen:
-    """One pass of encoder and router over every picture of ``sets``."""
+def router_view(model: UNet, sets: Sequence[PairedSet], device: str = "cpu") -> RouterView:
+    """One pass of encoder and router over every picture of ``sets``; the decoder does not run.
+
+    ``model`` is a DeMoE, or a NAFNet that has a router.
+    """
     rows, features = [], []
     with evaluation_mode(model):
         for pairs in sets:
@@ -72,7 +74,7 @@ def look(model: DeMoE, sets: Sequence[PairedSet], device: str = "cpu") -> Seen:
                     | dict(zip(EXPERTS, weights, strict=True))
                 )
                 features.append(y.mean((2, 3))[0].double().cpu().numpy())
-    return Seen(pd.DataFrame(rows).astype({"correct": "boolean"}), np.stack(features))
+    return RouterView(pd.DataFrame(rows).astype({"correct": "boolean"}), np.stack(features))
 
 
 def reference_sets(
@@ -113,7 +115,7 @@ def distance(features: np.ndarray, known: np.ndarray, neighbours: int = NEIGHBOU
     return nearest.kneighbors(normalize(features))[0][:, -1]
 
 
-def add_signs(seen: Seen, known: np.ndarray) -> pd.DataFrame:
+def add_signs(seen: RouterView, known: np.ndarray) -> pd.DataFrame:
     """``seen.table`` with the two signs that a picture is unknown, ``SIGNS``: normalised_entropy (of the router's
     softmax, 0 to 1) and distance (to the known features, 0 to 2)."""
     signs = normalised_entropy(seen.probabilities).numpy(), distance(seen.features, known)
@@ -221,9 +223,9 @@ def chance_error(
 def calibration(groups: dict[str, pd.DataFrame], value: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Reliability diagrams and their errors for named groups of pictures: as the router is, at temperature ``value``.
 
-    ``groups`` are tables of ``look``; pictures without label are left out, and so is a group that has none. Columns of
-    the first: group, temperature, then ``reliability``'s; of the second: group, temperature, pictures, accuracy,
-    confidence, ece, ece_by_chance.
+    ``groups`` are tables of ``router_view``; pictures without label are left out, and so is a group that has none.
+    Columns of the first: group, temperature, then ``reliability``'s; of the second: group, temperature, pictures,
+    accuracy, confidence, ece, ece_by_chance.
     """
     bins, errors = [], []
     for name, table in groups.items():

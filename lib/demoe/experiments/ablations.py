@@ -237,7 +237,7 @@ def _with_router(scores: pd.DataFrame, routed: dict[str, DeMoE], sets: Sequence[
     """With the column ``right``; each different router looks once at every picture."""
     right = {}
     for router, model in routed.items():
-        seen = router.look(model, sets, default_device()).table
+        seen = router.router_view(model, sets, default_device()).table
         right |= {(router, row.set, row.image): float(row.correct) for row in seen.itertuples() if row.label}
     keys = [
         (_router_of(row.method) if row.method.startswith("ablation-") else "", row.set, row.image)
