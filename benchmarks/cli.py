@@ -71,29 +71,20 @@ def _bench(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         parser.error("--width and --rounds are at least 1, --threads at least 0")
     import torch
 
-    from demoe.core import provenance
-
     from . import report, run
     from .options import PATCHES, Options
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    options = Options(
-        device=device,
-        threads=args.threads,
-        width=args.width,
-        rounds=args.rounds,
-        full=args.full,
-        patches=PATCHES if args.full or device == "cuda" else PATCHES[:1],
-        progress=sys.stderr.isatty(),
-    )
+    patches = PATCHES if args.full or device == "cuda" else PATCHES[:1]
+    given = {"threads": args.threads, "width": args.width, "rounds": args.rounds, "full": args.full}
+    options = Options(device=device, patches=patches, progress=sys.stderr.isatty(), **given)
     if args.part != "report":
         parts = run.ALL if args.part == "all" else (args.part,)
         for file in run.run(parts, options, lambda line: print(line, flush=True)):
             print(file)
-    folder = run.folder(device)
-    for file in report.write(folder, device, provenance.stamp(run.GROUP, "none", 0)):
+    for file in report.write(options.folder, device):
         print(file)
-    print(report.verdicts(report.read(folder), device))
+    print(report.verdicts(report.read(options.folder), device))
     return 0
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from demoe.blur import sources
 from demoe.blur.job import Options
 from demoe.blur.sets import SETS, synthesize_batch
+from demoe.core import profiles
 from demoe.core.profiles import Profile
 from demoe.core.tasks import DATASETS
 from demoe.data import aio_blur
@@ -25,6 +25,9 @@ from demoe.experiments import default_device
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training.loop import train
 from demoe.training.losses import pixel_and_class_loss
+
+from . import options
+from .timing import interleaved
 
 POOL = 8  # dead-leaves scenes: they are painted once and kept, so that a measurement of minutes need not paint 64
 WARM_UP = 3  # steps before the clock counts: first allocations, worker processes starting
@@ -48,43 +51,37 @@ def patches_per_second(
     decoded and scenes painted are kept in memory, as in a training. ``devices`` defaults to all that are there.
     """
     devices = devices or (["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
-    options = Options(canvas=partial(sources.sharp_canvas, pool=POOL))
+    job = Options(canvas=partial(sources.sharp_canvas, pool=POOL))
     for seed in range(POOL):
         sources.dead_leaves(split, seed)
-    cases = [(name, device) for device in devices for name in names]
-    seconds: dict[tuple[str, str], list[float]] = {case: [] for case in cases}
-    for turn in tqdm(range(rounds + 1), desc="timing synthesis", unit="round", leave=False, disable=not progress):
-        shift = turn % len(cases)
-        indices = range(turn * batch, (turn + 1) * batch)
-        for name, device in cases[shift:] + cases[:shift]:
-            _wait(device)
-            start = time.perf_counter()
-            synthesize_batch(name, split, indices, size=size, device=device, options=options)
-            _wait(device)
-            if turn:
-                seconds[name, device].append(time.perf_counter() - start)
+
+    def next_batch(name: str, device: str, starts: Iterator[int]) -> None:
+        start = next(starts)
+        synthesize_batch(name, split, range(start, start + batch), size=size, device=device, options=job)
+
+    keys = [(name, device) for device in devices for name in names]
+    calls = {key: partial(next_batch, *key, itertools.count(0, batch)) for key in keys}
     rows = []
-    for (name, device), measured in seconds.items():
-        rates = batch / np.array(measured)
-        rows.append(
-            {
-                "set": name,
-                "device": device,
-                "threads": torch.get_num_threads(),
-                "size": size,
-                "batch": batch,
-                "patches_per_second": float(np.median(rates)),
-                "low": rates.min(),
-                "high": rates.max(),
-                "ms_per_patch": 1000 / float(np.median(rates)),
-            }
-        )
+    for (name, device), seconds in interleaved(calls, rounds, label="timing synthesis", progress=progress).items():
+        row = {"set": name, "device": device, "threads": torch.get_num_threads(), "size": size, "batch": batch}
+        rates = batch / np.array(seconds)
+        middle = float(np.median(rates))
+        row |= {"patches_per_second": middle, "low": rates.min(), "high": rates.max(), "ms_per_patch": 1000 / middle}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _wait(device: str) -> None:
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
+def synthesis(settings: options.Options) -> pd.DataFrame:
+    """``patches_per_second`` as a measurement of this machine has it."""
+    size, devices = settings.patches[0], [settings.device]
+    return patches_per_second(size=size, rounds=3, devices=devices, progress=settings.progress)
+
+
+def waiting(settings: options.Options) -> pd.DataFrame:
+    """``loading`` as a measurement of this machine has it, with the profile's name."""
+    profile = profiles.get("quick" if settings.gpu else "smoke")
+    table = loading(profile, steps=20, progress=settings.progress, device=settings.device)
+    return table.assign(profile=profile.name)
 
 
 def loading(
@@ -112,16 +109,8 @@ def loading(
     for name, batches, ahead in ways:
         first, last = _timed(profile, batches, steps, ahead, device, progress)
         seconds, waited = (last[key] - first[key] for key in ("seconds", "waited"))
-        rows.append(
-            {
-                "data": name,
-                "workers": ahead,
-                "steps": steps,
-                "ms_per_step": 1000 * seconds / steps,
-                "waiting": waited / seconds,
-                "images_per_second": steps * profile.batch / seconds,
-            }
-        )
+        row = {"data": name, "workers": ahead, "steps": steps, "ms_per_step": 1000 * seconds / steps}
+        rows.append(row | {"waiting": waited / seconds, "images_per_second": steps * profile.batch / seconds})
     return pd.DataFrame(rows)
 
 
@@ -130,18 +119,8 @@ def _timed(profile: Profile, batches, steps: int, workers: int, device: str, pro
     torch.manual_seed(0)
     model = NAFNet(NAFNetConfig(width=profile.width, router=True))
     with tempfile.TemporaryDirectory(prefix="demoe-") as folder:
-        train(
-            model,
-            batches,
-            pixel_and_class_loss(profile.class_weight),
-            Path(folder),
-            steps=WARM_UP + steps,
-            device=device,
-            workers=workers,
-            checkpoint_every=steps + WARM_UP + 1,
-            log_every=1,
-            label="timing",
-            progress=progress,
-        )
+        settings = {"checkpoint_every": steps + WARM_UP + 1, "log_every": 1, "label": "timing", "progress": progress}
+        settings |= {"steps": WARM_UP + steps, "device": device, "workers": workers}
+        train(model, batches, pixel_and_class_loss(profile.class_weight), Path(folder), **settings)
         lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     return lines[WARM_UP - 1], lines[-1]

@@ -42,33 +42,24 @@ def against_size(tables: Tables) -> Figure:
     rows = times(tables)
     first = rows.allocator.iloc[0] if "raised" not in set(rows.allocator) else "raised"
     figure, axis = plt.subplots(figsize=(6.4, 4.4))
-    for (side, precision), (label, colour, marker) in LOOKS.items():
-        for allocator, style in ((first, "-"), ("default", "--")):
-            line = pick(rows, side=side, precision=precision, allocator=allocator)
-            if line.empty or (style == "--" and (allocator == first or side != "plain")):
-                continue
-            axis.plot(
-                line.megapixels,
-                line.ms,
-                style,
-                color=colour,
-                marker=marker,
-                ms=4.5,
-                lw=1.4,
-                label=label + ", system's allocator" * (style == "--"),
-            )
+    for key in LOOKS:
+        _line(axis, pick(rows, allocator=first), key, "megapixels")
+    if first != "default":
+        _line(axis, pick(rows, allocator="default"), ("plain", "float32"), "megapixels", "--", ", system's allocator")
     if "machine" in tables:
         _floors(axis, tables, rows.megapixels.min(), rows.megapixels.max())
-    axis.set(
-        xscale="log",
-        yscale="log",
-        xlabel="megapixels of the picture",
-        ylabel="time of one picture (ms)",
-        title="DeMoE, one expert: time against size",
-    )
+    axis.set(xscale="log", yscale="log", xlabel="megapixels of the picture", ylabel="time of one picture (ms)")
+    axis.set_title("DeMoE, one expert: time against size")
     axis.grid(which="minor", alpha=0.12)
     axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
+
+
+def _line(axis: plt.Axes, rows: pd.DataFrame, key: tuple[str, str], x: str, style: str = "-", more: str = "") -> None:
+    label, colour, marker = LOOKS[key]
+    rows = pick(rows, side=key[0], precision=key[1]).sort_values(x)
+    if len(rows):
+        axis.plot(rows[x], rows.ms, style, color=colour, marker=marker, ms=4.5, lw=1.4, label=label + more)
 
 
 def _floors(axis: plt.Axes, tables: Tables, low: float, high: float) -> None:
@@ -77,46 +68,26 @@ def _floors(axis: plt.Axes, tables: Tables, low: float, high: float) -> None:
     sizes = np.geomspace(low, high, 20)
     for precision, item, style in (("float32", 4, "-"), ("bfloat16", 2, ":")):
         if f"flops_{precision}" in peaks:
-            seconds = [
-                floor_seconds(config, 1, int(1e6 * size), peaks[f"flops_{precision}"], peaks["bytes"], item)
-                for size in sizes
-            ]
-            axis.plot(
-                sizes,
-                1000 * np.array(seconds),
-                style,
-                color="0.6",
-                lw=2,
-                zorder=1,
-                label=f"floor, {precision} (counted operations and\nbytes at the measured peaks)",
-            )
+            limits = (peaks[f"flops_{precision}"], peaks["bytes"], item)
+            ms = [1000 * floor_seconds(config, 1, int(1e6 * size), *limits) for size in sizes]
+            label = f"floor, {precision} (counted operations and\nbytes at the measured peaks)"
+            axis.plot(sizes, ms, style, color="0.6", lw=2, zorder=1, label=label)
 
 
 def growth(tables: Tables) -> Figure:
     """Milliseconds against the number of experts mixed, and of experts there are to choose from."""
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.4), sharey=True)
     mixing = pick(tables["inference"], network="DeMoE")
-    several = mixing[mixing.k > 1]
-    mixing = mixing[(mixing.case == several.case.iloc[0]) & (mixing.allocator == several.allocator.iloc[0])]
-    for (side, precision), (label, colour, marker) in LOOKS.items():
-        line = pick(mixing, side=side, precision=precision).sort_values("k")
-        axes[0].plot(line.k, line.ms, color=colour, marker=marker, ms=4.5, label=label)
-        line = pick(tables["experts"], side=side, precision=precision).sort_values("num_experts")
-        axes[1].plot(line.num_experts, line.ms, color=colour, marker=marker, ms=4.5)
-    case = mixing.case.iloc[0]
-    axes[0].set(
-        xlabel="experts mixed, k (of 5)",
-        ylabel=f"time of one picture, {case} (ms)",
-        ylim=(0, None),
-        title="Time against k",
-        xticks=sorted(mixing.k.unique()),
-    )
-    axes[1].set(
-        xlabel="experts there are (k = 1)",
-        title="Time against their number",
-        xticks=sorted(tables["experts"].num_experts.unique()),
-    )
-    figure.legend(frameon=False, fontsize=8, ncols=2, loc="outside upper center")
+    several = mixing[mixing.k > 1].iloc[0]
+    mixing = pick(mixing, case=several.case, allocator=several.allocator)
+    panels = ((mixing, "k", "experts mixed, k (of 5)"), (tables["experts"], "num_experts", "experts there are (k = 1)"))
+    for axis, (table, column, label) in zip(axes, panels, strict=True):
+        for key in LOOKS:
+            _line(axis, table, key, column)
+        axis.set(xlabel=label, xticks=sorted(table[column].unique()))
+    axes[0].set(ylabel=f"time of one picture, {several.case} (ms)", ylim=(0, None), title="Time against k")
+    axes[1].set_title("Time against their number")
+    figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=2, loc="outside upper center")
     return figure
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 import torch
@@ -25,7 +24,6 @@ from .timing import interleaved, ratio, summary
 from .weights import shaken
 
 MORE_ROUNDS = 3
-GPU_WARM_UP = 6  # rounds
 LIBRARY = "library"  # the side of ``library.alone``
 BASE = ("plain", "float32")  # the side that ratios and errors are against
 Side = tuple[str, str]  # (side, precision)
@@ -70,13 +68,8 @@ def published(model: NAFNet) -> nn.Module | None:
     except ImportError:
         return None
     c = model.config
-    network = architecture.NAFNet(
-        img_channel=3,
-        width=c.width,
-        middle_blk_num=c.middle_blocks,
-        enc_blk_nums=list(c.encoder_blocks),
-        dec_blk_nums=list(c.decoder_blocks),
-    )
+    blocks = {"enc_blk_nums": list(c.encoder_blocks), "dec_blk_nums": list(c.decoder_blocks)}
+    network = architecture.NAFNet(img_channel=3, width=c.width, middle_blk_num=c.middle_blocks, **blocks)
     network.load_state_dict(model.state_dict())
     return network.eval()
 
@@ -91,13 +84,11 @@ def restoring(network: nn.Module, name: str, side: str, case: Case, k: int, x: T
     if name == "NAFNet":
         return torch.no_grad()(lambda: as_restored(network(x)).image)
     turns = [i % len(EXPERTS) for i in range(case.batch)]
-    if side == "plain":
-        return torch.no_grad()(lambda: network(x, k=k, expert=turns if case.mixed else None).image)
-    names = [EXPERTS[i] for i in turns]
-    return torch.no_grad()(lambda: network(x, expert=names if case.mixed else None, k=k).image)
+    choice = turns if side == "plain" else [EXPERTS[i] for i in turns]
+    return torch.no_grad()(lambda: network(x, expert=choice if case.mixed else None, k=k).image)
 
 
-def measure(options: Options) -> pd.DataFrame:
+def measure(options: Options, cases: Sequence[Case] | None = None) -> pd.DataFrame:
     """A row a case, network, side, precision and k. Timed as PyTorch is set, compared without TF32.
 
     Columns: case, batch, height, width, network (DeMoE or NAFNet), k, side (plain, ours, optimized, fused, published;
@@ -107,83 +98,43 @@ def measure(options: Options) -> pd.DataFrame:
     result over its length) and psnr_db (the same as PSNR, range 1).
     """
     device, rows = options.device, []
-    made = {
-        "DeMoE": sides(shaken(DeMoE(options.demoe)), device, has_bfloat16(device)),
-        "NAFNet": sides(shaken(NAFNet(options.nafnet)), device, has_bfloat16(device)),
-    }
-    for case in options.cases:
-        if case.gpu_only and torch.device(device).type != "cuda":
+    demoe, nafnet = shaken(DeMoE(options.demoe)), shaken(NAFNet(options.nafnet()))
+    made = {"DeMoE": sides(demoe, device, has_bfloat16(device)), "NAFNet": sides(nafnet, device, has_bfloat16(device))}
+    for case in options.cases if cases is None else cases:
+        if case.gpu_only and not options.gpu:
             continue
         x = pictures(case, device)
-        calls = {}
-        for name, k, side in _keys(case, made):
-            calls[name, k, *side] = restoring(made[name][side], name, side[0], case, k, x)
+        keys = [("DeMoE", k, *side) for k in case.ks for side in made["DeMoE"]]
+        keys += [("NAFNet", 1, *side) for side in made["NAFNet"] if case.nafnet in ("all", side[0])]
+        calls = {key: restoring(made[key[0]][key[2:]], key[0], key[2], case, key[1], x) for key in keys}
         errors = {}
-        limits = {}
-        if device == "cpu":
-            limits = {
-                ("DeMoE", 1, LIBRARY, precision): library.alone(
-                    made["DeMoE"]["ours", "float32"], case, getattr(torch, precision)
-                )
-                for side, precision in made["DeMoE"]
-                if side == "optimized"
-            }
-        for name, k in {key[:2]: None for key in calls}:
+        for group in {key[:2]: None for key in calls}:
             with without_tf32():
-                results = {key: calls[key]() for key in calls if key[:2] == (name, k)}
+                results = {key: call() for key, call in calls.items() if key[:2] == group}
             reference = next(iter(results.values()))  # the plain side's where there is one
             errors |= {key: distance(result, reference) for key, result in results.items()}
-        label = f"{case.name}, {options.allocator} thresholds" if device == "cpu" else case.name
         # The k that nobody asked targets of share fewer rounds: they are there for the growth of cost.
-        first = {key: call for key, call in calls.items() if key[1] == 1} | limits
+        first = {key: call for key, call in calls.items() if key[1] == 1}
         more = {key: call for key, call in calls.items() if key[1] > 1}
-        clock = partial(
-            interleaved,
-            warm_up=warm_up(options),
-            device=device,
-            progress=options.progress,
-            repeats=20 if torch.device(device).type == "cuda" and case.megapixels < 0.2 else 1,
-        )
-        taken = clock(first, options.rounds, seconds=options.seconds, label=label)
-        taken |= clock(more, MORE_ROUNDS, label=f"{label}, k > 1") if more else {}
-        for key, seconds in taken.items():
-            name, k, side, precision = key
-            base, baseline = taken.get((name, k, *BASE)), taken.get(("NAFNet", 1, side, precision))
-            rows.append(
-                {
-                    "case": case.name,
-                    "batch": case.batch,
-                    "height": case.height,
-                    "width": case.width,
-                    "network": name,
-                    "k": k,
-                    "side": side,
-                    "precision": precision,
-                    **summary(seconds),
-                    "ratio": ratio(base, seconds) if base else math.nan,
-                    "over_nafnet": ratio(seconds, baseline) if baseline and key[:2] == ("DeMoE", 1) else math.nan,
-                    **errors.get(key, {"error": math.nan, "psnr_db": math.nan}),
-                }
-            )
+        for side, precision in made["DeMoE"]:
+            if side == "optimized" and not options.gpu:
+                first["DeMoE", 1, LIBRARY, precision] = library.alone(demoe, case, getattr(torch, precision))
+        label = case.name if options.gpu else f"{case.name}, {options.allocator} thresholds"
+        clock = options.clock | {"repeats": 20 if options.gpu and case.megapixels < 0.2 else 1}
+        taken = interleaved(first, options.rounds, seconds=options.seconds, label=label, **clock)
+        taken |= interleaved(more, MORE_ROUNDS, label=f"{label}, k > 1", **clock) if more else {}
+        for (name, k, side, precision), seconds in taken.items():
+            baseline = taken.get(("NAFNet", 1, side, precision)) if (name, k) == ("DeMoE", 1) else None
+            row = case.columns | {"network": name, "k": k, "side": side, "precision": precision} | summary(seconds)
+            row["ratio"] = ratio(taken.get((name, k, *BASE)), seconds)
+            row["over_nafnet"] = ratio(seconds, baseline) if baseline else math.nan
+            rows.append(row | errors.get((name, k, side, precision), {}))
     return pd.DataFrame(rows)
-
-
-def _keys(case: Case, made: dict[str, dict[Side, nn.Module]]) -> list[tuple[str, int, Side]]:
-    """Which network, k and side: all of DeMoE's, and of NAFNet's what the case wants."""
-    wanted = [("DeMoE", k, side) for k in case.ks for side in made["DeMoE"]]
-    return wanted + [("NAFNet", 1, side) for side in made["NAFNet"] if case.nafnet in ("all", side[0])]
-
-
-def warm_up(options: Options) -> int:
-    """Rounds before those that count. On a GPU compilers and graphs set in when a size has come a few times."""
-    return GPU_WARM_UP if torch.device(options.device).type == "cuda" else 1
 
 
 def distance(result: Tensor, reference: Tensor) -> dict[str, float]:
     """error and psnr_db of a result against the reference."""
     gap = (result.double() - reference.double()).square()
     mean = float(gap.mean())
-    return {
-        "error": float(gap.sum().sqrt() / reference.double().norm()),
-        "psnr_db": -10 * math.log10(mean) if mean else math.inf,
-    }
+    psnr = -10 * math.log10(mean) if mean else math.inf
+    return {"error": float(gap.sum().sqrt() / reference.double().norm()), "psnr_db": psnr}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -26,7 +28,7 @@ def measure(options: Options) -> pd.DataFrame:
     two; and bytes read plus bytes written by a copy.
     """
     device = options.device
-    side = SIDE if torch.device(device).type == "cpu" else 4 * SIDE
+    side = 4 * SIDE if options.gpu else SIDE
     calls = {}
     for precision in ("float32", "bfloat16") if has_bfloat16(device) else ("float32",):
         a = torch.rand(side, side, device=device).to(getattr(torch, precision))
@@ -38,50 +40,45 @@ def measure(options: Options) -> pd.DataFrame:
     source = torch.ones(COPIED // 4, device=device)
     target = torch.empty_like(source)
     calls["bytes"] = (2 * COPIED, lambda: target.copy_(source))
-    taken = interleaved(
-        {name: call for name, (_, call) in calls.items()},
-        options.rounds,
-        seconds=20,
-        device=device,
-        label="peak of the machine",
-        progress=options.progress,
-    )
+    clock = options.clock | {"seconds": 20, "label": "peak of the machine"}
+    taken = interleaved({name: call for name, (_, call) in calls.items()}, options.rounds, **clock)
     rates = {name: work / min(taken[name]) for name, (work, _) in calls.items()}
     best = {name: max(rate, rates.get(f"{name} again", 0)) for name, rate in rates.items() if "again" not in name}
     return pd.DataFrame(best.items(), columns=["quantity", "per_second"])
 
 
-def counted(config: DeMoEConfig, height: int, width: int, item: int = 4) -> dict[str, float]:
+def levels(config: DeMoEConfig) -> list[tuple[int, int]]:
+    """(channels, blocks that a picture with one expert meets) of each level, the middle last."""
+    pairs = zip(config.encoder_blocks, reversed(config.decoder_blocks), strict=True)
+    counts = [down + up + config.moe_per_level for down, up in pairs] + [config.middle_blocks + config.moe_per_level]
+    return [(config.width << level, count) for level, count in enumerate(counts)]
+
+
+def counted(
+    config: DeMoEConfig, height: int, width: int, item: int = 4, maps: Callable[[int], int] = lambda channels: 5
+) -> dict[str, float]:
     """Floating-point operations and bytes of one picture with one expert, counted. ``item``: bytes a value.
 
     Operations are those of the convolutions, a multiply-accumulate being two; norms, gates and sums are left out. Bytes
-    suppose a block in two passes over memory, the fewest that its average over the picture allows: the first reads
-    the map and writes the gated one, the second reads both and writes the map. Other layers read once and write once,
-    and weights are read once.
+    suppose that a block of so many channels reads and writes ``maps`` maps of them. Five are two passes over memory,
+    the fewest that its average over the picture allows: the first reads the map and writes the gated one, the second
+    reads both and writes the map. Other layers read once and write once, and weights are read once.
     """
-    channels, pixels = config.width, height * width
-    macs = 2 * 27 * channels * pixels  # first and last layer
-    values, weights = (6 + 2 * channels) * pixels, 2 * 27 * channels
-    for here, there in zip(config.encoder_blocks, reversed(config.decoder_blocks), strict=True):
-        blocks = here + there + config.moe_per_level
-        macs += pixels * (blocks * _block_macs(channels) + 4 * channels**2)  # and the layers down and up
-        values += pixels * channels * (5 * blocks + 1.5 + 1.5 + 2)  # down, up, and the sum with what was skipped
-        weights += blocks * _block_weights(channels) + 16 * channels**2
-        channels, pixels = 2 * channels, pixels / 4
-    blocks = config.middle_blocks + config.moe_per_level
-    macs += pixels * blocks * _block_macs(channels)
-    values += pixels * channels * 5 * blocks
-    weights += blocks * _block_weights(channels)
-    return {"operations": 2 * macs, "bytes": item * (values + weights)}
-
-
-def _block_macs(channels: int) -> int:
-    """A pixel: C to 2C twice and C to C twice by 1x1, and 3x3 over each of 2C channels."""
-    return 6 * channels**2 + 18 * channels
-
-
-def _block_weights(channels: int) -> int:
-    return _block_macs(channels) + channels**2  # the channel attention works on one value a channel
+    macs, values, weights = 0.0, 0.0, 0.0
+    for level, (channels, blocks) in enumerate(levels(config)):
+        pixels = height * width / 4**level
+        # A pixel of a block: C to 2C twice and C to C twice by 1x1, and 3x3 over each of 2C channels.
+        block = 6 * channels**2 + 18 * channels
+        macs += pixels * blocks * block
+        values += pixels * channels * maps(channels) * blocks
+        weights += blocks * (block + channels**2)  # the channel attention works on one value a channel
+        if level < len(config.encoder_blocks):  # the layers down and up, and the sum with what was skipped
+            macs += pixels * 4 * channels**2
+            values += pixels * channels * (1.5 + 1.5 + 2)
+            weights += 16 * channels**2
+    ends = 2 * 27 * config.width  # first and last layer
+    values += (6 + 2 * config.width) * height * width
+    return {"operations": 2 * (macs + ends * height * width), "bytes": item * (values + weights + ends)}
 
 
 def floor_seconds(config: DeMoEConfig, height: int, width: int, flops: float, bandwidth: float, item: int = 4) -> float:

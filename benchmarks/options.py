@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from demoe.core.files import results_dir
 from demoe.inference.allocator import raise_thresholds
 from demoe.models.demoe import DeMoEConfig
 from demoe.models.nafnet import NAFNetConfig
 
+GROUP = "bench"  # the folder below results/ and figures/
 ALLOCATORS = {"raised": "T", "default": "D"}  # the C library's thresholds, and the letter that tables give them
+GPU_WARM_UP = 6  # rounds: compilers and graphs set in when a size has come a few times
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,11 @@ class Case:
     @property
     def megapixels(self) -> float:
         return self.batch * self.height * self.width / 1e6
+
+    @property
+    def columns(self) -> dict[str, str | int]:
+        """Its part of a table's row."""
+        return {"case": self.name, "batch": self.batch, "height": self.height, "width": self.width}
 
 
 CASES = (
@@ -64,30 +74,27 @@ class Options:
     experts: tuple[int, ...] = EXPERT_COUNTS
 
     @property
+    def gpu(self) -> bool:
+        return torch.device(self.device).type == "cuda"
+
+    @property
     def demoe(self) -> DeMoEConfig:
         return DeMoEConfig(width=self.width)
 
-    @property
-    def nafnet(self) -> NAFNetConfig:
-        return NAFNetConfig(width=self.width)
+    def nafnet(self, router: bool = False) -> NAFNetConfig:
+        """The baseline; with its router, as the first stage trains it."""
+        return NAFNetConfig(width=self.width, router=router)
 
     @property
-    def baseline(self) -> NAFNetConfig:
-        """With the router, as the first stage trains it."""
-        return NAFNetConfig(width=self.width, router=True)
+    def clock(self) -> dict:
+        """Settings of ``timing.interleaved`` that all measurements share."""
+        return {"warm_up": GPU_WARM_UP if self.gpu else 1, "progress": self.progress}
 
-    def as_dict(self) -> dict:
-        """Plain values, for another process; ``from_dict`` reads them."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> Options:
-        def case(given: dict) -> Case:
-            return Case(**given | {"ks": tuple(given["ks"])})
-
-        several = {key: tuple(case(one) for one in values[key]) for key in ("cases", "growth")}
-        numbers = {key: tuple(values[key]) for key in ("patches", "experts")}
-        return cls(**(values | several | numbers | {"large": case(values["large"])}))
+    @property
+    def folder(self) -> Path:
+        """``results/bench/cpu`` or, of a GPU, ``results/bench/<its name>``. Not created here."""
+        name = torch.cuda.get_device_name(self.device) if self.gpu else self.device
+        return results_dir(GROUP) / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def prepare(options: Options) -> None:

@@ -5,10 +5,10 @@ and normalisation as separate operations and a backward to match (as NAFNet's re
 ``beta`` and ``gamma`` as multiplications of their own; channel attention through ``AdaptiveAvgPool2d``; experts in
 a Python loop with a boolean mask over the images for each. The host asks of every expert whether an image wants it, and
 every use of a mask makes the host wait for the number of its images: that is the time between the paper's 8 and
-13.1 ms. In training all experts run on all images, through the same masks. ``fingerprint`` counts what this comes to
-beside what was counted of the original.
+13.1 ms. In training all experts run on all images, through the same masks. ``counting.fingerprint`` counts what this
+comes to beside what was counted of the original.
 
-Names and shapes of the parameters are those of ``demoe.model``: a state dict of one loads into the other.
+Names and shapes of the parameters are those of ``demoe.models``: a state dict of one loads into the other.
 """
 
 from __future__ import annotations
@@ -62,12 +62,10 @@ class PlainNorm(nn.Module):
         return _Normalise.apply(x, self.weight, self.bias, self.eps)
 
 
-class PlainGate(nn.Module):
+def gate(x: Tensor) -> Tensor:
     """(B, 2C, H, W) -> (B, C, H, W)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        first, second = x.chunk(2, dim=1)
-        return first * second
+    first, second = x.chunk(2, dim=1)
+    return first * second
 
 
 class PlainBlock(nn.Module):
@@ -78,7 +76,6 @@ class PlainBlock(nn.Module):
         self.norm1 = PlainNorm(channels)
         self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
         self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
-        self.sg = PlainGate()
         self.sca = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1))
         self.conv3 = nn.Conv2d(channels, channels, 1)
         self.norm2 = PlainNorm(channels)
@@ -91,13 +88,13 @@ class PlainBlock(nn.Module):
         y = self.norm1(x)
         y = self.conv1(y)  # (B, 2C, H, W)
         y = self.conv2(y)
-        y = self.sg(y)  # (B, C, H, W)
+        y = gate(y)  # (B, C, H, W)
         y = y * self.sca(y)
         y = self.conv3(y)
         x = x + y * self.beta
         y = self.norm2(x)
         y = self.conv4(y)  # (B, 2C, H, W)
-        y = self.sg(y)  # (B, C, H, W)
+        y = gate(y)  # (B, C, H, W)
         y = self.conv5(y)
         return x + y * self.gamma
 
@@ -124,112 +121,71 @@ class PlainMoE(nn.Module):
         return mixed
 
 
-class _PlainUNet(nn.Module):
-    """What both networks share: sides, and the image plus the residual, cropped."""
+class Plain(nn.Module):
+    """NAFNet or, with experts, DeMoE: (B, 3, H, W) -> ``Restored``, without logits where there is no router.
 
-    def _ends(self, width: int) -> None:
-        self.intro = nn.Conv2d(3, width, 3, padding=1)
-        self.ending = nn.Conv2d(width, 3, 3, padding=1)
+    The router chooses ``k`` experts, or ``expert``: the index of one expert an image. Raises ``ValueError`` for
+    variants that the paper's own code does not have.
+    """
+
+    def __init__(self, config: NAFNetConfig | DeMoEConfig):
+        super().__init__()
+        mixing = isinstance(config, DeMoEConfig)
+        if mixing and (config.moe_per_level, config.expert, config.fusion) != (1, "naf", "sum"):
+            raise ValueError(f"the plain formulation is that of the paper's own DeMoE, not of {config}")
+        blocks = BlockList if mixing else nn.Sequential
         self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
         self.decoders, self.ups = nn.ModuleList(), nn.ModuleList()
+        channels = config.width
+        self.intro = nn.Conv2d(3, channels, 3, padding=1)
+        self.ending = nn.Conv2d(channels, 3, 3, padding=1)
+        for count in config.encoder_blocks:
+            self.encoders.append(blocks(*(PlainBlock(channels) for _ in range(count))))
+            self.downs.append(downsample(channels))
+            channels *= 2
+        self.mlp_branch = Router(channels, config.num_experts) if mixing or config.router else None
+        self.middle_blks = blocks(*(PlainBlock(channels) for _ in range(config.middle_blocks)))
+        self.experts = nn.ModuleList([PlainMoE(channels, config.num_experts)]) if mixing else None
+        for count in config.decoder_blocks:
+            self.ups.append(upsample(channels))
+            channels //= 2
+            self.decoders.append(blocks(*(PlainBlock(channels) for _ in range(count))))
+            if mixing:
+                self.experts.append(PlainMoE(channels, config.num_experts))
 
-    def _padded(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, k: int = 1, expert: Sequence[int] | None = None) -> Restored:
+        height, width = x.shape[2:]
         unit = 2 ** len(self.encoders)
-        return F.pad(x, (0, -x.shape[3] % unit, 0, -x.shape[2] % unit))
-
-    def _encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        y, skips = self.intro(x), []
+        padded = F.pad(x, (0, -x.shape[3] % unit, 0, -x.shape[2] % unit))  # (B, 3, H', W')
+        y, skips = self.intro(padded), []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             y = encoder(y)
             skips.append(y)
             y = down(y)  # (B, 2C, H/2, W/2) a level
-        return y, skips
-
-
-class PlainNAFNet(_PlainUNet):
-    """(B, 3, H, W) -> ``Restored``, as ``NAFNet``'s."""
-
-    def __init__(self, config: NAFNetConfig):
-        super().__init__()
-        self.config = config
-        self._ends(config.width)
-        channels = config.width
-        for count in config.encoder_blocks:
-            self.encoders.append(nn.Sequential(*(PlainBlock(channels) for _ in range(count))))
-            self.downs.append(downsample(channels))
-            channels *= 2
-        self.middle_blks = nn.Sequential(*(PlainBlock(channels) for _ in range(config.middle_blocks)))
-        self.mlp_branch = Router(channels, config.num_experts) if config.router else None
-        for count in config.decoder_blocks:
-            self.ups.append(upsample(channels))
-            channels //= 2
-            self.decoders.append(nn.Sequential(*(PlainBlock(channels) for _ in range(count))))
-
-    def forward(self, x: Tensor) -> Restored:
-        height, width = x.shape[2:]
-        padded = self._padded(x)  # (B, 3, H', W')
-        y, skips = self._encode(padded)
         logits = None if self.mlp_branch is None else self.mlp_branch(y)  # (B, N)
+        weights, chosen = None, ()
+        if self.experts is not None:
+            weights = F.softmax(logits, dim=1)  # (B, N)
+            if expert is not None:
+                weights = torch.eye(weights.shape[1], device=x.device)[torch.tensor(expert, device=x.device)]
+            values, index = torch.topk(weights, weights.shape[1] if self.training else k, dim=1)  # (B, k) both
+            chosen = (values / values.sum(dim=1, keepdim=True), index)
         y = self.middle_blks(y)
-        for decoder, up, skip in zip(self.decoders, self.ups, skips[::-1], strict=True):
+        if self.experts is not None:
+            y = self.experts[0](y, *chosen)
+        for level, (decoder, up) in enumerate(zip(self.decoders, self.ups, strict=True), 1):
             y = up(y)  # (B, C/2, 2H, 2W) a level
-            y = y + skip
+            y = y + skips[-level]
             y = decoder(y)
-        y = self.ending(y)
-        y = y + padded
-        return Restored(y[:, :, :height, :width], logits)
-
-
-class PlainDeMoE(_PlainUNet):
-    """(B, 3, H, W) -> ``Restored``. The router chooses, or ``expert``: the index of one expert an image."""
-
-    def __init__(self, config: DeMoEConfig):
-        super().__init__()
-        if config.moe_per_level != 1 or config.expert != "naf" or config.fusion != "sum":
-            raise ValueError(f"the plain formulation is that of the paper's own DeMoE, not of {config}")
-        self.config = config
-        self._ends(config.width)
-        channels = config.width
-        for count in config.encoder_blocks:
-            self.encoders.append(BlockList(*(PlainBlock(channels) for _ in range(count))))
-            self.downs.append(downsample(channels))
-            channels *= 2
-        self.mlp_branch = Router(channels, config.num_experts)
-        self.middle_blks = BlockList(*(PlainBlock(channels) for _ in range(config.middle_blocks)))
-        self.experts = nn.ModuleList([PlainMoE(channels, config.num_experts)])
-        for count in config.decoder_blocks:
-            self.ups.append(upsample(channels))
-            channels //= 2
-            self.decoders.append(BlockList(*(PlainBlock(channels) for _ in range(count))))
-            self.experts.append(PlainMoE(channels, config.num_experts))
-
-    def forward(self, x: Tensor, k: int = 1, expert: Sequence[int] | None = None) -> Restored:
-        height, width = x.shape[2:]
-        padded = self._padded(x)  # (B, 3, H', W')
-        y, skips = self._encode(padded)
-        logits = self.mlp_branch(y)  # (B, N)
-        weights = F.softmax(logits, dim=1)
-        if expert is not None:
-            weights = torch.eye(weights.shape[1], device=x.device)[torch.tensor(expert, device=x.device)]
-        values, chosen = torch.topk(weights, weights.shape[1] if self.training else k, dim=1)  # (B, k) both
-        values = values / values.sum(dim=1, keepdim=True)
-        y = self.middle_blks(y)
-        y = self.experts[0](y, values, chosen)
-        for decoder, up, skip, experts in zip(self.decoders, self.ups, skips[::-1], self.experts[1:], strict=True):
-            y = up(y)  # (B, C/2, 2H, 2W) a level
-            y = y + skip
-            y = decoder(y)
-            y = experts(y, values, chosen)
+            if self.experts is not None:
+                y = self.experts[level](y, *chosen)
         y = self.ending(y)
         y = y + padded
         return Restored(y[:, :, :height, :width], logits, weights)
 
 
-def plain(model: NAFNet | DeMoE) -> PlainNAFNet | PlainDeMoE:
-    """The plain formulation of a network of ours, with a copy of its weights, in its mode (training or not).
-
-    Raises ``ValueError`` for variants that the paper's own code does not have.
-    """
-    made = {NAFNet: PlainNAFNet, DeMoE: PlainDeMoE}[type(model)](model.config)
+def plain(model: NAFNet | DeMoE) -> Plain:
+    """The plain formulation of a network of ours, with a copy of its weights, in its mode (training or not)."""
+    made = Plain(model.config)
     made.load_state_dict(model.state_dict())
     return made.to(next(model.parameters()).device).train(model.training)

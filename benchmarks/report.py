@@ -10,6 +10,7 @@ from demoe.core.files import write_text
 from demoe.core.provenance import Stamp
 
 from . import figure, targets
+from .options import GROUP
 from .targets import Tables
 
 WIDTH = 32  # channels of the networks that the targets are for
@@ -44,14 +45,16 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def stamps(tables: Tables) -> dict[str, str]:
+    """What the tables say about their origin; several commits are all named."""
+    rows = pd.concat([table[STAMPS].astype(str) for table in tables.values() if set(STAMPS) <= set(table)])
+    return {name: ", ".join(sorted(rows[name].unique())) for name in STAMPS}
+
+
 def machine(tables: Tables) -> str:
-    """One sentence on where the numbers come from; more than one commit is said."""
-    stamps = pd.concat([table[STAMPS].astype(str) for table in tables.values() if set(STAMPS) <= set(table)])
-    several = {name: ", ".join(sorted(stamps[name].unique())) for name in STAMPS}
-    return (
-        f"{several['hardware']}; {several['threads']} threads, PyTorch {several['torch']}, width "
-        f"{several['channels']}, commit {several['commit']}"
-    )
+    """One sentence on where the numbers come from."""
+    words = "{hardware}; {threads} threads, PyTorch {torch}, width {channels}, commit {commit}"
+    return words.format(**stamps(tables))
 
 
 def verdicts(tables: Tables, device: str) -> str:
@@ -59,118 +62,62 @@ def verdicts(tables: Tables, device: str) -> str:
     found = targets.table(tables, device)
     if found.empty:
         return "Nothing that has a target was measured."
-    widths = {int(n) for table in tables.values() if "channels" in table for n in table.channels} - {WIDTH}
-    sign = found.at_most.map({True: "at most", False: "at least"})
-    shown = pd.DataFrame(
-        {
-            "case": found.target,
-            "wanted": [f"{how} {number(v)}{u}" for how, v, u in zip(sign, found.wanted, found.unit, strict=True)],
-            "aim": [
-                "" if a != a else f"{number(a)}{u}" for a, u in zip(found.aim.astype(float), found.unit, strict=True)
-            ],
-            "measured": [f"{number(v)}{u}" for v, u in zip(found.measured, found.unit, strict=True)],
-            "": found.met.map({True: "met", False: "**not met**"}),
-        }
-    )
-    missed = [
+    units = {
+        name: ["" if pd.isna(v) else number(v) + u for v, u in zip(found[name], found.unit, strict=True)]
+        for name in ("wanted", "aim", "measured")
+    }
+    shown = {"case": found.target, "wanted": found.bound + " " + pd.Series(units["wanted"]), "aim": units["aim"]}
+    shown |= {"measured": units["measured"], "": found.met.map({True: "met", False: "**not met**"})}
+    missed = "\n".join(
         f"- {row.target}: {number(row.measured)}{row.unit} instead of {number(row.wanted)}{row.unit}. "
         + (row.limit[:1].upper() + row.limit[1:] + "." if row.limit else "")
         for row in found[~found.met].itertuples()
-    ]
+    )
+    widths = {int(n) for table in tables.values() if "channels" in table for n in table.channels} - {WIDTH}
     note = f"The targets are for networks of {WIDTH} channels; these have others.\n\n" if widths else ""
-    return note + markdown(shown) + ("\n\nNot met:\n\n" + "\n".join(missed) if missed else "")
+    return note + markdown(pd.DataFrame(shown)) + (f"\n\nNot met:\n\n{missed}" if missed else "")
 
 
 GIGA = {"extra_bytes": "extra GB", "saved_bytes": "saved GB", "bytes": "GB", "per_second": "10^9 per second"}
-SECTIONS = {  # CSV: title, columns shown (those that are there)
-    "inference": (
-        "Restoring",
-        [
-            "case",
-            "network",
-            "k",
-            "side",
-            "precision",
-            "allocator",
-            "ms",
-            "low",
-            "high",
-            "ratio",
-            "over_nafnet",
-            "error",
-            "psnr_db",
-        ],
-    ),
-    "sizes": ("Other sizes", ["case", "side", "precision", "ms", "low", "high"]),
-    "experts": ("Experts to choose from, k = 1", ["num_experts", "parameters", "side", "precision", "ms"]),
-    "training": (
-        "Training steps",
-        [
-            "patch",
-            "network",
-            "side",
-            "precision",
-            "checkpointed",
-            "compiled",
-            "allocator",
-            "ms",
-            "ratio",
-            "images_per_second",
-            "saved_bytes",
-            "gradient_error",
-        ],
-    ),
-    "hours": (
-        "The paper's two trainings of 400 epochs (250 400 steps of 32 crops of 384 pixels each)",
-        ["on", "gpus", "images_per_second", "hours", "how"],
-    ),
-    "memory": (
-        "Peak memory beyond network and picture (on a GPU with all that it takes until a size has its graph)",
-        ["case", "side", "precision", "allocator", "extra_bytes", "ms"],
-    ),
-    "synthesis": ("Synthesis", ["set", "device", "size", "batch", "patches_per_second", "low", "high"]),
-    "loading": ("Waiting for data", ["data", "workers", "steps", "ms_per_step", "waiting", "images_per_second"]),
-    "plain": (
-        "Is the plain side what was published? Operations and host waits, counted",
-        [
-            "what",
-            "operations",
-            "published_operations",
-            "bias_passes",
-            "published_bias_passes",
-            "waits",
-            "published_waits",
-        ],
-    ),
-    "gpu-count": (
-        "What a GPU would have to launch, counted without one (256x256, batch 1)",
-        ["what", "precision", "launches", "generated", "waits", "bytes", "how"],
-    ),
-    "machine": ("The machine's peaks", ["quantity", "per_second"]),
+HIDDEN = {"batch", "height", "width", "rounds", "profile", *STAMPS}  # except where they are what a table is about
+SECTIONS = {  # CSV: title
+    "inference": "Restoring",
+    "sizes": "Other sizes",
+    "experts": "Experts to choose from, k = 1",
+    "training": "Training steps",
+    "hours": "The paper's two trainings of 400 epochs (250 400 steps of 32 crops of 384 pixels each)",
+    "memory": "Peak memory beyond network and picture (on a GPU with all that it takes until a size has its graph)",
+    "synthesis": "Synthesis",
+    "loading": "Waiting for data",
+    "plain": "Is the plain side what was published? Operations and host waits, counted",
+    "gpu-count": "What a GPU would have to launch, counted without one (256x256, batch 1)",
+    "machine": "The machine's peaks",
+}
+TIMES = "Times are medians of rounds in which all sides took turns"
+ON = {
+    "cpu": f"{TIMES}. A ratio is the plain side's time over this one's; above 1 is faster than the plain formulation "
+    "of the published code. T: the C library's allocator thresholds raised for both sides; D: as the system has them.",
+    "cuda": f"{TIMES}, the device waited for. A ratio is the plain side's time over this one's. In float32 the plain "
+    "side's convolutions use TF32, as PyTorch is set; the optimised ones have all digits, and so have both where "
+    "errors are measured.",
 }
 
 
-def write(folder: Path, device: str, mark: Stamp) -> list[Path]:
+def write(folder: Path, device: str) -> list[Path]:
     """Writes ``report.md`` beside the CSVs of ``folder``, and the figures; returns all paths."""
     tables = read(folder)
-    parts = [
-        "# Benchmarks",
-        f"Written by `python -m benchmarks` from the CSVs in this folder. Measured on {machine(tables)}.",
-        "Times are medians of rounds in which all sides took turns. A ratio is the plain side's time over this one's; "
-        "above 1 is faster than the plain formulation of the published code. T: the C library's allocator thresholds "
-        "raised for both sides; D: as the system has them."
-        if device == "cpu"
-        else "Times are medians of rounds in which all sides took turns, the device waited for. A ratio is the plain "
-        "side's time over this one's. In float32 the plain side's convolutions use TF32, as PyTorch is set; the "
-        "optimised ones have all digits, and so have both where errors are measured.",
-        "## Targets",
-        verdicts(tables, device),
-    ]
-    for name, (title, columns) in SECTIONS.items():
+    source = f"Written by `python -m benchmarks` from the CSVs in this folder. Measured on {machine(tables)}."
+    parts = ["# Benchmarks", source, ON[device], "## Targets", verdicts(tables, device)]
+    for name, title in SECTIONS.items():
         if name in tables:
-            shown = tables[name][[column for column in columns if column in tables[name]]]
+            kept = HIDDEN - ({"batch"} if name == "synthesis" else set())
+            shown = tables[name].drop(columns=kept, errors="ignore")
+            if "allocator" in shown:
+                shown.insert(list(shown).index("precision") + 1, "allocator", shown.pop("allocator"))
             giga = [column for column in GIGA if column in shown]
             shown = shown.assign(**{column: shown[column].astype(float) / 1e9 for column in giga}).rename(columns=GIGA)
             parts += [f"## {title}", markdown(shown)]
     write_text(folder / "report.md", "\n\n".join(parts) + "\n")
+    origin = stamps(tables)
+    mark = Stamp(GROUP, "none", 0, commit=origin["commit"], hardware=origin["hardware"])
     return [folder / "report.md", *figure.draw(tables, folder.name, mark)]

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
 import torch
 
 from demoe.core import provenance
-from demoe.core.files import results_dir, write_text
+from demoe.core.files import write_text
 
-from . import growth, memory
-from .options import Options
+from . import counting, data, gpu_count, growth, inference, machine, memory, training
+from .options import Options, prepare
 
 ALL = ("plain", "machine", "inference", "training", "memory", "data", "growth")
 PARTS = (*ALL, "gpu-count")  # the last is slow, and no measurement of this machine
-GROUP = "bench"  # the folder below results/ and figures/
-
-
-def folder(device: str) -> Path:
-    """``results/bench/cpu`` or, of a GPU, ``results/bench/<its name>``. Not created here."""
-    kind = torch.device(device).type
-    name = torch.cuda.get_device_name(device) if kind == "cuda" else kind
-    return results_dir(GROUP) / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+Job = Callable[[Options], pd.DataFrame]  # at the top level of its file, for another process finds it there
 
 
 def run(parts: Sequence[str], options: Options, tell: Callable[[str], object] = print) -> list[Path]:
@@ -44,10 +37,18 @@ def run(parts: Sequence[str], options: Options, tell: Callable[[str], object] = 
     written = []
     for part in [part for part in PARTS if part in parts]:
         began = time.perf_counter()
-        for name, table in MEASURED.get(part, _once(part))(options).items():
-            file = folder(options.device) / f"{name}.csv"
-            write_text(file, stamped(table, options).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-            written.append(file)
+        tables: dict[str, list[pd.DataFrame]] = {}
+        for name, setting, job in _jobs(part, options):
+            table = elsewhere(name, setting, job)
+            if part in ("inference", "training", "memory"):
+                table = table.assign(allocator=setting.allocator)
+            tables.setdefault(name, []).append(table)
+        for name, several in tables.items():
+            table = pd.concat(several, ignore_index=True)
+            if len(table):
+                written.append(options.folder / f"{name}.csv")
+                text = stamped(table, options).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+                write_text(written[-1], text)
         tell(f"{part}: {time.perf_counter() - began:.0f} s")
     return written
 
@@ -64,80 +65,46 @@ def stamped(table: pd.DataFrame, options: Options) -> pd.DataFrame:
     )
 
 
-def elsewhere(job: str, options: Options, **arguments: object) -> pd.DataFrame:
-    """The table of one job of ``__main__``, made by a fresh process, whose allocator nobody has touched.
+def elsewhere(name: str, options: Options, job: Job) -> pd.DataFrame:
+    """The table of ``job(options)``, made by a fresh process, whose allocator nobody has touched.
 
-    ``arguments`` are plain values. Raises ``RuntimeError`` where the process fails; what it said is on stderr.
+    Raises ``RuntimeError`` where it fails.
     """
-    with tempfile.TemporaryDirectory(prefix="demoe-") as place:
-        file = Path(place) / "table.pkl"
-        order = json.dumps({"job": job, "options": options.as_dict(), "arguments": arguments, "file": str(file)})
-        done = subprocess.run([sys.executable, "-m", "benchmarks.process"], input=order, text=True)
-        if done.returncode or not file.is_file():
-            killed = " (it was killed: too little memory?)" if done.returncode == -9 else ""
-            raise RuntimeError(f"the benchmark {job} failed with exit status {done.returncode}{killed}")
-        return pd.read_pickle(file)
+    with ProcessPoolExecutor(1, get_context("spawn"), prepare, (options,)) as pool:
+        try:
+            return pool.submit(job, options).result()
+        except Exception as error:
+            killed = " (it was killed: too little memory?)" if isinstance(error, BrokenProcessPool) else ""
+            raise RuntimeError(f"the benchmark {name} failed{killed}: {error}") from error
 
 
-def _settings(options: Options) -> list[Options]:
+def settings(options: Options) -> list[Options]:
     """On a CPU first thresholds raised, then the system's own, where all takes several times as long."""
-    if torch.device(options.device).type != "cpu":
+    if options.gpu:
         return [replace(options, allocator="default")]
     cases = options.cases if options.full else tuple(replace(case, ks=(1,), nafnet="") for case in options.cases)
-    slow = replace(
-        options, cases=cases, patches=options.patches[:1], rounds=min(options.rounds, 5), seconds=options.seconds / 2
-    )
-    return [replace(options, allocator="raised"), replace(slow, allocator="default")]
+    less = {"patches": options.patches[:1], "rounds": min(options.rounds, 5), "seconds": options.seconds / 2}
+    return [replace(options, allocator="raised"), replace(options, allocator="default", cases=cases, **less)]
 
 
-def _each(job: str) -> Callable[[Options], dict[str, pd.DataFrame]]:
-    """A table with a column ``allocator``, of every setting."""
-    return lambda options: {
-        job: pd.concat(
-            [elsewhere(job, setting).assign(allocator=setting.allocator) for setting in _settings(options)],
-            ignore_index=True,
-        )
-    }
-
-
-def _once(job: str) -> Callable[[Options], dict[str, pd.DataFrame]]:
-    return lambda options: {job: elsewhere(job, _settings(options)[0])}
-
-
-def _memory(options: Options) -> dict[str, pd.DataFrame]:
-    tables = []
-    for plan in memory.plans(options):
-        if options.progress:
-            print(
-                f"memory: {plan['case'].name}, {plan['side']} {plan['precision']}, {plan['allocator']} thresholds",
-                file=sys.stderr,
-                flush=True,
-            )
-        here = replace(options, allocator=plan["allocator"])
-        large = plan["case"].name == options.large.name
-        table = elsewhere("memory", here, large=large, side=plan["side"], precision=plan["precision"])
-        tables.append(table.assign(allocator=plan["allocator"]))
-    return {"memory": pd.concat(tables, ignore_index=True)}
-
-
-def _data(options: Options) -> dict[str, pd.DataFrame]:
-    return {name: elsewhere(name, _settings(options)[0]) for name in ("synthesis", "loading")}
-
-
-def _growth(options: Options) -> dict[str, pd.DataFrame]:
-    first = _settings(options)[0]
-    found = {name: elsewhere(name, first) for name in ("sizes", "experts")}
-    trained = folder(options.device) / "training.csv"
-    if trained.is_file():
-        table = pd.read_csv(trained)
-        found["hours"] = growth.training_hours(table[table.allocator == first.allocator], options.device)
-    return found
-
-
-MEASURED: dict[str, Callable[[Options], dict[str, pd.DataFrame]]] = {
-    "inference": _each("inference"),
-    "training": _each("training"),
-    "memory": _memory,
-    "data": _data,
-    "growth": _growth,
+ONCE: dict[str, dict[str, Job]] = {  # part: name of the CSV, and what makes it
+    "plain": {"plain": counting.fingerprint},
+    "machine": {"machine": machine.measure},
+    "data": {"synthesis": data.synthesis, "loading": data.waiting},
+    "growth": {"sizes": growth.sizes, "experts": growth.experts, "hours": growth.hours},
+    "gpu-count": {"gpu-count": gpu_count.count},
 }
+
+
+def _jobs(part: str, options: Options) -> Iterator[tuple[str, Options, Job]]:
+    """Name of the CSV, settings, and what is run with them in a process of its own."""
+    if part == "memory":
+        for allocator, case, side in memory.plans(options):
+            if options.progress:
+                print(f"memory: {case.name}, {' '.join(side)}, {allocator} thresholds", file=sys.stderr, flush=True)
+            yield part, replace(options, allocator=allocator), partial(memory.measure, case=case, side=side)
+    elif part in ONCE:
+        yield from ((name, settings(options)[0], job) for name, job in ONCE[part].items())
+    else:
+        job = {"inference": inference.measure, "training": training.measure}[part]
+        yield from ((part, setting, job) for setting in settings(options))

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+Key = TypeVar("Key", bound=Hashable)
 MIN_ROUNDS = 5  # whatever the time limit: a median of fewer moves by a fifth on a shared machine
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]],
+    calls: Mapping[Key, Callable[[], object]],
     rounds: int,
     *,
     warm_up: int = 1,
     seconds: float = float("inf"),
     repeats: int = 1,
-    device: str | torch.device = "cpu",
     label: str = "timing",
     progress: bool = True,
-) -> dict[str, list[float]]:
+) -> dict[Key, list[float]]:
     """Seconds of each call, a value a round.
 
     In each of ``rounds`` rounds every call runs ``repeats`` times in a row and is timed as one; who begins moves on by
@@ -30,7 +31,7 @@ def interleaved(
     least ``MIN_ROUNDS`` (or ``rounds``, if fewer). A GPU is waited for before the clock is read.
     """
     names = list(calls)
-    taken: dict[str, list[float]] = {name: [] for name in names}
+    taken: dict[Key, list[float]] = {name: [] for name in names}
     began = time.perf_counter()
     with tqdm(total=rounds + warm_up, desc=label, unit="round", leave=False, disable=not progress) as bar:
         for turn in range(-warm_up, rounds):
@@ -38,21 +39,21 @@ def interleaved(
                 break
             shift = (turn + warm_up) % len(names) if names else 0
             for name in names[shift:] + names[:shift]:
-                wait(device)
+                wait()
                 start = time.perf_counter()
                 for _ in range(repeats):
                     calls[name]()
-                wait(device)
+                wait()
                 if turn >= 0:
                     taken[name].append((time.perf_counter() - start) / repeats)
             bar.update()
     return taken
 
 
-def wait(device: str | torch.device) -> None:
-    """Until a GPU has done what it was asked for."""
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
+def wait() -> None:
+    """Until a GPU, where one is in use, has done what it was asked for."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def summary(seconds: list[float]) -> dict[str, float | int]:
@@ -61,6 +62,9 @@ def summary(seconds: list[float]) -> dict[str, float | int]:
     return {"rounds": len(ms), "ms": float(np.median(ms)), "low": float(ms.min()), "high": float(ms.max())}
 
 
-def ratio(base: list[float], other: list[float]) -> float:
-    """How many times longer ``base`` takes: the median over rounds, each of which timed both one after the other."""
-    return float(np.median(np.array(base) / np.array(other)))
+def ratio(base: list[float] | None, other: list[float]) -> float:
+    """How many times longer ``base`` takes: the median over rounds, each of which timed both one after the other.
+
+    Not a number where ``base`` was not timed.
+    """
+    return float(np.median(np.array(base) / np.array(other))) if base else float("nan")

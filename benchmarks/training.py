@@ -19,16 +19,15 @@ from demoe.inference.strip_operations import without_tf32
 from demoe.models.demoe import DeMoE
 from demoe.models.layers import checkpointing
 from demoe.models.nafnet import NAFNet
-from demoe.training.losses import Criterion, pixel_and_class_loss
+from demoe.training.losses import pixel_and_class_loss
 from demoe.training.step import COMPILED_FROM, TrainStep, compiling_pays
 
-from .inference import warm_up
 from .options import TRAINING_BATCH, Options, has_bfloat16
 from .plain import plain
 from .timing import interleaved, ratio, summary
 from .weights import shaken
 
-CLASS_WEIGHT = 1e-3  # lambda_cl; paper
+LOSS = pixel_and_class_loss(1e-3)  # lambda_cl; paper
 BOXES = (1, 3, 7, 15)  # pixels
 HELD = 1.2  # what a step holds at most, over what its graph keeps; our choice
 
@@ -65,55 +64,34 @@ def measure(options: Options) -> pd.DataFrame:
     error are not numbers.
     """
     device, rows = options.device, []
+    reference_way = Way(side="plain")
     pixel: dict[Way, float] = {}  # bytes that the graph keeps
     for patch in options.patches:
         free = budget(None, torch.device(device))
         batch = _batch(patch, device)
-        steps, facts = {}, {}
-        reference = None
+        steps, facts, reference = {}, {}, None
         for way in ways(device):
             if HELD * pixel.get(way, 0) * patch**2 > free:
                 continue
-            model, loss = _network(way, options)
-            steps[way] = _step(model, loss, batch, way, device)
-            gradient, saved = _gradient(model, loss, batch, way.precision)
-            if way == Way(side="plain"):
+            model = _network(way, options)
+            steps[way] = _step(model, batch, way, device)
+            gradient, saved = _gradient(model, batch, way.precision)
+            if way == reference_way:
                 reference = gradient
             known = way.network == "DeMoE" and reference is not None
             error = float((gradient - reference).norm() / reference.norm()) if known else float("nan")
             pixel[way] = saved / patch**2
             facts[way] = {"saved_bytes": saved, "gradient_error": error}
             del gradient
-        calls = {repr(way): step for way, step in steps.items()}
-        label = f"training, {TRAINING_BATCH}x{patch}x{patch}" + f", {options.allocator} thresholds" * (device == "cpu")
-        repeats = 5 if torch.device(device).type == "cuda" else 1
-        taken = interleaved(
-            calls,
-            options.rounds,
-            warm_up=warm_up(options),
-            seconds=options.seconds,
-            repeats=repeats,
-            device=device,
-            label=label,
-            progress=options.progress,
-        )
-        plain_way = repr(Way(side="plain"))
-        for way in steps:
-            seconds = taken[repr(way)]
-            median = summary(seconds)
-            rows.append(
-                {
-                    "patch": patch,
-                    "batch": TRAINING_BATCH,
-                    **way.__dict__,
-                    "compiled": way.compiled(device),
-                    **median,
-                    "images_per_second": 1000 * TRAINING_BATCH / median["ms"],
-                    "ratio": ratio(taken[plain_way], seconds) if plain_way in taken else float("nan"),
-                    **facts[way],
-                }
-            )
-        model = loss = reference = steps = calls = None  # before the next patch's memory is looked at
+        label = f"training, {TRAINING_BATCH}x{patch}x{patch}" + f", {options.allocator} thresholds" * (not options.gpu)
+        clock = options.clock | {"repeats": 5 if options.gpu else 1}
+        taken = interleaved(steps, options.rounds, seconds=options.seconds, label=label, **clock)
+        for way, seconds in taken.items():
+            row = {"patch": patch, "batch": TRAINING_BATCH} | vars(way) | {"compiled": way.compiled(device)}
+            row |= summary(seconds)
+            row["images_per_second"] = 1000 * TRAINING_BATCH / row["ms"]
+            rows.append(row | {"ratio": ratio(taken.get(reference_way), seconds)} | facts[way])
+        model = reference = steps = None  # before the next patch's memory is looked at
     return pd.DataFrame(rows)
 
 
@@ -122,47 +100,39 @@ def _batch(patch: int, device: str) -> Batch:
     rounding can change the sign of a ReLU's input, and with it the gradient by far more than rounding."""
     random = torch.Generator().manual_seed(0)
     noise, sharp = (torch.rand(TRAINING_BATCH, 3, patch, patch, generator=random) for _ in range(2))
-    blurred = torch.stack(
-        [
-            F.avg_pool2d(picture, side, 1, side // 2, count_include_pad=False)
-            for picture, side in zip(noise, BOXES, strict=True)
-        ]
-    )  # (B, 3, P, P)
+    pairs = zip(noise, BOXES, strict=True)
+    blurred = [F.avg_pool2d(picture, side, 1, side // 2, count_include_pad=False) for picture, side in pairs]
     labels = torch.arange(TRAINING_BATCH, device=device) % 5
-    return Batch(blurred.to(device), sharp.to(device), labels)
+    return Batch(torch.stack(blurred).to(device), sharp.to(device), labels)  # (B, 3, P, P) both pictures
 
 
-def _network(way: Way, options: Options) -> tuple[nn.Module, Criterion]:
-    if way.network == "NAFNet":
-        model, loss = shaken(NAFNet(options.baseline)), pixel_and_class_loss(CLASS_WEIGHT)
-    else:
-        model, loss = shaken(DeMoE(options.demoe)), pixel_and_class_loss(CLASS_WEIGHT)
+def _network(way: Way, options: Options) -> nn.Module:
+    model = shaken(NAFNet(options.nafnet(router=True)) if way.network == "NAFNet" else DeMoE(options.demoe))
     if way.side == "plain":
-        return plain(model).to(options.device).train(), loss
+        return plain(model).to(options.device).train()
     model.to(options.device, memory_format=torch.channels_last)
     checkpointing(model, way.checkpointed)
-    return model.train(), loss
+    return model.train()
 
 
-def _step(model: nn.Module, loss: Criterion, batch: Batch, way: Way, device: str) -> Callable[[], object]:
+def _step(model: nn.Module, batch: Batch, way: Way, device: str) -> Callable[[], object]:
     """A call that takes one optimiser step. Both sides have the paper's AdamW; only ours has it fused."""
-    parameters = model.parameters()
-    if way.side == "plain":
-        optimizer = torch.optim.AdamW(parameters, lr=1e-6, betas=(0.9, 0.9), weight_decay=1e-3)
+    ours = way.side != "plain"
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, betas=(0.9, 0.9), weight_decay=1e-3, fused=ours or None)
+    if ours:
+        step = TrainStep(model, LOSS, optimizer, precision=way.precision, compiled=way.compiled(device))
+        return lambda: step(batch)
 
-        def step() -> None:
-            optimizer.zero_grad()
-            loss(model(batch.blurred), batch)["total"].backward()
-            optimizer.step()
+    def plain_step() -> None:
+        optimizer.zero_grad()
+        LOSS(model(batch.blurred), batch)["total"].backward()
+        optimizer.step()
 
-        return step
-    fused = torch.optim.AdamW(parameters, lr=1e-6, betas=(0.9, 0.9), weight_decay=1e-3, fused=True)
-    ours = TrainStep(model, loss, fused, precision=way.precision, compiled=way.compiled(device))
-    return lambda: ours(batch)
+    return plain_step
 
 
 @without_tf32()
-def _gradient(model: nn.Module, loss: Criterion, batch: Batch, precision: str) -> tuple[Tensor, int]:
+def _gradient(model: nn.Module, batch: Batch, precision: str) -> tuple[Tensor, int]:
     """All gradients in a row, and the bytes that the graph kept for them; each storage counts once."""
     own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, int] = {}
@@ -176,12 +146,9 @@ def _gradient(model: nn.Module, loss: Criterion, batch: Batch, precision: str) -
         return tensor
 
     torch.manual_seed(0)  # dropout
-    kind = batch.blurred.device.type
-    with (
-        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
-        torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16"),
-    ):
-        total = loss(model(batch.blurred), batch)["total"]
+    half = torch.autocast(batch.blurred.device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), half:
+        total = LOSS(model(batch.blurred), batch)["total"]
     saved = sum(kept.values())
     held.clear()
     total.backward()

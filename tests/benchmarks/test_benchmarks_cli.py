@@ -8,7 +8,7 @@ def asked(monkeypatch, home):
     """What the command asked for, instead of minutes of measuring."""
     calls = []
     monkeypatch.setattr(run, "run", lambda parts, options, tell: calls.append((parts, options)) or [])
-    monkeypatch.setattr(report, "write", lambda folder, device, mark: [folder / "report.md"])
+    monkeypatch.setattr(report, "write", lambda folder, device: [folder / "report.md"])
     monkeypatch.setattr(report, "read", lambda folder: {})
     return calls
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from conftest import shake
 
-from benchmarks.fingerprint import PUBLISHED, fingerprint
+from benchmarks.counting import PUBLISHED, fingerprint
 from benchmarks.inference import published
 from benchmarks.plain import plain
 from demoe.core.tasks import EXPERTS
@@ -86,7 +86,7 @@ def test_operations_and_host_waits_are_nearly_those_of_the_published_code():
 
 
 def test_the_fingerprint_tells_formulations_apart():
-    with_ours = fingerprint(lambda model: Adapter(model)).set_index("what")
+    with_ours = fingerprint(make=Adapter).set_index("what")
     assert (with_ours.operations < 0.8 * with_ours.published_operations).all()
     assert (with_ours.waits < 0.5 * with_ours.published_waits.clip(lower=1)).all()
 
