@@ -71,20 +71,22 @@ def test_results_stand_beside_the_papers_numbers():
     assert not any(name.startswith(at.START) for name in orders.index) and orders.index.is_unique
 
 
-def test_sentences_change_with_the_numbers():
+def by_id(rows) -> dict:
+    return {row.id.removeprefix("demoe-"): row for row in rows}
+
+
+def test_verdicts_change_with_the_numbers():
     same, other = at.results(made_up(like_the_paper(), 3), *ALL), at.results(made_up({"ablation-plk": 1}, 3), *ALL)
-    for i in (0, 1):
-        assert "have the paper's sign" in ablation_claims.differences(same, at.TABLE_7, False)[i]
-        assert "below the reference: " in ablation_claims.differences(same, at.TABLE_7, False)[i]
-        turned = ablation_claims.differences(other, at.TABLE_7, False)[i]
-        assert "other way round than in the paper: PLK experts" in turned
-        assert "No difference here is beyond noise" in ablation_claims.differences(other, at.FIGURE_6, False)[i]
-    kept, turned = (ablation_claims.order(at.orders(table), False)[3] for table in (same, other))
-    assert kept.startswith("Table 7, router's expert, 5 rows: Spearman's rho +1.00") and "more than chance" in kept
-    assert turned.startswith("Table 7, router") and "cannot be told from a random one" in turned
-    for effect, words in ((1, "copies end above."), (-1, "copies end below."), (0, "cannot be told")):
-        table = at.results(made_up({"ablation-pretrained-experts": effect}, 3), *ALL)
-        assert all(words in sentence for sentence in ablation_claims.experts_start(table, False))
+    for choice in ("router-s-expert", "expert-by-hand"):
+        before, after = (by_id(ablation_claims.differences(table, False)) for table in (same, other))
+        plk = f"table-7-plk-experts-{choice}"
+        assert (before[plk].verdict, after[plk].verdict) == ("worse", "better") and before[plk].trainings == 3
+        assert before[plk].published == pytest.approx(-0.73) and "over trainings [" in before[plk].control
+        assert after[f"figure-6-right-noise-on-the-router-{choice}"].verdict != "better"
+        assert before[f"start-of-the-experts-copies-of-the-baseline-s-blocks-{choice}"].place == ""
+        kept, turned = (by_id(ablation_claims.order(at.orders(table), False)) for table in (same, other))
+        order = f"table-7-order-{choice}"
+        assert (kept[order].verdict, turned[order].verdict) == ("holds", "fails") and kept[order].here == "1.00"
 
 
 def test_no_verdict_from_the_router_where_it_decides():
@@ -92,25 +94,22 @@ def test_no_verdict_from_the_router_where_it_decides():
     table, basis = at.results(scores, *ALL), at.basis(scores)
     assert ablation_claims.routing_decides(basis)
     assert not ablation_claims.routing_decides(at.basis(made_up(like_the_paper(), 3)))
-    router, hand = ablation_claims.differences(table, at.TABLE_7, True)
-    assert router.startswith("Table 7, router's expert, without a verdict (routing decides): DarkIR")
-    assert "paper's sign" not in router and "have the paper's sign" in hand
-    found = ablation_claims.order(at.orders(table), True)
-    said = [sentence for sentence in found if "router's expert" in sentence]
-    assert len(said) == 5 and all("routing decides this order" in sentence for sentence in said)
-    assert any("by hand" in sentence and "more than chance" in sentence for sentence in found)
-    assert "These 10 values of p are not corrected" in found[-1] and "one stage" in found[-1]
-    assert "one stage" not in ablation_claims.order(at.orders(at.results(scores, at.FIGURE_6)), True)[-1]
-    assert "no verdict: routing decides" in ablation_claims.experts_start(table, True)[0]
+    rows = by_id([*ablation_claims.differences(table, True), *ablation_claims.order(at.orders(table), True)])
+    by_router = [row for name, row in rows.items() if name.endswith("router-s-expert")]
+    assert {row.verdict for row in by_router} == {"undecided"} and len(by_router) == 20
+    assert all(ablation_claims.ROUTED in row.control for row in by_router)
+    by_hand = [row for name, row in rows.items() if name.endswith("expert-by-hand")]
+    assert {"worse", "better", "holds"} <= {row.verdict for row in by_hand} and len(by_hand) == 20
+    assert "of one stage" in rows["all-rows-order-expert-by-hand"].control
 
 
 def test_the_reference_stands_beside_its_stage_1_and_the_input():
     good, bad = at.basis(made_up({at.REFERENCE: 1})), at.basis(made_up({at.REFERENCE: 1}, routed=-3))
     assert list(good.reference) == ["variant-class-loss", "input"] * 2 and (good.sign == 1).all()
     assert list(bad.sign) == [-1, -1, 1, 1] and (bad.accuracy == 0.5).all()
-    first, router, hand, decides = ablation_claims.basis(bad)
-    assert "right on 50% of" in first and "(-" not in hand and router.count("-2.") >= 2 and "routing decides" in decides
-    assert len(ablation_claims.basis(good)) == 3
+    rows = ablation_claims.basis(bad, "ablations")
+    assert [row.verdict for row in rows] == ["worse", "worse", "better", "better"]
+    assert "right on 50% of" in rows[0].control and rows[2].control == ""
     laid = at.LAYOUTS["08_basis"].build(lambda name: bad)
     assert list(laid.index)[:2] == [
         "DeMoE, router's expert, against its stage 1",
@@ -119,14 +118,15 @@ def test_the_reference_stands_beside_its_stage_1_and_the_input():
     assert list(laid["PSNR (dB)"].str[:2]) == ["20", "20", "23", "23"]
 
 
-def test_one_training_is_said_to_be_one_and_gives_no_verdict():
+def test_one_training_is_said_to_be_one():
     once, thrice = (at.results(made_up(like_the_paper(), count), *ALL) for count in (1, 3))
-    assert "spread over trainings is unknown" in ablation_claims.noise(once)
-    assert "mean of 3 trainings" in ablation_claims.noise(thrice) and "unknown" not in ablation_claims.noise(thrice)
-    for sentence in ablation_claims.differences(once, at.TABLE_7, False):
-        assert "without a verdict (one training each): " in sentence and "PLK experts (-" in sentence
-        assert not any(word in sentence for word in ("above", "below", "sign"))
-    assert all("no verdict from one training" in one for one in ablation_claims.experts_start(once, False))
+    assert (
+        ablation_claims.noise(once, "08").verdict == "undecided"
+        and "unknown" in ablation_claims.noise(once, "08").control
+    )
+    assert ablation_claims.noise(thrice, "08").ours > 0 and "unknown" not in ablation_claims.noise(thrice, "08").control
+    assert all("one training each" in row.control for row in ablation_claims.differences(once, False))
+    assert not any("one training each" in row.control for row in ablation_claims.differences(thrice, False))
     laid = at.LAYOUTS["08_table_7"].build(lambda name: once)
     more = at.LAYOUTS["08_table_7"].build(lambda name: thrice)
     assert {name for _, name in set(more.columns) - set(laid.columns)} == {
@@ -152,11 +152,9 @@ def test_layouts_hold_both_sides():
     assert "paper (real)" not in {head for head, _ in start.columns}
 
 
-@pytest.mark.parametrize(
-    "in_use, words", [((1.5, 2.5), "more experts learn"), ((1.5, 1.51), "hardly more"), ((3, 2.5), "no more experts")]
-)
-def test_router_noise_sentence(in_use, words):
-    assert words in ablation_claims.router_noise(*in_use, 1.0)
+@pytest.mark.parametrize("in_use, verdict", [((1.5, 2.5), "holds"), ((1.5, 1.51), "undecided"), ((3, 2.5), "fails")])
+def test_router_noise_is_held_against_none(in_use, verdict):
+    assert ablation_claims.router_noise(*in_use, 1.0).verdict == verdict
 
 
 def made_up_costs():
@@ -187,16 +185,13 @@ def both_sizes():
     return pd.concat([paper.reset_index().assign(size="paper"), made_up_costs().assign(size="here")])
 
 
-def test_cost_sentences():
-    first, second, third = ablation_claims.costs(both_sizes(), at.results(made_up({}, 3), *ALL))
-    assert "to 1025 MiB (ablation-wide)" in first and "takes 50% off" in first
-    assert "Of 6 variants with more MACs than DeMoE, 0 are above" in second and "4 are above it: twice" in second
-    assert "10 are counted to the printed digit; not those of DarkIR experts (10.74 G counted, 11.05 G" in third
-    dear = at.results(made_up({"ablation-plk": 1}, 3), *ALL)
-    said = ablation_claims.costs(both_sizes(), dear)[1]
-    assert "1 are above it beyond noise (expert by hand): PLK experts (2.00 times the MACs)" in said
-    once = ablation_claims.costs(both_sizes(), at.results(made_up({"ablation-plk": 1}), *ALL))[1]
-    assert "no verdict" in once and "noise (expert" not in once and "PLK experts" in once
+def test_costs_as_claims():
+    memory, pays, macs = ablation_claims.costs(both_sizes(), at.results(made_up({}, 3), *ALL))
+    assert memory.here == "50 %" and "to 1025 MiB (ablation-wide)" in memory.control
+    assert pays.here == "0 of 6" and pays.words.startswith("4: twice the width")
+    assert macs.here == "10 of 11" and "10.74 G counted, 11.05 G published" in macs.control and macs.verdict == "fails"
+    dear = ablation_claims.costs(both_sizes(), at.results(made_up({"ablation-plk": 1}, 3), *ALL))[1]
+    assert dear.here == "1 of 6" and dear.control == "PLK experts (2.00 times)"
 
 
 def test_published_costs_stand_beside_the_counted():

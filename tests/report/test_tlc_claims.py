@@ -12,113 +12,71 @@ PAPER = {"RealBlur-syn": 0.04, "ReLoBlur-syn": -0.29, "DPDD-syn": 0.14, "LOLBlur
 
 
 def gains(values: dict[str, float], reach: float = 0.01, network: str = DEMOE_TLC, plain: str = DEMOE) -> pd.DataFrame:
-    """A table of ``sizes.gains``: ``values`` by set, each with an interval of ``reach`` on both sides."""
+    """A table of ``by_size.gains``: ``values`` by set, each with an interval of ``reach`` on both sides."""
     values = values | {"Average": sum(values.values()) / len(values)}
-    return pd.DataFrame(
-        [
-            {
-                "network": network,
-                "plain": plain,
-                "set": name,
-                "metric": metric,
-                "mean": value,
-                "low": value - reach,
-                "high": value + reach,
-                "images": 8,
-                "missing": 0,
-                "scenes": 7,
-            }
-            for name, value in values.items()
-            for metric in ("psnr", "ssim")
-        ]
-    )
-
-
-def test_a_verdict_needs_an_interval_without_zero():
-    assert claims.verdict(0.1, 0.01, 0.2) == "better" and claims.verdict(-0.1, -0.2, -0.01) == "worse"
-    for low, high in ((-0.01, 0.2), (-0.2, 0), (math.nan, math.nan), (0.0004, 0.2)):  # printed, the last begins at zero
-        assert claims.verdict(0.1, low, high) == "not told apart"
-    assert claims.verdict(-0.004, -0.006, -0.002) == "not told apart"  # the paper would print 0.00
+    rows = [
+        {"network": network, "plain": plain, "set": name, "metric": metric}
+        | {"mean": value, "low": value - reach, "high": value + reach, "images": 8, "missing": 0, "scenes": 7}
+        for name, value in values.items()
+        for metric in ("psnr", "ssim")
+    ]
+    return pd.DataFrame(rows)
 
 
 def test_the_papers_own_directions_are_recognised():
-    text = claims.by_set(gains(PAPER), DEMOE_TLC, DEMOE)
-    assert "better on RealBlur-syn (+0.040 [+0.030, +0.050]), DPDD-syn" in text
-    assert "worse on ReLoBlur-syn" in text and "not told apart" not in text.split("Average")[0]
-    assert f"The same direction is seen here on {', '.join(SETS)}, the opposite on none." in text
-    assert "LOLBlur -0.71" in text and "where TLC is worse; -0.09 dB in the paper" in text
-
-
-def test_the_opposite_and_the_undecided_are_told():
+    found = claims.by_set(gains(PAPER), DEMOE_TLC, DEMOE)
+    assert found.verdict == "worse" and found.published == pytest.approx(-0.09) and "LOLBlur -0.71" in found.words
+    assert found.control.startswith("better on RealBlur-syn, DPDD-syn, GoPro-syn; worse on ReLoBlur-syn, LOLBlur-syn")
+    assert f"the paper's direction on {', '.join(SETS)}, the opposite on none" in found.control
     opposite = claims.by_set(gains({name: -value for name, value in PAPER.items()}), DEMOE_TLC, DEMOE)
-    assert f"The same direction is seen here on none, the opposite on {', '.join(SETS)}." in opposite
-    assert "where TLC is better" in opposite
+    assert f"direction on none, the opposite on {', '.join(SETS)}" in opposite.control and opposite.verdict == "better"
+
+
+def test_the_undecided_and_rows_that_the_paper_lacks():
     noise = claims.by_set(gains(PAPER, reach=1), DEMOE_TLC, DEMOE)
-    assert "better on" not in noise and "worse on" not in noise and "no difference can be told" in noise
-    assert "seen here on none, the opposite on none" in noise
+    assert noise.verdict == "undecided" and "direction on none, the opposite on none" in noise.control
     alone = claims.by_set(gains(PAPER).assign(low=math.nan, high=math.nan), DEMOE_TLC, DEMOE)
-    assert "not told apart on RealBlur-syn (+0.040), " in alone
-
-
-def test_a_row_that_the_paper_lacks_is_not_compared():
-    text = claims.by_set(gains(PAPER, network=DEMOE_EXPERTS), DEMOE_EXPERTS, DEMOE)
-    assert "the paper has no such row" in text and "direction" not in text
+    assert alone.verdict == "undecided" and "[" not in alone.here
+    lacking = claims.by_set(gains(PAPER, network=DEMOE_EXPERTS), DEMOE_EXPERTS, DEMOE)
+    assert lacking.words == "no such row" and math.isnan(lacking.published) and "direction" not in lacking.control
     other = claims.by_set(gains(PAPER, network=NAFNET_TLC, plain=NAFNET), NAFNET_TLC, NAFNET)
-    assert "LOLBlur -0.89" in other
+    assert "LOLBlur -0.89" in other.words
 
 
 def test_who_suffers_most():
-    assert "It is so here: LOLBlur-syn, -0.710" in claims.low_light_suffers_most(gains(PAPER))
+    assert claims.low_light_suffers_most(gains(PAPER)).verdict == "holds"
     other = claims.low_light_suffers_most(gains(PAPER | {"GoPro-syn": -0.9}))
-    assert "another set's: GoPro-syn, -0.900" in other
+    assert other.verdict == "fails" and other.control == "GoPro-syn"
     near = claims.low_light_suffers_most(gains(PAPER | {"GoPro-syn": -0.7}, reach=0.1))
-    assert "largest on LOLBlur-syn" in near and "not told apart from that on GoPro-syn" in near
-    assert "loses on no set" in claims.low_light_suffers_most(gains(PAPER, reach=1))
+    assert near.verdict == "undecided" and "not told apart from GoPro-syn" in near.control
+    assert claims.low_light_suffers_most(gains(PAPER, reach=1)).verdict == "undecided"
 
 
-@pytest.mark.parametrize(
-    ("value", "full", "plain"),
-    [
-        (0.3, "does here what full TLC does", "changes the sets by up to 0.300 dB"),
-        (
-            0.1,
-            "differs from full TLC by up to 0.200 dB, on RealBlur-syn (+0.100 against +0.300)",
-            "changes the sets by up to 0.100 dB",
-        ),
-        (0.0, "differs from full TLC by up to 0.300 dB", "changes no set by 0.01 dB"),
-    ],
-)
-def test_partial_in_both_readings(value, full, plain):
-    table = pd.concat(
-        [
-            gains(dict.fromkeys(SETS, 0.3)),
-            gains(dict.fromkeys(SETS, value), network=DEMOE_PARTIAL),
-            gains(dict.fromkeys(SETS, value), network=DEMOE_EXPERTS),
-        ]
-    )
-    for sentence in claims.partial(table):
-        assert full in sentence and plain in sentence
+@pytest.mark.parametrize(("value", "verdict"), [(0.3, "holds"), (0.1, "fails"), (0.0, "fails")])
+def test_partial_in_both_readings(value, verdict):
+    full = gains(dict.fromkeys(SETS, 0.3))
+    others = [gains(dict.fromkeys(SETS, value), network=network) for network in (DEMOE_PARTIAL, DEMOE_EXPERTS)]
+    for found in claims.partial(pd.concat([full, *others])):
+        assert found.verdict == verdict and found.ours == pytest.approx(0.3 - value)
+        assert f"changes a set by up to {value:.3f} dB" in found.control
 
 
 def by_size(inside: float, outside: float) -> pd.DataFrame:
     sides = {64: inside, 96: inside, 256: outside}
-    return pd.concat(
-        [gains(dict.fromkeys(SETS, value)).query("metric == 'psnr'").assign(side=side) for side, value in sides.items()]
-    )
+    parts = [
+        gains(dict.fromkeys(SETS, value)).query("metric == 'psnr'").assign(side=side) for side, value in sides.items()
+    ]
+    return pd.concat(parts)
 
 
 def test_identity_is_checked_not_assumed():
-    (kept,) = claims.identity(by_size(0.0, -0.2), {DEMOE_TLC: 96})
-    assert "up to 96 pixels (its window has 96) no score changes" in kept
-    assert "256 pixels -0.200 [-0.210, -0.190] dB." in kept and "64 pixels -" not in kept
-    (changed,) = claims.identity(by_size(0.001, -0.2), {DEMOE_TLC: 96})
-    assert "which it should not" in changed
-    (never,) = claims.identity(by_size(0.0, 0.0), {DEMOE_TLC: 50})
-    assert "no picture here lies within" in never
+    kept, beyond = claims.identity(by_size(0.0, -0.2), {DEMOE_TLC: 96})
+    assert kept.verdict == "holds" and beyond.verdict == "worse" and "256 pixels" in beyond.what
+    assert claims.identity(by_size(0.001, -0.2), {DEMOE_TLC: 96})[0].verdict == "fails"
+    assert claims.identity(by_size(0.0, 0.0), {DEMOE_TLC: 50})[0].verdict == "undecided"  # no picture is that small
 
 
 def test_routing_and_runtime():
-    assert "decides as before on all 40" in claims.routing(0, 40) and "on 3 of 40" in claims.routing(3, 40)
-    assert "1.50 times the time of NAFNet at 256x256" in claims.runtime(
-        {NAFNET: 2.0, NAFNET_TLC: 3.0}, NAFNET_TLC, NAFNET, 256
-    )
+    assert claims.routing(0, 40).verdict == "holds" and claims.routing(3, 40).verdict == "fails"
+    assert claims.routing(3, 40).here == "3 of 40"
+    assert claims.runtime({NAFNET: 2.0, NAFNET_TLC: 3.0}, NAFNET_TLC, NAFNET, 256).here == "1.50 times"

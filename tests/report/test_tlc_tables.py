@@ -41,7 +41,8 @@ def written(home):
     table = scores()
     tables.save(table, "09_scores", MARK)
     tables.save(by_size.gains(table, tlc_tables.COMPARED), "09_gains", MARK)
-    return {name: tables.write(name, layout, "test") for name, layout in tlc_tables.LAYOUTS.items()}
+    assert set(tables.write_all(tlc_tables.LAYOUTS, "test")[0]) == set(tlc_tables.LAYOUTS)
+    return {name: layout.build(lambda csv: tables.read(csv, "test")) for name, layout in tlc_tables.LAYOUTS.items()}
 
 
 def test_the_published_gains():

@@ -177,14 +177,14 @@ def _write_set(
 
 def _readable(file: Path) -> bool:
     try:
-        pixels.read_pixels(file)
+        pixels.read(file)
     except ValueError:  # not there, or damaged
         return False
     return True
 
 
 def _write_picture(file: Path, picture: torch.Tensor, bits: int) -> None:
-    images.write_photograph(file, images.Photograph(picture.expand(3, -1, -1), bit_depth=bits, gray=len(picture) == 1))
+    images.write(file, images.Photograph(picture.expand(3, -1, -1), bit_depth=bits, gray=len(picture) == 1))
 
 
 def _csv(rows: list[dict[str, str]], header: bool = True) -> str:

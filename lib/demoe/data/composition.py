@@ -38,7 +38,6 @@ def select(pairs: PairedSet, indices: Sequence[int]) -> PairedSet:
         read=partial(_read_selected, pairs, indices),
         size=partial(_size_selected, pairs, indices),
         notes=[pairs.notes[i] for i in indices] if pairs.notes else (),
-        entries=[pairs.entries[i] for i in indices] if pairs.entries else (),
     )
 
 

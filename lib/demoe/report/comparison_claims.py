@@ -1,273 +1,144 @@
-"""What notebook 05 found, against the paper's words (Sections 4.1, 4.3 and 5): sentences computed from the numbers.
+"""What notebook 05 found, against the paper's words (Sections 4.1, 4.3 and 5), as rows.
 
-A difference counts only where its 95 % interval, a bootstrap over scenes, does not contain zero. The intervals know
-the test pictures' spread, not that of another training: one seed of each network stands behind these sentences.
-What the paper measured is read from the published numbers; "about 2x" and "0.3 %" are its words.
+The intervals know the test pictures' spread, not that of another training: one training of each network stands behind
+these rows.
 """
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 
-from demoe.evaluation.comparison import WITHOUT
+from demoe.evaluation.comparison import MAIN, WITHOUT
 from demoe.evaluation.methods import EQUAL
 
-from .comparison_tables import PAPER_PARAMS, paper, paper_3
+from .claims import AVERAGE, Claim, beside, claim, difference, every, judged, told_by_set
+from .comparison_tables import PAPER_PARAMS, paper
+from .tables import with_interval
 
-MAIN = "DeMoE longer k=1"
-AVERAGE = "Average"
 FIVE = "DeMoE-5, one for each set"
-TRIVIAL = 0.005  # dB; what a table with two decimals would not show is not called a difference
+BASELINE = "NAFNet longer"
 
 
-def sign(row: pd.Series) -> int:
-    """1 or -1 where the interval lies above or below zero, 0 where it holds zero, is not known or the mean is tiny."""
-    if math.isnan(row["low"]) or row["low"] <= 0 <= row["high"] or abs(row["mean"]) < TRIVIAL:
-        return 0
-    return 1 if row["low"] > 0 else -1
+def table_1(differences: pd.DataFrame, methods: pd.DataFrame) -> list[Claim]:
+    """Section 4.1: "DeMoE (based on NAFNet) is the best method overall", judged at equal length.
 
-
-def _db(row: pd.Series, decimals: int = 2) -> str:
-    if math.isnan(row["low"]):
-        return f"{row['mean']:+.{decimals}f} dB (no interval: too few scenes)"
-    return f"{row['mean']:+.{decimals}f} dB [{row['low']:+.{decimals}f}, {row['high']:+.{decimals}f}]"
-
-
-def _of(differences: pd.DataFrame, first: str, second: str, dataset: str = AVERAGE) -> pd.Series | None:
-    rows = differences[
-        (differences["first"] == first)
-        & (differences["second"] == second)
-        & (differences["set"] == dataset)
-        & (differences.metric == "psnr")
+    ``differences`` and ``methods`` are those of ``evaluation.comparison``.
+    """
+    others = differences[(differences["first"] == "DeMoE") & (differences["second"] != "input")]["second"].unique()
+    rows = [
+        _difference("demoe-t1-{other}", differences, "DeMoE", role, other=role, published=_over(role))
+        for role in others
     ]
-    return None if rows.empty else rows.iloc[0]
-
-
-def _plain(names: list[str]) -> str:
-    return ", ".join(names) if names else "none"
-
-
-def _without(differences: pd.DataFrame, first: str, second: str) -> str:
-    """ "; without LOLBlur -0.03 dB [...]": whether the average says more than who made a dark set brighter."""
-    row = _of(differences, first, second, WITHOUT)
-    return "" if row is None else f"; without LOLBlur {_db(row)}"
-
-
-def _sets(differences: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
-    """The PSNR differences of each set, no averages, by the set's name."""
-    rows = differences[
-        (differences["first"] == first)
-        & (differences["second"] == second)
-        & (differences.metric == "psnr")
-        & ~differences["set"].isin((AVERAGE, WITHOUT))
-    ]
-    return rows.set_index("set")
-
-
-def _over(role: str) -> str:
-    """By how much the paper's DeMoE is above another row of Table 1 on average, as it would be printed."""
-    gap = paper("table1_aio", "DeMoE_k1", AVERAGE, "psnr") - paper("table1_aio", role, AVERAGE, "psnr")
-    return f"{gap:+.2f} dB"
-
-
-def table_1(differences: pd.DataFrame, methods: pd.DataFrame) -> str:
-    """Section 4.1: "DeMoE (based on NAFNet) is the best method overall", judged at equal length."""
-    rows = differences[
-        (differences["first"] == "DeMoE")
-        & (differences["set"] == AVERAGE)
-        & (differences.metric == "psnr")
-        & (differences["second"] != "input")
-    ].set_index("second")
-    signs = rows.apply(sign, axis=1)
-    better, worse = list(rows.index[signs > 0]), list(rows.index[signs < 0])
-    even = list(rows.index[signs == 0])
-    if worse:
-        verdict = f"not the best: {_plain(worse)} {'is' if len(worse) == 1 else 'are'} above it"
-    elif even:
-        verdict = f"not told apart from {_plain(even)}"
-    else:
-        verdict = "the best of these trainings, in the paper's direction"
-    numbers = "; ".join(f"{name} {_db(row)}" for name, row in rows.iterrows())
-    rest = differences[
-        (differences["first"] == "DeMoE")
-        & (differences["set"] == WITHOUT)
-        & (differences.metric == "psnr")
-        & (differences["second"] != "input")
-    ].set_index("second")
-    without = ""
-    if len(rest):
-        signs = rest.apply(sign, axis=1)
-        kinds = ((-1, "above it"), (1, "below it"), (0, "not told apart"))
-        without = (
-            " Without LOLBlur: "
-            + "; ".join(f"{words} {_plain(list(signs.index[signs == one]))}" for one, words in kinds)
-            + "."
-        )
-    left_out = methods[methods.missing != ""]
-    slim = methods[methods.method.str.contains("(width", regex=False)]
     macs = methods[methods.group == EQUAL].macs.dropna() / 1e9
-    small = (
-        f" These are slim networks of uneven cost ({macs.min():.2f} to {macs.max():.2f} G multiply-accumulates) "
-        "after a short training: nothing follows for the published ones."
-    ) * (len(slim) > 0)
-    gaps = f" Left out: {', '.join(left_out.role)} ({left_out.missing.iloc[0]})." if len(left_out) else ""
-    return (
-        f"Trained once each and equally long, but for DeMoE's second stage, which gives it twice the steps, DeMoE k=1 "
-        f"is on average {verdict}; clearly below it: {_plain(better)}. DeMoE minus each: {numbers}.{without} The "
-        f"paper, on real sets, at width 32 and with full training: {_over('NAFNet')} from NAFNet, "
-        f"{_over('PromptIR')} from PromptIR.{small}{gaps}"
+    slim = (
+        f"slim networks of uneven cost ({macs.min():.2f} to {macs.max():.2f} G multiply-accumulates), shortly trained: "
+        "nothing follows for the published ones"
     )
+    slim *= int(methods.method.str.contains("(width", regex=False).any())
+    gaps = methods[methods.missing != ""]
+    left_out = f"left out: {', '.join(gaps.role)} ({gaps.missing.iloc[0]})" if len(gaps) else ""
+    control = beside("DeMoE has two stages of that length, as in the paper", slim, left_out)
+    return [claim("demoe-t1-average", control=control, holds=every(row.verdict for row in rows)), *rows]
 
 
-def brightness(summary: pd.DataFrame, methods: pd.DataFrame) -> str:
-    """Whether one dark set decides Table 1's average, and what each set alone says at equal length."""
-    psnr, dark, others = _at_equal_length(summary, methods)
-    reach = psnr.max() - psnr.min()
-    least, most = psnr[dark].min(), psnr[dark].max()
-    if reach[dark] > reach[others].max():
-        text = (
-            f"The average hangs most on {dark}, where a network gains by making the picture brighter, deblurred or "
-            f"not: at equal length the networks lie between {least:.2f} and {most:.2f} dB there, {reach[dark]:.2f} "
-            f"dB apart, and at most {reach[others].max():.2f} dB apart on any other set."
-        )
-    else:
-        wide = reach[others].idxmax()
-        text = (
-            f"The average does not hang on {dark}, the dark set: at equal length the networks lie "
-            f"{reach[dark]:.2f} dB apart there, and {reach[wide]:.2f} dB apart on {wide}."
-        )
-    means = {"of all sets": psnr.mean(axis=1), f"without {dark}": psnr[others].mean(axis=1)}
-    lists = [
-        f"{name}: " + ", ".join(f"{role} {value:.2f}" for role, value in mean.sort_values(ascending=False).items())
-        for name, mean in means.items()
-    ]
-    return f"{text} Mean PSNR in dB {'; '.join(lists)} (means alone: no interval says which of them differ)."
+def brightness(summary: pd.DataFrame, methods: pd.DataFrame) -> list[Claim]:
+    """Whether one dark set decides Table 1's average, what each set alone says, and whether restoring is worth it.
 
-
-def places(summary: pd.DataFrame, methods: pd.DataFrame) -> str:
-    """Each network's place by mean PSNR, set by set, at equal length, and where leaving the picture alone is better."""
-    psnr, _, _ = _at_equal_length(summary, methods)
-    place = psnr.rank(ascending=False, method="min").astype(int)
-    texts = [f"{role} {', '.join(map(str, row))}" for role, row in zip(place.index, place.to_numpy(), strict=True)]
-    wide = _psnr(summary)
-    untouched = wide.loc[methods.set_index("role").method["input"], psnr.columns]
-    above = list(psnr.columns[untouched > psnr.max()])
-    left = (
-        f"The blurred input has a higher mean than every one of them on {_plain(above)}."
-        if above
-        else "On every set at least one of them has a higher mean than the blurred input."
-    )
-    return f"Places by mean PSNR at equal length on {', '.join(psnr.columns)}: {'; '.join(texts)}. {left}"
-
-
-def _psnr(summary: pd.DataFrame) -> pd.DataFrame:
-    """Mean PSNR, a row a method and a column a set or "Average", in the order in which they come."""
-    rows = summary[summary.metric == "psnr"]
-    return rows.pivot(index="method", columns="set", values="mean")[list(rows["set"].unique())]
-
-
-def _at_equal_length(summary: pd.DataFrame, methods: pd.DataFrame) -> tuple[pd.DataFrame, str, list[str]]:
-    """Mean PSNR of the networks of the group by role (rows) and set (columns); LOLBlur's name, and the other sets."""
-    wide = _psnr(summary).drop(columns=AVERAGE)
+    ``summary`` is ``statistics.intervals``'.
+    """
+    wide = summary[(summary.metric == "psnr") & (summary["set"] != AVERAGE)]
+    wide = wide.pivot(index="method", columns="set", values="mean")[list(wide["set"].unique())]
     rows = methods[(methods.group == EQUAL) & methods.method.isin(wide.index)]
     psnr = wide.loc[list(rows.method)].set_axis(list(rows.role))
     dark = next(name for name in psnr if name.removesuffix("-syn") == "LOLBlur")
-    return psnr, dark, [name for name in psnr if name != dark]
+    reach = psnr.max() - psnr.min()
+    widest = reach.drop(dark).idxmax()
+    place = psnr.rank(ascending=False, method="min").loc["DeMoE"].astype(int)
+    above = psnr.columns[wide.loc[methods.set_index("role").method["input"]] > psnr.max()]
+    places = ", ".join(f"{name} {rank}" for name, rank in place.items())
+    of = {"unit": f"of {len(place)}"}
+    on = f"{reach[widest]:.2f} dB apart on {widest}"
+    return [
+        claim("demoe-t1-hangs-on-lolblur", reach[dark], on, reach[dark] > reach[widest]),
+        claim("demoe-t1-places", (place == 1).sum(), f"of {len(psnr)} networks its places: {places}", **of),
+        claim("demoe-t1-input-above-all", len(above), ", ".join(above), **of),
+    ]
 
 
-def longer(differences: pd.DataFrame, methods: pd.DataFrame) -> str:
-    """Stage 2 against the baseline that it starts from, which stops there: the steps are not equal."""
-    row = _of(differences, MAIN, "NAFNet longer")
-    verdict = {1: "above", -1: "below", 0: "not told apart from"}[sign(row)]
-    trained = methods.set_index("role").training
-    agrees = "the paper's direction" if sign(row) > 0 else "unlike in the paper"
-    return (
-        f"The longer trained DeMoE k=1 is {verdict} its baseline, {agrees} ({_over('NAFNet')}): {_db(row)}"
-        f"{_without(differences, MAIN, 'NAFNet longer')}. It learned longer: {trained[MAIN]}; its baseline "
-        f"{trained['NAFNet longer']}. What these further steps alone would have brought the baseline is not measured."
-    )
+def longer(differences: pd.DataFrame, summary: pd.DataFrame, methods: pd.DataFrame) -> list[Claim]:
+    """The longer trained DeMoE beside its baseline, the untouched input and the networks tuned to one set each."""
+    trained, name = (methods.set_index("role")[column] for column in ("training", "method"))
+    average = summary[(summary["set"] == AVERAGE) & (summary.metric == "psnr")].set_index("method")["mean"]
+    loss = 1 - average[name[MAIN]] / average[name["DeMoE*"]]
+    drop = paper("section4.3_upper_bound", "DeMoE_task_specific_k1", AVERAGE, "psnr")
+    drop -= paper("table1_aio", "DeMoE_k1", AVERAGE, "psnr")
+    steps = f"trained {trained[MAIN]}, its baseline {trained[BASELINE]}: what these steps alone bring is not measured"
+    tuned = f"{loss:.1%} of its PSNR; DeMoE* {trained['DeMoE*']}, DeMoE {trained[MAIN]} on all"
+    return [
+        _difference("demoe-t1-stage-2", differences, MAIN, BASELINE, steps, published=_over("NAFNet")),
+        _difference("demoe-t1-input", differences, MAIN, "input", _sets(differences, MAIN, "input")),
+        _difference(
+            "demoe-t3-drop",
+            differences,
+            "DeMoE*",
+            MAIN,
+            beside(tuned, _sets(differences, "DeMoE*", MAIN)),
+            published=drop,
+        ),
+    ]
 
 
-def gain(differences: pd.DataFrame) -> str:
-    """Whether the longer trained DeMoE restores at all: against the blurred input, set by set."""
-    signs = _sets(differences, MAIN, "input").apply(sign, axis=1)
-    kinds = (("clearly better", 1), ("clearly worse", -1), ("not clearly different", 0))
-    parts = [f"{words} on {_plain(list(signs.index[signs == one]))}" for words, one in kinds if (signs == one).any()]
-    return (
-        f"Against the blurred input it has {_db(_of(differences, MAIN, 'input'))} on average"
-        f"{_without(differences, MAIN, 'input')}; {'; '.join(parts)}."
-    )
-
-
-def task_specific(differences: pd.DataFrame, summary: pd.DataFrame, methods: pd.DataFrame) -> str:
-    """Section 4.3: "the DeMoE performance drop is just 0.3 %" of PSNR from the task-specific networks."""
-    row = _of(differences, "DeMoE*", MAIN)
-    name = methods.set_index("role").method["DeMoE*"]
-    rows = summary[(summary.method == name) & (summary["set"] == AVERAGE) & (summary.metric == "psnr")]
-    level = float(rows["mean"].iloc[0])
-    verdict = {
-        1: "DeMoE loses to the five networks tuned to one set each",
-        -1: "DeMoE is above the five networks tuned to one set each, which here are no upper bound",
-        0: "one DeMoE and the five networks tuned to one set each are not told apart",
-    }[sign(row)]
-    signs = _sets(differences, "DeMoE*", MAIN).apply(sign, axis=1)
-    trained = methods.set_index("role").training
-    drop = paper_3("DeMoE_task_specific_k1", AVERAGE, "psnr") - paper_3("DeMoE_k1", AVERAGE, "psnr")
-    return (
-        f"{verdict}: the drop from DeMoE* is {_db(row)}{_without(differences, 'DeMoE*', MAIN)}; "
-        f"{100 * row['mean'] / level:.1f} % of its average PSNR (paper: {drop:.2f} dB, 0.3 %). DeMoE* learned for "
-        f"{trained['DeMoE*']}, DeMoE for {trained[MAIN]} on all. DeMoE* is "
-        f"clearly ahead on {_plain(list(signs.index[signs > 0]))} and clearly behind on "
-        f"{_plain(list(signs.index[signs < 0]))}."
-    )
-
-
-def experts_k(differences: pd.DataFrame, costs: pd.DataFrame) -> str:
+def experts_k(differences: pd.DataFrame, cost_of_k: pd.DataFrame) -> list[Claim]:
     """Whether mixing more experts at inference helps; the paper reports k = 1 alone."""
-    rows = {k: _of(differences, f"DeMoE longer k={k}", MAIN) for k in range(2, 6)}
-    signs = {k: sign(row) for k, row in rows.items()}
-    better, worse = ([str(k) for k, one in signs.items() if one == side] for side in (1, -1))
-    if better and not worse:
-        verdict = f"more experts help for k = {_plain(better)}"
-    elif worse and not better:
-        verdict = f"more experts harm for k = {_plain(worse)}"
-    elif not better:
-        verdict = f"no k is told apart from k = 1 (by more than {TRIVIAL} dB)"
-    else:
-        verdict = f"k = {_plain(better)} is above k = 1, k = {_plain(worse)} below"
-    macs = costs.set_index("k").macs
-    return (
-        f"Mixing the five experts instead of one changes the average by {_db(rows[5], 3)}: {verdict}. At the published "
-        f"size it costs {macs[5] / macs[1]:.2f} times the multiply-accumulates ({macs[5] / 1e9:.2f} G against "
-        f"{macs[1] / 1e9:.2f} G)."
-    )
+    times = cost_of_k.set_index("k").macs / cost_of_k.macs.iloc[0]
+    control = "{:.2f} times the multiply-accumulates at the published size"
+    return [
+        _difference("demoe-k-{k}", differences, f"DeMoE longer k={k}", MAIN, control.format(times[k]), k=k)
+        for k in range(2, 6)
+    ]
 
 
-def cost(counted: pd.DataFrame) -> str:
-    """Section 4.1: "compared to PromptIR, about 2x fewer parameters, about 15x fewer operations" (counted here)."""
+def cost(counted: pd.DataFrame) -> list[Claim]:
+    """Section 4.1: what PromptIR needs beside DeMoE; ``counted`` by ``complexity.cost_table``."""
     rows = counted.set_index("row")
-    params, macs = rows.params / rows.params["DeMoE k=1"], rows.macs / rows.macs["DeMoE k=1"]
-    counted_rows = rows.macs.dropna()
-    rank = int((counted_rows < counted_rows["DeMoE k=1"]).sum()) + 1
-    place = {1: "the fewest", 2: "the second fewest"}.get(rank, f"place {rank} in")
-    says = "as the paper says" if rank == 2 else "unlike in the paper, where it is second"
-    return (
-        f"Counted at the published size, PromptIR has {params['PromptIR']:.2f} times DeMoE's parameters (paper: about "
-        f"2) and {macs['PromptIR']:.1f} times its multiply-accumulates (paper: about 15); DeMoE needs {place} of the "
-        f"{len(counted_rows)} networks' operations, {says}."
-    )
+    params, macs = (rows[column] / rows[column]["DeMoE k=1"] for column in ("params", "macs"))
+    rank, size = int((macs < 1).sum()) + 1, "counted at the published size"
+    return [
+        claim("demoe-t1-params", params["PromptIR"], size),
+        claim("demoe-t1-macs", macs["PromptIR"], size),
+        claim("demoe-t1-macs-rank", rank, f"{size}, {macs.notna().sum()} networks", rank == 2),
+    ]
 
 
-def ensemble(counted: pd.DataFrame) -> str:
-    """Section 5: an ensemble of five has 50.4 M parameters, DeMoE 20.15 M, 2.5 times fewer."""
-    params = counted.set_index("what").params
-    five, one = params[FIVE], params["DeMoE"]
-    five_paper, one_paper = (f"{paper(*PAPER_PARAMS[what], '-', 'params_m'):g}" for what in (FIVE, "DeMoE"))
-    same = f"{five / 1e6:.1f}" == five_paper and f"{one / 1e6:.2f}" == one_paper
-    return (
-        f"Five task-specific networks have {five / 1e6:.2f} M parameters, one DeMoE {one / 1e6:.2f} M, "
-        f"{five / one:.2f} times fewer: {'the' if same else 'not the'} numbers of Section 5 "
-        f"({five_paper} M, {one_paper} M, 2.5)."
-    )
+def ensemble(counted: pd.DataFrame) -> Claim:
+    """Section 5: the parameters of five task-specific networks and of one DeMoE (``comparison.ensemble``)."""
+    ours = counted.set_index("what").params / 1e6
+    theirs = {what: paper(*row, "-", "params_m") for what, row in PAPER_PARAMS.items()}
+    same = all(abs(ours[what] - theirs[what]) < 0.05 for what in (FIVE, "DeMoE"))
+    counts = f"{ours[FIVE]:.2f} M and {ours['DeMoE']:.2f} M, published {theirs[FIVE]:g} and {theirs['DeMoE']:g}"
+    return claim("demoe-s5-ensemble", ours[FIVE] / ours["DeMoE"], counts, same)
+
+
+def _rows(differences: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """The PSNR differences of two roles, by set and average."""
+    pair = (differences["first"] == first) & (differences["second"] == second) & (differences.metric == "psnr")
+    return differences[pair].set_index("set")
+
+
+def _difference(key: str, differences: pd.DataFrame, first: str, second: str, control: str = "", **more) -> Claim:
+    """The average difference of two roles; beside it that without LOLBlur, which brightness decides."""
+    rows = _rows(differences, first, second)
+    if WITHOUT in rows.index:
+        rest = rows.loc[WITHOUT]
+        text = with_interval(rest["mean"], rest["low"], rest["high"], unit="dB")
+        control = beside(f"without LOLBlur {text}, {judged(rest)}", control)
+    return difference(key, rows.loc[AVERAGE], control, **more)
+
+
+def _sets(differences: pd.DataFrame, first: str, second: str) -> str:
+    return told_by_set(_rows(differences, first, second).drop([AVERAGE, WITHOUT], errors="ignore"))
+
+
+def _over(role: str) -> float:
+    """By how much the paper's DeMoE is above another row of Table 1 on average (dB)."""
+    return paper("table1_aio", "DeMoE_k1", AVERAGE, "psnr") - paper("table1_aio", role, AVERAGE, "psnr")

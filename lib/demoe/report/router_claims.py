@@ -1,38 +1,49 @@
-"""What notebook 06 found about the router: how often it is right, how sure it is, whether it knows what it does not.
+"""What notebook 06 found about the router and about choosing the expert, against the paper's words, as rows.
 
-Sentences made of numbers, against the paper's words (Sections 3.2 and 4.2). ``rule_claims`` has those about choosing.
+The paper's sentences are in Sections 3.2 and 4.2 and in appendix E.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
+from demoe.core.paper import published
 from demoe.data.real import catalog
-from demoe.evaluation import statistics
+from demoe.evaluation import expert_choice, statistics
+from demoe.evaluation.metrics import LABELS
+from demoe.evaluation.statistics import FEWEST_SCENES
+
+from .claims import AVERAGE, FAILS, HOLDS, UNDECIDED, Claim, beside, claim, difference, reverse, told_by_set
+from .tables import with_interval
 
 PUBLISHED_ACCURACY = 0.95  # "perfect classification accuracy i.e., > 95 %", Section 3.2
-LEAST_SCENES = 5  # a bootstrap over fewer gives an interval that is too narrow; so does one in which fewer changed
-FAILS = {dataset.name: dataset.router_fails for dataset in catalog.DATASETS}  # whether the paper's router does
+FAILS_THERE = {dataset.name: dataset.router_fails for dataset in catalog.DATASETS}  # whether the paper's router does
+WITHOUT_LABELS = (expert_choice.SOFT, expert_choice.EQUAL, *expert_choice.LABEL_FREE)
+COMPARED = (  # with the router's choice, for scale: what could be had, what is had blindly, and without choosing
+    *(expert_choice.ORACLE, expert_choice.FIXED, expert_choice.RANDOM, expert_choice.INPUT, expert_choice.BASELINE),
+    *WITHOUT_LABELS,
+)
+NAMES = {
+    **{expert_choice.INPUT: "The untouched input", expert_choice.BASELINE: "The baseline"},
+    expert_choice.SOFT: expert_choice.SOFT,
+}
+GROUPS = {"outside": "outside the training sets", "inside": "in distribution"}
 
 
-def accuracy(routing: pd.DataFrame) -> str:
-    """The router in distribution: ``routing`` has the pictures of AIO-Blur's test sets (``routing.look``)."""
-    right, count, scenes = int(routing.correct.sum()), len(routing), _scenes(routing)
-    low, high = _share(right / count, scenes)
-    if high < PUBLISHED_ACCURACY:
-        verdict = "less than the paper reports for its router on the real sets (over 95 %)"
-    elif low > PUBLISHED_ACCURACY:
-        verdict = "over 95 %, as the paper reports on the real sets"
-    else:
-        verdict = "not to be told from the 95 % that the paper's exceeds on the real sets"
+def accuracy(routing: pd.DataFrame, network: str = "demoe") -> Claim:
+    """The router in distribution: ``routing`` has the pictures of AIO-Blur's test sets (``router.look``).
+
+    ``network`` begins the row's id: notebooks look at several.
+    """
+    share, scenes = float(routing.correct.mean()), _scenes(routing)
+    low, high = _share(share, scenes)
+    holds = True if low > PUBLISHED_ACCURACY else False if high < PUBLISHED_ACCURACY else None
     by = routing.groupby("set", sort=False).correct.mean().astype(float)
-    worst = f"; least on {by.idxmin()} ({by.min():.0%})" if by.max() > by.min() else ""
-    return (
-        f"In distribution the router names the right blur on {right / count:.1%} of {count} pictures (95 % "
-        f"interval {low:.1%} to {high:.1%}, scenes counted, not pictures): {verdict}{worst}."
-    )
+    control = f"{len(routing)} pictures of {scenes} scenes; least on {by.idxmin()}, {by.min():.0%}"
+    return claim("{network}-router-accuracy", share, control, holds, low=low, high=high, network=network)
 
 
 def _scenes(table: pd.DataFrame) -> int:
@@ -50,95 +61,149 @@ def _share(share: float, scenes: int) -> tuple[float, float]:
     return (middle - half) / (1 + z2 / scenes), (middle + half) / (1 + z2 / scenes)
 
 
-def outside(routing: pd.DataFrame) -> list[str]:
-    """The router on each set outside AIO-Blur, whose "right" expert is the one that the paper chooses by hand.
+def outside(routing: pd.DataFrame) -> list[Claim]:
+    """The router on each set outside AIO-Blur: whether it fails there, or finds the expert, as the paper's does.
 
-    It is said to fail where fewer than half of the pictures go there, to find it where more than half do, and neither
-    where the interval of the share has the half in it, or comes from fewer than ``LEAST_SCENES`` scenes.
+    Undecided where the interval of the share has the half in it, or comes from fewer than ``FEWEST_SCENES`` scenes.
     """
-    found = []
+    rows = []
     for name, part in routing.groupby("set", sort=False):
-        right, count, expert = int(part.correct.sum()), len(part), part.label.iloc[0]
-        low, high = _share(right / count, _scenes(part))
-        most = part.predicted.value_counts()
-        fails = None if _scenes(part) < LEAST_SCENES else True if high < 0.5 else False if low > 0.5 else None
-        said = {True: "it fails there", False: "it finds that expert", None: "neither failure nor success is shown"}
-        there = FAILS.get(name.removesuffix("-syn"))
-        beside = (
-            "" if there is None else (f"; in the paper, on the real set, it {'fails' if there else 'does not fail'}")
-        )
-        found.append(
-            f"{name}: {right} of {count} pictures ({low:.0%} to {high:.0%}) go to {expert}, the paper's "
-            f"choice by hand, most to {most.index[0]} ({most.iloc[0]}): {said[fails]}{beside}."
-        )
-    return found
+        share, scenes, most = float(part.correct.mean()), _scenes(part), part.predicted.value_counts()
+        low, high = _share(share, scenes)
+        fails = None if scenes < FEWEST_SCENES else True if high < 0.5 else False if low > 0.5 else None
+        theirs = FAILS_THERE.get(name.removesuffix("-syn"))
+        words = "" if theirs is None else "it fails there" if theirs else "it does not fail"
+        verdict = UNDECIDED if fails is None or theirs is None else HOLDS if fails == theirs else FAILS
+        control = f"{len(part)} pictures of {scenes} scenes; most go to {most.index[0]} ({most.iloc[0]})"
+        names = {"set": name, "expert": part.label.iloc[0], "words": words}
+        rows.append(claim("demoe-t2-router-{set}", share, control, verdict, low=low, high=high, **names))
+    return rows
 
 
-def calibration(errors: pd.DataFrame) -> list[str]:
-    """Is the router as right as it is sure? ``errors`` is ``routing.calibration``'s second table."""
-    found = []
-    for group, part in errors.groupby("group", sort=False):
-        plain, scaled = part.iloc[0], part.iloc[-1]
-        sure = "more" if plain.accuracy > plain.confidence else "less"
-        judged = (
-            f"above chance, it is {sure} often right than it is sure"
-            if plain.ece > plain.ece_by_chance
-            else "no more than so few pictures give by chance"
-        )
-        told = (
-            ""
-            if len(part) < 2
-            else (
-                f"; at temperature {scaled.temperature:.2f} it is {scaled.ece:.3f} (by chance "
-                f"up to {scaled.ece_by_chance:.3f}): {_remedy(plain, scaled)}"
-            )
-        )
-        found.append(
-            f"Calibration, {group}: right on {plain.accuracy:.0%}, mean confidence {plain.confidence:.0%}; "
-            f"expected calibration error {plain.ece:.3f} (by chance up to {plain.ece_by_chance:.3f}): "
-            f"{judged}{told}."
-        )
-    return found
+def gains(comparison: pd.DataFrame) -> list[Claim]:
+    """On each set outside: k=1 over the untouched input and over the baseline, and the expert chosen by hand over k=1.
 
-
-def _remedy(plain: pd.Series, scaled: pd.Series) -> str:
-    """What the temperature did to the error, held against chance before and after."""
-    before, after = (row.ece > row.ece_by_chance for row in (plain, scaled))
-    if before and not after:
-        return "better, now within chance"
-    if after and not before:
-        return "no longer within chance, so no remedy there"
-    if not after:
-        return "within chance as before"
-    return "still above chance, " + ("and worse than before" if scaled.ece > plain.ece else "but better than before")
-
-
-def held_out(table: pd.DataFrame, name: str) -> str:
-    """How far the pictures that limits and temperature come from can stand for others. ``name``:
-    ``routing.reference_name``."""
-    scenes = {statistics.scene(*keys) for keys in zip(table["set"], table["image"], strict=True)}
-    start = f"Limits and temperature come from {len(table)} {name} pictures of {len(scenes)} scenes"
-    if not all(one.endswith("-syn") for one in table["set"].unique()):
-        return f"{start}, which the network was trained on: it is surer of them than of others."
-    photographs = sorted(one for one in scenes if not one.startswith("dead_leaves"))
-    named = f" ({', '.join(photographs)})" if 0 < len(photographs) <= 5 else ""
-    return (
-        f"{start}: {len(photographs)} photographs{named}, the others are synthetic patterns. What fits them need "
-        "not fit other photographs."
+    ``comparison`` is that of ``expert_choice.compare``. The paper's differences are those of its real sets.
+    """
+    pairs = (
+        (expert_choice.INPUT, "DeMoE k=1", "the untouched input", None),
+        (expert_choice.BASELINE, "DeMoE k=1", "the baseline", ("DeMoE_k1", "NAFNet")),
+        (expert_choice.MANUAL, "The expert chosen by hand", "the router's", ("DeMoE_k1_manual", "DeMoE_k1")),
     )
+    rows = []
+    for method, first, second, theirs in pairs:
+        for name, row in _rows(comparison, "outside", "gain", method).drop(AVERAGE, errors="ignore").iterrows():
+            names = {"set": name, "other": method, "first": first, "second": second}
+            gain = math.nan if theirs is None else _published_difference(name.removesuffix("-syn"), *theirs)
+            turned = row if method == expert_choice.MANUAL else reverse(row)
+            rows.append(difference("demoe-t2-{set}-{other}", turned, _changed(row), published=gain, **names))
+    return rows
 
 
-def doubt(detection: pd.DataFrame, name: str = "held-out") -> list[str]:
-    """Do the signs tell the unknown? ``detection`` is ``routing.detection``'s; ``name`` as for ``held_out``."""
-    found = []
-    for sign, part in detection.groupby("sign", sort=False):
-        inside = part[part["set"] == "inside"].flagged.item()
-        each = ", ".join(
-            f"{row.set} {row.auroc:.2f} ({row.flagged:.0%} above the limit)"
-            for row in part[part["set"] != "inside"].itertuples()
-        )
-        found.append(
-            f"{sign.replace('_', ' ').capitalize()} as a sign of the unknown, area under the curve (0.5: none): {each}"
-            f"; in distribution {inside:.0%} are above the limit, which lets 95 % of the {name} pictures through."
-        )
-    return found
+def _published_difference(name: str, method: str, other: str) -> float:
+    rows = published().query("table == 'table2_ood' and dataset == @name and metric == 'psnr'")
+    values = rows.set_index("method").value
+    return values.get(method, math.nan) - values.get(other, math.nan)
+
+
+def choices(comparison: pd.DataFrame) -> list[Claim]:
+    """What choosing otherwise than the router gives, in and out of distribution, over its choice and over the input.
+
+    The oracle takes the best expert of each picture, "fixed" that of a whole set; the rules need no labels.
+    """
+    rows, worth, free = [], [], []
+    for method in COMPARED:
+        verdicts: dict[str, list[str]] = {}
+        for group, words in GROUPS.items():
+            by = _rows(comparison, group, "gain", method)
+            names = {"group": words, "method": method, "first": NAMES.get(method, method.capitalize())}
+            if AVERAGE not in by.index:
+                continue
+            passes = f"{_rows(comparison, group, 'experts', method)['mean'].iloc[0]:.2g} experts run"
+            sets = told_by_set(by.drop(AVERAGE)) if group == "outside" else ""
+            control = beside(_changed(by.loc[AVERAGE]), sets, _share_of_gap(comparison, group, method), passes)
+            found = [difference("demoe-choice-{group}-{method}", by.loc[AVERAGE], control, **names)]
+            if method in WITHOUT_LABELS:
+                over = _rows(comparison, group, "over input", method).loc[AVERAGE]
+                found.append(difference("demoe-choice-{group}-{method}-input", over, **names))
+            verdicts[group] = [row.verdict for row in found]
+            rows += found
+        if verdicts.get("outside") == ["better", "better"]:
+            worth.append(method)
+            free += [method] if verdicts.get("inside", [""])[0] != "worse" else []
+    costly = f"better outside, but worse in distribution: {', '.join(worth)}" if worth and not free else ""
+    control = f"so are: {', '.join(free)}" if free else costly
+    return [*rows, claim("demoe-choice-worth", control=control, holds=bool(free))]
+
+
+def _share_of_gap(comparison: pd.DataFrame, group: str, method: str) -> str:
+    shares = _rows(comparison, group, "share", method)
+    if method not in WITHOUT_LABELS or AVERAGE not in shares.index or math.isnan(shares.loc[AVERAGE, "mean"]):
+        return ""
+    row = shares.loc[AVERAGE]
+    return f"{with_interval(row['mean'], row.low, row.high, 0, False, '%')} of the gap to the oracle"
+
+
+def _changed(row: pd.Series) -> str:
+    """On how few pictures a gain rests, where that is not all."""
+    return f"{row.changed:.0f} of {row.pictures:.0f} pictures changed" if row.changed < row.pictures else ""
+
+
+def calibration(errors: pd.DataFrame) -> list[Claim]:
+    """Is the router as right as it is sure? ``errors`` is ``router.calibration``'s second table."""
+    rows = []
+    for row in errors.itertuples():
+        scaled = row.temperature != 1
+        names = {"group": row.group, **({"temperature": f"{row.temperature:.2f}"} if scaled else {})}
+        control = f"by chance up to {row.ece_by_chance:.3f}; right on {row.accuracy:.0%}, sure by {row.confidence:.0%}"
+        key = "demoe-calibration-{group}" + "-scaled" * scaled
+        rows.append(claim(key, row.ece, control, row.ece <= row.ece_by_chance, **names))
+    return rows
+
+
+def doubt(detection: pd.DataFrame, held_out: pd.DataFrame, name: str) -> list[Claim]:
+    """Do the signs tell the unknown? ``detection`` is ``router.detection``'s.
+
+    ``held_out`` are the pictures that limits and temperature come from, ``name`` is ``router.reference_name``.
+    """
+    scenes = {statistics.scene(*keys) for keys in zip(held_out["set"], held_out["image"], strict=True)}
+    photographs = sum(not scene.startswith("dead_leaves") for scene in scenes)
+    synthetic = held_out["set"].str.endswith("-syn").all()
+    kind = f"{photographs} of them photographs" if synthetic else "which the network was trained on"
+    of = f"{len(held_out)} {name} pictures of {len(scenes)} scenes, {kind}"
+    inside = detection[detection["set"] == "inside"].set_index("sign").flagged
+    rows = []
+    for row in detection[detection["set"] != "inside"].itertuples():
+        control = f"{row.flagged:.0%} above the limit, in distribution {inside[row.sign]:.0%}; limit from {of}"
+        names = {"sign": row.sign.replace("_", " ").capitalize(), "set": row.set}
+        rows.append(claim("demoe-doubt-{sign}-{set}", row.auroc, control, **names))
+    return rows
+
+
+def without_sharp(scores: pd.DataFrame, sets: Sequence[str]) -> list[Claim]:
+    """The choice by hand on the sets without sharp pictures, by the no-reference metrics that there are."""
+    rows = []
+    for name in sets:
+        part = scores[scores["set"] == name]
+        if part.psnr.notna().any():
+            continue
+        pair = part[part.method.isin((expert_choice.MANUAL, expert_choice.ROUTER))]
+        choice = pair.pivot(index="image", columns="method", values="choice")
+        others = choice.index[choice[expert_choice.MANUAL] != choice[expert_choice.ROUTER]]
+        changed = len({statistics.scene(name, key) for key in others})
+        metrics = [metric for metric in ("musiq", "nrqm", "niqe") if metric in pair]
+        table = statistics.difference(
+            pair[["set", "image", "method", *metrics]], expert_choice.MANUAL, expert_choice.ROUTER
+        ).set_index(["set", "metric"])
+        for metric in metrics:
+            row = pd.concat([table.loc[name, metric], pd.Series({"changed_scenes": changed})])
+            why = ", ".join(text for cell in pair.missing.unique() for text in cell.split("; ") if metric in text)
+            control = f"missing: {why}" if math.isnan(row["mean"]) else f"{changed} scenes with another expert"
+            names = {"set": name, "label": LABELS[metric], "measure": metric}
+            rows.append(difference("demoe-choice-{set}-{measure}", row, control, metric, **names))
+    return rows
+
+
+def _rows(comparison: pd.DataFrame, group: str, quantity: str, method: str) -> pd.DataFrame:
+    part = comparison[(comparison.group == group) & (comparison.quantity == quantity) & (comparison.method == method)]
+    return part.set_index("set")

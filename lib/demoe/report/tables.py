@@ -3,53 +3,31 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from demoe.core import provenance
 from demoe.core.files import results_dir, write_text
+from demoe.core.markdown import flat, markdown_table
 from demoe.evaluation.statistics import shown
 
 Read = Callable[[str], pd.DataFrame]  # name of a saved CSV -> its rows, stamp columns included
 # Columns that hold text whatever stands in them: a key "0007" is no number, and a commit "12345678" is none either.
 TEXTS = frozenset({"set", "image", "method", "missing", "note", "profile", "data", "commit"})
 STAMP = ("profile", "data", "seed", "commit")
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "→": r"$\rightarrow$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "−": "$-$",
-    "≈": r"$\approx$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "…": r"\ldots{}",
-    "†": r"$\dagger$",
-    "–": "--",
-    "σ": r"$\sigma$",
-    "λ": r"$\lambda$",
-    "°": r"$^\circ$",
-    "²": r"$^2$",
-}
+TEXT_NAMES = ("backslash", "asciitilde", "asciicircum", "less", "greater")
+MATH_NAMES = ("uparrow", "downarrow", "rightarrow", "pm", "times", "cdot", "approx", "leq", "geq", "dagger", "sigma")
+LATEX = str.maketrans(
+    {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    | {letter: rf"\text{name}{{}}" for letter, name in zip("\\~^<>", TEXT_NAMES, strict=True)}
+    | {letter: rf"$\{name}$" for letter, name in zip("↑↓→±×·≈≤≥†σ", MATH_NAMES, strict=True)}
+    | {"…": r"\ldots{}", "–": "--", "−": "$-$", "λ": r"$\lambda$", "°": r"$^\circ$", "²": "$^2$"}
+)
 
 
 @dataclass(frozen=True)
@@ -102,11 +80,11 @@ def _typed(cells: pd.Series) -> pd.Series:
     return pd.to_numeric(cells.where(cells != "", None)) if len(written) else cells.map(lambda _: float("nan"))
 
 
-def write(name: str, layout: Layout, profile_name: str) -> pd.DataFrame:
+def write(name: str, layout: Layout, profile_name: str) -> str:
     """Builds the table from the CSVs in ``results/<profile>/tables`` and writes ``<name>.md`` and ``<name>.tex`` there.
 
     Both hold the caption, the table, and a line with profile, data, seed and commit of the CSVs; they appear whole or
-    not at all. Returns the table for display. Raises ``FileNotFoundError`` where a CSV is missing.
+    not at all. Returns the Markdown, for display. Raises ``FileNotFoundError`` where a CSV is missing.
     """
     stamps: list[pd.DataFrame] = []
 
@@ -118,9 +96,10 @@ def write(name: str, layout: Layout, profile_name: str) -> pd.DataFrame:
     table = layout.build(reading)
     line = _stamp_line(stamps)
     folder = results_dir(profile_name) / "tables"
-    write_text(folder / f"{name}.md", markdown(table, layout.caption, line))
+    text = markdown(table, layout.caption, line)
+    write_text(folder / f"{name}.md", text)
     write_text(folder / f"{name}.tex", latex(table, layout.caption, line, label=name))
-    return table
+    return text
 
 
 def write_all(layouts: dict[str, Layout], profile_name: str) -> tuple[list[str], dict[str, str]]:
@@ -149,60 +128,52 @@ def _stamp_line(stamps: list[pd.DataFrame]) -> str:
 
 def markdown(table: pd.DataFrame, caption: str, line: str) -> str:
     """The table as GitHub's Markdown, between its caption and the line about its origin."""
-    escape = partial(re.sub, r"([|])", r"\\\1")
-    head, rows = _cells(table)
-    lines = [f"| {' | '.join(map(escape, cells))} |" for cells in (head, *rows)]
-    rule = "|" + "|".join(["---"] * _labels(table) + ["---:"] * table.shape[1]) + "|"
-    return "\n".join([f"**{escape(caption)}**", "", lines[0], rule, *lines[1:], "", f"*{escape(line)}*", ""])
+    return f"**{caption}**\n\n{markdown_table(table)}\n\n*{line}*\n"
 
 
 def latex(table: pd.DataFrame, caption: str, line: str, label: str) -> str:
     """The table as a LaTeX float, for the packages booktabs and graphicx (which shrinks it to the line's width)."""
-    head, rows = _cells(table)
-    lines = [" & ".join(map(_latex, cells)) + r" \\" for cells in (head, *rows)]
-    columns = "l" * _labels(table) + "r" * table.shape[1]
-    return "\n".join(
-        [
-            r"% needs \usepackage{booktabs,graphicx}",
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_latex(caption)}}}",
-            rf"\label{{tab:{label}}}",
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            lines[0],
-            r"\midrule",
-            *lines[1:],
-            r"\bottomrule",
-            r"\end{tabular}}",
-            rf"\par\footnotesize {_latex(line)}",
-            r"\end{table}",
-            "",
-        ]
+    cells = flat(table).map(_latex)
+    text = (
+        cells.set_axis([_latex(name) for name in cells.columns], axis=1)
+        .style.hide(axis="index")
+        .to_latex(
+            hrules=True,
+            position_float="centering",
+            caption=_latex(caption),
+            label=f"tab:{label}",
+            column_format="l" * table.index.nlevels + "r" * table.shape[1],
+        )
     )
+    shrink = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" + "\n"
+    text = text.replace(r"\begin{tabular}", shrink + r"\begin{tabular}")
+    text = text.replace(r"\end{tabular}", r"\end{tabular}}" + "\n" + rf"\par\footnotesize {_latex(line)}")
+    return "% needs \\usepackage{booktabs,graphicx}\n" + text
 
 
 def _latex(text: str) -> str:
-    parts = re.split(r"\*\*(.+?)\*\*", text)  # what is bold stands at the odd places
-    parts = ["".join(LATEX.get(letter, letter) for letter in part) for part in parts]
-    return "".join(rf"\textbf{{{part}}}" if i % 2 else part for i, part in enumerate(parts))
+    return re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", text.translate(LATEX))
 
 
-def _labels(table: pd.DataFrame) -> int:
-    return table.index.nlevels
+def number(value: float, decimals: int = 2, sign: bool = False, missing: str = "") -> str:
+    """A number for a reader, zero always without a sign; ``missing`` stands for NaN."""
+    if math.isnan(value):
+        return missing
+    rounded = round(value, decimals) + 0.0
+    return f"{rounded:{'+' if sign and rounded else ''}.{decimals}f}"
 
 
-def _cells(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Head and rows as text, row labels first. A label of several levels takes a column each."""
-    head = ["" if name is None else str(name) for name in table.index.names] + [_joined(name) for name in table.columns]
-    labels = [[str(part) for part in (key if isinstance(key, tuple) else (key,))] for key in table.index]
-    rows = [[*label, *map(str, cells)] for label, cells in zip(labels, table.to_numpy(), strict=True)]
-    return head, [[re.sub(r"\s*\n\s*", " ", cell) for cell in row] for row in rows]
+def with_interval(
+    mean: float, low: float, high: float, decimals: int = 2, sign: bool = True, unit: str = "", missing: str = ""
+) -> str:
+    """ "+0.12 [+0.03, +0.25]", with a ``unit`` "+0.12 dB [+0.03, +0.25]"; for "%" the values are shares, 0 to 1.
 
-
-def _joined(name: object) -> str:
-    return ", ".join(str(part) for part in name if part != "") if isinstance(name, tuple) else str(name)
+    The mean alone where there is no interval, or nothing that could differ.
+    """
+    factor = 100 if unit == "%" else 1
+    texts = [number(factor * value, decimals, sign, missing) for value in (mean, low, high)]
+    text = f"{texts[0]} {unit}" if unit and not math.isnan(mean) else texts[0]
+    return text if math.isnan(low) or low == mean == high else f"{text} [{texts[1]}, {texts[2]}]"
 
 
 def best(values: Iterable[float], decimals: int = 2, lowest: bool = False) -> list[str]:

@@ -1,4 +1,4 @@
-"""What notebook 09 found on TLC, against the paper's words (appendix F, Table 6): sentences from the numbers."""
+"""What notebook 09 found on TLC, against the paper's words (appendix F, Table 6), as rows."""
 
 from __future__ import annotations
 
@@ -8,142 +8,80 @@ import pandas as pd
 
 from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC
 
-from .tlc_tables import bare, paper_gains, signed
-
-DECIMALS, PAPER_DECIMALS = 3, 2  # of a gain here and there
-VERDICTS = ("better", "worse", "not told apart")
-
-
-def verdict(mean: float, low: float, high: float) -> str:
-    """ "better" or "worse" where the interval of the gain (dB) says so as it is printed, else "not told apart".
-
-    Nor is a gain told apart that the paper's two decimals would not show.
-    """
-    if round(mean, PAPER_DECIMALS) == 0:
-        return "not told apart"
-    if round(low, DECIMALS) > 0:
-        return "better"
-    return "worse" if round(high, DECIMALS) < 0 else "not told apart"  # also without an interval
+from .claims import AVERAGE, Claim, beside, claim, difference, judged, told_by_set
+from .tables import number
+from .tlc_tables import bare, paper_gains
 
 
-def by_set(gains: pd.DataFrame, network: str, plain: str) -> str:
-    """PSNR with TLC against without, on each set and on average, beside the paper's direction.
-
-    ``gains`` is that of ``sizes.gains``.
-    """
-    rows = _rows(gains, network, plain)
-    sets = rows.drop("Average")
-    parts = []
-    for kind in VERDICTS:
-        found = sets[sets.verdict == kind]
-        if len(found):
-            parts.append(f"{kind} on " + ", ".join(f"{name} ({_told(row)})" for name, row in found.iterrows()))
-    text = f"{network} against {plain}, PSNR: {'; '.join(parts)}."
-    paper = _paper(network)
-    if paper is None:
-        return text + f" Average {_told(rows.loc['Average'])} dB; the paper has no such row."
-    theirs = {name: "better" if paper[bare(name)] > 0 else "worse" for name in sets.index}
-    same = [name for name in sets.index if sets.verdict[name] == theirs[name]]
-    other = [name for name in sets.index if sets.verdict[name] not in (theirs[name], "not told apart")]
-    printed = ", ".join(f"{bare(name)} {signed(paper[bare(name)], 2)}" for name in sets.index)
-    text += f" The paper on the real sets: {printed} dB. The same direction is seen here on {_listed(same)}, "
-    text += f"the opposite on {_listed(other)}."
-    average = rows.loc["Average"]
-    said = {"better": "TLC is better", "worse": "TLC is worse", "not told apart": "no difference can be told"}[
-        average.verdict
-    ]
-    return text + f" Average: {_told(average)} dB here, where {said}; {signed(paper['Average'], 2)} dB in the paper."
+def by_set(gains: pd.DataFrame, network: str, plain: str) -> Claim:
+    """PSNR with TLC over without, on average and on each set, beside the paper's. ``gains``: ``by_size.gains``."""
+    rows, theirs = _rows(gains, network, plain), _paper(network)
+    known = {name: theirs[bare(name)] for name in rows.index if bare(name) in theirs}
+    signs = {name: judged(rows.loc[name]).sign * known[name] for name in known if name != AVERAGE}
+    printed = ", ".join(f"{bare(name)} {number(known[name], 2, True)}" for name in signs)
+    same, opposite = (", ".join(name for name in signs if side * signs[name] > 0) for side in (1, -1))
+    control = beside(
+        told_by_set(rows.drop(AVERAGE)),
+        f"the paper's direction on {same or 'none'}, the opposite on {opposite or 'none'}" if signs else "",
+    )
+    names = {"network": network, "plain": plain, "words": f"real sets: {printed}" if signs else "no such row"}
+    return difference("demoe-t6-{network}", rows.loc[AVERAGE], control, published=known.get(AVERAGE, math.nan), **names)
 
 
-def low_light_suffers_most(gains: pd.DataFrame) -> str:
+def low_light_suffers_most(gains: pd.DataFrame) -> Claim:
     """The paper's reason against TLC: it hurts LOLBlur most (-0.71 dB)."""
-    rows = _rows(gains, DEMOE_TLC, DEMOE).drop("Average")
-    worst = rows["mean"].idxmin()
-    paper = _paper(DEMOE_TLC)
-    printed = f"The paper: TLC costs LOLBlur most, {signed(paper['LOLBlur'], 2)} dB."
-    if rows.verdict[worst] != "worse":
-        return f"{printed} Here DeMoE loses on no set by more than chance may have done."
-    here = f"{worst}, {_told(rows.loc[worst])} dB"
-    near = rows.index[(rows.low <= rows.high[worst]) & (rows.index != worst)]
-    if len(near):
-        return f"{printed} Here the mean loss is largest on {here}, but not told apart from that on {', '.join(near)}."
-    if bare(worst) == "LOLBlur":
-        return f"{printed} It is so here: {here}."
-    return f"{printed} Here the largest loss is another set's: {here}."
+    rows = _rows(gains, DEMOE_TLC, DEMOE).drop(AVERAGE)
+    row = rows.loc[rows["mean"].idxmin()]
+    near = rows.index[(rows.low <= row.high) & (rows.index != row.name)]
+    worse = judged(row).word == "worse"
+    holds = bare(row.name) == "LOLBlur" if worse and not len(near) else None
+    control = beside(row.name, f"not told apart from {', '.join(near)}" if worse and len(near) else "")
+    interval = {"low": row.low, "high": row.high, "published": _paper(DEMOE_TLC)["LOLBlur"]}
+    return claim("demoe-t6-lolblur", row["mean"], control, holds, **interval)
 
 
-def partial(gains: pd.DataFrame) -> list[str]:
+def partial(gains: pd.DataFrame) -> list[Claim]:
     """What is left of TLC where some experts stay global, in both readings of "partial"."""
-    sentences = []
-    full = _rows(gains, DEMOE_TLC, DEMOE)["mean"]
-    for network, reading in (
-        (DEMOE_PARTIAL, "Partial TLC (three experts and all blocks outside the experts)"),
-        (DEMOE_EXPERTS, "TLC in the three experts only"),
-    ):
-        mine = _rows(gains, network, DEMOE)["mean"]
-        apart = (mine - full).abs().drop("Average")
-        most, where = apart.max(), apart.idxmax()
-        none = mine.abs().drop("Average").max()
-        both = f"{signed(mine[where], DECIMALS)} against {signed(full[where], DECIMALS)}"
-        kept = (
-            "does here what full TLC does"
-            if most < 0.01
-            else f"differs from full TLC by up to {most:.3f} dB, on {where} ({both})"
-        )
-        changed = "changes no set by 0.01 dB" if none < 0.01 else f"changes the sets by up to {none:.3f} dB"
-        sentences.append(f"{reading} {kept}, and {changed} against plain DeMoE.")
-    return sentences
+    full, rows = _rows(gains, DEMOE_TLC, DEMOE)["mean"].drop(AVERAGE), []
+    for network in (DEMOE_PARTIAL, DEMOE_EXPERTS):
+        mine = _rows(gains, network, DEMOE)["mean"].drop(AVERAGE)
+        apart = (mine - full).abs()
+        control = f"on {apart.idxmax()}; over plain DeMoE it changes a set by up to {mine.abs().max():.3f} dB"
+        rows.append(claim("demoe-t6-{network}-kept", apart.max(), control, network=network))
+    return rows
 
 
-def identity(by_size: pd.DataFrame, windows: dict[str, int]) -> list[str]:
-    """Whether pictures within the window are left as they are, and what happens at the largest size.
+def identity(by_size: pd.DataFrame, windows: dict[str, int]) -> list[Claim]:
+    """Whether pictures within the window are left as they are, and what happens beyond it.
 
-    ``by_size`` is that of ``sizes.gains_by_size``, ``windows`` the smallest window of each network in pixels.
+    ``by_size`` is that of ``by_size.gains_by_size``, ``windows`` the smallest window of each network in pixels.
     """
-    sentences = []
+    found = []
     for network, side in windows.items():
         rows = by_size[by_size.network == network]
-        inside = rows[(rows.side <= side) & (rows["set"] != "Average")]
-        if inside.empty:
-            text = f"{network}: no picture here lies within its window of {side} pixels."
-        elif inside["mean"].abs().max() == 0:
-            text = f"{network}: up to {inside.side.max()} pixels (its window has {side}) no score changes."
-        else:
-            text = f"{network}: within its window of {side} pixels it changes scores, which it should not."
-        outside = rows[(rows.side > side) & (rows["set"] == "Average")]
-        if len(outside):
-            told = "; ".join(f"{row.side} pixels {_told(row)} dB" for _, row in outside.iterrows())
-            text += f" Beyond it, the average gain is: {told}."
-        sentences.append(text)
-    return sentences
+        inside = rows[(rows.side <= side) & (rows["set"] != AVERAGE)]["mean"].abs()
+        control, kept = f"window of {side} pixels", bool(inside.max() == 0) if len(inside) else None
+        found.append(claim("demoe-t6-{network}-window", inside.max(), control, kept, network=network))
+        for _, row in rows[(rows.side > side) & (rows["set"] == AVERAGE)].iterrows():
+            found.append(difference("demoe-t6-{network}-side-{side}", row, network=network, side=row.side))
+    return found
 
 
-def routing(changed: int, pictures: int) -> str:
+def routing(changed: int, pictures: int) -> Claim:
     """How many of the router's decisions the converted encoder changed."""
-    if not changed:
-        return f"With the encoder converted, the router decides as before on all {pictures} pictures."
-    return f"With the encoder converted, the router names another expert on {changed} of {pictures} pictures."
+    return claim("demoe-t6-routing", changed, holds=not changed, unit=f"of {pictures}")
 
 
-def runtime(seconds: dict[str, float], network: str, plain: str, side: int) -> str:
+def runtime(seconds: dict[str, float], network: str, plain: str, side: int) -> Claim:
     """What TLC costs in time on a square picture of ``side`` pixels."""
-    return f"{network} takes {seconds[network] / seconds[plain]:.2f} times the time of {plain} at {side}x{side} pixels."
+    names = {"network": network, "plain": plain, "side": side}
+    return claim("demoe-t6-{network}-time", seconds[network] / seconds[plain], **names)
 
 
 def _rows(gains: pd.DataFrame, network: str, plain: str) -> pd.DataFrame:
-    rows = gains[(gains.network == network) & (gains.plain == plain) & (gains.metric == "psnr")].set_index("set")
-    return rows.assign(verdict=[verdict(*row) for row in rows[["mean", "low", "high"]].to_numpy()])
+    return gains[(gains.network == network) & (gains.plain == plain) & (gains.metric == "psnr")].set_index("set")
 
 
-def _paper(network: str) -> pd.Series | None:
-    rows = paper_gains().query("network == @network and metric == 'psnr'")
-    return rows.set_index("set").gain if len(rows) else None
-
-
-def _told(row: pd.Series) -> str:
-    text, low, high = (signed(row[name], DECIMALS) for name in ("mean", "low", "high"))
-    return text if math.isnan(row.low) else f"{text} [{low}, {high}]"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names) or "none"
+def _paper(network: str) -> dict[str, float]:
+    """The paper's gains in PSNR by set; {} for a network that it does not have."""
+    return paper_gains().query("network == @network and metric == 'psnr'").set_index("set").gain.to_dict()

@@ -1,0 +1,199 @@
+"""A claim is a row: what is compared, with what beside it, what the paper says, what came out, and by which rule.
+
+What is claimed stands in ``claims.toml``; notebooks fill in the numbers. Every one ends with its claims: ``keep``
+writes them to ``results/<profile>/tables/claims.csv``, which has those of all notebooks, and returns a table to show.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+
+from demoe.core.files import alone, results_dir, write_text
+from demoe.core.markdown import markdown_table
+from demoe.core.provenance import Stamp
+from demoe.evaluation.statistics import Verdict, judge
+
+from .tables import with_interval
+
+FILE = "claims.csv"
+HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"  # beside the words of ``Verdict``, of differences
+AVERAGE = "Average"
+COLUMNS = (
+    *("id", "notebook", "paper", "place", "words", "published", "what", "ours", "low", "high", "unit", "trainings"),
+    *("control", "criterion", "verdict", "sentence", "profile", "data", "seed", "commit"),
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One comparison or count, beside what the paper says of it.
+
+    ``ours``, its 95 % interval ``low`` to ``high`` and ``published`` are in ``unit`` ("dB": a difference, shown with
+    its sign; "%": a share, 0 to 1; "": none), NaN where there is none.
+    """
+
+    id: str  # stable: "demoe-t1-restormer"
+    what: str  # is compared or counted: "DeMoE k=1 over Restormer, average PSNR"
+    ours: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    unit: str = "dB"
+    decimals: int = 2
+    published: float = math.nan
+    place: str = ""  # in the paper: "Table 1"; "" for what it does not have
+    words: str = ""  # what it says there, where that is no number
+    control: str = ""  # what has to be known beside the number: a control, another condition, a limit
+    verdict: str = ""  # "better", "worse", "no difference", "undecided"; "holds", "fails"; "" where no rule decides
+    criterion: str = ""  # the rule behind the verdict
+    trainings: int = 1  # of every network compared
+    paper: str = "DeMoE"
+
+    @property
+    def here(self) -> str:
+        """ "+0.12 dB [+0.03, +0.25]", "78.3 %", "2.5 times"; "" without a number."""
+        return self._text(self.ours, self.low, self.high)
+
+    @property
+    def there(self) -> str:
+        """ "Table 1: +0.56 dB", "Section 4.1: the best method overall": what the paper has; "" for nothing."""
+        text = ", ".join(filter(None, (self._text(self.published), self.words)))
+        return f"{self.place}: {text}" if text and self.place else text
+
+    def _text(self, value: float, low: float = math.nan, high: float = math.nan) -> str:
+        return with_interval(value, low, high, self.decimals, self.unit == "dB", self.unit)
+
+    @property
+    def sentence(self) -> str:
+        """The row in one line."""
+        parts = [f"{self.what}: {self.here}" if self.here else self.what]
+        parts += [f"paper, {self.there}"] if self.there else []
+        parts += [self.control] if self.control else []
+        return "; ".join(parts) + (f". Verdict: {self.verdict}." if self.verdict else ".")
+
+
+@lru_cache
+def ledger() -> dict[str, dict]:
+    """What is claimed, by id: fields of ``Claim``, and ``above`` or ``below`` with ``fails`` where a limit decides.
+
+    Ids and texts hold names in braces, which ``claim`` fills in: "demoe-t1-{other}" stands for a row a network.
+    """
+    return tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))
+
+
+def claim(key: str, ours: float = math.nan, control: str = "", holds: bool | str | None = "", **more) -> Claim:
+    """A row of the ledger with its numbers. ``more`` are fields of ``Claim``, and the names that its texts hold.
+
+    The verdict: by the row's limit, if it has one: "holds" beyond it, "fails" on the other side of ``fails`` (or of the
+    limit), "undecided" between. Else ``holds``: True, False, None for undecided, or a verdict in words.
+    """
+    row = dict(ledger()[key])
+    for side, sign in (("above", 1), ("below", -1)):
+        if side in row:
+            limit = row.pop(side)
+            fails = row.pop("fails", limit)
+            holds = True if sign * (ours - limit) > 0 else None if sign * (ours - fails) > 0 else False
+            row["criterion"] = f"{side} {limit:g}" + (f"; fails at {fails:g}" if fails != limit else "")
+    names = {name: more.pop(name) for name in list(more) if name not in Claim.__dataclass_fields__}
+    texts = {name: value.format(**names) for name, value in row.items() if isinstance(value, str)}
+    verdict = {True: HOLDS, False: FAILS, None: UNDECIDED}.get(holds, holds)
+    id = key.format(**{name: slug(str(value)) for name, value in names.items()})
+    return Claim(**{"id": id, "ours": float(ours), "control": control, "verdict": verdict, **row, **texts, **more})
+
+
+def difference(key: str, row: pd.Series, control: str = "", metric: str = "psnr", **more) -> Claim:
+    """A row of the ledger that is a difference, judged by ``statistics.judge``.
+
+    ``row`` has mean, low, high and scenes, as ``statistics.difference`` gives them, and, where only some pictures can
+    differ, changed_scenes, those in which they do.
+    """
+    verdict = judged(row, metric)
+    fields = {"low": row["low"], "high": row["high"], "criterion": verdict.reason}
+    return claim(key, row["mean"], control, verdict.word, **fields | more)
+
+
+def judged(row: pd.Series, metric: str = "psnr") -> Verdict:
+    """``statistics.judge`` of a row as ``difference`` takes it."""
+    scenes = min(row["scenes"], row.get("changed_scenes", math.inf))
+    return judge(row["mean"], row["low"], row["high"], scenes, metric=metric)
+
+
+def every(verdicts: Iterable[str]) -> bool | None:
+    """Whether all are better; False where one is worse, None where that cannot be told."""
+    words = set(verdicts)
+    return False if "worse" in words else True if words == {"better"} else None
+
+
+def reverse(row: pd.Series) -> pd.Series:
+    """The row of the opposite difference."""
+    turned = row.copy()
+    turned[["mean", "low", "high"]] = [-row["mean"], -row["high"], -row["low"]]
+    return turned
+
+
+def beside(*texts: str) -> str:
+    """Texts for ``Claim.control``, those that are not empty, behind each other."""
+    return "; ".join(filter(None, texts))
+
+
+def told_by_set(rows: pd.DataFrame) -> str:
+    """ "better on A, B; undecided on C": ``judged`` for every set, which is the index of ``rows``."""
+    words = pd.Series({name: judged(row).word for name, row in rows.iterrows()})
+    kinds = [word for word in ("better", "worse", "no difference", "undecided") if (words == word).any()]
+    return "; ".join(f"{word} on {', '.join(words.index[words == word])}" for word in kinds)
+
+
+def slug(text: str) -> str:
+    """A name as a part of an id: "DeMoE k=1 manual" becomes "demoe-k-1-manual"."""
+    return "-".join("".join(letter if letter.isalnum() else " " for letter in text.lower()).split())
+
+
+def table(claims: Sequence[Claim]) -> pd.DataFrame:
+    """Claims for a reader: what, here, paper, beside it, verdict."""
+    rows = [(claim.what, claim.here, claim.there, claim.control, claim.verdict) for claim in claims]
+    return pd.DataFrame(rows, columns=["claim", "here [95 % interval]", "paper", "beside it", "verdict"])
+
+
+def keep(claims: Iterable[Claim], notebook: str, mark: Stamp) -> str:
+    """Writes the claims of a notebook to ``claims.csv`` in place of its earlier ones, and returns them as Markdown.
+
+    The rows of other notebooks stay; notebooks can run in any order and at once. Raises ``ValueError`` where an id
+    stands twice, also in another notebook.
+    """
+    claims = list(claims)
+    texts = [
+        {
+            **{name: getattr(claim, name) for name in COLUMNS if hasattr(claim, name)},
+            **{name: _digits(getattr(claim, name)) for name in ("published", "ours", "low", "high")},
+            **{"notebook": notebook, **mark.columns()},
+        }
+        for claim in claims
+    ]
+    new = pd.DataFrame(texts, columns=list(COLUMNS)).astype(str)
+    file = results_dir(mark.profile) / "tables" / FILE
+    with alone(file.with_name(f".{FILE}.lock")):
+        earlier = read(mark.profile)
+        rows = pd.concat([earlier[earlier.notebook != notebook], new])
+        if twice := sorted(rows.id[rows.id.duplicated()].unique()):
+            raise ValueError(f"{file} would have two claims named {', '.join(twice)}: each needs an id of its own")
+        rows = rows.sort_values("notebook", kind="stable")
+        write_text(file, rows.to_csv(index=False, lineterminator="\n"))
+    return markdown_table(table(claims), index=False)
+
+
+def read(profile_name: str) -> pd.DataFrame:
+    """All claims of a profile as text, an empty cell where there is nothing; no rows where none were written."""
+    file = results_dir(profile_name) / "tables" / FILE
+    text = file.read_text(encoding="utf-8") if file.is_file() else ",".join(COLUMNS)
+    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).reindex(columns=COLUMNS, fill_value="")
+
+
+def _digits(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.5f}"

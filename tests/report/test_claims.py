@@ -1,0 +1,104 @@
+"""Laws of claims: what a verdict needs, what a row says, and how the file of all of them is kept."""
+
+import math
+import threading
+
+import pandas as pd
+import pytest
+
+from demoe.core import provenance
+from demoe.core.files import results_dir
+from demoe.report import claims
+from demoe.report.claims import Claim
+
+MARK = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
+
+
+def row(mean: float, low: float, high: float, scenes: int = 9, **more: float) -> pd.Series:
+    return pd.Series({"mean": mean, "low": low, "high": high, "scenes": scenes, **more})
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ((0.4, 0.1, 0.7), "better"),
+        ((-0.4, -0.7, -0.1), "worse"),
+        ((0.4, -0.1, 0.9), "undecided"),
+        ((0.4, math.nan, math.nan), "undecided"),
+        ((0.0, -0.001, 0.001), "no difference"),
+    ],
+)
+def test_a_difference_is_better_only_where_its_interval_leaves_zero_out(values, verdict):
+    found = claims.difference("demoe-t1-input", row(*values))
+    assert found.verdict == verdict and found.criterion
+    turned = claims.difference("demoe-t1-input", claims.reverse(row(*values)))
+    assert turned.verdict == {"better": "worse", "worse": "better"}.get(verdict, verdict)
+    few = claims.difference("demoe-t1-input", row(*values, scenes=2))
+    changed = claims.difference("demoe-t1-input", row(*values, changed_scenes=2))
+    assert few.verdict == changed.verdict == "undecided"
+
+
+def test_a_limit_decides_and_says_so():
+    for value, verdict in ((0.5, "holds"), (0.05, "undecided"), (0.01, "fails")):  # above 0.1; fails at 0.02
+        found = claims.claim("demoe-weights-blur-or-low-light", value)
+        assert found.verdict == verdict and found.criterion == "above 0.1; fails at 0.02"
+    for value, verdict in ((0.29, "holds"), (0.3, "fails"), (math.nan, "fails")):
+        assert claims.claim("demoe-f8-low-light", value).verdict == verdict
+    assert claims.claim("demoe-t1-average", holds=None).verdict == "undecided"
+    assert claims.claim("demoe-t1-params", 2.0).verdict == ""
+
+
+def test_every_claim_is_complete_and_has_a_rule_or_none():
+    for key, entry in claims.ledger().items():
+        fields = set(entry) - {"above", "below", "fails"}
+        assert fields <= set(Claim.__dataclass_fields__) and entry["what"] and not entry["what"].endswith(".")
+        assert not {"above", "below"} <= set(entry) and ("fails" not in entry or {"above", "below"} & set(entry)), key
+
+
+def test_a_row_in_words():
+    found = claims.difference("demoe-t1-{other}", row(0.123, 0.05, 0.2), "a control", other="NAFNet", published=0.07)
+    assert (
+        found.id == "demoe-t1-nafnet" and found.here == "+0.12 dB [+0.05, +0.20]" and found.there == "Table 1: +0.07 dB"
+    )
+    assert found.sentence == (
+        "DeMoE k=1 over NAFNet, trained equally long, average PSNR: +0.12 dB [+0.05, +0.20]; paper, Table 1: +0.07 dB; "
+        "a control. Verdict: better."
+    )
+    bare = Claim("a", "A count", 3.0, unit="of 5", decimals=0)
+    assert bare.sentence == "A count: 3 of 5." and bare.there == ""
+    assert Claim("a", "A share", 0.5, 0.4, 0.6, "%", 0).here == "50 % [40, 60]"
+
+
+def test_sets_are_listed_by_their_verdict_and_all_must_agree():
+    rows = pd.DataFrame({"A": row(1, 0.5, 1.5), "B": row(-1, -2, -0.5), "C": row(1, 0.5, 1.5), "D": row(0, -1, 1)}).T
+    assert claims.told_by_set(rows) == "better on A, C; worse on B; undecided on D"
+    assert claims.every(["better", "better"]) and claims.every(["better", "undecided"]) is None
+    assert claims.every(["better", "worse", "undecided"]) is False and claims.every([]) is None
+
+
+def test_a_notebook_replaces_its_own_rows_alone(home):
+    first, second = Claim("a", "1 | 2, 3", 0.5), Claim("b", "B", verdict="holds")
+    text = claims.keep([first, second], "05", MARK)
+    assert text.splitlines()[0].startswith("| claim") and r"1 \| 2, 3" in text and len(text.splitlines()) == 4
+    claims.keep([Claim("c", "C")], "03", MARK)
+    claims.keep([second], "05", MARK)
+    table = claims.read("test")
+    assert table.id.tolist() == ["c", "b"] and table.notebook.tolist() == ["03", "05"]
+    assert (
+        table.verdict.tolist() == ["", "holds"] and set(table.commit) == {"1234567"} and table.ours.tolist() == ["", ""]
+    )
+    assert list(table) == list(claims.COLUMNS) and claims.read("smoke").empty
+    with pytest.raises(ValueError, match=r"claims\.csv would have two claims named b"):
+        claims.keep([second], "03", MARK)
+    assert claims.read("test").equals(table)
+
+
+def test_two_notebooks_at_once_lose_nothing(home):
+    names = [f"{number:02d}" for number in range(8)]
+    threads = [threading.Thread(target=claims.keep, args=([Claim(f"id-{name}", "W")], name, MARK)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert claims.read("test").notebook.tolist() == names
+    assert [file.name for file in (results_dir("test") / "tables").glob("*.csv")] == ["claims.csv"]
