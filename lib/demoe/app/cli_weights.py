@@ -14,7 +14,7 @@ def add_commands(commands) -> None:
     weights = arguments.add(commands, "weights", _list, "list pretrained weights, or fetch some")
     weights.add_argument("--check", action="store_true", help="compute the SHA-256 of what is here, and compare")
     inner = weights.add_subparsers(title="commands", metavar="COMMAND")
-    fetch = arguments.add(inner, "fetch", _fetch, "fetch one of them, continuing where an earlier call stopped")
+    fetch = arguments.add(inner, "fetch", _fetch, "fetch one of them, checked")
     fetch.add_argument("name", metavar="NAME", help="as `demoe weights` lists it")
     fetch.add_argument(
         "--from",
