@@ -18,6 +18,7 @@ from demoe.models import checkpoints
 from demoe.models.checkpoint_files import CheckpointError
 from demoe.models.checkpoints import load, save
 from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.experts import EXPERT_BLOCKS
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 
 SMALL = DeMoEConfig(width=4, encoder_blocks=(1, 2), middle_blocks=1, decoder_blocks=(2, 1))
@@ -99,6 +100,61 @@ def test_every_form_of_release(small, zipped, prefix, wrapper, tmp_path):
     assert_same(small, load(path))
 
 
+def prefixed(prefix, small):
+    return {prefix + key: value for key, value in small.state_dict().items()}
+
+
+SAVED = {  # as people save a network
+    "compiled": lambda net: prefixed("_orig_mod.", net),
+    "compiled, then DDP": lambda net: prefixed("module._orig_mod.", net),
+    "DDP, then compiled": lambda net: {"model": prefixed("_orig_mod.module.", net)},
+    "a compiled part": lambda net: {
+        key.replace("downs.", "downs._orig_mod."): v for key, v in prefixed("", net).items()
+    },
+    "Lightning": lambda net: {"state_dict": prefixed("model.", net), "epoch": 3},
+    "Lightning, compiled": lambda net: {"state_dict": prefixed("net_g._orig_mod.", net)},
+    "a part of a part": lambda net: {"state_dict": prefixed("system.net.module.", net)},
+    "DeepSpeed": lambda net: {"module": prefixed("", net), "ds_version": "0.1"},
+    "nested": lambda net: {"ema": {"module": prefixed("", net)}},
+    "an average": lambda net: prefixed("module.", net) | {"n_averaged": torch.tensor(9)},
+    "operations counted": lambda net: (
+        prefixed("", net) | {"total_ops": torch.zeros(1), "downs.0.total_params": torch.ones(1)}
+    ),
+    "without counters": lambda net: {k: v for k, v in prefixed("", net).items() if "num_batches" not in k},
+}
+
+
+@pytest.mark.parametrize("form", SAVED)
+def test_networks_as_people_save_them(small, form, tmp_path, capsys):
+    torch.save(SAVED[form](small), tmp_path / "net.pth")
+    loaded = load(tmp_path / "net.pth")
+    for name, value in small.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value) or name.endswith("num_batches_tracked"), name
+    assert capsys.readouterr().err == ""
+
+
+def test_of_several_networks_one_is_taken_and_said(small, tmp_path, capsys):
+    other = {key: torch.zeros_like(value) for key, value in small.state_dict().items()}
+    torch.save({"ema": other, "model": small.state_dict()}, tmp_path / "both.pth")
+    assert_same(small, load(tmp_path / "both.pth"))
+    assert "'model' is taken of" in (said := capsys.readouterr().err) and "'ema' left" in said
+    lightning = {"ema." + key: value for key, value in other.items()} | prefixed("model.", small)
+    torch.save({"state_dict": lightning | {"vgg.0.weight": torch.zeros(3)}}, tmp_path / "parts.pth")
+    assert_same(small, load(tmp_path / "parts.pth"))
+    assert "'model.' is taken of" in (said := capsys.readouterr().err) and "'ema', 'vgg' left" in said
+
+
+def test_prefixes_do_not_excuse_a_tensor_that_is_missing_or_too_much(small, tmp_path):
+    state = prefixed("model.", small)
+    del state["model.ending.bias"]
+    torch.save({"state_dict": state}, tmp_path / "less.pth")
+    assert "needs 'ending.bias'" in refusal(tmp_path / "less.pth")
+    torch.save({"state_dict": prefixed("model.", small) | {"model.z.weight": torch.zeros(1)}}, tmp_path / "more.pth")
+    assert "'z.weight'" in refusal(tmp_path / "more.pth")
+    torch.save(prefixed("", small) | prefixed("module.", small), tmp_path / "twice.pth")
+    assert "with and without a prefix" in refusal(tmp_path / "twice.pth")
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_configuration_is_read_off_the_tensors(config, tmp_path):
     network = awake(network_of(config))
@@ -128,7 +184,7 @@ def test_public_demoe_size(tmp_path):
     assert load(tmp_path / "DeMoE.pt").config == DeMoEConfig()
 
 
-@pytest.mark.parametrize("kind", checkpoints.EXPERT_KINDS)
+@pytest.mark.parametrize("kind", EXPERT_BLOCKS)
 def test_kind_of_expert_is_recognised(kind, tmp_path):
     config = DeMoEConfig(16, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,), num_experts=2, expert=kind)
     network = DeMoE(config)

@@ -11,8 +11,8 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections import OrderedDict
 from pathlib import Path
+from typing import NamedTuple
 
 import safetensors
 import torch
@@ -20,15 +20,32 @@ from torch import Tensor
 
 # One metadata entry only: safetensors orders several at random, and the same network should give the same bytes.
 METADATA_KEY = "demoe"
-WRAPPERS = ("params", "params_ema", "state_dict")  # where releases keep the tensors, in order of preference
+# Where people keep the tensors, in order of preference: the weights as trained before their running average.
+WRAPPERS = ("params", "state_dict", "model_state_dict", "model", "net", "network", "generator", "net_g", "module")
+AVERAGES = ("params_ema", "ema", "ema_state_dict", "state_dict_ema", "model_ema", "ema_model")
+COUNTERS = ("total_ops", "total_params", "n_averaged")  # of tools that count operations, and of AveragedModel
+ANCHOR = "intro.weight"  # the first tensor of NAFNet and DeMoE: what stands before it stands before all of them
 
 
 class CheckpointError(ValueError):
     """A file that is not a whole, finite NAFNet or DeMoE. The message is one sentence that names the file."""
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Tensors by name, and our own record (empty in files that others wrote). Raises ``CheckpointError``."""
+class Contents(NamedTuple):
+    """What a file of weights holds."""
+
+    tensors: dict[str, Tensor]  # by the names that the network itself gives them
+    record: dict  # our own; empty in files that others wrote
+    left: str = ""  # in words, the other networks of the file, which were left aside
+
+
+def read_weights(path: Path) -> Contents:
+    """The tensors of one network. Raises ``CheckpointError``, one sentence, for anything else.
+
+    In files that others wrote, the network may lie in a dictionary of one of the names ``WRAPPERS`` and ``AVERAGES``,
+    the first of which is taken, and its tensors may have a prefix: DataParallel's, torch.compile's, or that of
+    a network which is part of another (Lightning's "model."). Counters beside the weights are left out.
+    """
     try:
         size = path.stat().st_size
         with open(path, "rb") as file:
@@ -40,8 +57,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict]:
     if size == 0:
         raise CheckpointError(f"{path} is empty (0 bytes): download or write it again.")
     if path.suffix == ".safetensors" or (head[8:9] == b"{" and head[4:8] == bytes(4)):  # length of the header, header
-        return _read_safetensors(path)
-    return _read_pickle(path, head), {}
+        state, record = _read_safetensors(path)
+        return Contents(state, record) if record else Contents(*_of_one_network(path, state, ""))
+    return Contents(*_of_one_network(path, *_unwrapped(path, _read_pickle(path, head))))
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -59,7 +77,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     return state, record
 
 
-def _read_pickle(path: Path, head: bytes) -> dict[str, Tensor]:
+def _read_pickle(path: Path, head: bytes) -> dict:
     if _is_packed(path):
         raise CheckpointError(f"{path} was refused: it is a compressed archive, which PyTorch does not write.")
     try:
@@ -76,19 +94,46 @@ def _read_pickle(path: Path, head: bytes) -> dict[str, Tensor]:
         else:
             kind = "not a PyTorch or safetensors checkpoint: give a .safetensors, .pt or .pth file"
         raise CheckpointError(f"{path} is {kind}.") from None
-    if isinstance(content, dict):
-        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors by name.")
-    state = OrderedDict()
+    return content
+
+
+def _unwrapped(path: Path, content: dict) -> tuple[dict[str, Tensor], str]:
+    """The first network that the dictionary holds, and the others in words."""
+    left = []
+    while wrappers := [key for key in (*WRAPPERS, *AVERAGES) if isinstance(content.get(key), dict)]:
+        first, *others = wrappers
+        left += [f"{first!r} is taken of {path}, and {', '.join(map(repr, others))} left"] if others else []
+        content = content[first]
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
             what = f"its entry {str(key)[:80]!r} is not a plain tensor"
             raise CheckpointError(f"{path} is not a checkpoint of NAFNet or DeMoE: {what}.")
-        state[key.removeprefix("module.")] = value.detach()  # the prefix of torch's DataParallel
-    if len(state) != len(content):
-        raise CheckpointError(f"{path} names the same tensor with and without the prefix 'module.'.")
-    return state
+    return {key: value.detach() for key, value in content.items()}, "; ".join(left)
+
+
+def _of_one_network(path: Path, state: dict[str, Tensor], left: str) -> tuple[dict[str, Tensor], dict, str]:
+    """The tensors by the network's own names, without counters; no record; and what was left aside."""
+    tensors: dict[str, Tensor] = {}
+    for key, value in state.items():
+        parts = [part for part in key.split(".") if part != "_orig_mod"]  # torch.compile's, at any place
+        while parts[:1] == ["module"]:  # DataParallel's and AveragedModel's
+            parts.pop(0)
+        name = ".".join(parts)
+        if name in tensors:
+            raise CheckpointError(f"{path} names the tensor {name[:80]!r} with and without a prefix such as 'module.'.")
+        if name.rpartition(".")[2] not in COUNTERS:
+            tensors[name] = value
+    prefixes = [name.removesuffix(ANCHOR) for name in tensors if name.endswith("." + ANCHOR)]
+    if ANCHOR in tensors or not prefixes:
+        return tensors, {}, left
+    prefix = min(prefixes, key=lambda prefix: "ema" in prefix)  # the weights as trained, where there are both
+    others = sorted({name.partition(".")[0] for name in tensors if not name.startswith(prefix)})
+    if others:
+        more = f"{prefix[:80]!r} is taken of {path}, and {', '.join(map(repr, others))[:120]} left"
+        left = f"{left}; {more}" if left else more
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}, {}, left
 
 
 def _is_packed(path: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -21,13 +22,12 @@ from torch import Tensor, nn
 from demoe.core.files import replacing
 
 from . import comparator_sizes
-from .checkpoint_files import METADATA_KEY, CheckpointError, read, reason
+from .checkpoint_files import METADATA_KEY, CheckpointError, read_weights, reason
 from .demoe import DeMoE, DeMoEConfig
-from .experts import expert_block
+from .experts import EXPERT_BLOCKS, expert_block
 from .nafnet import NAFNet, NAFNetConfig
 
 NETWORKS = {"NAFNet": (NAFNet, NAFNetConfig), "DeMoE": (DeMoE, DeMoEConfig), **comparator_sizes.NETWORKS}
-EXPERT_KINDS = ("naf", "restormer", "plk", "wavelet", "darkir")
 TENSORS = 4  # at least, of a block of any network
 MOST_LEVELS = 40  # of any network, with the middle and the decoder's
 PARTS = ("intro.", "encoders.", "downs.", "middle_blks.", "ups.", "decoders.", "ending.", "experts.", "mlp_branch.")
@@ -63,14 +63,17 @@ def save(model: nn.Module, path: str | Path, provenance: dict | None = None, hal
 def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
     """The network in ``path``, in float32 and evaluation mode, on ``device``; every tensor of it is accounted for.
 
-    Reads our own files and the releases named above. A release does not say how the experts' outputs are fused: "sum"
-    is assumed. Raises ``CheckpointError`` (one sentence) for anything else, and for a network whose optional package is
-    not installed.
+    Reads our own files, the releases named above, and what people save of these networks (``read_weights``); where a
+    file holds several, one line on stderr says which is taken. Such files do not say how the experts' outputs are
+    fused: "sum" is assumed. Raises ``CheckpointError`` (one sentence) for anything else, and for a network whose
+    optional package is not installed.
     """
     path = Path(path)
-    state, record = read(path)
+    state, record, left = read_weights(path)
     if not state:
         raise CheckpointError(f"{path} holds no tensors: it is not a checkpoint of NAFNet or DeMoE.")
+    if left:
+        print(left, file=sys.stderr)
     name, config = _recorded(path, record, state) if record else _inferred(path, state)
     network = NETWORKS[name][0]
     try:
@@ -78,6 +81,8 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
             expected = network(config).state_dict()
     except (ValueError, TypeError, RuntimeError, ArithmeticError, ModuleNotFoundError) as error:
         raise CheckpointError(f"{path} describes a {name} that cannot be built: {reason(error)}.") from None
+    counts = {key: torch.tensor(0) for key in expected if key.endswith("num_batches_tracked")}
+    state = counts | state  # some savers leave these out, and nothing depends on them
     _compare(path, name, state, expected)
     if sum(value.numel() * value.element_size() for value in state.values()) > path.stat().st_size:
         raise CheckpointError(f"{path} is damaged: its tensors hold more values than the file.")
@@ -96,17 +101,17 @@ def tensors(path: str | Path) -> dict[str, Tensor]:
 
     Raises ``CheckpointError`` for a file that is damaged, or holds something else.
     """
-    return dict(read(Path(path))[0])
+    return read_weights(Path(path)).tensors
 
 
 def is_own(path: str | Path) -> bool:
     """Whether ``save`` wrote this file, which then holds its configuration."""
-    return bool(read(Path(path))[1])
+    return bool(read_weights(Path(path)).record)
 
 
 def provenance(path: str | Path) -> dict:
     """What ``save`` was told about the network's origin; empty for the public releases."""
-    return read(Path(path))[1].get("provenance", {})
+    return read_weights(Path(path)).record.get("provenance", {})
 
 
 def _finite(value: Tensor) -> bool:
@@ -189,7 +194,7 @@ def _expert_kind(path: Path, state: dict[str, Tensor], channels: int) -> str:
     prefix = "experts.0.experts.0."
     found = {key.removeprefix(prefix): value.shape for key, value in state.items() if key.startswith(prefix)}
     named = None
-    for kind in EXPERT_KINDS:
+    for kind in EXPERT_BLOCKS:
         with suppress(ValueError), torch.device("meta"):  # ValueError: no such block at this number of channels
             shapes = {key: value.shape for key, value in expert_block(kind, channels).state_dict().items()}
             if shapes == found:
