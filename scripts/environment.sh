@@ -60,7 +60,7 @@ install_package() {
     if [ ! -t 1 ]; then quiet=(--quiet); fi
     # From the root: "-e ." and "-c constraints.txt" then hold in any folder, also in one with spaces in its name.
     (cd "$ROOT" && "$PYTHON" -m pip install ${quiet[@]+"${quiet[@]}"} --disable-pip-version-check \
-        -c constraints.txt -e ".[test,comparators]") \
+        -c constraints.txt -e ".[test,comparators,workflow]") \
         || fail "the installation failed; the lines above say why. The same command tries again."
     echo "$wanted" >"$stamp"
     echo "Installed in $((SECONDS - started)) seconds"
