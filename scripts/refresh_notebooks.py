@@ -19,7 +19,7 @@ def refresh(path: Path) -> None:
     """Runs one notebook in the test profile and takes over the outputs of its checked cells."""
     with tempfile.TemporaryDirectory() as folder:
         executed_file = Path(folder) / path.name
-        execute(path, executed_file, {"PROFILE": "test"}, project_root(), lambda cell, of: None)
+        execute(path, executed_file, {"PROFILE": "test"}, project_root())
         executed = nbformat.read(executed_file, 4)
     outputs = {cell.source: cell.outputs for cell in executed.cells if cell.cell_type == "code"}
     notebook = nbformat.read(path, 4)

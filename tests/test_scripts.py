@@ -42,6 +42,7 @@ def test_help_from_any_folder_installs_nothing(script, tmp_path):
         ("run_all.sh", ["--profil", "test"], "unknown argument '--profil'"),
         ("run_all.sh", ["04"], "unknown argument '04'"),
         ("run_all.sh", ["--fresh", "--only"], "--only needs a value"),
+        ("run_all.sh", ["--minutes", "9"], "unknown argument '--minutes'"),
         ("run_tests.sh", ["--fast"], "unknown argument '--fast'"),
     ],
 )
@@ -81,7 +82,7 @@ def test_active_environment_is_used_and_installed_into_once(checkout, tmp_path):
     # Answers pip and the runner by a line in a log, everything else as Python does.
     body = f"""case "$*" in
   *"-m pip install"*) echo "pip: $*" >>"{tmp_path}/log"; exit "${{PIP_STATUS:-0}}" ;;
-  "-m demoe.app.runner"*) echo "runner: $* in $DEMOE_HOME" >>"{tmp_path}/log" ;;
+  *"workflow/run.py"*) echo "runner: $* in $DEMOE_HOME" >>"{tmp_path}/log" ;;
   *"sys.prefix"*) echo "{tmp_path}/env" ;;
   *"version_info"*) exit 0 ;;
   *) exec {real} "$@" ;;
@@ -94,12 +95,12 @@ esac"""
         result = shell(str(checkout / "run_all.sh"), "--only", "01, 04", cwd=tmp_path, **variables)
         return result.returncode, (tmp_path / "log").read_text().splitlines()
 
-    runner = f"runner: -m demoe.app.runner --only 01, 04 in {checkout}"
+    runner = f"runner: {checkout}/workflow/run.py --only 01, 04 in {checkout}"
     status, log = run(PIP_STATUS="1")
     assert status == 1 and len(log) == 1, "a failed installation starts nothing"
     status, log = run()
     assert status == 0 and log[1:] == [runner]
-    assert re.match(r"pip: .*-c constraints.txt -e \.\[test,comparators\]", log[0])
+    assert re.match(r"pip: .*-c constraints.txt -e \.\[test,comparators,workflow\]", log[0])
     assert run() == (0, [runner]), "no second installation"
     (checkout / "constraints.txt").write_text("numpy==2.0.0\n")
     assert len(run()[1]) == 2, "other versions are installed"

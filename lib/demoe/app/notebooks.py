@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -9,18 +10,13 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from demoe.core.files import write_text
 
-KERNEL = "demoe-this-interpreter"
-# A kernel asks for the inline backend, so that figures land in the notebook whatever the caller's environment says;
-# bars written as text are renewed every ten seconds, because each renewal becomes a line of the notebook.
-KERNEL_ENVIRONMENT = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "TQDM_MININTERVAL": "10"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
-Watch = Callable[[int, int], None]  # called at the start of each cell with its number (from 1) and how many there are
 
 
 class NotebookError(RuntimeError):
@@ -46,33 +42,18 @@ def check(path: Path) -> dict:
     return notebook
 
 
-def execute(path: Path, output: Path, parameters: dict[str, str], root: Path, watch: Watch) -> None:
+def execute(path: Path, output: Path, parameters: dict[str, str], root: Path) -> None:
     """Run the notebook ``path`` in its own folder and write the executed copy to ``output``, also when a cell fails.
 
-    The kernel is the interpreter that calls this. Paths below ``root`` are written relative to it in the copy; other
-    folders of this machine are replaced by what they stand for. Raises ``NotebookError``.
+    The kernel is python3 of the environment of the caller, without the person's configuration of Jupyter, IPython and
+    matplotlib. Paths below ``root`` are written relative to it in the copy; other folders of this machine are replaced
+    by what they stand for. Raises ``NotebookError``.
     """
     import papermill
-    from papermill.engines import NBClientEngine, papermill_engines
 
-    class WatchedEngine(NBClientEngine):
-        @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, **kwargs):
-            start = nb_man.cell_start
-
-            def cell_start(cell, index=None, **more):
-                at.update(zip(("cell", "of"), _position(nb_man.nb.cells, index), strict=True))
-                at["source"] = cell.source
-                watch(at["cell"], at["of"])
-                start(cell, index, **more)
-
-            nb_man.cell_start = cell_start
-            return super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
-
-    at = {"cell": 0, "of": 0, "source": ""}  # where the run is
-    papermill_engines.register("demoe", WatchedEngine)
+    kernelspec = check(path).get("metadata", {}).get("kernelspec")
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory(prefix="demoe-") as scratch, _own_kernel(Path(scratch)):
+    with tempfile.TemporaryDirectory(prefix="demoe-") as scratch, _kernel_environment(scratch):
         copy = Path(scratch) / path.name
         try:
             with warnings.catch_warnings():
@@ -81,59 +62,66 @@ def execute(path: Path, output: Path, parameters: dict[str, str], root: Path, wa
                     path,
                     copy,
                     parameters,
-                    engine_name="demoe",
-                    kernel_name=KERNEL,
+                    kernel_name="python3",
                     cwd=path.parent,
                     progress_bar=False,
-                    request_save_on_cell_execute=False,
                     autosave_cell_every=0,
                     start_timeout=120,
                 )
         except papermill.PapermillExecutionError as error:
-            raise NotebookError(_failure(path, at, f"{error.ename}: {error.evalue}")) from None
+            raise NotebookError(_failure(copy, f"{error.ename}: {error.evalue}")) from None
         except Exception as error:  # the kernel could not start, or died: nbclient and zmq raise many kinds
-            raise NotebookError(_failure(path, at, f"{type(error).__name__}: {error}")) from None
+            raise NotebookError(_failure(copy, f"{type(error).__name__}: {error}")) from None
         finally:
             if copy.exists():
-                source_kernel = check(path).get("metadata", {}).get("kernelspec")
                 replacements = {str(root): "", parameters.get("DATA_ROOT", ""): "<data root>", scratch: "<scratch>"}
-                write_text(output, portable(copy.read_text(encoding="utf-8"), replacements, source_kernel))
-
-
-def _position(cells: list, index: int) -> tuple[int, int]:
-    """Number (from 1) of a cell in the notebook as its author sees it, without papermill's injected cell."""
-    injected = next((i for i, cell in enumerate(cells) if "injected-parameters" in cell.metadata.get("tags", [])), None)
-    if injected is None:
-        return index + 1, len(cells)
-    return index + 1 - (injected <= index), len(cells) - 1
-
-
-def _failure(path: Path, at: dict, error: str) -> str:
-    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", error).splitlines() if line.strip()]
-    reason = lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"
-    code = next((line for line in at["source"].splitlines() if line.strip() and not line.startswith(("#", "%"))), "")
-    where = f"cell {at['cell']} of {at['of']}, {code[:60]!r}" if at["cell"] else "before its first cell"
-    return f"{path.name} failed ({where}): {reason[:300]}"
+                write_text(output, portable(copy.read_text(encoding="utf-8"), replacements, kernelspec))
 
 
 @contextmanager
-def _own_kernel(folder: Path) -> Iterator[None]:
-    """Make the kernel called KERNEL mean this interpreter while the block runs; nothing is registered for good."""
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    command += ["--HistoryManager.hist_file=:memory:", "--log-level=CRITICAL"]  # keep to itself
-    spec = {"argv": command, "display_name": KERNEL, "language": "python", "env": KERNEL_ENVIRONMENT}
-    place = folder / "jupyter" / "kernels" / KERNEL
-    place.mkdir(parents=True)
-    (place / "kernel.json").write_text(json.dumps(spec))
-    before = os.environ.get("JUPYTER_PATH")
-    os.environ["JUPYTER_PATH"] = os.pathsep.join([str(folder / "jupyter"), *([before] if before else [])])
+def _kernel_environment(scratch: str) -> Iterator[None]:
+    """Kernels that start while the block runs see this environment instead of what the person has configured.
+
+    Figures land in the notebook whatever the caller's backend is; bars written as text are renewed every ten seconds,
+    because each renewal becomes a line of the notebook.
+    """
+    matplotlib = Path(importlib.util.find_spec("matplotlib").origin).parent
+    before = dict(os.environ)
+    for name in ("JUPYTER_PATH", "PYTHONSTARTUP"):
+        os.environ.pop(name, None)
+    os.environ |= {
+        "IPYTHONDIR": f"{scratch}/ipython",
+        "JUPYTER_DATA_DIR": f"{scratch}/jupyter",
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "MATPLOTLIBRC": str(matplotlib / "mpl-data" / "matplotlibrc"),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "TQDM_MININTERVAL": "10",
+    }
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["JUPYTER_PATH"]
-        else:
-            os.environ["JUPYTER_PATH"] = before
+        os.environ.clear()
+        os.environ |= before
+
+
+def _failure(copy: Path, error: str) -> str:
+    """A sentence about a failed run, from the copy in which papermill notes how far it came."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", error).splitlines() if line.strip()]
+    reason = lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"
+    where = "before its first cell"
+    cells = json.loads(copy.read_text(encoding="utf-8"))["cells"] if copy.exists() else []
+    # Counted as the author sees them, without those that papermill puts in: parameters, marks of an error.
+    cells = [
+        cell
+        for cell in cells
+        if not {"injected-parameters", "papermill-error-cell-tag"} & {*cell["metadata"].get("tags", [])}
+    ]
+    for number, cell in enumerate(cells, 1):
+        if cell["metadata"].get("papermill", {}).get("start_time"):  # the last of these is the one
+            source = "".join(cell["source"]).splitlines()
+            code = next((line for line in source if line.strip() and not line.startswith(("#", "%"))), "")
+            where = f"cell {number} of {len(cells)}, {code[:60]!r}"
+    return f"{copy.name} failed ({where}): {reason[:300]}"
 
 
 def portable(text: str, replacements: dict[str, str], kernelspec: dict | None = None) -> str:
@@ -152,7 +140,7 @@ def portable(text: str, replacements: dict[str, str], kernelspec: dict | None = 
         notebook.metadata.kernelspec = kernelspec
     notebook.metadata.pop("widgets", None)  # progress bars: in a copy that nobody can resume they stand at 0 %
     known = {**replacements, sys.prefix: "<environment>", sys.base_prefix: "<python>", str(Path.home()): "~"}
-    known = {folder: word for folder, word in known.items() if len(folder) > 1}  # "/" is the root of everything
+    known = {folder: known[folder] for folder in sorted(known, key=len, reverse=True) if len(folder) > 1}  # not "/"
     for number, cell in enumerate(notebook.cells, 1):
         cell.source = _replace(cell.source, known)
         if "outputs" in cell:
@@ -168,7 +156,7 @@ def portable(text: str, replacements: dict[str, str], kernelspec: dict | None = 
 
 
 def _replace(value, known: dict[str, str], cell: str = "<cell>"):
-    """``value`` (text, list or dictionary, nested) with the folders of ``known`` replaced, the longest first."""
+    """``value`` (text, list or dictionary, nested) with the folders of ``known`` replaced, in linear time."""
     if isinstance(value, dict):
         return {
             key: item if key.startswith("image/") and key != "image/svg+xml" else _replace(item, known, cell)
@@ -178,11 +166,17 @@ def _replace(value, known: dict[str, str], cell: str = "<cell>"):
         return [_replace(item, known, cell) for item in value]
     if not isinstance(value, str):
         return value
-    value = re.sub(r"[^\s'\"(]*ipykernel_\d+/\d+\.py", cell, value)  # the file names ipykernel invents for cells
-    for folder in sorted(known, key=len, reverse=True):
-        # A whole path, not the end of a longer one: after a colour code, too, where the letter m comes before it.
-        edge = rf"(^|[^\w./-]|\x1b\[[0-9;]*m|file://){re.escape(folder)}"
-        word = known[folder]
-        value = re.sub(rf"{edge}/(?=[\w.])", rf"\g<1>{word}/" if word else r"\g<1>", value)
-        value = re.sub(rf"{edge}(?![\w-])", rf"\g<1>{word or '.'}", value)
+    if "ipykernel_" in value:  # the file names that ipykernel invents for cells, from where a word begins
+        value = re.sub(r"(?<![^\s'\"(])[^\s'\"(]*ipykernel_\d+/\d+\.py", cell, value)
+    for folder, word in known.items():
+
+        def replaced(match: re.Match, word: str = word) -> str:
+            # A whole path, not the end of a longer one: after a colour code, too, where the letter m comes before it.
+            before = match.string[max(match.start() - 16, 0) : match.start()]
+            inside = before[-1:].isalnum() or before[-1:] in tuple("_./-")
+            if inside and not re.search(r"(file://|\x1b\[[0-9;]*m)$", before):
+                return match[0]
+            return (f"{word}/" if word else "") if match[1] else word or "."
+
+        value = re.sub(rf"{re.escape(folder)}(?:(/)(?=[\w.])|(?![\w-]))", replaced, value)
     return value

@@ -1,0 +1,188 @@
+"""What run_all.sh is asked for: what is refused, what Snakemake is called with, what is planned anew."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from projects import notebook  # first: it says where the following are
+
+import plan  # isort: skip
+import run  # isort: skip
+import snakemake_logger_plugin_demoe  # isort: skip
+
+
+@pytest.fixture
+def root(home, monkeypatch):
+    for name in ("DEMOE_PROFILE", "DEMOE_DATA_ROOT", plan.SHARP_IMAGES):
+        monkeypatch.delenv(name, raising=False)
+    notebook(home, "01_one")
+    return home
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[tuple[dict, list[str]]]:
+    """Calls neither Snakemake nor PyTorch: (what is planned, further options) of each call."""
+    calls = []
+
+    def snakemake(planned, more):
+        calls.append((json.loads(planned.read_text()), more))
+        return 0
+
+    def networks(config):
+        return {"threads": 1, "networks": {}, "needed": {path.stem: [] for path in plan.notebooks()}}
+
+    monkeypatch.setattr(run, "snakemake", snakemake)
+    monkeypatch.setattr(run, "networks", networks)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--profile", "tiny"], "choose one of test, smoke, cpu, quick, paper"),
+        (["--data-root", "/does/not/exist"], "/does/not/exist is not a folder"),
+        (["--sharp-images", "/does/not/exist"], "/does/not/exist is not a folder"),
+        (["--only", "01,07"], "no notebook 07; there are 01"),
+        (["--only", ","], "there are 01"),
+    ],
+)
+def test_wrong_requests_run_nothing(root, asked, arguments, words, capsys):
+    assert run.main(arguments) == 2 and words in capsys.readouterr().err
+    assert asked == [] and not (root / "results").exists()
+
+
+def test_no_notebooks_is_an_error(home, capsys):
+    assert run.main([]) == 2 and "no notebooks" in capsys.readouterr().err
+
+
+def test_all_notebooks_are_looked_at_before_the_first_is_run(root, asked, capsys):
+    notebook(root, "02_wrong").write_text("{}")
+    assert run.main([]) == 1 and asked == []
+    assert capsys.readouterr().err == "run_all.sh: 02_wrong.ipynb is not a Jupyter notebook.\n"
+
+
+def test_only_selects_by_number(root, asked):
+    for name in ("00_start", "04_four", "10_ten"):
+        notebook(root, name)
+    assert run.main(["--only", "4, 01"]) == 0 and asked[0][0]["selected"] == ["01_one", "04_four"]
+
+
+def test_environment_variables_are_the_defaults_and_options_go_to_snakemake(root, asked, monkeypatch, capsys):
+    monkeypatch.setenv("DEMOE_PROFILE", "test")
+    assert run.main(["--", "--executor", "slurm", "--profile", "mine"]) == 0
+    assert asked[0][0]["profile"] == "test" and asked[0][1] == ["--executor", "slurm", "--profile", "mine"]
+    monkeypatch.setenv("DEMOE_DATA_ROOT", "/does/not/exist")
+    assert run.main([]) == 2 and "/does/not/exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "there", "absent"),
+    [
+        ([], ["--cores", "all", "gpu=1"], ["--workflow-profile"]),
+        (["--dry-run"], ["--cores", "all", "--dry-run"], ["--workflow-profile"]),
+        (["-j3"], ["-j3"], ["--cores"]),
+        (["--executor", "slurm", "--jobs", "39"], ["slurm", str(run.WORKFLOW / "profiles" / "slurm")], ["--cores"]),
+        (
+            ["--executor=slurm", "--jobs=39"],
+            ["--executor=slurm", str(run.WORKFLOW / "profiles" / "slurm")],
+            ["--cores"],
+        ),
+    ],
+)
+def test_where_jobs_run(more, there, absent):
+    command = run.command(run.WORKFLOW / "plan.json", more)
+    assert set(there) <= set(command) and not set(absent) & set(command)
+
+
+def test_second_run_is_refused(root, asked, capsys):
+    with run.locked():
+        assert run.main([]) == 2
+    assert "another run is working" in capsys.readouterr().err and asked == []
+    assert run.main([]) == 0
+
+
+def test_fresh_forgets_one_profile_and_keeps_tables(root, asked):
+    for profile in ("test", "smoke"):
+        for name in ("runs/demoe/metrics.jsonl", "cache/notebooks/01_one.json", "tables/by_hand.csv"):
+            file = root / "results" / profile / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text('{"seconds": 1, "files": []}')
+    assert run.main(["--profile", "test", "--fresh"]) == 0
+    assert not (root / "results/test/runs").exists() and not (root / "results/test/cache/notebooks").exists()
+    assert (root / "results/smoke/runs/demoe/metrics.jsonl").exists()
+    assert (root / "results/test/tables/by_hand.csv").exists()
+
+
+def test_package_profile_data_weights_and_versions_are_what_a_notebook_depends_on(root, asked, monkeypatch, tmp_path):
+    source, data = tmp_path / "package" / "module.py", tmp_path / "data"
+    source.parent.mkdir()
+    source.write_text("A = 1\n")
+    (data / "sets").mkdir(parents=True)
+    monkeypatch.setattr(plan, "PACKAGE", source.parent)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    known = []
+
+    def identity(*arguments: str) -> str:
+        assert run.main(["--profile", "test", *arguments]) == 0
+        return asked[-1][0]["notebooks"]["01_one"]["identity"]
+
+    def weights():
+        (tmp_path / "torch/hub/checkpoints").mkdir(parents=True)
+        (tmp_path / "torch/hub/checkpoints/vgg.pth").touch()
+
+    changes = [
+        lambda: None,
+        lambda: source.write_text("A = 2\n"),
+        lambda: monkeypatch.setattr(plan.provenance, "versions", lambda: {"torch": "9.9"}),
+        weights,
+        lambda: (root / "data.toml").write_text("synthetic = true\n"),
+    ]
+    for change in changes:
+        change()
+        assert identity() not in known and identity() == identity()
+        known.append(identity())
+    assert identity("--data-root", str(data)) not in known
+    known.append(identity("--data-root", str(data)))
+    assert identity("--sharp-images", str(data)) not in known
+
+
+def test_networks_in_the_package_are_part_of_what_a_notebook_that_uses_them_depends_on(root, asked, monkeypatch):
+    notebook(root, "00_start", "photos.default_model()")
+
+    def identities() -> tuple[str, str]:
+        assert run.main(["--profile", "test"]) == 0
+        return tuple(asked[-1][0]["notebooks"][name]["identity"] for name in ("00_start", "01_one"))
+
+    (first, other), _ = identities(), monkeypatch.setenv("DEMOE_WEIGHTS", "mine.safetensors")
+    second, same = identities()
+    assert first != second and same == other
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"seconds": 1, "files": ["results/test/tables/gone.csv"]}'])
+def test_a_damaged_note_and_deleted_results_are_made_again(root, asked, text):
+    record = root / "results/test/cache/notebooks/01_one.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(text)
+    assert run.main(["--profile", "test"]) == 0 and not record.exists()
+
+
+def test_a_full_disk_is_one_sentence(root, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(28, "No space left on device", "results/plan.json")
+
+    monkeypatch.setattr(run, "write_plan", full)
+    assert run.main(["--profile", "test"]) == 1
+    assert capsys.readouterr().err == "run_all.sh: results/plan.json: No space left on device\n"
+
+
+def test_data_that_cannot_be_used_are_one_sentence(root, capsys):
+    (root / "bad.toml").write_text("root = 3 =\n")
+    assert run.main(["--profile", "test", "--data-root", str(root / "bad.toml")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("run_all.sh: ") and "bad.toml" in said and "\n" not in said
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (187, "3:07"), (3723, "1:02:03")])
+def test_clock(seconds, shown):
+    assert snakemake_logger_plugin_demoe.clock(seconds) == shown

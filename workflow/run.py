@@ -1,0 +1,224 @@
+"""run_all.sh, once the environment is there: looks at what was asked for, calls Snakemake, and says what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import plan
+from snakemake_logger_plugin_demoe import clock
+
+from demoe.app.notebooks import NotebookError, check
+from demoe.core import provenance
+from demoe.core.files import alone, project_root, results_dir, write_text
+from demoe.core.profiles import PROFILES
+
+WORKFLOW = Path(__file__).resolve().parent
+ELSEWHERE = ("--cores", "-c", "--jobs", "-j", "--executor", "-e", "--profile", "--workflow-profile")  # say where
+
+
+class UsageError(ValueError):
+    """Something the caller asked for cannot be done. One sentence."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 done, 1 something failed, 2 a wrong request, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    parser = argparse.ArgumentParser(prog="run_all.sh", allow_abbrev=False)
+    for name in ("--profile", "--only", "--data-root", "--sharp-images"):
+        parser.add_argument(name)
+    parser.add_argument("--fresh", action="store_true")
+    options = parser.parse_args(own)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends the run as Ctrl-C does
+    try:
+        config = request(options)
+        with locked():
+            return run(config, options.fresh, arguments[len(own) + 1 :])
+    except UsageError as error:
+        print(f"run_all.sh: {error}", file=sys.stderr)
+        return 2
+    except NotebookError as error:
+        print(f"run_all.sh: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, no permission
+        print(f"run_all.sh: {error.filename or project_root()}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nrun_all.sh: interrupted; the same command continues where this one stopped.", file=sys.stderr)
+        return 130
+
+
+def request(options: argparse.Namespace) -> dict:
+    """The profile, the data and the notebooks that are asked for. Raises ``UsageError``, ``NotebookError``."""
+    profile = options.profile or os.environ.get("DEMOE_PROFILE") or "smoke"
+    if profile not in PROFILES:
+        raise UsageError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}.")
+    data_root = options.data_root or os.environ.get("DEMOE_DATA_ROOT") or None
+    if data_root is not None:
+        if not Path(data_root).is_dir() and not (data_root.endswith(".toml") and Path(data_root).is_file()):
+            raise UsageError(f"the data root {data_root} is not a folder, nor a .toml file that names some.")
+        data_root = str(Path(data_root).resolve())
+    if options.sharp_images is not None:
+        if not Path(options.sharp_images).is_dir():
+            raise UsageError(f"--sharp-images {options.sharp_images} is not a folder.")
+        os.environ[plan.SHARP_IMAGES] = str(Path(options.sharp_images).resolve())  # all jobs see it
+    selected = select(plan.notebooks(), options.only)
+    for path in selected:
+        check(path)
+    return {"profile": profile, "data_root": data_root, "selected": [path.stem for path in selected]}
+
+
+def select(notebooks: list[Path], only: str | None) -> list[Path]:
+    """The ``notebooks``, or those whose numbers ``only`` lists: "01,4". Raises ``UsageError``."""
+    if not notebooks:
+        raise UsageError(
+            f"there are no notebooks in {project_root()}/notebooks: set DEMOE_HOME to the project's folder."
+        )
+    if only is None:
+        return notebooks
+    numbers = {path.name[:2] for path in notebooks}
+    wanted = {part.strip().zfill(2) for part in only.split(",") if part.strip()}
+    unknown = sorted(wanted - numbers)
+    if unknown or not wanted:
+        raise UsageError(f"--only {only}: no notebook {', '.join(unknown)}; there are {', '.join(sorted(numbers))}.")
+    return [path for path in notebooks if path.name[:2] in wanted]
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Only one run at a time in a project; the system lets go of the lock however the process ends.
+
+    That is why Snakemake's own lock, which a killed process leaves behind, is switched off.
+    """
+    folder = project_root() / "results"
+    told = f"another run is working in {folder}: wait for it to end, or stop it."
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(alone(folder / ".lock", told, wait=False))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        yield
+
+
+def run(config: dict, fresh: bool, more: list[str]) -> int:
+    """Makes what ``config`` asks for and is not up to date; ``more`` are options of Snakemake. Returns 0 or 1."""
+    results, began = results_dir(config["profile"]), time.time()
+    if fresh:
+        for name in ("notebooks", "runs", "cache"):
+            shutil.rmtree(results / name, ignore_errors=True)
+    for record in (results / "cache" / "notebooks").glob("*.json"):
+        if not all((project_root() / file).is_file() for file in files_of(record)):
+            record.unlink()  # what was deleted is made again
+    print(f"profile {config['profile']}: {', '.join(config['selected'])}", flush=True)
+    planned = write_plan(config, results / "cache" / "plan.json")
+    status = snakemake(planned, more)
+    if not {"-n", "--dry-run"} & {*more}:
+        print(summary(config["selected"], results, began), flush=True)
+    return 1 if status else 0
+
+
+def write_plan(config: dict, file: Path) -> Path:
+    """Notes for the Snakefile what there is to do; what takes PyTorch to tell is kept as long as its basis."""
+    basis = plan.basis(config["profile"], config["data_root"])
+    digest = provenance.config_hash(basis)
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    if known.get("basis") != digest:
+        known = networks(config)
+    notebooks = {
+        path.stem: {"networks": known["needed"][path.stem], "identity": plan.identity(path, basis)}
+        for path in plan.notebooks()
+    }
+    write_text(file, json.dumps({**known, **config, "basis": digest, "notebooks": notebooks}, indent=1) + "\n")
+    return file
+
+
+def networks(config: dict) -> dict:
+    """``plan.plan`` by a process that ends, and PyTorch's memory with it. Raises ``UsageError``."""
+    command = [sys.executable, WORKFLOW / "plan.py", config["profile"], config["data_root"] or ""]
+    made = subprocess.run(command, capture_output=True, text=True)
+    if made.returncode:
+        raise UsageError((made.stderr.strip() or "the plan could not be made").splitlines()[-1])
+    return json.loads(made.stdout)
+
+
+def command(planned: Path, more: list[str]) -> list[str]:
+    """Snakemake's. Jobs run here, on all cores, unless ``more`` says something else."""
+    start = f"import sys; sys.path.insert(0, {str(WORKFLOW)!r}); from snakemake.cli import main; main()"  # our logger
+    call = [sys.executable, "-c", start, "--snakefile", WORKFLOW / "Snakefile", "--configfile", planned]
+    call += ["--directory", project_root(), "--nolock", "--rerun-incomplete", "--logger", "demoe"]
+    options = [part for option in more for part in option.split("=", 1)]
+    if not any(option.startswith(ELSEWHERE) for option in options):
+        call += ["--cores", "all", "--resources", "gpu=1"]
+    for option, value in pairwise(options):
+        if option in ("--executor", "-e") and (WORKFLOW / "profiles" / value).is_dir():
+            call += ["--workflow-profile", WORKFLOW / "profiles" / value]
+    return [*map(str, call), *more]
+
+
+def snakemake(planned: Path, more: list[str]) -> int:
+    """Calls Snakemake in a group of processes of its own, which ends with this process, however that ends."""
+    process = subprocess.Popen(command(planned, more), stdin=subprocess.DEVNULL, process_group=0)
+    reader, writer = os.pipe()
+    # Reads nothing until this process is no more: then the jobs, too, are at an end.
+    guard = subprocess.Popen(["sh", "-c", f"read -r _; kill -KILL -- -{process.pid}"], stdin=reader, process_group=0)
+    os.close(reader)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(60)
+        raise
+    finally:
+        guard.kill()
+        guard.wait()
+        os.close(writer)
+
+
+def files_of(record: Path) -> list[str]:
+    """What a notebook wrote, relative to the root; a name that does not exist if the note of it is damaged."""
+    try:
+        return list(json.loads(record.read_text(encoding="utf-8"))["files"])
+    except (ValueError, KeyError, TypeError):
+        return ["damaged"]
+
+
+def summary(selected: list[str], results: Path, began: float) -> str:
+    """A table for people: notebook, time, and the tables and figures it wrote; then how many networks were trained."""
+    width = max(map(len, selected))
+    lines = ["", f"{'notebook':<{width}}  {'time':>8}  tables and figures"]
+    for name in selected:
+        record = results / "cache" / "notebooks" / f"{name}.json"
+        spent, files = "not done", []
+        if record.is_file():
+            spent = clock(json.loads(record.read_text())["seconds"]) if record.stat().st_mtime >= began else "kept"
+            files = [
+                file for file in files_of(record) if not file.endswith((".pdf", ".ipynb"))
+            ]  # a PNG beside each PDF
+        lines.append(f"{name:<{width}}  {spent:>8}  {files[0] if files else '-'}")
+        lines += [f"{'':<{width}}  {'':>8}  {file}" for file in files[1:]]
+    trained = sum(seal.stat().st_mtime >= began for seal in results.glob("runs/*/SHA256SUMS"))
+    lines.append(f"{trained} networks trained, {clock(time.time() - began)} in all; results lie in {told(results)}")
+    return "\n".join(lines)
+
+
+def told(path: Path) -> str:
+    """A path as a person is told it: from the project's folder on."""
+    return str(path.relative_to(project_root()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
