@@ -141,14 +141,6 @@ def test_a_comparison_that_fails_does_not_take_the_result_with_it(tmp_path, mode
     ]
 
 
-def test_the_detail_is_where_most_changed():
-    before = torch.zeros(3, 1000, 1500)
-    after = before.clone()
-    after[:, 610:680, 1100:1180] = 1
-    row, column = sheets._busiest(before, after)
-    assert row <= 610 and row + sheets.PANEL >= 680 and column <= 1100 and column + sheets.PANEL >= 1180
-
-
 def test_without_experts_there_are_two_panels():
     net = NAFNet(NAFNetConfig(width=2, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,)))
     photo = noise(20, 30)

@@ -113,3 +113,21 @@ def test_metrics_are_chosen_by_name():
     every = [column for metric in metrics.METRICS.values() for column in metric.columns]
     assert len(set(every)) == len(every) == len(metrics.LABELS)
     assert len(set(metrics.LABELS.values())) == len(every), "two metrics under one heading"
+
+
+@pytest.mark.parametrize("step", [1, 8])
+def test_the_busiest_window_holds_what_changed(step):
+    change = torch.full((3, 500, 750), 0.25)  # brighter everywhere
+    change[:, 305:340, 550:590] = 1
+    top, left = metrics.busiest_window(change, (160, 160), step)
+    assert top <= 305 and top + 160 >= 340 and left <= 550 and left + 160 >= 590
+
+
+def test_every_place_or_every_eighth():
+    picture = torch.rand(3, 64, 80, generator=torch.Generator().manual_seed(0)) ** 4
+    places = {(i, j): picture[:, i : i + 16, j : j + 24] for i in range(0, 49, 8) for j in range(0, 57, 8)}
+    spread = {place: window.double().flatten(1).var(1, correction=0).sum() for place, window in places.items()}
+    assert metrics.busiest_window(picture, (16, 24), 8) == max(spread, key=spread.get)
+    for size in ((64, 80), (3, 80), (64, 1)):
+        top, left = metrics.busiest_window(picture, size, 8)
+        assert 0 <= top <= 64 - size[0] and 0 <= left <= 80 - size[1]

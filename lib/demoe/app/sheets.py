@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from demoe.core.files import write_bytes, write_text
 from demoe.core.tasks import EXPERTS
+from demoe.evaluation.metrics import busiest_window
 from demoe.inference.restore import NotFinite
 from demoe.inference.tiles import TileMap, restore_large
 from demoe.models.moe import normalised_entropy
@@ -38,7 +38,8 @@ def comparison(
     Above, the whole at no more than ``PANEL`` pixels; below, where the result changed most, ``PANEL`` pixels at their
     own size. Each expert runs on the whole photograph, within ``max_memory`` as ``deblur`` does.
     """
-    corner = _busiest(photo, result.image)
+    size = min(PANEL, photo.shape[1]), min(PANEL, photo.shape[2])
+    corner = busiest_window(result.image - photo, size, step=8)  # where most was changed
     panels = [
         (["input", f"{photo.shape[2]}x{photo.shape[1]} pixels"], _views(photo, corner)),
         (["result", _distance(photo, result.image)], _views(result.image, corner)),
@@ -85,16 +86,6 @@ def comparison(
 def _distance(photo: Tensor, result: Tensor) -> str:
     found = change(photo, result)
     return f"change {found.mean:.1f} levels, {found.psnr:.1f} dB to the input"
-
-
-def _busiest(before: Tensor, after: Tensor) -> tuple[int, int]:
-    """Row and column of the corner of the square with the largest change."""
-    sides = [min(PANEL, side) for side in before.shape[1:]]
-    size = [max(1, side // 8) for side in before.shape[1:]]
-    small = F.adaptive_avg_pool2d((after - before).abs().mean(0, keepdim=True), size)  # (1, H/8, W/8)
-    sums = F.avg_pool2d(small, [max(1, side // 8) for side in sides], stride=1)[0]
-    row, column = divmod(int(sums.argmax()), sums.shape[1])
-    return min(8 * row, before.shape[1] - sides[0]), min(8 * column, before.shape[2] - sides[1])
 
 
 def _views(image: Tensor, corner: tuple[int, int]) -> list[Image.Image]:

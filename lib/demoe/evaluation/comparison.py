@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
-import torch.nn.functional as F
 from torch import Tensor
 
 from demoe.models import comparator_sizes, complexity
@@ -14,6 +13,7 @@ from demoe.models.demoe import DEMOE_PRESETS, DeMoE
 from demoe.models.nafnet import NAFNET_PRESETS, NAFNet
 
 from .methods import EQUAL, Compared
+from .metrics import busiest_window
 from .statistics import difference
 
 COMPARATORS = tuple(comparator_sizes.NETWORKS)  # in the order of Table 1
@@ -122,21 +122,8 @@ def median_gain(scores: pd.DataFrame, name: str, method: str, before: str) -> st
 def worst_crop(blurred: Tensor, sharp: Tensor, share: int = 4) -> tuple[int, int, int]:
     """Where a blurred picture (3, H, W) lacks most of the sharp one: top, left and side of a square crop, pixels.
 
-    Its side is the shorter side of the picture over ``share``. The crop is the one in which the difference between the
-    two varies most (its variance, over the channels; the first in reading order where several are equal): a mere change
-    of brightness, as in LOLBlur, says nothing about blur.
+    Its side is the shorter side of the picture over ``share``. In the crop the difference between the two varies most
+    (``metrics.busiest_window``): a mere change of brightness, as in LOLBlur, says nothing about blur.
     """
     side = min(max(8, min(blurred.shape[-2:]) // share), *blurred.shape[-2:])
-    difference = (blurred.double() - sharp.double())[None]  # (1, 3, H, W)
-    mean, square = (_sums(one, side) / side**2 for one in (difference, difference.square()))
-    found = (square - mean.square()).sum(1)[0].round(decimals=9)  # rounding errors decide between no two crops
-    place = int(found.flatten().argmax())
-    return place // found.shape[1], place % found.shape[1], side
-
-
-def _sums(x: Tensor, side: int) -> Tensor:
-    """The sum of every square of ``side`` pixels, (..., H, W) -> (..., H - side + 1, W - side + 1), however large it is
-    in the same time: from running sums, four of which make one square."""
-    total = F.pad(x.cumsum(-2).cumsum(-1), (1, 0, 1, 0))
-    below, above = total[..., side:, :], total[..., :-side, :]
-    return below[..., side:] - below[..., :-side] - above[..., side:] + above[..., :-side]
+    return *busiest_window(blurred.double() - sharp.double(), (side, side)), side

@@ -218,3 +218,32 @@ def metric_q(image: Tensor) -> Tensor:
 def _patch_sums(values: Tensor) -> Tensor:
     """Sums over whole patches, (B, H, W) -> (B, H // 8, W // 8); what is left at the right and below is not used."""
     return F.avg_pool2d(values.unsqueeze(1), PATCH).squeeze(1) * PATCH**2
+
+
+def busiest_window(values: Tensor, size: tuple[int, int], step: int = 1) -> tuple[int, int]:
+    """Top and left, in pixels, of the window of ``size`` (rows, columns) in which (C, H, W) varies most.
+
+    That is by its variance, summed over the channels, so that a mere change of brightness does not count; of equal ones
+    the first in reading order. ``step`` looks at every ``step``-th place alone, in a fraction of the memory. ``size``
+    must not be larger than the picture. Not in the paper; our choice of what figures enlarge.
+    """
+    step = min(step, *size)
+    rows, columns = (side // step for side in size)
+    spread = 0.0
+    for channel in values:  # (H, W)
+        channel = channel.double()
+        mean, square = (_window_means(x, rows, columns, step) for x in (channel, channel.square()))
+        spread = spread + square - mean.square()
+    spread = spread.round(decimals=9)  # rounding errors decide between no two windows
+    top, left = divmod(int(spread.flatten().argmax()), spread.shape[1])
+    return min(step * top, values.shape[-2] - size[0]), min(step * left, values.shape[-1] - size[1])
+
+
+def _window_means(x: Tensor, rows: int, columns: int, step: int) -> Tensor:
+    """The mean of (H, W) in every window of ``rows`` x ``columns`` blocks of ``step`` pixels, however large in the same
+    time: from running sums, four of which make one window."""
+    blocks = F.avg_pool2d(x[None], step)[0]  # (H / step, W / step)
+    total = F.pad(blocks.cumsum(0).cumsum(1), (1, 0, 1, 0))
+    below, above = total[rows:], total[:-rows]
+    sums = below[:, columns:] - below[:, :-columns] - above[:, columns:] + above[:, :-columns]
+    return sums / (rows * columns)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch.nn.functional as F
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from demoe.core.tasks import EXPERTS, TASKS
 from demoe.evaluation import expert_choice
+from demoe.evaluation.metrics import busiest_window
 
 from .figures import METHOD_COLOURS, pictures, show
 
@@ -248,10 +248,7 @@ def brightening(image: Tensor) -> float:
 def busiest(image: Tensor) -> tuple[int, int, int]:
     """Top, left and side of that square of (3, H, W), a ``ZOOM``-th of its shorter side, in which it varies most."""
     side = max(2, min(image.shape[-2:]) // ZOOM)
-    grey = image.detach().float().mean(0, keepdim=True)[None]  # (1, 1, H, W)
-    spread = F.avg_pool2d(grey**2, side, 1) - F.avg_pool2d(grey, side, 1) ** 2  # variance at every place
-    place = int(spread.flatten().argmax())
-    return *divmod(place, spread.shape[-1]), side
+    return *busiest_window(image.detach().mean(0, keepdim=True), (side, side)), side
 
 
 def _enlarge(axis: plt.Axes, image: Tensor, top: int, left: int, side: int) -> None:
