@@ -103,7 +103,7 @@ def test_without_clip_the_second_reading_is_empty_and_says_why(monkeypatch):
     def missing(pictures, progress=True):
         raise WeightsMissing("no weights here")
 
-    monkeypatch.setattr(embedding.embedding, "clip_features", missing)
+    monkeypatch.setattr(embedding, "clip_features", missing)
     seen = embedding.encoder_views(networks(), sets(), progress=False)
     assert seen.missing == "no weights here" and set(seen.points.reading) == {embedding.POOLED}
     numbers = seen.numbers.set_index(["reading", "baseline"])
@@ -119,7 +119,7 @@ def test_with_clip_there_are_both_readings(monkeypatch):
         assert all(picture.shape == (3, 224, 224) for picture in pictures)
         return np.stack([picture[:, ::40, ::40].flatten().numpy() for picture in pictures])
 
-    monkeypatch.setattr(embedding.embedding, "clip_features", clip)
+    monkeypatch.setattr(embedding, "clip_features", clip)
     seen = embedding.encoder_views(networks(), sets(), progress=False)
     assert seen.missing == "" and set(seen.points.reading) == set(embedding.READINGS)
     assert seen.numbers.knn.notna().all() and len(seen.points) == 4 * 15

@@ -96,10 +96,10 @@ def test_the_controls_tell_a_shared_start_from_a_shared_task(table):
 
 def test_the_summary_counts_what_it_averages(table):
     summary = similarity_controls.summarise(table)
-    row = summary.query("measure == 'pearson' and comparison == @controls.UNTRAINED").set_index("kind")
+    row = summary.query("measure == 'pearson' and comparison == @similarity_controls.UNTRAINED").set_index("kind")
     assert row.pairs.eq(4).all() and row.layers["SCA"] == 4 * 5
     assert row.constant["LayerNorm"] == 4 * 10 and row.constant["3x3 convolution"] == 4  # the last one starts at zero
-    here = table.query("measure == 'cka rbf' and comparison == @controls.SAME and kind == 'SCA'").value
-    found = summary.query("measure == 'cka rbf' and comparison == @controls.SAME and kind == 'SCA'").iloc[0]
+    here = table.query("measure == 'cka rbf' and comparison == @similarity_controls.SAME and kind == 'SCA'").value
+    found = summary.query("measure == 'cka rbf' and comparison == @similarity_controls.SAME and kind == 'SCA'").iloc[0]
     assert found["mean"] == pytest.approx(here.mean()) and found.high == pytest.approx((here > 0.7).mean())
     assert found.lowest <= found["mean"] <= found.highest and set(summary.kind) == set(KINDS)

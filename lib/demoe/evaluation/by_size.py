@@ -13,7 +13,7 @@ from demoe.inference.restore import restore
 
 from .benchmark import score
 from .methods import Method
-from .statistics import difference
+from .statistics import differences
 
 
 def restorations(networks: Mapping[str, nn.Module]) -> dict[str, Method]:
@@ -27,9 +27,7 @@ def gains(scores: pd.DataFrame, compared: Sequence[tuple[str, str]], seed: int =
     Columns: network, plain (the two names), then set, metric, mean, low, high, images, missing, scenes as in
     ``statistics.difference``. Raises ``ValueError`` for a name that has no scores.
     """
-    parts = [difference(scores, *pair, seed).assign(network=pair[0], plain=pair[1]) for pair in compared]
-    table = pd.concat(parts, ignore_index=True).drop(columns="method")
-    return table[["network", "plain", *table.columns.drop(["network", "plain"])]]
+    return differences(scores, compared, seed).rename(columns={"first": "network", "second": "plain"})
 
 
 def gains_by_size(
@@ -48,13 +46,12 @@ def gains_by_size(
     ``gains``.
     """
     wanted = {name: networks[name] for pair in compared for name in pair}
-    parts = []
+    parts = {}
     for side in sides:
         middles = [centre(pairs, side, count) for pairs in sets]
         scores = score(middles, restorations(wanted), device, progress, measured=("psnr",))
-        parts.append(gains(scores, compared, seed).assign(side=side))
-    table = pd.concat(parts, ignore_index=True)
-    return table[["side", *table.columns.drop("side")]]
+        parts[side] = gains(scores, compared, seed)
+    return pd.concat(parts, names=["side"]).reset_index("side").reset_index(drop=True)
 
 
 def centre(pairs: PairedSet, side: int, count: int | None = None) -> PairedSet:

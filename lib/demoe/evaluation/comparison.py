@@ -12,9 +12,9 @@ from demoe.models import comparator_sizes, complexity
 from demoe.models.demoe import DEMOE_PRESETS, DeMoE
 from demoe.models.nafnet import NAFNET_PRESETS, NAFNet
 
+from . import statistics
 from .methods import EQUAL, Compared
 from .metrics import busiest_window
-from .statistics import difference
 
 COMPARATORS = tuple(comparator_sizes.NETWORKS)  # in the order of Table 1
 LONGER_K = "DeMoE longer k="
@@ -53,7 +53,7 @@ def pairs_to_compare(roles: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def differences(scores: pd.DataFrame, methods: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """First minus second on the same pictures, for ``pairs_to_compare``, with intervals (``statistics.difference``).
+    """First minus second on the same pictures, for ``pairs_to_compare``, with intervals (``statistics.differences``).
 
     Columns: first, second (roles), set, metric, mean, low, high, images, missing, scenes. Besides each set and
     "Average" there is the average without LOLBlur (``WITHOUT``), whose brightness can outweigh all that the other sets
@@ -61,15 +61,15 @@ def differences(scores: pd.DataFrame, methods: pd.DataFrame, seed: int = 0) -> p
     """
     scored = methods[methods.method.isin(scores.method.unique())].set_index("role").method
     others = scores[scores["set"].str.removesuffix("-syn") != "LOLBlur"]
-    found = []
+    tables = []
     for first, second in pairs_to_compare(scored.index):
-        table = difference(scores, scored[first], scored[second], seed)
+        pair = [(scored[first], scored[second])]
+        table = statistics.differences(scores, pair, seed)
         if 0 < len(others) < len(scores):
-            rest = difference(others, scored[first], scored[second], seed)
-            table = pd.concat([table, rest[rest["set"] == "Average"].assign(set=WITHOUT)], ignore_index=True)
-        found.append(table.assign(first=first, second=second))
-    table = pd.concat(found, ignore_index=True)
-    return table[["first", "second", *(one for one in table if one not in ("first", "second", "method"))]]
+            rest = statistics.differences(others, pair, seed)
+            table = pd.concat([table, rest[rest["set"] == "Average"].assign(set=WITHOUT)])
+        tables.append(table.assign(first=first, second=second))
+    return pd.concat(tables, ignore_index=True)
 
 
 def cost_of_k(side: int = 256) -> pd.DataFrame:

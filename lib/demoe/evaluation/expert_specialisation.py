@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import torch
 
 from demoe.core.tasks import EXPERTS
 from demoe.inference.restore import restore
@@ -34,34 +35,17 @@ def moved(model: DeMoE, start: DeMoE) -> pd.DataFrame:
     """
     rows = []
     for i, name in enumerate(EXPERTS):
-        for now, then in zip(expert_layers(model, i), expert_layers(start, i), strict=True):
+        layers = expert_layers(model, i)
+        for now, then in zip(layers, expert_layers(start, i), strict=True):
             change = np.linalg.norm(now.weights - then.weights) / np.linalg.norm(then.weights)
-            rows.append(
-                {
-                    "expert": name,
-                    "level": now.level,
-                    "kind": now.kind,
-                    "layer": now.name,
-                    "change": change,
-                    "correlation": pearson(now.weights, then.weights).value,
-                }
-            )
-        levels = list(dict.fromkeys(layer.level for layer in expert_layers(model, i)))
-        for place, block in enumerate(model.experts):
-            scales = np.concatenate(
-                [getattr(block.experts[i], key).detach().cpu().double().numpy().ravel() for key in ("beta", "gamma")]
-            )
-            rows.append(
-                {
-                    "expert": name,
-                    "level": levels[place // model.config.moe_per_level],
-                    "kind": SCALES,
-                    "layer": f"experts.{place}",
-                    "change": np.sqrt(np.mean(scales**2)),
-                    "correlation": np.nan,
-                }
-            )
-    return pd.DataFrame(rows)
+            rows.append((name, now.level, now.kind, now.name, change, pearson(now.weights, then.weights).value))
+        levels = list(dict.fromkeys(layer.level for layer in layers))
+        for number, block in enumerate(model.experts):
+            scales = [getattr(block.experts[i], key).detach().cpu().double().ravel() for key in ("beta", "gamma")]
+            change = torch.cat(scales).square().mean().sqrt().item()
+            level = levels[number // model.config.moe_per_level]
+            rows.append((name, level, SCALES, f"experts.{number}", change, np.nan))
+    return pd.DataFrame(rows, columns=["expert", "level", "kind", "layer", "change", "correlation"])
 
 
 def by_hand(model: DeMoE) -> dict[str, Method]:

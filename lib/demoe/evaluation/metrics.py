@@ -20,6 +20,9 @@ from demoe.core.downloads import CannotMeasure
 from .alignment import align, check_align
 from .perceptual import LPIPS_SMALLEST, check_iqa, check_lpips, iqa, lpips, quantise
 
+PATCH = 8  # side in pixels of Metric Q's patches; the publication's
+SIGNIFICANCE = 0.001  # of "this patch has a direction", against white noise; the publication's
+
 
 def psnr(image: Tensor, reference: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of each of (B, 3, H, W), peak 1, over all pixels and channels: (B,).
@@ -51,6 +54,69 @@ def ssim(image: Tensor, reference: Tensor) -> Tensor:
 def _same_shape(image: Tensor, reference: Tensor) -> None:
     if image.shape != reference.shape:
         raise ValueError(f"cannot compare images of shapes {tuple(image.shape)} and {tuple(reference.shape)}")
+
+
+def direction_threshold(patch: int = PATCH, significance: float = SIGNIFICANCE) -> float:
+    """The coherence that a ``patch`` x ``patch`` piece of white noise exceeds with that probability."""
+    root = significance ** (1 / (patch**2 - 1))
+    return math.sqrt((1 - root) / (1 + root))
+
+
+def metric_q(image: Tensor) -> Tensor:
+    """Metric Q of each of (B, 3, H, W) in [0, 1], at least 8 pixels a side: (B,) float64, higher is better.
+
+    Zhu and Milanfar 2010, IEEE Trans. Image Processing 19(12): the luma is cut into patches; of the gradients in each,
+    s1 >= s2 are the singular values and R = (s1 - s2) / (s1 + s2) the coherence. Q is the sum of s1 R over the patches
+    whose R passes ``direction_threshold``, over the number of all patches. Our change: luma is divided by its mean, or
+    the brighter of two equally sharp pictures would win. Raises ``ValueError`` for another shape.
+    """
+    if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < PATCH:
+        raise ValueError(
+            f"Metric Q takes pictures (B, 3, H, W) of {PATCH} pixels a side or more, got {tuple(image.shape)}"
+        )
+    luma = (image.double() * image.new_tensor([0.299, 0.587, 0.114]).double().view(1, 3, 1, 1)).sum(1)  # (B, H, W)
+    luma = luma / luma.mean((1, 2), keepdim=True).clamp(min=1e-3)
+    gy, gx = torch.gradient(luma, dim=(1, 2))
+    xx, yy, xy = (_patch_sums(product) for product in (gx * gx, gy * gy, gx * gy))  # (B, h, w) each
+    # Squared singular values of the (64, 2) gradients are the eigenvalues of their 2x2 Gram matrix.
+    half, apart = (xx + yy) / 2, torch.sqrt(((xx - yy) / 2).square() + xy.square())
+    s1, s2 = (half + apart).sqrt(), (half - apart).clamp(min=0).sqrt()
+    coherence = (s1 - s2) / (s1 + s2).clamp(min=1e-12)
+    return (s1 * coherence * (coherence >= direction_threshold())).mean((1, 2))
+
+
+def _patch_sums(values: Tensor) -> Tensor:
+    """Sums over whole patches, (B, H, W) -> (B, H // 8, W // 8); what is left at the right and below is not used."""
+    return F.avg_pool2d(values.unsqueeze(1), PATCH).squeeze(1) * PATCH**2
+
+
+def busiest_window(values: Tensor, size: tuple[int, int], step: int = 1) -> tuple[int, int]:
+    """Top and left, in pixels, of the window of ``size`` (rows, columns) in which (C, H, W) varies most.
+
+    That is by its variance, summed over the channels, so that a mere change of brightness does not count; of equal ones
+    the first in reading order. ``step`` looks at every ``step``-th place alone, in a fraction of the memory. ``size``
+    must not be larger than the picture. Not in the paper; our choice of what figures enlarge.
+    """
+    step = min(step, *size)
+    rows, columns = (side // step for side in size)
+    spread = 0.0
+    for channel in values:  # (H, W)
+        channel = channel.double()
+        mean, square = (_window_means(x, rows, columns, step) for x in (channel, channel.square()))
+        spread = spread + square - mean.square()
+    spread = spread.round(decimals=9)  # rounding errors decide between no two windows
+    top, left = divmod(int(spread.flatten().argmax()), spread.shape[1])
+    return min(step * top, values.shape[-2] - size[0]), min(step * left, values.shape[-1] - size[1])
+
+
+def _window_means(x: Tensor, rows: int, columns: int, step: int) -> Tensor:
+    """The mean of (H, W) in every window of ``rows`` x ``columns`` blocks of ``step`` pixels, however large in the same
+    time: from running sums, four of which make one window."""
+    blocks = F.avg_pool2d(x[None], step)[0]  # (H / step, W / step)
+    total = F.pad(blocks.cumsum(0).cumsum(1), (1, 0, 1, 0))
+    below, above = total[rows:], total[:-rows]
+    sums = below[:, columns:] - below[:, :-columns] - above[:, columns:] + above[:, :-columns]
+    return sums / (rows * columns)
 
 
 @dataclass(frozen=True)
@@ -176,74 +242,3 @@ def measure(image: Tensor | None, reference: Tensor | None, names: Sequence[str]
         else:
             found.values |= dict(zip(metric.columns, values, strict=True))
     return found
-
-
-# Metric Q (Zhu and Milanfar 2010, IEEE Trans. Image Processing 19(12)).
-
-
-PATCH = 8  # side in pixels; the publication's
-SIGNIFICANCE = 0.001  # of "this patch has a direction", against white noise; the publication's
-
-
-def direction_threshold(patch: int = PATCH, significance: float = SIGNIFICANCE) -> float:
-    """The coherence that a ``patch`` x ``patch`` piece of white noise exceeds with that probability."""
-    root = significance ** (1 / (patch**2 - 1))
-    return math.sqrt((1 - root) / (1 + root))
-
-
-def metric_q(image: Tensor) -> Tensor:
-    """Metric Q of each of (B, 3, H, W) in [0, 1], at least 8 pixels a side: (B,) float64, higher is better.
-
-    The luma is cut into patches; of the gradients in each, s1 >= s2 are the singular values and
-    R = (s1 - s2) / (s1 + s2) the coherence. Q is the sum of s1 R over the patches whose R passes
-    ``direction_threshold``, over the number of all patches. Our change: luma is divided by its mean, or the brighter
-    of two equally sharp pictures would win.
-    Raises ``ValueError`` for another shape.
-    """
-    if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < PATCH:
-        raise ValueError(
-            f"Metric Q takes pictures (B, 3, H, W) of {PATCH} pixels a side or more, got {tuple(image.shape)}"
-        )
-    luma = (image.double() * image.new_tensor([0.299, 0.587, 0.114]).double().view(1, 3, 1, 1)).sum(1)  # (B, H, W)
-    luma = luma / luma.mean((1, 2), keepdim=True).clamp(min=1e-3)
-    gy, gx = torch.gradient(luma, dim=(1, 2))
-    xx, yy, xy = (_patch_sums(product) for product in (gx * gx, gy * gy, gx * gy))  # (B, h, w) each
-    # Squared singular values of the (64, 2) gradients are the eigenvalues of their 2x2 Gram matrix.
-    half, apart = (xx + yy) / 2, torch.sqrt(((xx - yy) / 2).square() + xy.square())
-    s1, s2 = (half + apart).sqrt(), (half - apart).clamp(min=0).sqrt()
-    coherence = (s1 - s2) / (s1 + s2).clamp(min=1e-12)
-    return (s1 * coherence * (coherence >= direction_threshold())).mean((1, 2))
-
-
-def _patch_sums(values: Tensor) -> Tensor:
-    """Sums over whole patches, (B, H, W) -> (B, H // 8, W // 8); what is left at the right and below is not used."""
-    return F.avg_pool2d(values.unsqueeze(1), PATCH).squeeze(1) * PATCH**2
-
-
-def busiest_window(values: Tensor, size: tuple[int, int], step: int = 1) -> tuple[int, int]:
-    """Top and left, in pixels, of the window of ``size`` (rows, columns) in which (C, H, W) varies most.
-
-    That is by its variance, summed over the channels, so that a mere change of brightness does not count; of equal ones
-    the first in reading order. ``step`` looks at every ``step``-th place alone, in a fraction of the memory. ``size``
-    must not be larger than the picture. Not in the paper; our choice of what figures enlarge.
-    """
-    step = min(step, *size)
-    rows, columns = (side // step for side in size)
-    spread = 0.0
-    for channel in values:  # (H, W)
-        channel = channel.double()
-        mean, square = (_window_means(x, rows, columns, step) for x in (channel, channel.square()))
-        spread = spread + square - mean.square()
-    spread = spread.round(decimals=9)  # rounding errors decide between no two windows
-    top, left = divmod(int(spread.flatten().argmax()), spread.shape[1])
-    return min(step * top, values.shape[-2] - size[0]), min(step * left, values.shape[-1] - size[1])
-
-
-def _window_means(x: Tensor, rows: int, columns: int, step: int) -> Tensor:
-    """The mean of (H, W) in every window of ``rows`` x ``columns`` blocks of ``step`` pixels, however large in the same
-    time: from running sums, four of which make one window."""
-    blocks = F.avg_pool2d(x[None], step)[0]  # (H / step, W / step)
-    total = F.pad(blocks.cumsum(0).cumsum(1), (1, 0, 1, 0))
-    below, above = total[rows:], total[:-rows]
-    sums = below[:, columns:] - below[:, :-columns] - above[:, columns:] + above[:, :-columns]
-    return sums / (rows * columns)

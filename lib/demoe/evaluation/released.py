@@ -125,19 +125,9 @@ def with_choices(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """What ``COMPARED`` differ by on the same pictures, from ``with_choices``.
-
-    Columns: first, second, and those of ``statistics.difference`` but for the method. A network that is not there is
-    left out.
-    """
-    here = set(scores.method)
-    found = [
-        statistics.difference(scores, first, second, seed).drop(columns="method").assign(first=first, second=second)
-        for first, second in COMPARED
-        if {first, second} <= here
-    ]
-    table = pd.concat(found, ignore_index=True)
-    return table[["first", "second", *(name for name in table.columns if name not in ("first", "second"))]]
+    """What ``COMPARED`` differ by on the same pictures (``statistics.differences``), from ``with_choices``. A network
+    that is not there is left out."""
+    return statistics.differences(scores, [pair for pair in COMPARED if set(pair) <= set(scores.method)], seed)
 
 
 def examples(models: Mapping[str, nn.Module], sets: Sequence[PairedSet]) -> list[list[tuple[str, torch.Tensor]]]:

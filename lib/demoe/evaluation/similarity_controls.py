@@ -8,6 +8,7 @@ channels in another order, which computes the same function.
 from __future__ import annotations
 
 import copy
+import itertools
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -140,30 +141,17 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     and highest pair's mean, high (fraction of layers above 0.7).
     """
     rows = []
-    for measure in MEASURES:
-        for comparison in COMPARISONS:
-            for kind in KINDS:
-                chosen = (table.measure == measure) & (table.comparison == comparison) & (table.kind == kind)
-                here = table[chosen]
-                if here.empty:
-                    continue
-                known = here.dropna(subset="value")
-                by_pair = known.groupby(["first", "second"], sort=False).value.mean()
-                rows.append(
-                    {
-                        "measure": measure,
-                        "comparison": comparison,
-                        "kind": kind,
-                        "pairs": len(here.groupby(["first", "second"])),
-                        "layers": len(known),
-                        "constant": len(here) - len(known),
-                        "mean": known.value.mean(),
-                        "lowest": by_pair.min(),
-                        "highest": by_pair.max(),
-                        "high": (known.value > HIGH).mean(),
-                    }
-                )
-    return pd.DataFrame(rows)
+    for measure, comparison, kind in itertools.product(MEASURES, COMPARISONS, KINDS):
+        part = table[(table.measure == measure) & (table.comparison == comparison) & (table.kind == kind)]
+        if part.empty:
+            continue
+        known = part.dropna(subset="value")
+        of_pairs = known.groupby(["first", "second"], sort=False).value.mean()
+        counts = len(part.groupby(["first", "second"])), len(known), len(part) - len(known)
+        means = known.value.mean(), of_pairs.min(), of_pairs.max(), (known.value > HIGH).mean()
+        rows.append((measure, comparison, kind, *counts, *means))
+    columns = ["measure", "comparison", "kind", "pairs", "layers", "constant", "mean", "lowest", "highest", "high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def by_pair(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
-"""From rows of pictures to tables: means, and how far they can be trusted.
+"""From rows of pictures to tables: means, how far they can be trusted, and when a difference is one (``judge``).
 
-Pictures of one scene resemble each other, so intervals come from a bootstrap over scenes, not over pictures.
+Pictures of one scene resemble each other, so intervals come from a bootstrap over scenes, not over pictures. Where a
+network was trained several times, ``compare`` and ``order`` say what differs by more than another training would.
 """
 
 from __future__ import annotations
@@ -22,6 +23,14 @@ from demoe.models.moe import normalised_entropy
 from .metrics import LABELS
 
 MISSING = "missing"  # what a table shows for NaN
+EXACT = 8  # rows up to which ``order`` looks at all permutations (8! = 40 320)
+# Smallest difference that counts: half of the last digit that the paper's tables print of the metric (half of the
+# hundredth for those not named). What no published digit would show is no difference.
+HALF_A_HUNDREDTH = 0.005  # dB for PSNR
+SMALLEST = {name: 0.0005 for name in LABELS if name.startswith(("ssim", "lpips")) or name in ("nrqm", "niqe")}
+# Fewest scenes: of five, all agree by chance alone in 2 of 2^5 cases, more than the 5 % that the intervals allow; of
+# six in 2 of 2^6. A bootstrap over fewer draws from too few to know how far scenes differ.
+FEWEST_SCENES = 6
 
 
 def metric_columns(scores: pd.DataFrame) -> list[str]:
@@ -158,19 +167,6 @@ def difference(
     return intervals(paired.assign(method=f"{method} - {other}"), seed, resamples, level)
 
 
-# The one rule whether a difference is a difference: every table, claim and document uses it.
-
-# Smallest difference that counts: half of the last digit that the paper's tables print of the metric (half of the
-# hundredth for those not named). What no published digit would show is no difference.
-SMALLEST = {"ssim": 0.0005, "ssim_aligned": 0.0005} | {
-    name: 0.0005 for name in LABELS if name.startswith("lpips") or name in ("nrqm", "niqe")
-}
-HALF_A_HUNDREDTH = 0.005  # dB for PSNR
-# Fewest scenes: of five, all agree by chance alone in 2 of 2^5 cases, more than the 5 % that the intervals allow; of
-# six in 2 of 2^6. A bootstrap over fewer draws from too few to know how far scenes differ.
-FEWEST_SCENES = 6
-
-
 @dataclass(frozen=True)
 class Verdict:
     """What may be said of a difference: "better", "worse", "no difference" or "undecided", and why, in words."""
@@ -247,6 +243,17 @@ def judge(
     return Verdict("undecided", f"the interval holds differences of less and of more than {least:g}{again}")
 
 
+def differences(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
+    """``difference`` of each of ``pairs``: columns first, second, then those of ``difference`` but for the method."""
+    tables = []
+    for first, second in pairs:
+        table = difference(scores, first, second, seed).drop(columns="method")
+        table.insert(0, "first", first)
+        table.insert(1, "second", second)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
 def shown(value: float, decimals: int = 3) -> str:
     """A number for a reader; NaN is "missing", never 0."""
     return MISSING if math.isnan(value) else f"{value:.{decimals}f}"
@@ -263,12 +270,6 @@ def report(table: pd.DataFrame) -> str:
         lines.append((row.set, row.method, LABELS[row.metric], text, counted, row.scenes))
     columns = ["set", "method", "metric", "mean [95 % interval]", "pictures", "scenes"]
     return pd.DataFrame(lines, columns=columns).to_string(index=False)
-
-
-# Several trainings of several networks: what differs by more than noise, and whether an order is the paper's.
-
-
-EXACT = 8  # rows up to which all permutations are looked at (8! = 40 320)
 
 
 def averages(scores: pd.DataFrame) -> pd.DataFrame:

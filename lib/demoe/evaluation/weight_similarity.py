@@ -211,19 +211,8 @@ def compare(
             else:
                 value, count = _alignment(grams[first], grams[second]), len(place.weights)
                 found = Similarity(value, count, count if np.isnan(value) else 0)
-            rows.append(
-                {
-                    "measure": measure,
-                    "first": first,
-                    "second": second,
-                    "layer": place.name,
-                    "kind": place.kind,
-                    "level": place.level,
-                    "filters": found.filters,
-                    "excluded": found.excluded,
-                    "value": found.value,
-                }
-            )
+            numbers = found.filters, found.excluded, found.value
+            rows.append((measure, first, second, place.name, place.kind, place.level, *numbers))
     columns = ["measure", "first", "second", "layer", "kind", "level", "filters", "excluded", "value"]
     table = pd.DataFrame(rows, columns=columns)
     order = {pair: i for i, pair in enumerate(pairs)}
