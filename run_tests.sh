@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every check: style, unit tests, then all notebooks in the test profile. Sets up an environment where none is active.
+# Every check: style, types, unit tests, then all notebooks in the test profile. Sets up an environment where none is active.
 # Works from any folder, and without network once the environment is there.
 set -euo pipefail
 
@@ -7,7 +7,8 @@ usage() {
     cat <<'TEXT'
 usage: run_tests.sh [--help]
 
-Runs ruff (lint and format), the unit tests, and the notebooks in the test profile (nbval). Exits with 1 if any of them fails.
+Runs ruff (lint and format), mypy over the public face, the unit tests, and the notebooks in the test profile (nbval). Exits
+with 1 if any of them fails.
 An active virtual or conda environment is used (and installed into, once); otherwise .venv/ is made.
 TEXT
 }
@@ -48,6 +49,7 @@ notebooks() {
 
 part style "$PYTHON" -m ruff check .
 part format "$PYTHON" -m ruff format --check .
+part types "$PYTHON" -m mypy
 part units "$PYTHON" -m pytest "${side_by_side[@]}" --dist worksteal --durations=10 tests/
 part notebooks notebooks
 echo

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from demoe.core import __version__ as __version__
@@ -16,20 +17,16 @@ if TYPE_CHECKING:
     from demoe.models.checkpoints import load
 
 __all__ = ["deblur", "load", "optimize"]
+_HOMES = {"deblur": "demoe.app.photos", "load": "demoe.models.checkpoints", "optimize": "demoe.inference.optimize"}
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     # On first use, so that `demoe --help` does not wait for torch.
-    if name == "load":
-        from demoe.models.checkpoints import load
+    if name not in _HOMES:
+        raise AttributeError(f"module 'demoe' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
 
-        return load
-    if name == "deblur":
-        from demoe.app.photos import deblur
 
-        return deblur
-    if name == "optimize":
-        from demoe.inference.optimize import optimize
-
-        return optimize
-    raise AttributeError(f"module 'demoe' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    """What ``demoe.<Tab>`` offers."""
+    return ["__version__", *__all__]

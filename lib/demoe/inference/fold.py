@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -22,7 +22,7 @@ from demoe.models.moe import Router
 from demoe.models.nafnet import NAFNet
 from demoe.models.tlc import LocalAttention
 
-Network = TypeVar("Network", NAFNet, DeMoE)
+Network = TypeVar("Network", bound=NAFNet | DeMoE)
 Made = TypeVar("Made")
 
 
@@ -65,7 +65,7 @@ def fold(block: NAFBlock) -> FoldedBlock:
         return FoldedBlock(_buffers(block), block.norm1.eps)
 
 
-def foldable_network(model: nn.Module) -> bool:
+def foldable_network(model: nn.Module) -> TypeGuard[NAFNet | DeMoE]:
     """Whether ``fold_network`` takes it: a NAFNet or DeMoE whose channel attention averages over the whole picture."""
     return type(model) in (NAFNet, DeMoE) and not any(isinstance(part, LocalAttention) for part in model.modules())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,8 @@ class OptimizedNetwork:
         self.config, self.dtype = model.config, dtype
         self.device = model.intro.weight.device
         self.num_experts = model.num_experts
-        self.network = None
+        self.network: NAFNet | DeMoE | None = None
+        self._run: Callable[..., Restored]
         if self.device.type == "cuda":
             from .gpu_runner import GpuRunner  # torch.compile is slow to import
 

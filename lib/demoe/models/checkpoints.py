@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import safetensors
 import torch
@@ -51,7 +52,7 @@ def save(model: nn.Module, path: str | Path, provenance: dict | None = None, hal
             in_half = " in 16 bits" if half else ""
             raise CheckpointError(f"{path} was not written: {key} holds infinite or NaN values{in_half}.")
         tensors[key] = value.clone(memory_format=torch.contiguous_format)
-    record = {"network": name, "config": asdict(model.config), "provenance": provenance or {}}
+    record = {"network": name, "config": asdict(cast(Config, model.config)), "provenance": provenance or {}}
     with replacing(path) as partial:
         try:
             save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(record, sort_keys=True, default=str)})
