@@ -68,7 +68,7 @@ def test_files_lie_where_the_real_ones_do(name, make, tmp_path, sharp):
     # The pictures are those of the recipe.
     options = Options(canvas=FolderCanvas(sharp), bits=16 if name == "DPDD" else 8)
     made = sets.synthesize(name, "test", 1, size=SIZE, options=options)
-    place = list(named_files(catalog.get(name), "test", "official", 2).values())[1]
+    place = list(named_files(catalog.get(name), "test", 2).values())[1]
     for role in {"blurred", "sharp"} & place.keys():
         photograph = images.read(roots[0] / place[role])
         assert photograph.bit_depth == (16 if name == "DPDD" else 8)
@@ -80,10 +80,9 @@ def test_files_lie_where_the_real_ones_do(name, make, tmp_path, sharp):
     assert "SYNTHETIC" in text and "30x24 pixels, seed 0" in text
 
 
-@pytest.mark.parametrize("layout", building.LAYOUTS)
-def test_the_reader_of_real_sets_pairs_them(layout, make, tmp_path):
-    make(sets.SETS, "test", 3, layout=layout)
-    make(["GoPro", "RealBlur", "DPDD", "RSBlur"], "train", 2, layout=layout)
+def test_the_reader_of_real_sets_pairs_them(make, tmp_path):
+    make(sets.SETS, "test", 3)
+    make(["GoPro", "RealBlur", "DPDD", "RSBlur"], "train", 2)
     roots = Roots.resolve(tmp_path / "out")
     for name in sets.SETS:
         pairs = recognition.paired_set(name, "test", roots)
@@ -94,10 +93,9 @@ def test_the_reader_of_real_sets_pairs_them(layout, make, tmp_path):
             assert (sharp is None) == (name in ("Real-LOLBlur",))
     for name in ("GoPro", "RealBlur", "DPDD", "RSBlur"):
         assert len(recognition.paired_set(name, "train", roots)) == 2
-    if layout == "official":
-        assert len(recognition.paired_set("GoPro", "test", roots, variant="blur_gamma")) == 3
-        deep = recognition.paired_set("DPDD", "test", roots, bits=16)
-        assert deep.peak == 65535 and len(deep.read(0, None)[0].unique()) > 256
+    assert len(recognition.paired_set("GoPro", "test", roots, variant="blur_gamma")) == 3
+    deep = recognition.paired_set("DPDD", "test", roots, bits=16)
+    assert deep.peak == 65535 and len(deep.read(0, None)[0].unique()) > 256
 
 
 def test_lists_are_as_published(make, tmp_path):
@@ -192,7 +190,6 @@ def test_folders_that_hold_something_else_are_left_alone(make, tmp_path):
         (["RealDOF"], {"count": 51}, "RealDOF has 50 pairs in its test split"),
         (["GoPro"], {"count": 0}, "at least 1, not 0"),
         (["GoPro"], {"size": 4}, "at least 8x8"),
-        (["GoPro"], {"layout": "lmdb"}, "choose one of official, flat"),
         (None, {"split": "all"}, "unknown split 'all'"),
     ],
 )
@@ -204,9 +201,7 @@ def test_bad_input_writes_nothing(names, more, words, make, tmp_path):
 
 def test_all_sets_are_those_that_have_the_split(make):
     assert [root.name for root in make(None, "val", 1)] == ["dd_dp_dataset_canon", "RSBlur"]
-    assert [root.name for root in make(None, "train", 1, layout="flat", place="flat")] == [
-        name for name in sets.SETS if name not in ("RealDOF", "Real-LOLBlur")
-    ]
+    assert len(make(None, "train", 1)) == len(sets.SETS) - 2  # RealDOF and Real-LOLBlur have none
 
 
 def test_all_sets_stop_where_the_names_end(make, monkeypatch):
@@ -221,12 +216,10 @@ def test_names_are_unique_up_to_the_last_pair():
         files: set[str] = set()
         total = 0
         for split, count in catalog.get(name).counts.items():
-            for layout in building.LAYOUTS:
-                named = named_files(catalog.get(name), split, layout, count)
-                assert len(named) == count
-                if layout == "official":
-                    files |= {place for places in named.values() for place in places.values()}
-                    total += sum(len(places) for places in named.values())
+            named = named_files(catalog.get(name), split, count)
+            assert len(named) == count
+            files |= {place for places in named.values() for place in places.values()}
+            total += sum(len(places) for places in named.values())
         assert len(files) == total
 
 

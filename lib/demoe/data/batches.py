@@ -66,31 +66,19 @@ class Batches(Dataset):
         self.ends = list(accumulate(len(pairs) for pairs in sets))
         if not sets or not self.ends[-1]:
             raise ValueError("there are no pairs to train on")
-        self._order = lru_cache(maxsize=2)(self._shuffled)  # a batch spans two epochs at most
 
     def __getitem__(self, step: int) -> Batch:
         crops, labels = [], []
         for position in self.share.of(step, self.batch):
             rng = np.random.default_rng([self.seed, 1, position])
             epoch, place = divmod(position, self.ends[-1])
-            entry = int(self._order(epoch)[place])
+            entry = int(_order(self.seed, epoch, self.ends[-1])[place])
             which = bisect_right(self.ends, entry)
             pairs = self.sets[which]
             crops.append(self._crop(pairs, entry - (self.ends[which - 1] if which else 0), rng))
             labels.append(_label(pairs.label))
         blurred, sharp = (torch.stack(side) for side in zip(*crops, strict=True))
         return Batch(blurred, sharp, torch.tensor(labels))
-
-    def __getstate__(self) -> dict:
-        """For worker processes: without the cached orders, which cannot be sent."""
-        return {name: value for name, value in self.__dict__.items() if name != "_order"}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-        self._order = lru_cache(maxsize=2)(self._shuffled)
-
-    def _shuffled(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self.seed, 0, epoch]).permutation(self.ends[-1])
 
     def _crop(self, pairs: PairedSet, i: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         height, width = pairs.size(i)
@@ -105,6 +93,11 @@ class Batches(Dataset):
             raise ValueError(f"{pairs.name} has no sharp pictures: it can be restored, but not trained on")
         blurred, sharp = (side.float().div_(pairs.peak) for side in both)
         return (blurred.flip(flips), sharp.flip(flips)) if flips else (blurred, sharp)
+
+
+@lru_cache(maxsize=4)  # a batch spans two epochs at most
+def _order(seed: int, epoch: int, entries: int) -> np.ndarray:
+    return np.random.default_rng([seed, 0, epoch]).permutation(entries)
 
 
 def workers_for(batches: Dataset, cores: int | None = None) -> int:
@@ -157,15 +150,12 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-# Training batches synthesised as they are needed, on the device that trains: no pair is ever seen twice.
-
-
 class Fresh(Dataset):
     """``Fresh(names, patch, batch, seed)[step]``: new synthetic pairs of ``patch`` pixels, every set equally often.
 
-    A function of (seed, step). Each set's share of a batch is made in one go on ``device``; on the CPU the pairs are
-    the same bytes whatever the batch size, on a GPU equal to rounding. ``share`` as for ``Batches``.
-    """
+    They are made as they are needed, on the device that trains: no pair is ever seen twice. A function of (seed, step).
+    Each set's share of a batch is made in one go on ``device``; on the CPU the pairs are the same bytes whatever the
+    batch size, on a GPU equal to rounding. ``share`` as for ``Batches``."""
 
     share = Share()
 

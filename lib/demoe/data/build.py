@@ -1,9 +1,8 @@
 """Synthetic sets written to disk as the real ones lie there, so that other people's code can train and test on them.
 
-Folders and file names are those of the official downloads (or a flat ``input``/``target``); what is in the pictures is
-not. Each set's folder says so: ``README.txt`` for people, ``synthetic.json`` with everything the pictures depend on,
-``manifest.csv`` with a line a pair.
-"""
+Folders and file names are those of the official downloads; what is in the pictures is not. Each set's folder says so:
+``README.txt`` for people, ``synthetic.json`` with everything the pictures depend on, ``manifest.csv`` with a line a
+pair."""
 
 from __future__ import annotations
 
@@ -28,7 +27,6 @@ from .real import catalog, pixels
 from .real.description import Dataset
 from .real.roots import MADE
 
-LAYOUTS = ("official", "flat")
 COLUMNS = ("pair", "split", "index", "blurred", "sharp", "mask", "second", "source", "note")
 Files = dict[str, str]  # "blurred", "sharp", "mask" or "second" -> path below the set's folder
 
@@ -41,27 +39,24 @@ def build(
     size: int | tuple[int, int],
     seed: int = 0,
     sharp_images: str | Path | None = None,
-    layout: str = "official",
     progress: bool = True,
 ) -> list[Path]:
     """Write ``count`` synthetic pairs of each set in ``names`` below ``destination``; returns the sets' folders.
 
     ``names`` None is every set that has this split, each with as many of ``count`` pairs as the real one has names for.
     ``split`` is "train", "val" or "test", as far as the real set has it; ``size`` (H,W) or one side in pixels;
-    ``sharp_images`` a folder of sharp photographs in place of the bundled ones. ``layout`` "official" gives the real
-    set's folders, names and list files, ReLoBlur its masks, GoPro ``blur_gamma`` and LOLBlur ``low_blur`` besides, DPDD
-    16 bits; "flat" gives ``<set>/<split>/{input,target}/<name>.png``. Real-LOLBlur is written without sharp pictures.
+    ``sharp_images`` a folder of sharp photographs in place of the bundled ones. Each set gets the real one's folders,
+    names and list files, ReLoBlur its masks, GoPro ``blur_gamma`` and LOLBlur ``low_blur`` besides, DPDD 16 bits;
+    Real-LOLBlur is written without sharp pictures.
 
     A picture appears whole or not at all. Called again with the same arguments (a larger ``count``, another split), it
     continues; pictures that cannot be read any more are written again. Raises ``ValueError`` before anything is
-    written: for an unknown set, split or layout, a count that the real set has no names for, a folder that holds
+    written: for an unknown set or split, a count that the real set has no names for, a folder that holds
     something else or pictures made otherwise, and one that another process builds in.
     """
     destination = Path(destination)
     if split not in ("train", "val", "test"):
         raise ValueError(f"unknown split {split!r}: choose one of train, val, test")
-    if layout not in LAYOUTS:
-        raise ValueError(f"unknown layout {layout!r}: choose one of {', '.join(LAYOUTS)}")
     if count < 1:
         raise ValueError(f"count is the number of pairs of each set, at least 1, not {count}")
     height, width = (size, size) if isinstance(size, int) else size
@@ -79,11 +74,10 @@ def build(
         if dataset.name not in sets.SETS:
             raise ValueError(f"there is no synthetic {dataset.name}: choose from {', '.join(sets.SETS)}")
         chosen = replace(options, bits=dataset.depth or 8)
-        root = destination / (dataset.folders[0] if layout == "official" else dataset.name)
+        root = destination / dataset.folders[0]
         facts = {
             "synthetic": True,
             "set": dataset.name,
-            "layout": layout,
             "size": [int(height), int(width)],
             "seed": int(seed),
             "options": {key: value for key, value in vars(chosen).items() if key != "canvas"},
@@ -92,7 +86,7 @@ def build(
         }
         _claim(root, facts)
         wanted = count if names else min(count, dataset.counts[split])
-        plans.append((dataset, root, facts, chosen, named_files(dataset, split, layout, wanted)))
+        plans.append((dataset, root, facts, chosen, named_files(dataset, split, wanted)))
     for dataset, root, facts, chosen, files in plans:
         busy = f"another process is building in {root}: wait for it to end, or choose another folder"
         with alone(destination / f".{root.name}.lock", busy, wait=False):
@@ -101,23 +95,20 @@ def build(
     return [root for _, root, *_ in plans]
 
 
-def named_files(dataset: Dataset, split: str, layout: str, count: int) -> dict[str, Files]:
+def named_files(dataset: Dataset, split: str, count: int) -> dict[str, Files]:
     """Key -> files of the first ``count`` pairs. Raises ``ValueError`` for a split or count that the set has not."""
     name, counts = dataset.name, dataset.counts
     if split not in counts:
         raise ValueError(f"{name} has no {split} split on disk: choose one of {', '.join(counts)}")
     if count > counts[split]:
         raise ValueError(f"{name} has {counts[split]} pairs in its {split} split: names for {count} do not exist")
-    published, paths = dataset.published().get(split, ()), dataset.files
+    published = dataset.published().get(split, ())
     keys = [dataset.nth_key(split, i) for i in range(count)] if dataset.nth_key else published[:count]
-    if layout == "flat":
-        folders = {"blurred": "input", "sharp": "target"}
-        paths = {role: f"{{split}}/{folders[role]}/{{stem}}.png" for role in paths if role in folders}
     named = {}
     for key in keys:
-        words = {"split": split, "Split": split.capitalize(), "stem": key.replace("/", "_")}
+        words = {"split": split, "Split": split.capitalize()}
         words["sharp"] = dataset.sharp_key(key) if dataset.sharp_key else key
-        named[key] = {role: path.format(*key.split("/"), **words) for role, path in paths.items()}
+        named[key] = {role: path.format(*key.split("/"), **words) for role, path in dataset.files.items()}
     return named
 
 
@@ -169,7 +160,7 @@ def _write_set(
     # Once more and in order: an interrupted build may have left half a line.
     ordered = sorted(rows.values(), key=lambda row: (row["split"], int(row["index"])))
     write_text(manifest, _csv(ordered))
-    if facts["layout"] == "official" and dataset.list_line:
+    if dataset.list_line:
         # All pairs that there are, also when fewer were asked for this time than before.
         lines = [dataset.list_line.format_map(row) for row in ordered if row["split"] == split]
         write_text(root / dataset.lists[split][0][0], dataset.list_break.join(lines))

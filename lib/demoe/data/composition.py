@@ -7,7 +7,7 @@ sets are repeated. The rules below give Table 4's counts on the real sets, and t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from demoe.core.files import write_text
@@ -35,20 +34,14 @@ def select(pairs: PairedSet, indices: Sequence[int]) -> PairedSet:
     return replace(
         pairs,
         keys=[pairs.keys[i] for i in indices],
-        read=partial(_read_selected, pairs, indices),
-        size=partial(_size_selected, pairs, indices),
+        read=partial(_selected, pairs.read, indices),
+        size=partial(_selected, pairs.size, indices),
         notes=[pairs.notes[i] for i in indices] if pairs.notes else (),
     )
 
 
-def _read_selected(
-    pairs: PairedSet, indices: tuple[int, ...], i: int, window: Window | None = None
-) -> tuple[Tensor, Tensor | None]:
-    return pairs.read(indices[i], window)
-
-
-def _size_selected(pairs: PairedSet, indices: tuple[int, ...], i: int) -> tuple[int, int]:
-    return pairs.size(indices[i])
+def _selected(function: Callable, indices: tuple[int, ...], i: int, *window: Window | None):
+    return function(indices[i], *window)
 
 
 def errors(pairs: PairedSet, file: Path | None = None, progress: bool = True) -> np.ndarray:
@@ -66,14 +59,8 @@ def errors(pairs: PairedSet, file: Path | None = None, progress: bool = True) ->
         return float((blurred.double() - sharp.double()).square().mean())
 
     with ThreadPoolExecutor() as pool:  # decoding and arithmetic both release the interpreter
-        bar = tqdm(
-            pool.map(one, range(len(pairs))),
-            total=len(pairs),
-            desc=f"errors of {pairs.name}",
-            leave=False,
-            disable=not progress,
-        )
-        values = np.array(list(bar))
+        work, text = pool.map(one, range(len(pairs))), f"errors of {pairs.name}"
+        values = np.array(list(tqdm(work, desc=text, total=len(pairs), leave=False, disable=not progress)))
     if file:
         table = pd.DataFrame({"pair": list(pairs.keys), "mse": values})
         write_text(file, table.to_csv(index=False, float_format="%.17g", lineterminator="\n"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from . import catalog, folders
@@ -11,68 +11,42 @@ from .check import DatasetReport, SplitReport
 from .findings import SHOWN, Problem
 
 WIDTH = 100
-_COLUMNS = (
-    ("dataset", 12),
-    ("split", 5),
-    ("layout", 8),
-    ("blurred", 14),
-    ("pairs", 6),
-    ("expected", 8),
-    ("count", 15),
-    ("size", 12),
-    ("bits", 4),
-)
+_COLUMNS = {"dataset": 12, "split": 5, "layout": 8, "blurred": 14, "pairs": 6, "expected": 8, "count": 15}
+_COLUMNS |= {"size": 12, "bits": 4}  # their widths
+_NUMBERS = ("pairs", "expected", "bits")
 
 
 def table(reports: Sequence[DatasetReport]) -> str:
     """One line a split, then where it lies, then the problems, the worst first."""
-    lines = [_row([name for name, _ in _COLUMNS]), _row(["-" * width for _, width in _COLUMNS])]
+    lines = [_row(_COLUMNS), _row("-" * width for width in _COLUMNS.values())]
     for report in reports:
         if not report.found:
-            lines.append(_row([report.dataset, "-", "not found" if report.looked_in else "no root"]).rstrip())
+            lines.append(_row([report.dataset, "-", "not found" if report.looked_in else "no root"]))
         lines += [_line(report, split) for split in report.splits]
     places = [line for report in reports for split in report.splits if split.root for line in _place(report, split)]
     if places:
         lines += ["", "Where", *places]
     for level, title in (("error", "Errors"), ("warning", "Warnings"), ("info", "For information")):
-        told = [
-            line
-            for report in reports
-            for one in report.problems
-            if one.level == level
-            for line in _problem(report.dataset, one)
-        ]
-        if told:
-            lines += ["", title, *told]
+        some = [(report.dataset, problem) for report in reports for problem in report.problems]
+        texts = [line for name, problem in some if problem.level == level for line in _problem(name, problem)]
+        if texts:
+            lines += ["", title, *texts]
     return "\n".join(lines)
 
 
-def _row(cells: Sequence[str]) -> str:
-    parts = []
-    for (name, width), cell in zip(_COLUMNS, [*cells, *[""] * (len(_COLUMNS) - len(cells))], strict=True):
-        parts.append(cell.rjust(width) if name in ("pairs", "expected", "bits") else cell.ljust(width))
-    return " ".join(parts).rstrip()
+def _row(cells: Iterable[str]) -> str:
+    columns = zip(_COLUMNS.items(), cells, strict=False)
+    return " ".join(f"{cell:{'>' if name in _NUMBERS else '<'}{width}}" for (name, width), cell in columns).rstrip()
 
 
 def _line(report: DatasetReport, split: SplitReport) -> str:
     if not split.layout:
         return _row([report.dataset, split.name, "-", "", "0", str(split.expected), "absent"])
-    sizes = list(split.sizes)
-    size = f"{sizes[0]}{f' +{len(sizes) - 1}' if len(sizes) > 1 else ''}" if sizes else "-"
-    expected = "?" if split.expected is None else str(split.expected)
-    return _row(
-        [
-            report.dataset,
-            split.name,
-            split.layout,
-            split.variant,
-            str(split.pairs),
-            expected,
-            split.outcome,
-            size,
-            "/".join(split.depths) or "-",
-        ]
-    )
+    size, *more = split.sizes or ["-"]
+    size += f" +{len(more)}" if more else ""
+    expected, bits = "?" if split.expected is None else str(split.expected), "/".join(split.depths) or "-"
+    kind = [report.dataset, split.name, split.layout, split.variant]
+    return _row([*kind, str(split.pairs), expected, split.outcome, size, bits])
 
 
 def _place(report: DatasetReport, split: SplitReport) -> list[str]:
@@ -82,15 +56,18 @@ def _place(report: DatasetReport, split: SplitReport) -> list[str]:
     return [*lines, f"  {'':18s} sharp {split.sharp}, paired by {split.pairing}"] if split.sharp != "none" else lines
 
 
-def _problem(dataset: str, one: Problem) -> list[str]:
-    text = f"{dataset} {one.split}".rstrip() + f": {one.message}" + (f" -> {one.fix}" if one.fix else "")
-    lines = textwrap.wrap(
-        text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-    )
-    files = one.files[: SHOWN if one.level == "error" else 3]
+def _wrapped(text: str, first: str, rest: str) -> list[str]:
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, **whole)
+
+
+def _problem(dataset: str, problem: Problem) -> list[str]:
+    text = f"{dataset} {problem.split}".rstrip() + f": {problem.message}"
+    lines = _wrapped(text + (f" -> {problem.fix}" if problem.fix else ""), "  ", "    ")
+    files = problem.files[: SHOWN if problem.level == "error" else 3]
     lines += [f"      {file}" for file in files]
-    if one.count > len(files):
-        lines.append(f"      ... and {one.count - len(files)} more")
+    if problem.count > len(files):
+        lines.append(f"      ... and {problem.count - len(files)} more")
     return lines
 
 
@@ -115,31 +92,21 @@ def not_found(report: DatasetReport) -> str:
 
 def where(names: Sequence[str], looked_in: dict[str, str]) -> str:
     """Home, licence and download of each dataset, and how it should look. ``looked_in``: name -> where it is sought."""
-    blocks, nowhere = [], "nowhere yet: use --data-root, $DEMOE_DATA_ROOT or data.toml"
+    blocks = []
     for dataset in [catalog.get(name) for name in names] or catalog.DATASETS:
-        counts = ", ".join(f"{split} {count}" for split, count in dataset.counts.items())
+        nowhere = "nowhere yet: use --data-root, $DEMOE_DATA_ROOT or data.toml"
         rows = [
             ("home", dataset.home),
             ("licence", dataset.licence),
             ("download", dataset.download),
             ("not needed", dataset.not_needed),
             ("looks like", dataset.marker),
-            ("pairs", counts),
+            ("pairs", ", ".join(f"{split} {count}" for split, count in dataset.counts.items())),
             ("variants", ", ".join(dataset.variants) if len(dataset.variants) > 1 else ""),
             ("known as", ", ".join(dict.fromkeys((dataset.name, *dataset.folders)))),
             ("looked for", looked_in.get(dataset.name, "") or nowhere),
+            *(("note", note) for note in dataset.notes),
         ]
-        rows += [("note", note) for note in dataset.notes]
-        block = [dataset.name]
-        for title, text in rows:
-            if text:
-                block += textwrap.wrap(
-                    text,
-                    WIDTH,
-                    initial_indent=f"  {title:11s}",
-                    subsequent_indent=" " * 13,
-                    break_long_words=False,
-                    break_on_hyphens=False,
-                )
-        blocks.append("\n".join(block))
+        lines = [line for title, text in rows if text for line in _wrapped(text, f"  {title:11s}", " " * 13)]
+        blocks.append("\n".join([dataset.name, *lines]))
     return "\n\n".join(blocks)

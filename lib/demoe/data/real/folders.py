@@ -19,17 +19,8 @@ from .description import Dataset, Form
 from .pixels import SUFFIXES
 
 SKIPPED = frozenset({"__macosx", "@eadir"})
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-    "test_wo_folder": "test",
-}
+_WORDS = {"train": "train training", "val": "val valid validation", "test": "test testing eval test_wo_folder"}
+SPLITS = {word: split for split, words in _WORDS.items() for word in words.split()}
 # "test (1)": what a browser makes of a second test.zip. "_crops": training patches.
 _SPLIT = rf"(?P<split>{'|'.join(SPLITS)})(?: ?\(\d+\))?"
 
@@ -264,9 +255,8 @@ def has_evidence(dataset: Dataset, candidate: Candidate, base: Path) -> bool:
     """Whether a folder's name or the pictures' names say that this is ``dataset``: ``{source,target}`` alone says
     nothing."""
     both = [*candidate.blurred, *candidate.sharp]
-    if any(place.named for place in both):
-        return True
-    if any(dataset.known_folder(name, weak=False) for name in names(base, candidate.root)):
+    named = (dataset.known_folder(name, weak=False) for name in names(base, candidate.root))
+    if any(place.named for place in both) or any(named):
         return True
     if not dataset.typical:
         return False

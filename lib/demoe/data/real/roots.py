@@ -23,6 +23,7 @@ from pathlib import Path
 from demoe.core.files import project_root
 
 from . import catalog
+from .description import Dataset
 
 MADE = "synthetic.json"  # `demoe data build` puts it beside pictures that only have a real set's names
 
@@ -115,18 +116,23 @@ def _from_toml(file: Path) -> Roots:
         raise ValueError(f'{file}: datasets must be a table, [datasets], with lines like GoPro = "/data/GOPRO_Large"')
     named: dict[str, Path] = {}
     for name, value in table.items():
-        try:
-            known = catalog.get(name).name
-        except ValueError as error:
-            raise ValueError(f"{file}: {error}") from None
+        known = _dataset(file, name).name
         if known in named:
             raise ValueError(f"{file}: {known} is named twice in [datasets]")
         named[known] = _place(file, f"datasets.{name}", value)
-    folder = _place(file, "root", text["root"]) if "root" in text else None
+    folder, sharp = (_place(file, key, text[key]) if key in text else None for key in ("root", "sharp_images"))
     if folder and not folder.is_dir():
         raise FileNotFoundError(f"{file}: root: there is no folder {folder}")
-    sharp = _place(file, "sharp_images", text["sharp_images"]) if "sharp_images" in text else None
-    return Roots(folder, named, str(file), sharp, _variants(file, text.get("variants", {})), _bits(file, text))
+    if text.get("bits", 8) not in (8, 16):
+        raise ValueError(f"{file}: bits must be 8 or 16, not {text['bits']!r}")
+    return Roots(folder, named, str(file), sharp, _variants(file, text.get("variants", {})), text.get("bits", 8))
+
+
+def _dataset(file: Path, name: str) -> Dataset:
+    try:
+        return catalog.get(name)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
 
 
 def _variants(file: Path, table: object) -> dict[str, str]:
@@ -134,20 +140,11 @@ def _variants(file: Path, table: object) -> dict[str, str]:
         raise ValueError(f'{file}: variants must be a table, [variants], with lines like GoPro = "blur_gamma"')
     chosen = {}
     for name, variant in table.items():
-        try:
-            dataset = catalog.get(name)
-        except ValueError as error:
-            raise ValueError(f"{file}: {error}") from None
+        dataset = _dataset(file, name)
         if variant not in dataset.variants:
             raise ValueError(f"{file}: {name} has no variant {variant!r}: choose one of {', '.join(dataset.variants)}")
         chosen[dataset.name] = variant
     return chosen
-
-
-def _bits(file: Path, text: dict) -> int:
-    if text.get("bits", 8) not in (8, 16):
-        raise ValueError(f"{file}: bits must be 8 or 16, not {text['bits']!r}")
-    return text.get("bits", 8)
 
 
 def _place(file: Path, key: str, value: object) -> Path:
