@@ -6,13 +6,12 @@ pair."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
@@ -20,7 +19,7 @@ from demoe.blur import sets
 from demoe.blur.folder import FolderCanvas
 from demoe.blur.job import Options
 from demoe.core import images
-from demoe.core.files import alone, naming, write_text
+from demoe.core.files import Journal, alone, write_text
 from demoe.core.provenance import code_hash
 
 from .real import catalog, pixels
@@ -139,7 +138,8 @@ def _write_set(
     name, manifest = dataset.name, root / "manifest.csv"
     write_text(root / MADE, json.dumps(facts, indent=2) + "\n")
     write_text(root / "README.txt", _readme(dataset, facts))
-    rows = _read_manifest(manifest)
+    journal = Journal(manifest, COLUMNS)  # without what an interrupted build left of a line
+    rows = {(row["split"], row["pair"]): row for row in journal.rows if row["index"].isdecimal()}
     common = {"size": tuple(facts["size"]), "seed": facts["seed"]}
     bar = tqdm(list(enumerate(files.items())), desc=f"building {name} ({split})", leave=False, disable=not progress)
     for index, (key, places) in bar:
@@ -153,13 +153,12 @@ def _write_set(
             pictures["second"] = sets.synthesize(name, split, index, options=other, **common).blurred
         for role, place in places.items():
             _write_picture(root / place, pictures[role], options.bits)
-        row = {"pair": key, "split": split, "index": str(index), "source": made.source, "note": made.note}
-        rows[split, key] = row | places
-        with naming(manifest), manifest.open("a", newline="", encoding="utf-8") as stream:
-            stream.write(_csv([rows[split, key]], header=stream.tell() == 0))
-    # Once more and in order: an interrupted build may have left half a line.
+        row = {"pair": key, "split": split, "index": index, "source": made.source, "note": made.note} | places
+        journal.append([dict.fromkeys(COLUMNS, "") | row])
+        rows[split, key] = journal.rows[-1]
     ordered = sorted(rows.values(), key=lambda row: (row["split"], int(row["index"])))
-    write_text(manifest, _csv(ordered))
+    table = pd.DataFrame(ordered, columns=list(COLUMNS))
+    write_text(manifest, table.to_csv(index=False, lineterminator="\n"))
     if dataset.list_line:
         # All pairs that there are, also when fewer were asked for this time than before.
         lines = [dataset.list_line.format_map(row) for row in ordered if row["split"] == split]
@@ -176,28 +175,6 @@ def _readable(file: Path) -> bool:
 
 def _write_picture(file: Path, picture: torch.Tensor, bits: int) -> None:
     images.write(file, images.Photograph(picture.expand(3, -1, -1), bit_depth=bits, gray=len(picture) == 1))
-
-
-def _csv(rows: list[dict[str, str]], header: bool = True) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    if header:
-        writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _read_manifest(file: Path) -> dict[tuple[str, str], dict[str, str]]:
-    """(split, key) -> row. Lines that are damaged or not whole are left out, and what they say is made again."""
-    if not file.is_file():
-        return {}
-    text = file.read_text(encoding="utf-8", errors="replace")
-    lines = [line for line in text.splitlines(keepends=True)[1:] if line.endswith("\n")]
-    rows = [row for row in csv.DictReader(lines, COLUMNS) if None not in {*row, *row.values()}]
-    rows = [row for row in rows if row["index"].isdecimal()]
-    if (whole := _csv(rows)) != text:
-        write_text(file, whole)
-    return {(row["split"], row["pair"]): row for row in rows}
 
 
 def _readme(dataset: Dataset, facts: dict) -> str:
