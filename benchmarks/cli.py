@@ -93,7 +93,13 @@ def _tiles(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from demoe.core import images
     from demoe.inference.tiles import compare
 
-    compare(photos.default_model(args.weights, "cpu"), images.read(args.photo).pixels, args.tile, args.k, args.expert)
+    compare(
+        photos.default_model(args.weights, "cpu"),
+        images.read_photograph(args.photo).pixels,
+        args.tile,
+        args.k,
+        args.expert,
+    )
     return 0
 
 

@@ -42,7 +42,7 @@ def test_other_networks_run_as_they_are():
 def test_on_the_command_line(model, tmp_path, home):
     checkpoints.save(model, tmp_path / "net.safetensors")
     photo = images.from_array(torch.rand(40, 50, 3, generator=torch.Generator().manual_seed(2)).numpy())
-    images.write(tmp_path / "a.png", photo)
+    images.write_photograph(tmp_path / "a.png", photo)
     results = []
     for extra in ([], ["--bf16"]):
         out = tmp_path / ("out" + "".join(extra))
@@ -62,7 +62,7 @@ def test_on_the_command_line(model, tmp_path, home):
             )
             == 0
         )
-        results.append(images.read(out / "a.png").pixels)
+        results.append(images.read_photograph(out / "a.png").pixels)
     difference = (results[0] - results[1]).abs()
     assert 0 < difference.max() <= 3 / 255  # of 8 bits: rounding, and bfloat16's own
 

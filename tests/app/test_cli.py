@@ -47,7 +47,7 @@ def picture(path, size=(12, 9), mode="RGB", seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     array = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
     Image.fromarray(array).convert(mode).save(path)
-    return images.read(path).pixels
+    return images.read_photograph(path).pixels
 
 
 def files_below(folder):
@@ -64,7 +64,7 @@ def test_one_photograph(run, tmp_path):
     assert "entropy 1.00 of 1" in rest[0] and "0.00 of 255 levels on average, inf dB" in rest[2]
     assert sum("warning: nearly unchanged" in line for line in rest) == 1  # the network changes nothing
     assert sum("warning: the router is unsure" in line for line in rest) == 1 and len(rest) == 5
-    assert torch.equal(images.read(tmp_path / "out/photo.png").pixels, pixels)
+    assert torch.equal(images.read_photograph(tmp_path / "out/photo.png").pixels, pixels)
 
 
 def test_a_folder_of_everything(run, tmp_path):
@@ -87,7 +87,7 @@ def test_a_folder_of_everything(run, tmp_path):
         picture(folder / name, (1, 1) if name == "dot.png" else (13, 11), modes.get(name, "RGB"), seed)
     deep = np.random.default_rng(0).integers(0, 65536, (7, 5, 3)).astype(np.uint16)
     for name in ("deep.png", "deep.tif"):
-        images.write(folder / name, images.from_array(deep))
+        images.write_photograph(folder / name, images.from_array(deep))
     good += ["deep.png", "deep.tif"]
     (folder / "text.png").write_text("these are words")
     (folder / "zero.jpg").touch()
@@ -104,7 +104,7 @@ def test_a_folder_of_everything(run, tmp_path):
     assert lines[-1] == "12 deblurred (12 with warnings), 3 failed, 2 other files skipped"
     assert out.count(" -> ") == 12
     for name in good:
-        before, after = images.read(folder / name), images.read(tmp_path / "out" / name)
+        before, after = images.read_photograph(folder / name), images.read_photograph(tmp_path / "out" / name)
         assert (after.size, after.gray, after.bit_depth) == (before.size, before.gray, before.bit_depth)
         assert (after.alpha is None) == (before.alpha is None)
         if not name.lower().endswith(("jpg", "jpeg")):
@@ -159,7 +159,7 @@ def test_existing_results_stay_unless_told(run, tmp_path):
     assert err.splitlines()[-1] == "1 deblurred (1 with warnings), 0 failed, 1 left alone, 0 other files skipped"
     assert (tmp_path / "out/a.png").read_bytes() == b"precious" and (tmp_path / "out/b.png").exists()
     assert run("deblur", "a.png", "b.png", "-o", "out", "--overwrite")[0] == 0
-    assert images.read(tmp_path / "out/a.png").size == (12, 9)
+    assert images.read_photograph(tmp_path / "out/a.png").size == (12, 9)
 
 
 def test_same_names_do_not_collide(run, tmp_path):
@@ -169,7 +169,7 @@ def test_same_names_do_not_collide(run, tmp_path):
     assert status == 0 and out.count(" -> ") == 3  # each once, however often it was named
     assert files_below(tmp_path / "out") == ["A-3.png", "a-2.png", "a.png"]
     for name, pixels in (("a", one), ("a-2", two), ("A-3", three)):
-        assert torch.equal(images.read(tmp_path / f"out/{name}.png").pixels, pixels)
+        assert torch.equal(images.read_photograph(tmp_path / f"out/{name}.png").pixels, pixels)
 
 
 def test_results_inside_the_folder_are_no_input_next_time(run, tmp_path):

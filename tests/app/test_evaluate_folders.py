@@ -14,8 +14,8 @@ def folders(tmp_path):
     torch.manual_seed(0)
     for name in ("a/1.png", "a/2.png", "3.png"):
         picture = torch.rand(3, 14, 17)
-        images.write(tmp_path / "gt" / name, images.Photograph(picture))
-        images.write((tmp_path / "pred" / name).with_suffix(".bmp"), images.Photograph(picture * 0.9))
+        images.write_photograph(tmp_path / "gt" / name, images.Photograph(picture))
+        images.write_photograph((tmp_path / "pred" / name).with_suffix(".bmp"), images.Photograph(picture * 0.9))
     return tmp_path / "pred", tmp_path / "gt"
 
 
@@ -23,7 +23,7 @@ def test_every_picture_and_the_means(folders, tmp_path, capsys):
     assert evaluate_folders(*folders, csv=tmp_path / "out.csv", progress=False) == 0
     rows = pd.read_csv(tmp_path / "out.csv")
     assert rows.image.tolist() == ["3", "a/1", "a/2"]
-    sides = [images.read(f).pixels[None] for f in (folders[0] / "a/1.bmp", folders[1] / "a/1.png")]
+    sides = [images.read_photograph(f).pixels[None] for f in (folders[0] / "a/1.bmp", folders[1] / "a/1.png")]
     assert rows.psnr[1] == pytest.approx(psnr_8bit(*sides).item(), abs=1e-4)
     shown = capsys.readouterr().out
     assert "PSNR (dB)" in shown and f"{rows.psnr.mean():.3f}" in shown
@@ -45,7 +45,7 @@ def test_errors(folders, tmp_path):
         evaluate_folders(prediction, sharp, ["blurriness"])
     with pytest.raises(FileNotFoundError, match="nowhere"):
         evaluate_folders(tmp_path / "nowhere", sharp)
-    images.write(prediction / "a/2.bmp", images.Photograph(torch.rand(3, 14, 18)))
+    images.write_photograph(prediction / "a/2.bmp", images.Photograph(torch.rand(3, 14, 18)))
     with pytest.raises(ValueError, match="different sizes: 18x14 and 17x14"):
         evaluate_folders(prediction, sharp, progress=False)
     (prediction / "a/2.bmp").unlink()

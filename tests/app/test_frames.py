@@ -67,7 +67,7 @@ def test_the_decision_is_the_exponential_average(tmp_path, model, smooth, k):
     assert done.made == 5 and not done.failed and [file.name for file in done.files] == [f"{i}.png" for i in range(5)]
     past = None
     for i, row in enumerate(rows(tmp_path / "out")):
-        photo = images.read(tmp_path / f"in/{i}.png")
+        photo = images.read_photograph(tmp_path / f"in/{i}.png")
         with torch.no_grad():
             logits = model(photo.pixels[None]).logits.double()
         share = logits.softmax(1)
@@ -76,7 +76,7 @@ def test_the_decision_is_the_exponential_average(tmp_path, model, smooth, k):
         weights = top_k_weights(past, k).float()
         assert row["expert"] == EXPERTS[int(weights.argmax())]
         expected = photos.deblur(photo, model=model, expert=lambda logits, weights=weights: weights).image
-        assert (images.read(tmp_path / f"out/{i}.png").pixels - expected).abs().max() < 1.5 / 255
+        assert (images.read_photograph(tmp_path / f"out/{i}.png").pixels - expected).abs().max() < 1.5 / 255
 
 
 def test_smoothing_calms_the_router(tmp_path, model):
@@ -95,7 +95,7 @@ def test_an_interrupted_call_is_continued_to_the_same_bytes(tmp_path, model, mon
         with monkeypatch.context() as patch:
             count = []
 
-            owner, name = (frames, "_append") if stop_at == "row" else (images, "write")
+            owner, name = (frames, "_append") if stop_at == "row" else (images, "write_photograph")
             real = vars(owner)[name]
 
             def sometimes(*words, real=real, count=count):

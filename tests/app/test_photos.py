@@ -56,20 +56,20 @@ def test_an_identity_network_gives_the_file_back(tmp_path, identity, channels, d
     alpha = planes[-1:] if channels in (2, 4) else None
     for suffix in (".png", ".tif"):
         source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
-        images.write(source, Photograph(pixels, alpha, 8 if peak == 255 else 16, channels < 3))
-        images.write(target, photos.deblur(source, model=identity).photograph)
+        images.write_photograph(source, Photograph(pixels, alpha, 8 if peak == 255 else 16, channels < 3))
+        images.write_photograph(target, photos.deblur(source, model=identity).photograph)
         assert target.read_bytes() == source.read_bytes()
 
 
 def test_every_form_of_a_picture_gives_the_same(tmp_path, model):
     array = noise((13, 18, 3))
-    images.write(tmp_path / "a.png", images.from_array(array))
+    images.write_photograph(tmp_path / "a.png", images.from_array(array))
     tensor = torch.from_numpy(array / np.float32(255)).permute(2, 0, 1)
     expected = photos.deblur(tensor, model=model).image
     for photo in (
         tmp_path / "a.png",
         str(tmp_path / "a.png"),
-        images.read(tmp_path / "a.png"),
+        images.read_photograph(tmp_path / "a.png"),
         Image.fromarray(array),
         array,
         array / 255.0,
@@ -117,7 +117,7 @@ def test_alpha_profile_and_exif_go_along(tmp_path, model):
     exif[0x010F], exif[0x0112] = "Camera", 6
     Image.fromarray(noise((8, 12, 4))).save(tmp_path / "a.png", exif=exif)
     result = photos.deblur(tmp_path / "a.png", model=model)
-    before = images.read(tmp_path / "a.png")
+    before = images.read_photograph(tmp_path / "a.png")
     assert result.image.shape == (3, 12, 8)
     assert torch.equal(result.photograph.alpha, before.alpha)
     assert result.photograph.exif == before.exif is not None

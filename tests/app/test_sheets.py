@@ -110,7 +110,7 @@ def test_a_comparison_that_fails_does_not_take_the_result_with_it(tmp_path, mode
     monkeypatch.chdir(tmp_path)
     checkpoints.save(model, tmp_path / "w.safetensors")
     for name in ("a.png", "b.png"):
-        images.write(tmp_path / name, photos.as_photograph(noise(20, 30)))
+        images.write_photograph(tmp_path / name, photos.as_photograph(noise(20, 30)))
 
     def no_memory(*given):
         raise MemoryError("not enough memory for 30x20 pixels: 3 MiB are left for the work")
@@ -151,7 +151,7 @@ def test_without_experts_there_are_two_panels():
 def test_the_command_writes_them_and_overwrites_nothing(tmp_path, model, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     checkpoints.save(model, tmp_path / "w.safetensors")
-    images.write(tmp_path / "a.png", photos.as_photograph(noise(40, 300)))
+    images.write_photograph(tmp_path / "a.png", photos.as_photograph(noise(40, 300)))
     words = [
         "deblur",
         "a.png",
@@ -186,7 +186,7 @@ def test_the_command_writes_them_and_overwrites_nothing(tmp_path, model, monkeyp
 def test_tiles_against_whole_from_the_command_line(tmp_path, model, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     checkpoints.save(model, tmp_path / "w.safetensors")
-    images.write(tmp_path / "a.png", photos.as_photograph(noise(40, 420)))
+    images.write_photograph(tmp_path / "a.png", photos.as_photograph(noise(40, 420)))
     assert benchmarks_cli.main(["tiles", "a.png", "--tile", "256", "--weights", "w.safetensors"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("420x40, tiles of 256 against whole, in 8-bit levels") and "along a seam" in out

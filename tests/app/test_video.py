@@ -119,7 +119,7 @@ def test_the_command_says_that_odd_sides_were_made_even(tmp_path, tool, capsys, 
     net = DeMoE(DeMoEConfig(width=2, encoder_blocks=(1, 1), middle_blocks=1, decoder_blocks=(1, 1)))
     weights = checkpoints.save(net, tmp_path / "w.safetensors")
     for number, frame in enumerate(clip(2, size)):
-        images.write(tmp_path / f"in/{number}.png", images.from_array(frame))
+        images.write_photograph(tmp_path / f"in/{number}.png", images.from_array(frame))
     words = [
         "frames",
         tmp_path / "in",

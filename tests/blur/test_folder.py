@@ -55,7 +55,7 @@ def test_crops_come_from_their_split_and_are_pieces_of_their_picture(photographs
             assert crop.shape == (3, 31, 47) and crop.dtype == torch.float32
             seen.add(name)
             if seed == 0:  # colours and all
-                windows = images.read(photographs / name).pixels.unfold(1, 31, 1).unfold(2, 47, 1)
+                windows = images.read_photograph(photographs / name).pixels.unfold(1, 31, 1).unfold(2, 47, 1)
                 either = [(windows - one[:, None, None]).abs().amax((0, 3, 4)).min() for one in (crop, crop.flip(-1))]
                 assert min(either) < 1e-6
         assert seen <= set(names) and len(seen) > 1
@@ -100,8 +100,8 @@ def test_sets_can_be_made_from_them(photographs, name):
 
 def test_memory_is_bounded_and_pictures_are_read_when_needed(photographs, monkeypatch):
     read = []
-    real = images.read
-    monkeypatch.setattr(folder.images, "read", lambda path: read.append(path) or real(path))
+    real = images.read_photograph
+    monkeypatch.setattr(folder.images, "read_photograph", lambda path: read.append(path) or real(path))
     monkeypatch.setattr(folder, "_CACHE_BYTES", 4 * 3 * 140 * 170)
     canvas = FolderCanvas(photographs)
     assert not read
@@ -121,7 +121,7 @@ def test_large_pictures_are_reduced(photographs, monkeypatch):
     name = canvas.splits["train"][0]
     reduced = canvas._picture(name)
     assert reduced.shape == (3, 70, 85)
-    halved = torch.nn.functional.avg_pool2d(images.read(photographs / name).pixels, 2)
+    halved = torch.nn.functional.avg_pool2d(images.read_photograph(photographs / name).pixels, 2)
     assert np.abs(reduced / 255 - halved.numpy()).max() <= 0.51 / 255
 
 

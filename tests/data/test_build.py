@@ -70,11 +70,11 @@ def test_files_lie_where_the_real_ones_do(name, make, tmp_path, sharp):
     made = sets.synthesize(name, "test", 1, size=SIZE, options=options)
     place = list(named_files(catalog.get(name), "test", 2).values())[1]
     for role in {"blurred", "sharp"} & place.keys():
-        photograph = images.read(roots[0] / place[role])
+        photograph = images.read_photograph(roots[0] / place[role])
         assert photograph.bit_depth == (16 if name == "DPDD" else 8)
         assert (photograph.pixels - getattr(made, role)).abs().max() < 1e-6
     if name == "ReLoBlur":
-        mask = images.read(roots[0] / place["mask"])
+        mask = images.read_photograph(roots[0] / place["mask"])
         assert mask.gray and torch.equal(mask.pixels[:1], made.mask)
     text = (roots[0] / "README.txt").read_text()
     assert "SYNTHETIC" in text and "30x24 pixels, seed 0" in text
@@ -132,7 +132,7 @@ def test_building_again_continues_and_changes_nothing(make, tmp_path, monkeypatc
 
 def test_an_interrupted_build_goes_on_where_it_was(make, tmp_path, monkeypatch):
     make(["LOLBlur"], count=4, place="undisturbed")
-    real = images.write
+    real = images.write_photograph
     written = []
 
     def failing(path, photograph):
@@ -141,10 +141,10 @@ def test_an_interrupted_build_goes_on_where_it_was(make, tmp_path, monkeypatch):
         written.append(path)
         real(path, photograph)
 
-    monkeypatch.setattr(building.images, "write", failing)
+    monkeypatch.setattr(building.images, "write_photograph", failing)
     with pytest.raises(KeyboardInterrupt):
         make(["LOLBlur"], count=4)
-    monkeypatch.setattr(building.images, "write", real)
+    monkeypatch.setattr(building.images, "write_photograph", real)
     manifest = tmp_path / "out/LOLBlur/manifest.csv"
     assert len(manifest.read_text().splitlines()) == 3  # header and two whole pairs
     manifest.write_text(manifest.read_text()[:-9])  # and half a line, as a crash leaves it

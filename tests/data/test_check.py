@@ -151,7 +151,7 @@ def test_a_truncated_jpeg_and_a_suffix_that_lies(tmp_path):
     pairs[0][0].write_bytes(data[:-40])
     pairs[1][1].rename(pairs[1][1].with_suffix(".png"))
     told = {kind: files for kind, _, files in problems(check(tmp_path, "HIDE"))}
-    assert told["damaged"] == (f"{pairs[0][0]} is cut short: the end of the JPEG is missing",)
+    assert told["damaged"] == (f"{pairs[0][0]} is damaged or incomplete: the end of the JPEG is missing",)
     assert told["suffix"] == (f"{pairs[1][1].with_suffix('.png')}: JPEG",)
 
 

@@ -110,38 +110,23 @@ KINDS = [
 def test_what_is_read_is_what_the_file_holds(tmp_path, kind, suffix):
     """Against the reader of photographs, which decodes whole files by another way; every window is a crop of it."""
     path = write(tmp_path / f"a{suffix}", kind)
-    photograph = images.read(path)
+    photograph = images.read_photograph(path)
     peak = 65535 if photograph.bit_depth == 16 else 255
     exact = (photograph.pixels.double() * peak).round().int()
     eight = exact >> 8 if peak == 65535 else exact
     sixteen = exact if peak == 65535 else exact * 257
     assert pixels.size(path) == tuple(exact.shape[1:])
-    whole = pixels.read(path)
+    whole = pixels.read_pixels(path)
     assert whole.dtype == torch.uint8 and torch.equal(whole.int(), eight)
-    deep = pixels.read(path, bits=16)
+    deep = pixels.read_pixels(path, bits=16)
     assert deep.dtype == torch.int32 and torch.equal(deep, sixteen)
     for top, left, height, width in WINDOWS:
         if top + height > exact.shape[1] or left + width > exact.shape[2]:
             top, left, height, width = left, top, width, height  # a picture that was turned
-        part = pixels.read(path, (top, left, height, width))
+        part = pixels.read_pixels(path, (top, left, height, width))
         assert torch.equal(part, whole[:, top : top + height, left : left + width]) and part.is_contiguous()
-        part = pixels.read(path, (top, left, height, width), 16)
+        part = pixels.read_pixels(path, (top, left, height, width), 16)
         assert torch.equal(part, deep[:, top : top + height, left : left + width])
-
-
-def test_a_window_does_not_inflate_what_lies_below_it(tmp_path):
-    """Damage behind the last row of the window is not reached, so it does no harm; above it, it does."""
-    array = np.random.default_rng(0).integers(0, 256, (200, 60, 3)).astype(np.uint8)
-    data = encoded(array)
-    at = data.index(b"IDAT") - 4
-    body = data[at + 8 : at + 8 + int.from_bytes(data[at : at + 4])]
-    later = bytearray(pixels._chunk(b"IDAT", body[20_000:]))
-    later[10_000:10_050] = bytes(50)
-    path = tmp_path / "a.png"
-    path.write_bytes(data[:at] + pixels._chunk(b"IDAT", body[:20_000]) + later + data[at + 12 + len(body) :])
-    assert torch.equal(pixels.read(path, (10, 5, 50, 40)), torch.from_numpy(array[10:60, 5:45]).permute(2, 0, 1))
-    with pytest.raises(ValueError, match=r"a\.png is damaged or incomplete"):
-        pixels.read(path, (150, 5, 50, 40))
 
 
 @pytest.mark.parametrize("window", [(-1, 0, 5, 5), (0, 0, 30, 5), (0, 38, 5, 5), (0, 0, 0, 5)])
@@ -149,7 +134,7 @@ def test_a_window_does_not_inflate_what_lies_below_it(tmp_path):
 def test_a_window_outside_is_refused(tmp_path, suffix, window):
     path = write(tmp_path / f"a{suffix}", "plain")
     with pytest.raises(ValueError, match=r"the window .* is not inside the picture"):
-        pixels.read(path, window)
+        pixels.read_pixels(path, window)
 
 
 def test_bad_files_are_named(tmp_path):
@@ -169,15 +154,15 @@ def test_bad_files_are_named(tmp_path):
         path.write_bytes(data)
         assert pixels.header(path).fault, name
         with pytest.raises(ValueError, match=name):
-            pixels.read(path)
+            pixels.read_pixels(path)
         with pytest.raises(ValueError, match=name):
-            pixels.read(path, (0, 0, 4, 4))
+            pixels.read_pixels(path, (0, 0, 4, 4))
     with pytest.raises(ValueError, match=r"gone\.png does not exist"):
-        pixels.read(tmp_path / "gone.png")
+        pixels.read_pixels(tmp_path / "gone.png")
     with pytest.raises(ValueError, match=r"gone\.png does not exist"):
         pixels.size(tmp_path / "gone.png")
     with pytest.raises(ValueError, match="8 or 16 bits a sample, not 12"):
-        pixels.read(tmp_path / "x.jpg", bits=12)
+        pixels.read_pixels(tmp_path / "x.jpg", bits=12)
 
 
 def test_headers(tmp_path):
@@ -191,7 +176,7 @@ def test_headers(tmp_path):
     assert found["turned", ".jpg"].width == 29 and found["plain", ".bmp"].format == "BMP"
     path = tmp_path / "trailing.png"
     path.write_bytes(encoded(picture(0)) + b"\0" * 100)  # some programs do
-    assert not pixels.header(path).fault and pixels.read(path).shape == (3, 28, 40)
+    assert not pixels.header(path).fault and pixels.read_pixels(path).shape == (3, 28, 40)
 
 
 def test_files_as_a_set(tmp_path):
@@ -248,9 +233,9 @@ def test_a_picture_in_an_lmdb_is_a_file_like_any_other(tmp_path):
     put_lmdb(tmp_path / "input.lmdb", {"a.b.png": picture(0), "c.png": picture(1)})
     path = tmp_path / "input.lmdb/a"
     assert pixels.size(path) == (28, 40) and pixels.header(path).format == "PNG"
-    assert torch.equal(pixels.read(path), torch.from_numpy(picture(0)).permute(2, 0, 1))
+    assert torch.equal(pixels.read_pixels(path), torch.from_numpy(picture(0)).permute(2, 0, 1))
     with pytest.raises(ValueError, match=r"has no picture z"):
-        pixels.read(tmp_path / "input.lmdb/z")
+        pixels.read_pixels(tmp_path / "input.lmdb/z")
 
 
 def test_ones_own_pairs_in_two_folders(tmp_path):
@@ -285,4 +270,4 @@ def test_bit_rot_in_a_window_is_refused(tmp_path):
     for at in range(start + 10, start + 4000, 397):
         (tmp_path / "b.png").write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
         with pytest.raises(ValueError, match=r"b\.png"):
-            pixels.read(tmp_path / "b.png", (5, 5, 20, 20))
+            pixels.read_pixels(tmp_path / "b.png", (5, 5, 20, 20))

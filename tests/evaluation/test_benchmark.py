@@ -109,7 +109,7 @@ def test_sets_without_ground_truth_have_no_psnr_and_say_so():
 def test_a_run_has_a_folder_and_is_loaded_the_second_time(home):
     compared = {"input": benchmark.blurred_input, "half": half}
     scores, folder = benchmark.run("t", sets(), compared, {"weights": "a"}, MARK, progress=False, pictures=True)
-    restored = images.read(benchmark.picture_file(folder / "pictures", "GoPro-syn", "half", "0001_chelsea"))
+    restored = images.read_photograph(benchmark.picture_file(folder / "pictures", "GoPro-syn", "half", "0001_chelsea"))
     torch.testing.assert_close(restored.pixels * 255, torch.full((3, 24, 18), 106.0), atol=0.5, rtol=0)
     assert json.loads((folder / "config.json").read_text())["config"] == {"weights": "a"}
 

@@ -54,7 +54,7 @@ def test_the_command_says_which_network_it_uses(tmp_path, monkeypatch, capsys):
     from demoe.core import images
 
     monkeypatch.delenv("DEMOE_WEIGHTS", raising=False)
-    images.write(tmp_path / "a.png", images.Photograph(torch.rand(3, 8, 8)))
+    images.write_photograph(tmp_path / "a.png", images.Photograph(torch.rand(3, 8, 8)))
     assert cli.main(["deblur", str(tmp_path / "a.png"), "-o", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.startswith(f"network: {pretrained.releases()[0].label}\n")
 

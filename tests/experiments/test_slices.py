@@ -319,7 +319,7 @@ def test_a_run_of_another_configuration_does_not_count(home, changes):
 
 def test_the_photographs_of_the_call_are_those_that_count(home, tmp_path):
     for i in range(3):
-        images.write(tmp_path / f"sharp/{i}.png", images.Photograph(torch.rand(3, 130, 130)))
+        images.write_photograph(tmp_path / f"sharp/{i}.png", images.Photograph(torch.rand(3, 130, 130)))
     own = Roots(sharp_images=tmp_path / "sharp")
     source = runs.asked(experiments.EXPERIMENTS["baseline"], LONG, 0, own)["source"]
     made_up(home, "baseline", 100, True, 9.0, source=source)

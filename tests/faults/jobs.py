@@ -143,7 +143,7 @@ def cache(root: Path) -> None:
 def table(root: Path) -> None:
     mark = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
     tables.save(pd.DataFrame({"psnr": range(20)}), "faults", mark)
-    images.write(root / "picture.png", images.from_array(np.eye(16, dtype=np.uint8)))
+    images.write_photograph(root / "picture.png", images.from_array(np.eye(16, dtype=np.uint8)))
 
 
 def run(job: str, root: Path, fault: str) -> tuple[int, str]:

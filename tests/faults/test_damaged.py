@@ -182,7 +182,7 @@ def test_damaged_pictures_and_lists_of_a_built_set(tmp_path, damage):
 
 def test_no_memory_in_one_tile_is_one_sentence(tmp_path, monkeypatch, capsys):
     network = checkpoints.save(shake(NAFNet(NAFNetConfig(2, (1,), 1, (1,)))), tmp_path / "network.safetensors")
-    images.write(tmp_path / "in.png", images.from_array(np.zeros((300, 600, 3), np.uint8)))
+    images.write_photograph(tmp_path / "in.png", images.from_array(np.zeros((300, 600, 3), np.uint8)))
     real, calls = tiles.strips.with_weights, []
 
     def fails(*arguments):

@@ -29,9 +29,9 @@ def readers() -> dict:
 
     torch.set_num_threads(1)
     return {
-        "images": (images.read, images.ImageError),
-        "pixels": (pixels.read, ValueError),
-        "windows": (lambda path: pixels.read(path, (1, 2, 3, 4), bits=16), ValueError),
+        "images": (images.read_photograph, images.ImageError),
+        "pixels": (pixels.read_pixels, ValueError),
+        "windows": (lambda path: pixels.read_pixels(path, (1, 2, 3, 4), bits=16), ValueError),
         "headers": (lambda path: (pixels.header(path), pixels.size(path)), ValueError),
         "checkpoints": (checkpoints.load, checkpoints.CheckpointError),
         "tensors": (checkpoints.tensors, checkpoints.CheckpointError),

@@ -56,8 +56,8 @@ def test_the_pictures_themselves_are_read(tmp_path):
     for name, data in pictures().items():
         (tmp_path / name).write_bytes(data)
     found = read_all(READERS[:2], tmp_path)
-    assert {line["outcome"] for line in found["images"].values()} == {"read"}
-    assert {name for name, line in found["pixels"].items() if line["outcome"] != "read"} == {"float.tiff"}
+    for reader in READERS[:2]:
+        assert {line["outcome"] for line in found[reader].values()} == {"read"}
 
 
 def test_the_command_line_says_one_sentence_each(tmp_path, capsys):

@@ -146,7 +146,7 @@ def release(tmp_path) -> pretrained.Release:
 def test_every_picture_of_a_held_out_folder_is_used_and_those_trained_on_are_refused(release, tmp_path, home):
     folder = tmp_path / "sharp"
     for i in range(4):
-        images.write(folder / f"{i}.png", images.Photograph(torch.rand(3, 130, 140)))
+        images.write_photograph(folder / f"{i}.png", images.Photograph(torch.rand(3, 130, 140)))
     profile = profiles.get("test", test_images=12, image_size=32)
     sets, words = released.test_sets(profile, release, Roots(), folder, progress=False)
     assert [pairs.name for pairs in sets] == [f"{name}-syn" for name in DATASETS]
@@ -184,10 +184,13 @@ def test_without_a_folder_the_bundled_test_photographs(release, tmp_path, home):
 def test_photographs(release, tmp_path):
     torch.manual_seed(1)
     for name in ("a", "b", "sub/a"):
-        images.write(tmp_path / f"in/{name}.png", images.Photograph(torch.rand(3, 24, 20)))
+        images.write_photograph(tmp_path / f"in/{name}.png", images.Photograph(torch.rand(3, 24, 20)))
     models = released.networks(release)
     table = photos.deblur_folder(models[released.DEMOE], tmp_path / "in", tmp_path / "out")
-    assert table.photograph.tolist() == [1, 2, 3] and images.read(tmp_path / "out/001_a.png").size == (40, 24)
+    assert table.photograph.tolist() == [1, 2, 3] and images.read_photograph(tmp_path / "out/001_a.png").size == (
+        40,
+        24,
+    )
     assert len(list((tmp_path / "out").iterdir())) == 3
     assert set(table.expert) <= set(EXPERTS) and table.sharpness.dtype == float
     first, second = (row.sentence for row in release_claims.photographs(table))

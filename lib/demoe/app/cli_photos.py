@@ -174,7 +174,7 @@ def _deblur(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
                 bf16=args.bf16,
                 progress=bar,
             )
-            images.write(target, result.photograph)
+            images.write_photograph(target, result.photograph)
         except _FAILURES as error:
             text = arguments.sentence(error)
             arguments.complain(text if source.name in text else f"{source}: {text}", args.debug)
@@ -292,13 +292,13 @@ def _beside(source: Path, target: Path, result, model, args: argparse.Namespace,
 
     def experts() -> str:
         picture, table = _names(target, [".experts.png", ".experts.csv"])
-        sheets.save_picture(picture, sheets.expert_map(images.read(source).pixels, result.expert_map))
+        sheets.save_picture(picture, sheets.expert_map(images.read_photograph(source).pixels, result.expert_map))
         sheets.save_table(table, sheets.expert_table(result.expert_map))
         return f"  experts: {picture}, {table}"
 
     def compare() -> str:
         (picture,) = _names(target, [".compare.png"])
-        sheet = sheets.comparison(images.read(source).pixels, result, model, args.max_memory, bar)
+        sheet = sheets.comparison(images.read_photograph(source).pixels, result, model, args.max_memory, bar)
         sheets.save_picture(picture, sheet)
         return f"  compare: {picture}  (panels of at most {sheets.PANEL} pixels)"
 
@@ -357,7 +357,7 @@ def _frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         arguments.complain(f"{args.video} was not written: frames are missing")
     elif args.video:
         rate = args.fps or (video.rate(args.input) if args.input.is_file() else 25)
-        pixels = (images.read(file).pixels for file in done.files)
+        pixels = (images.read_photograph(file).pixels for file in done.files)
         padded = video.write(args.video, ((one * 255).round().byte().permute(1, 2, 0).numpy() for one in pixels), rate)
         print(
             f"  video: {args.video}, {float(rate):g} frames a second, without sound"

@@ -115,7 +115,7 @@ class Explorer:
                 kept = Path(folder) / "uploaded"  # the content decides what it is, and a name may be anything
                 kept.write_bytes(file["content"])
                 try:
-                    photograph = images.read(kept)
+                    photograph = images.read_photograph(kept)
                 except images.ImageError as error:
                     self._say(str(error).replace(str(kept), name))
                     continue

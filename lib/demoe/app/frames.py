@@ -181,7 +181,7 @@ def _deblur_frames(source, folder, is_folder, model, expert, k, smooth, max_memo
                 row = _row(name, identity, result, smoother.now if smoothed else None)
                 if journal.get(name) is None:
                     _append(folder / JOURNAL, row)
-                images.write(target, result.photograph)
+                images.write_photograph(target, result.photograph)
             except (ValueError, RuntimeError, MemoryError) as error:
                 done.failed.append(f"{name}: {(str(error).splitlines() or [type(error).__name__])[0]}")
                 tell(done.failed[-1])
@@ -202,7 +202,7 @@ def _deblur_frames(source, folder, is_folder, model, expert, k, smooth, max_memo
 
 def _of_files(files: list[Path]) -> Iterator[tuple[str, str, Callable]]:
     for file in files:
-        yield images.result_name(file, file).name, _sha256(file), lambda file=file: images.read(file)
+        yield images.result_name(file, file).name, _sha256(file), lambda file=file: images.read_photograph(file)
 
 
 def _of_video(source: Path) -> Iterator[tuple[str, str, Callable]]:

@@ -36,7 +36,7 @@ class Deblurred:
     """A deblurred photograph and how the network came to it. Expert names are those of ``tasks.EXPERTS``."""
 
     image: torch.Tensor  # (3,H,W) float32 in [0,1], on the CPU; a gray photograph's channels are equal
-    photograph: Photograph  # the same with the file's bit depth, alpha, profile and EXIF, for ``images.write``
+    photograph: Photograph  # with the file's bit depth, alpha, profile and EXIF, for ``images.write_photograph``
     weights: dict[str, float]  # what mixed the experts; sums to 1. Empty for a network without experts
     router: dict[str, float]  # the router's softmax, whatever expert was asked for. Empty for a network without router
     expert: str | None  # the expert with the largest weight; None without experts
@@ -139,7 +139,7 @@ def as_photograph(photo: Picture) -> Photograph:
     if isinstance(photo, Photograph):
         return photo
     if isinstance(photo, (str, os.PathLike)):
-        return images.read(photo)
+        return images.read_photograph(photo)
     if isinstance(photo, Image.Image):
         return images.from_pillow(photo)
     if isinstance(photo, np.ndarray):
@@ -219,10 +219,10 @@ def deblur_folder(model: nn.Module, folder: str | Path, out: Path) -> pd.DataFra
     """
     rows = []
     for number, file in enumerate(images.list_photographs(Path(folder)), 1):
-        photo = images.read(file)
+        photo = images.read_photograph(file)
         result = deblur(photo, model=model)
         both = torch.cat([photo.pixels, result.image], dim=2)
-        images.write(out / f"{number:03d}_{file.stem}.png", images.Photograph(both))
+        images.write_photograph(out / f"{number:03d}_{file.stem}.png", images.Photograph(both))
         rows.append(
             {
                 "photograph": number,

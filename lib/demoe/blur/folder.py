@@ -84,7 +84,7 @@ class FolderCanvas:
             if name in self._cache:
                 self._cache.move_to_end(name)
                 return self._cache[name]
-        pixels = images.read(self.folder / name).pixels
+        pixels = images.read_photograph(self.folder / name).pixels
         longest = max(pixels.shape[1:])
         if longest > LARGEST:
             size = [max(1, round(side * LARGEST / longest)) for side in pixels.shape[1:]]
@@ -126,7 +126,7 @@ def _check(file: Path) -> None:
         with Image.open(file) as image:  # the header alone
             width, height = image.size
     except Exception:
-        width, height = images.read(file).size  # some TIFF that Pillow cannot open, or an error with a sentence
+        width, height = images.read_photograph(file).size  # some TIFF, or an error with a sentence
     if min(width, height) < SMALLEST:
         raise ValueError(f"{file} has {width}x{height} pixels: sharp pictures need at least {SMALLEST} on each side")
 

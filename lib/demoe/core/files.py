@@ -94,6 +94,11 @@ def naming(file: Path, partial: Path | None = None) -> Iterator[None]:
         raise
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its type's name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def set_aside(file: Path) -> Path:
     """Renames a damaged file to ``<name>.damaged``, ``.damaged-2``, ...: nothing is deleted. Returns the new path."""
     place, number = file.with_name(f"{file.name}.damaged"), 1

@@ -1,6 +1,6 @@
-"""What a file says besides its pixels, ICC profile and EXIF: XMP, resolution and PNG's colour chunks are carried along.
+"""What a file says besides its pixels: EXIF, XMP, ICC profile and resolution go along to the result, upright.
 
-IPTC, comments and text are not; that they were there is told.
+What cannot go along, or would promise what the result does not have, is left out and named.
 """
 
 from __future__ import annotations
@@ -8,19 +8,27 @@ from __future__ import annotations
 import io
 import re
 import struct
-import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from xml.etree import ElementTree
 
 from PIL import Image
 
-from . import exif
-
-_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, XMP_TAG, _IPTC = 282, 283, 296, 700, 33723
-_INCHES = {2: 1.0, 3: 2.54}  # TIFF's resolution unit -> dots an inch of one dot a unit
-_PNG_COLOUR = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4}  # chunk -> its length
-_PNG_XMP = b"XML:com.adobe.xmp\0"  # the name of the text that is XMP
+EXIF_PREFIX = b"Exif\0\0"  # EXIF is kept as these bytes and a small TIFF structure
+ORIENTATION, EXIF_IFD, GPS_IFD = 0x0112, 0x8769, 0x8825
+TEXT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)  # description, make, model, ..., copyright
+XMP_TAG, IPTC_TAG, ICC_TAG = 700, 33723, 34675
+_WIDTH_TAGS, _HEIGHT_TAGS = (0x0100, 0xA002), (0x0101, 0xA003)
 _IPTC_RESOURCE = 0x0404  # of Photoshop's blocks the one with words; the others are settings of that program
-_ORIENTATION = (rb'(tiff:Orientation\s*=\s*["\'])[2-8]', rb"(<tiff:Orientation>\s*)[2-8]")
+_CREDENTIALS = b"c2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71"  # how signed content credentials begin
+# Namespaces that speak of a second picture or a video within the file.
+_ANNOUNCING = (
+    "http://ns.google.com/photos/",
+    "http://ns.google.com/photos/1.0/",
+    "http://ns.adobe.com/hdr-gain-map/",
+    "http://ns.apple.com/HDRGainMap/",
+    "http://ns.apple.com/pixeldatainfo/",
+)
 
 
 @dataclass(frozen=True)
@@ -29,86 +37,137 @@ class Metadata:
 
     xmp: bytes | None = None  # an XML packet; its orientation is 1, as that of the pixels
     dpi: tuple[float, float] | None = None  # dots an inch, across and down, of the upright picture
-    png_colour: bytes | None = None  # PNG's gAMA, cHRM, sRGB and cICP chunks as they stand, which only PNG can hold
     lost: tuple[str, ...] = ()  # names of what the file has and the result will not have
 
 
 NOTHING = Metadata()
 
 
-def read(image: Image.Image | None, data: bytes, orientation: int = 1) -> Metadata:
-    """Of a Pillow image whose EXIF orientation was ``orientation``, or of the bytes of a TIFF file alone.
+def orientation(tags: Image.Exif | None, xmp: bytes | str | None) -> int:
+    """The camera's orientation 1..8: EXIF's, where that has none XMP's, else 1."""
+    value = None if tags is None else tags.get(ORIENTATION)
+    if value is None and (packet := _bytes(xmp)):
+        written = re.search(rb'tiff:Orientation\s*(?:=\s*["\']|>)\s*([1-8])', packet)
+        value = int(written[1]) if written else 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
-    What cannot be understood is left out.
+
+def collect(
+    info: Mapping, size: tuple[int, int], turned: bool, data: bytes, lost: tuple[str, ...] = ()
+) -> tuple[bytes | None, bytes | None, Metadata]:
+    """(ICC profile, EXIF, the rest) for the result of a picture whose upright ``size`` is (width, height).
+
+    ``info`` has Pillow's names: exif, xmp, icc_profile, dpi, photoshop; ``turned``: width and height were exchanged;
+    ``data``: the whole file. What cannot be understood is left out: it never spoils a picture.
     """
+    missing = []
+    raw, exif = info.get("exif"), None
     try:
-        if data.startswith(exif.TIFF):
-            found, orientation = _of_tiff(data)
-        else:
-            xmp, lost = image.info.get("xmp"), []
-            if _IPTC_RESOURCE in image.info.get("photoshop", {}):
-                lost.append("IPTC data")
-            if image.info.get("comment") and image.format in ("JPEG", "MPO"):
-                lost.append("its comment")
-            colour, text = _png_chunks_of(data) if image.format == "PNG" else (None, False)
-            if text:
-                lost.append("its text")
-            found = Metadata(upright(xmp), _dpi(image.info.get("dpi")), colour, tuple(lost))
+        if not raw and "Raw profile type exif" in info:  # as ImageMagick wrote it before PNG had EXIF
+            raw = bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
+        exif = upright_exif(raw, size) if raw else None
     except Exception:  # every kind of damage has its own exception here
-        return NOTHING
-    turned = found.dpi[::-1] if found.dpi and orientation in (5, 6, 7, 8) else found.dpi
-    return Metadata(found.xmp, turned, found.png_colour, found.lost)
+        missing.append("damaged EXIF")
+    if _IPTC_RESOURCE in (info.get("photoshop") or {}):
+        missing.append("IPTC data")
+    if _CREDENTIALS in data:
+        missing.append("content credentials")
+    if b"http://ns.adobe.com/xmp/extension/\0" in data:
+        missing.append("extended XMP")
+    xmp, announced = _honest_xmp(_bytes(info.get("xmp")))
+    if b"MotionPhoto_Data" in data and "its motion video" not in announced:  # Samsung's, with or without XMP
+        missing.append("its motion video")
+    dpi = resolution(info.get("dpi"))
+    profile = info.get("icc_profile")
+    profile = profile if isinstance(profile, bytes) and profile else None
+    return profile, exif, Metadata(xmp, dpi[::-1] if dpi and turned else dpi, (*missing, *announced, *lost))
 
 
-def upright(xmp: bytes | str | None) -> bytes | None:
-    """The XMP packet of a picture that has been turned upright; its length stays."""
-    if not xmp or not isinstance(xmp, (bytes, str)):  # a damaged TIFF may call it a number
+def resolution(values) -> tuple[float, float] | None:
+    """Dots an inch as two numbers; None where they are none that a JPEG, with 16 bits for each, could hold."""
+    try:
+        across, down = (float(value) for value in values)
+    except (TypeError, ValueError, ZeroDivisionError):
         return None
-    xmp = xmp.encode() if isinstance(xmp, str) else xmp
-    for pattern in _ORIENTATION:
-        xmp = re.sub(pattern, rb"\g<1>1", xmp)
-    return xmp
+    return (across, down) if 1 <= across <= 65535 and 1 <= down <= 65535 else None
 
 
-def png_chunk(name: bytes, body: bytes) -> bytes:
-    """A chunk of a PNG file."""
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+def upright_exif(raw: bytes, size: tuple[int, int]) -> bytes:
+    """EXIF with orientation 1, width and height of the picture as it is, and without the thumbnail of the old picture.
+
+    It is patched in place, so that a maker's private notes stay valid. ``size``: (width, height). Raises
+    ``struct.error`` or ``KeyError`` for damaged EXIF.
+    """
+    body = bytearray(raw.removeprefix(EXIF_PREFIX))
+    order = {b"II": "<", b"MM": ">"}[bytes(body[:2])]
+    values = dict.fromkeys(_WIDTH_TAGS, size[0]) | dict.fromkeys(_HEIGHT_TAGS, size[1]) | {ORIENTATION: 1}
+
+    def patch(start: int) -> tuple[int, int | None]:
+        """(where the number of the next directory stands, where the directory EXIF_IFD is) of the one at ``start``."""
+        (entries,) = struct.unpack_from(order + "H", body, start)
+        below = None
+        for at in range(start + 2, start + 2 + 12 * entries, 12):
+            tag, kind = struct.unpack_from(order + "HH", body, at)
+            if tag == EXIF_IFD:
+                (below,) = struct.unpack_from(order + "I", body, at + 8)
+            elif tag in values:
+                if kind == 3 and values[tag] < 65536:  # SHORT
+                    struct.pack_into(order + "HIHH", body, at + 2, 3, 1, values[tag], 0)
+                else:  # LONG
+                    struct.pack_into(order + "HII", body, at + 2, 4, 1, values[tag])
+        return start + 2 + 12 * entries, below
+
+    (first,) = struct.unpack_from(order + "I", body, 4)
+    following, below = patch(first)
+    struct.pack_into(order + "I", body, following, 0)
+    if below:
+        patch(below)
+    return EXIF_PREFIX + bytes(body)
 
 
-def png_chunks(more: Metadata) -> bytes:
-    """The chunks that hold these, to stand before the pixels."""
-    chunks = more.png_colour or b""
-    if more.dpi:
-        chunks += png_chunk(b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in more.dpi), 1))
-    if more.xmp:
-        chunks += png_chunk(b"iTXt", _PNG_XMP + b"\0\0\0\0" + more.xmp)
-    return chunks
-
-
-def _of_tiff(data: bytes) -> tuple[Metadata, int]:
-    tags = Image.Exif()
+def exif_of_tiff(data: bytes, size: tuple[int, int]) -> bytes | None:
+    """A classic TIFF file's tags about the photograph, without those about its storage. ``size``: (width, height)."""
+    tags, kept = Image.Exif(), Image.Exif()
     tags.load_from_fp(io.BytesIO(data))
-    xmp = tags.get(XMP_TAG)
-    scale = _INCHES.get(tags.get(_RESOLUTION_UNIT))  # without a unit the numbers only give the shape of a pixel
-    dpi = _dpi([float(tags[tag]) * scale for tag in (_X_RESOLUTION, _Y_RESOLUTION)]) if scale else None
-    lost = ("IPTC data",) if _IPTC in tags else ()
-    return Metadata(upright(xmp), dpi, None, lost), tags.get(exif.ORIENTATION, 1)
+    for tag in TEXT_TAGS:
+        if tag in tags:
+            kept[tag] = tags[tag]
+    for tag in (EXIF_IFD, GPS_IFD):
+        if tags.get_ifd(tag):
+            kept[tag] = dict(tags.get_ifd(tag))
+    return upright_exif(kept.tobytes(), size) if len(kept) else None
 
 
-def _dpi(values) -> tuple[float, float] | None:
-    if not values:
-        return None
-    across, down = (float(value) for value in values)
-    return (across, down) if 1 <= across <= 65535 and 1 <= down <= 65535 else None  # JPEG has 16 bits for each
+def _bytes(xmp) -> bytes | None:
+    xmp = xmp.encode() if isinstance(xmp, str) else xmp
+    return xmp if isinstance(xmp, bytes) and xmp else None  # a damaged TIFF may call it a number
 
 
-def _png_chunks_of(data: bytes) -> tuple[bytes | None, bool]:
-    """(the colour chunks, whether there is text that is not XMP)."""
-    colour, text, at = {}, False, 8
-    while at + 12 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, at)
-        if _PNG_COLOUR.get(name) == length:
-            colour.setdefault(name, data[at + 8 : at + 8 + length])
-        text |= name in (b"tEXt", b"zTXt", b"iTXt") and not data.startswith(_PNG_XMP, at + 8)
-        at += 12 + length
-    return b"".join(png_chunk(name, body) for name, body in colour.items()) or None, text
+def _honest_xmp(xmp: bytes | None) -> tuple[bytes | None, list[str]]:
+    """The XMP packet of an upright picture that is alone in its file, and names of what it announced besides."""
+    if xmp is None:
+        return None, []
+    for pattern in (rb'(tiff:Orientation\s*=\s*["\'])[2-8]', rb"(<tiff:Orientation>\s*)[2-8]"):
+        xmp = re.sub(pattern, rb"\g<1>1", xmp)
+    names = {
+        "motion video": rb"MotionPhoto|MicroVideo",
+        "gain map": rb"GainMap|hdr-gain-map",
+        "depth map": rb"[Dd]epth",
+    }
+    if not any(name.encode() in xmp for name in _ANNOUNCING):
+        return xmp, []
+    announced = [name for name, word in names.items() if re.search(word, xmp)]
+    try:
+        for _, (prefix, uri) in ElementTree.iterparse(io.BytesIO(xmp), ["start-ns"]):
+            if not re.fullmatch(r"ns\d+|xml", prefix):
+                ElementTree.register_namespace(prefix, uri)  # else the names would be written as ns0:...
+        root = ElementTree.fromstring(xmp)
+    except (ElementTree.ParseError, ValueError):
+        return None, [*announced, "damaged XMP"]
+    spoken_of = tuple("{" + name for name in _ANNOUNCING)
+    for element in root.iter():
+        for child in [child for child in element if child.tag.startswith(spoken_of)]:
+            element.remove(child)
+        for name in [name for name in element.attrib if name.startswith(spoken_of)]:
+            del element.attrib[name]
+    return ElementTree.tostring(root), announced

@@ -167,14 +167,14 @@ def _write_set(
 
 def _readable(file: Path) -> bool:
     try:
-        pixels.read(file)
+        pixels.read_pixels(file)
     except ValueError:  # not there, or damaged
         return False
     return True
 
 
 def _write_picture(file: Path, picture: torch.Tensor, bits: int) -> None:
-    images.write(file, images.Photograph(picture.expand(3, -1, -1), bit_depth=bits, gray=len(picture) == 1))
+    images.write_photograph(file, images.Photograph(picture.expand(3, -1, -1), bit_depth=bits, gray=len(picture) == 1))
 
 
 def _readme(dataset: Dataset, facts: dict) -> str:

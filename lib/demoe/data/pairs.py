@@ -76,14 +76,14 @@ def _read(
 ) -> tuple[Tensor, Tensor | None]:
     entry = entries[i]
     if entry.sharp is None:
-        return pixels.read(entry.blurred, window, bits), None
+        return pixels.read_pixels(entry.blurred, window, bits), None
     (height, width), (other_height, other_width) = pixels.size(entry.blurred), pixels.size(entry.sharp)
     if (height, width) != (other_height, other_width):
         raise ValueError(
             f"{entry.blurred} and {entry.sharp} are a pair of different sizes: {width}x{height} and "
             f"{other_width}x{other_height}"
         )
-    return pixels.read(entry.blurred, window, bits), pixels.read(entry.sharp, window, bits)
+    return pixels.read_pixels(entry.blurred, window, bits), pixels.read_pixels(entry.sharp, window, bits)
 
 
 def _size(entries: tuple[FilePair, ...], i: int) -> tuple[int, int]:

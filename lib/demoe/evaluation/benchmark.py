@@ -89,7 +89,9 @@ def _rows(
             made = method(blurred, pairs)
             image, how = made if isinstance(made, Made) else (made, "" if made is None else "whole")
             if pictures and image is not None:
-                images.write(picture_file(pictures, pairs.name, name, pairs.keys[i]), images.Photograph(image[0]))
+                images.write_photograph(
+                    picture_file(pictures, pairs.name, name, pairs.keys[i]), images.Photograph(image[0])
+                )
             found = metrics.measure(image, sharp, measured)
             row = {"set": pairs.name, "image": pairs.keys[i], "method": name, **found.values}
             rows.append(row | {"missing": found.reasons, "how": how} | stamp)

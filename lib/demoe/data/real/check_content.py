@@ -143,7 +143,7 @@ def _note_roles(split: Split, looks: list[Look]) -> None:
 
 def _gray(path: Path) -> np.ndarray:
     """(H, W) float32, 0 to 255."""
-    return pixels.read(path).float().mean(0).numpy()
+    return pixels.read_pixels(path).float().mean(0).numpy()
 
 
 def _thumbnail(gray: np.ndarray) -> np.ndarray:

@@ -68,7 +68,7 @@ def _each(work: Callable, paths: list[Path], text: str, progress: bool) -> list:
 
 def _decoded(path: Path) -> str:
     try:
-        pixels.read(path)
+        pixels.read_pixels(path)
     except ValueError as error:
         return str(error).removeprefix(f"{path} ")
     return ""

@@ -1,0 +1,130 @@
+"""Samples of pictures: what numbers in a file mean, how a picture lies, and what is refused."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from .metadata import Metadata
+
+MAX_PIXELS = 200_000_000  # beyond this a picture is taken for a decompression bomb
+
+
+class Refused(ValueError):
+    """A picture that is understood but not read. The message is a sentence without its subject: "is ...", "has ..."."""
+
+
+@dataclass(eq=False)
+class Picture:
+    """A file's picture before its pixels are decoded."""
+
+    format: str  # a value of FORMAT_OF or READ_ONLY
+    stored_size: tuple[int, int]  # (width, height), before turning
+    bits: int  # a sample, as the file says
+    orientation: int  # EXIF's 1..8
+    stored: Callable[[], np.ndarray]  # (H,W,C) samples as the file has them
+    metadata: Callable[[], tuple[bytes | None, bytes | None, Metadata]]  # as ``metadata.collect``
+    notes: tuple[str, ...] = ()  # what a person is told about what is read
+
+    @property
+    def turned(self) -> bool:
+        """Whether upright width and height are exchanged."""
+        return self.orientation >= 5
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the upright picture."""
+        return self.stored_size[::-1] if self.turned else self.stored_size
+
+    def samples(self) -> np.ndarray:
+        """(H,W,C) upright: uint8 or uint16, or float32 in [0,1]. C = 1 gray, 2 gray and alpha, 3 RGB, 4 RGB, alpha."""
+        samples = self.stored()
+        if samples.shape[1::-1] != self.stored_size:
+            raise ValueError("sizes that contradict one another")
+        if self.turned:
+            samples = samples.swapaxes(0, 1)
+        if self.orientation in (2, 3, 6, 7):
+            samples = samples[:, ::-1]
+        if self.orientation in (3, 4, 7, 8):
+            samples = samples[::-1]
+        return np.ascontiguousarray(samples)
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises ``Refused`` if a picture of this size would not be read."""
+    if width * height > MAX_PIXELS:
+        raise Refused(f"is {width}x{height} pixels; at most {MAX_PIXELS // 1_000_000} million are read")
+    if width < 1 or height < 1:
+        raise ValueError("no pixels at all")
+
+
+def unit(array: np.ndarray, peak: int | None = None) -> np.ndarray:
+    """(H,W) or (H,W,C) integers 0..peak, or floats in [0,1], as (H,W,C) float32 in [0,1]."""
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all():
+            raise Refused("has values that are not finite (NaN or infinity)")
+        if array.min() < -1e-3 or array.max() > 1 + 1e-3:
+            raise Refused(f"has floating-point values from {array.min():.4g} to {array.max():.4g}; expected 0 to 1")
+        scaled = np.clip(array, 0, 1, dtype=np.float32, casting="unsafe")
+    elif array.dtype in (np.uint8, np.uint16):
+        scaled = array.astype(np.float32)
+        scaled /= np.float32(peak or np.iinfo(array.dtype).max)
+    else:
+        raise Refused(f"has samples of type {array.dtype}; 8-bit, 16-bit and floating-point ones are read")
+    return scaled[..., None] if scaled.ndim == 2 else scaled
+
+
+def of_depth(array: np.ndarray, bits: int) -> np.ndarray:
+    """Samples of ``bits`` bits as ``Picture.samples`` are: as they stand if they fill their type, else float32."""
+    array = array[..., None] if array.ndim == 2 else array
+    if array.dtype == bool or (array.dtype == np.uint8 and bits in (1, 2, 4)):
+        return array.astype(np.uint8) * np.uint8(255 // (2**bits - 1))
+    if array.dtype.kind == "u" and bits < 16 and array.max() >= 2**bits:
+        raise ValueError(f"samples of more than their {bits} bits")
+    return array if array.dtype in (np.uint8, np.uint16) and bits in (8, 16) else unit(array, peak=2**bits - 1)
+
+
+def from_pillow(image: Image.Image) -> tuple[np.ndarray, bytes | None]:
+    """(samples as of ``Picture``, ICC profile that fits them) of a Pillow image in any mode."""
+    profile, mode = image.info.get("icc_profile"), image.mode
+    if mode == "F" or mode.startswith("I"):
+        array = np.asarray(image)
+        if mode.startswith("I"):  # 32-bit integers are how some programs hand over 16-bit gray
+            if array.min() < 0 or array.max() > 65535:
+                raise Refused("has integer values outside 0..65535")
+            array = array.astype(np.uint16)
+        return (array[..., None] if array.dtype == np.uint16 else unit(array)), profile
+    if mode == "CMYK":
+        return np.asarray(cmyk_to_rgb(image, profile)), None
+    transparent = mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+    gray = mode in ("1", "L", "LA", "La")
+    target = ("LA" if transparent else "L") if gray else ("RGBA" if transparent else "RGB")
+    samples = np.asarray(image.convert(target))
+    return (gray_palette(samples) if mode in ("P", "PA") else of_depth(samples, 8)), profile
+
+
+def gray_palette(samples: np.ndarray) -> np.ndarray:
+    """(H,W,3 or 4) colours of a palette, as gray where all of them are."""
+    return np.delete(samples, (1, 2), axis=-1) if (samples[..., :1] == samples[..., 1:3]).all() else samples
+
+
+def cmyk_to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """By the profile where it is sound, else by Pillow's formula."""
+    if profile:
+        try:
+            srgb = ImageCms.createProfile("sRGB")
+            return ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, outputMode="RGB")
+        except ImageCms.PyCMSError:
+            pass  # a broken profile: convert without it
+    return image.convert("RGB")
+
+
+def straight(samples: np.ndarray) -> np.ndarray:
+    """float32 samples whose colours are times alpha, the last channel, without it."""
+    alpha = samples[..., -1:]
+    colour = np.divide(samples[..., :-1], alpha, out=np.zeros_like(samples[..., :-1]), where=alpha > 0)
+    return np.concatenate((np.clip(colour, 0, 1), alpha), axis=-1)
