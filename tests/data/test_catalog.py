@@ -21,13 +21,10 @@ NEW = Dataset(
     blurred={"shaky": ("shaky",)},
     sharp=("still",),
     counts={"train": 40, "test": 3},
-    size=None,
     depth=8,
     home="https://example.org",
     licence="none stated",
     download="Newblur.zip",
-    not_needed="",
-    notes=(),
     expert="local_motion",
     target=Target(28.0, None, "bound"),
     files={"blurred": "{split}/shaky/{0}.png", "sharp": "{split}/still/{0}.png"},
@@ -61,6 +58,7 @@ def test_what_is_described_fits_together():
         assert bool(dataset.files) == bool(dataset.target) == (dataset.name in sets.SETS), dataset.name
         assert dataset.expert in ("", *tasks.EXPERTS) and dataset.counts.keys() <= {"train", "val", "test"}
         assert dataset.brighter in ("", *dataset.variants)
+        assert dataset.marker and dataset.home and dataset.licence and dataset.download and dataset.folders
         for pattern in (dataset.key, dataset.typical, dataset.stem, dataset.stray, *dataset.foreign):
             re.compile(pattern)
     assert [catalog.get(name).expert for name in tasks.DATASETS] == list(tasks.EXPERTS)

@@ -192,7 +192,6 @@ def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         parser.error("--all trains on one device: start it without torchrun")
     from demoe import experiments
     from demoe.core import profiles
-    from demoe.data.pairs import own_pairs
     from demoe.data.real.roots import Roots
     from demoe.experiments import status
     from demoe.models import parts
@@ -210,7 +209,7 @@ def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     else:
         try:
             with distributed.processes(), experiments.until(part):
-                run = _train_one(args, profile, roots, own_pairs)
+                run = _train_one(args, profile, roots)
             said = next(iter(parts.files(run.folder / "model.safetensors")), run.folder / "model.safetensors")
         except experiments.TimeUp as error:
             said = f"{error}; the same command goes on from there"
@@ -222,11 +221,17 @@ def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     return 0
 
 
-def _train_one(args: argparse.Namespace, profile, roots, own_pairs):
+def _train_one(args: argparse.Namespace, profile, roots):
     from demoe import experiments
+    from demoe.data.own_pairs import complaints, own_pairs
 
     if args.pairs:
         pairs = own_pairs(args.pairs)
+        for problem in complaints(pairs, profile.specialist_patch, progress=sys.stderr.isatty()):
+            if problem.level == "error":
+                raise ValueError(f"{pairs.name}: {problem.sentence}")
+            if os.environ.get("RANK", "0") == "0":
+                print(f"demoe: {pairs.name}: {problem.sentence}", file=sys.stderr)
         return experiments.specialist(profile, pairs.name, args.seed, roots, pairs=pairs)
     return experiments.train_experiment(args.experiment or "demoe", profile, args.seed, roots, fresh=args.fresh)
 

@@ -9,12 +9,19 @@ from pathlib import Path
 
 from torch import Tensor
 
-from demoe.core import images
-
 from .real import pixels
 from .real.catalog import expert_label
 from .real.folders import pictures
 from .real.pixels import Window
+
+
+@dataclass(frozen=True)
+class FilePair:
+    """Where one pair lies. A picture inside an LMDB has the virtual path ``.../input.lmdb/KEY``."""
+
+    key: str
+    blurred: Path
+    sharp: Path | None
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ class PairedSet:
     size: Callable[[int], tuple[int, int]]  # (height, width) of pair i, without decoding it
     peak: int = 255  # 65535 for the 16-bit protocol
     notes: Sequence[str] = ()  # what was done to each picture, in words, where that is known
+    entries: Sequence[FilePair] = ()  # where the pictures lie; empty where they are in memory
 
     @property
     def label(self) -> int | None:
@@ -48,15 +56,6 @@ class PairedSet:
         return blurred.float() / self.peak, None if sharp is None else sharp.float() / self.peak
 
 
-@dataclass(frozen=True)
-class FilePair:
-    """Where one pair lies. A picture inside an LMDB has the virtual path ``.../input.lmdb/KEY``."""
-
-    key: str
-    blurred: Path
-    sharp: Path | None
-
-
 def files(name: str, entries: Sequence[FilePair], bits: int = 8, data: str = "real") -> PairedSet:
     """The pairs of ``entries``, read when they are asked for. ``bits`` is 8 or, to keep 16-bit files as they are, 16.
 
@@ -68,7 +67,7 @@ def files(name: str, entries: Sequence[FilePair], bits: int = 8, data: str = "re
     keys = [entry.key for entry in entries]
     # Partial functions rather than closures: worker processes are sent a copy.
     read, size = partial(_read, entries, bits), partial(_size, entries)
-    return PairedSet(name, data, keys, read, size, 65535 if bits == 16 else 255)
+    return PairedSet(name, data, keys, read, size, 65535 if bits == 16 else 255, entries=entries)
 
 
 def _read(
@@ -115,27 +114,3 @@ def folder(name: str, blurred: Path, sharp: Path) -> PairedSet:
         has, lacks = (blurred, sharp) if alone[0] in inputs else (sharp, blurred)
         raise ValueError(f"{name}: {alone[0]} in {has} has no partner in {lacks} ({len(alone)} without a partner)")
     return files(name, [FilePair(key, inputs[key], targets[key]) for key in sorted(inputs)])
-
-
-# A person's own pairs: DIR/blur and DIR/sharp, equal names.
-
-
-def own_pairs(place: Path) -> PairedSet:
-    """The pairs of ``place``/blur and ``place``/sharp, called "own-" and the folder's name: never a dataset's.
-
-    Every pair's sizes are compared, so that a wrong pair is named before a training starts and not in the middle of it.
-    Raises ``FileNotFoundError`` and ``ValueError`` as ``pairs.folder`` does, and ``ValueError`` naming the first pair
-    of different sizes.
-    """
-    pairs = folder(f"own-{place.resolve().name}", place / "blur", place / "sharp")
-    sides = [
-        {file.relative_to(side).with_suffix("").as_posix(): file for file in images.list_photographs(side)}
-        for side in (place / "blur", place / "sharp")
-    ]
-    for key in pairs.keys:
-        blurred, sharp = (side[key] for side in sides)
-        sizes = [pixels.size(file) for file in (blurred, sharp)]  # (height, width)
-        if sizes[0] != sizes[1]:
-            both = " and ".join(f"{width}x{height}" for height, width in sizes)
-            raise ValueError(f"{blurred} and {sharp} are a pair of different sizes: {both}")
-    return pairs

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from dataclasses import asdict
 from functools import partial
@@ -12,6 +10,7 @@ from demoe.core.profiles import Profile
 from demoe.core.tasks import DATASETS
 from demoe.data import aio_blur
 from demoe.data.batches import Fresh
+from demoe.data.own_pairs import fingerprint
 from demoe.data.pairs import PairedSet
 from demoe.models.nafnet import NAFNetConfig
 from demoe.training.losses import pixel_loss
@@ -58,7 +57,7 @@ def specialist(
     )
     del config["class_weight"]  # there is no router
     if pairs is not None:
-        config |= {"data": pairs.data, "source": _fingerprint(pairs)}
+        config |= {"data": pairs.data, "source": fingerprint(pairs)}
         config = {key: value for key, value in config.items() if key not in ("train_images", "image_size", "fresh")}
 
     def data() -> list[PairedSet] | Fresh:
@@ -73,15 +72,6 @@ def specialist(
 def specialist_name(dataset: str) -> str:
     """The experiment's name: specialist-gopro, specialist-lolv2-real."""
     return "specialist-" + re.sub(r"[^a-z0-9]+", "-", dataset.lower()).strip("-")
-
-
-def _fingerprint(pairs: PairedSet, looked_at: int = 16) -> str:
-    """Eight digits that change with a set's names and sizes, and with the pixels of some of its pairs."""
-    digest = hashlib.sha256(json.dumps([[key, pairs.size(i)] for i, key in enumerate(pairs.keys)]).encode())
-    for i in range(0, len(pairs), max(1, len(pairs) // looked_at)):
-        for side in pairs.read(i, None):
-            digest.update(b"" if side is None else side.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:8]
 
 
 def _named(dataset: str, init_seed: int | None = None) -> Experiment:

@@ -26,7 +26,6 @@ AIO_BLUR: tuple[Dataset, ...] = (
         blurred={"blur": ("blur",)},
         sharp=("gt",),
         counts={"train": 3758, "test": 980},
-        size=None,
         depth=8,
         typical=r"RealBlur-J_ECC",
         key=r"(?:scene)?(\d{3})\D+0*(\d{1,2})(?=\.[^.]+$)",
@@ -61,7 +60,6 @@ AIO_BLUR: tuple[Dataset, ...] = (
     ),
     Dataset(
         name="ReLoBlur",
-        aliases=(),
         folders=("ReLoBlur", "ReLoBlur_dataset"),
         weak_folders=("dataset",),
         marker="{train/sNN,test/sceneK}/CC/NN_{blur,sharp}.png",

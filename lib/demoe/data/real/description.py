@@ -64,20 +64,20 @@ class Dataset:
     """What is known about a dataset. Patterns are regular expressions in which letter case does not matter."""
 
     name: str  # as everywhere in this package
-    aliases: tuple[str, ...]  # other names that people type
-    folders: tuple[str, ...]  # names of its folder; the first is the official download's
-    marker: str  # its official layout, for people
-    official: tuple[Form, ...]
-    blurred: Mapping[str, tuple[str, ...]]  # variant -> words for its blurred pictures; the first is the default
-    sharp: tuple[str, ...]  # words for its sharp pictures; empty for a set without them
-    counts: Mapping[str, int]  # split -> pairs
-    size: tuple[int, int] | None  # width, height; None: varies
-    depth: int | None  # bits a sample; None: 8 or 16
-    home: str
-    licence: str
-    download: str
-    not_needed: str
-    notes: tuple[str, ...]  # what goes wrong with it, for people
+    aliases: tuple[str, ...] = ()  # other names that people type
+    folders: tuple[str, ...] = ()  # names of its folder; the first is the official download's
+    marker: str = ""  # its official layout, for people
+    official: tuple[Form, ...] = ()
+    blurred: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # variant -> words for its blurred pictures
+    sharp: tuple[str, ...] = ()  # words for its sharp pictures
+    counts: Mapping[str, int] = field(default_factory=dict)  # split -> pairs
+    size: tuple[int, int] | None = None  # width, height; None: varies
+    depth: int | None = None  # bits a sample; None: 8 or 16
+    home: str = ""
+    licence: str = ""
+    download: str = ""
+    not_needed: str = ""
+    notes: tuple[str, ...] = ()  # what goes wrong with it, for people
 
     # What the paper does with it, and how blurred it is.
     expert: str = ""  # the expert that it belongs to; "" for a set that belongs to none
@@ -131,7 +131,7 @@ class Dataset:
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """The choices of blurred pictures, the default first."""
+        """The choices of blurred pictures; the first is the default."""
         return tuple(self.blurred)
 
     @property

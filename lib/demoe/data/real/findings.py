@@ -28,6 +28,13 @@ class Problem:
     files: tuple[str, ...] = ()  # the first ten
     count: int = 0  # of all of them
 
+    @property
+    def sentence(self) -> str:
+        """Message, the first three files and what to do, in a line."""
+        named = f": {', '.join(self.files[:3])}" if self.files else ""
+        more = f" and {self.count - 3} more" if self.count > 3 else ""
+        return f"{self.message}{named}{more}" + (f"; {self.fix}" if self.fix else "")
+
 
 class Noting:
     """What problems are noted on: a dataset, or, where it has a ``name``, a split."""

@@ -61,8 +61,7 @@ def paired_set(
     fatal = [problem for problem in chosen.problems if problem.level == "error" and problem.kind in FATAL]
     if fatal and strict:
         first = min(fatal, key=lambda problem: FATAL.index(problem.kind))
-        named = f": {', '.join(first.files[:3])}" if first.files else ""
-        raise ValueError(f"{name} {split}: {first.message}{named}; {first.fix}")
+        raise ValueError(f"{name} {split}: {first.sentence}")
     if not chosen.pairs:
         raise FileNotFoundError(f"{name}: no pairs of the {split} split in {chosen.root}; {where}")
     entries = chosen.pairs
