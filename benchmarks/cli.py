@@ -104,13 +104,14 @@ def _tiles(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _loading(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from demoe.core import profiles
+    from demoe.data.setting import Setting
 
     from . import data
 
-    profile = profiles.get(args.profile)
+    setting = Setting.of(args.profile, data_root=args.data_root)
+    profile = setting.profile
     print(f"Patches of {profile.patch} pixels synthesised a second, batches of {profile.batch}; median of five rounds")
     print(data.patches_per_second(size=profile.patch, batch=profile.batch).round(1).to_string(index=False))
     print(f"\nStage 1 at profile {profile.name}: time of a step, and the share of it spent waiting for data")
-    print(data.loading(profile, max(1, args.steps), args.data_root).round(3).to_string(index=False))
+    print(data.loading(setting, max(1, args.steps)).round(3).to_string(index=False))
     return 0

@@ -16,11 +16,11 @@ import torch
 from demoe.blur import sources
 from demoe.blur.job import Options
 from demoe.blur.sets import SETS, synthesize_batch
-from demoe.core import profiles
 from demoe.core.profiles import Profile
 from demoe.core.tasks import DATASETS
 from demoe.data import aio_blur
 from demoe.data.batches import Batches, Fresh, workers_for
+from demoe.data.setting import Setting
 from demoe.experiments import default_device
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training.loop import train
@@ -79,25 +79,18 @@ def synthesis(settings: options.Options) -> pd.DataFrame:
 
 def waiting(settings: options.Options) -> pd.DataFrame:
     """``loading`` as a measurement of this machine has it, with the profile's name."""
-    profile = profiles.get("quick" if settings.gpu else "smoke")
-    table = loading(profile, steps=20, progress=settings.progress, device=settings.device)
-    return table.assign(profile=profile.name)
+    setting = Setting.of("quick" if settings.gpu else "smoke", progress=settings.progress)
+    return loading(setting, 20, settings.device).assign(profile=setting.profile.name)
 
 
-def loading(
-    profile: Profile,
-    steps: int = 40,
-    data_root: aio_blur.Where = None,
-    progress: bool = True,
-    device: str | None = None,
-) -> pd.DataFrame:
+def loading(setting: Setting, steps: int = 40, device: str | None = None) -> pd.DataFrame:
     """How long a step of stage 1 takes and which share of it is spent waiting for data, for each way of loading.
 
     Columns: data, workers, steps, ms_per_step, waiting (fraction), images_per_second. The networks and the steps are
     the same in all rows; only where the batches come from differs.
     """
-    device = device or default_device()
-    sets = aio_blur.aio_blur(profile, "train", 0, data_root, progress)
+    device, profile = device or default_device(), setting.profile
+    sets = aio_blur.aio_blur(setting, "train")
     kept = Batches(sets, profile.patch, profile.batch)
     ways = [(f"kept pairs ({aio_blur.kind(sets)})", kept, workers_for(kept))]
     if aio_blur.kind(sets) == "synthetic":
@@ -107,7 +100,7 @@ def loading(
             ways.append(("synthesised anew, read ahead", fresh, 1))
     rows = []
     for name, batches, ahead in ways:
-        first, last = _timed(profile, batches, steps, ahead, device, progress)
+        first, last = _timed(profile, batches, steps, ahead, device, setting.progress)
         seconds, waited = (last[key] - first[key] for key in ("seconds", "waited"))
         row = {"data": name, "workers": ahead, "steps": steps, "ms_per_step": 1000 * seconds / steps}
         rows.append(row | {"waiting": waited / seconds, "images_per_second": steps * profile.batch / seconds})

@@ -56,28 +56,24 @@ def identity(path: Path, found: dict) -> str:
 def plan(profile: str, data_root: str | None) -> dict:
     """The networks and notebooks of a profile. Raises ``ValueError`` for data that cannot be used."""
     from demoe import experiments
-    from demoe.core import profiles
-    from demoe.experiments.runs import asked
+    from demoe.data.setting import Setting
 
-    chosen = profiles.get(profile)
+    setting = Setting.of(profile, data_root=data_root)
 
-    def folder(name: str, seed: int) -> str:
-        config = asked(experiments.EXPERIMENTS[name], chosen, seed, data_root)
-        return f"{name}-s{seed}-{provenance.config_hash(config)}"
+    def folder(spec: experiments.Spec) -> str:
+        return spec.folder(setting).name
 
     networks = {
-        folder(name, seed): {
-            "experiment": name,
-            "seed": seed,
-            "starts_from": [folder(one, seed) for one in experiments.EXPERIMENTS[name].after],
+        folder(spec): {
+            "experiment": spec.name,
+            "seed": spec.seed,
+            "starts_from": [folder(spec.starts_from)] if spec.starts_from else [],
         }
-        for name, seed in experiments.plan(chosen)
+        for spec in experiments.plan(setting)
     }
-    runs = {
-        path.stem: [folder(*job) for job in experiments.plan(chosen, 0, experiments.NEEDED_BY.get(path.name[:2], ()))]
-        for path in notebooks()
-    }
-    return {"threads": chosen.threads, "networks": networks, "needed": runs}
+    needed = {path.stem: experiments.NEEDED_BY.get(path.name[:2], ()) for path in notebooks()}
+    runs = {name: [folder(spec) for spec in experiments.plan(setting, names)] for name, names in needed.items()}
+    return {"threads": setting.profile.threads, "networks": networks, "needed": runs}
 
 
 if __name__ == "__main__":

@@ -263,37 +263,39 @@ def test_interrupted(run, tmp_path, monkeypatch):
 def test_train_and_evaluate_hand_over_what_was_asked(run, monkeypatch, tmp_path):
     seen = {}
 
-    def train_experiment(name, profile, seed, data_root, *, fresh):
-        seen["train"] = (name, profile.name, seed, data_root, fresh)
-        return types.SimpleNamespace(folder=tmp_path)
+    def obtain(spec, setting, deadline, pairs):
+        seen["train"] = (spec.name, setting.profile.name, setting.seed, setting.roots, deadline, pairs)
+        return types.SimpleNamespace(weights=tmp_path / "model.safetensors")
 
     def evaluate_command(**options):
         seen["evaluate"] = options
         return 0
 
-    def demoe():
-        """The whole model."""
-
     monkeypatch.setenv("DEMOE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("demoe.experiments.train_experiment", train_experiment)
-    monkeypatch.setattr("demoe.experiments.EXPERIMENTS", {"demoe": types.SimpleNamespace(run=demoe)})
+    monkeypatch.setattr("demoe.experiments.obtain", obtain)
+    monkeypatch.setattr("demoe.experiments.forget", lambda spec, setting: seen.update(fresh=spec.name))
     monkeypatch.setattr(
-        "demoe.experiments.status.write", lambda profile, seed, roots: seen.update(status=(seed, roots))
+        "demoe.experiments.status.write", lambda setting: seen.update(status=(setting.seed, setting.roots))
     )
     module = types.ModuleType("demoe.app.cli_evaluate")
     module.evaluate_command = evaluate_command
     monkeypatch.setitem(sys.modules, "demoe.app.cli_evaluate", module)
     status, out, _ = run("train", "--experiment", "baseline", "--profile", "test", "--seed", "3", "--fresh")
     assert status == 0 and out.strip() == str(tmp_path / "model.safetensors")
-    assert seen["train"] == ("baseline", "test", 3, Roots(), True) and seen["status"] == (3, Roots())
+    assert seen["train"] == ("baseline", "test", 3, Roots(), None, None) and seen["status"] == (3, Roots())
+    assert seen["fresh"] == "baseline"
     run("train", "--data-root", str(tmp_path), "--sharp-images", str(tmp_path))
     assert (seen["train"][3].folder, seen["train"][3].sharp_images) == (tmp_path, tmp_path)
     assert run("train", "--data-root", str(tmp_path / "gone"))[0] == 1
-    assert "The whole model." in run("train", "--list")[1]
+    assert "Stage 2 (Section 3.4)" in run("train", "--list")[1]
     assert run("evaluate", "--weights", "w.pt", "--profile", "test", "--csv", "t.csv")[0] == 0
     options = seen["evaluate"]
-    assert options["experiment"] is None and str(options["weights"]) == "w.pt" and options["profile"].name == "test"
-    assert options["measured"] == ["psnr", "ssim"] and not options["data_root"]
+    assert (
+        options["experiment"] is None
+        and str(options["weights"]) == "w.pt"
+        and options["setting"].profile.name == "test"
+    )
+    assert options["measured"] == ["psnr", "ssim"] and not options["setting"].roots
     assert run("evaluate", "--metrics", "psnr,niqe", "--aligned")[0] == 0
     assert seen["evaluate"]["measured"] == ["psnr", "niqe", "aligned"] and seen["evaluate"]["experiment"] == "demoe"
 

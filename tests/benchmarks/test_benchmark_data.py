@@ -3,13 +3,14 @@ import pytest
 from benchmarks import data as bench
 from demoe.blur.sets import SETS
 from demoe.core import profiles
+from demoe.data.setting import Setting
 
 TINY = profiles.get("test", image_size=32, patch=16, batch=2, train_images=1)
 
 
 def test_every_way_of_loading_is_timed_on_the_same_steps(home, monkeypatch):
     monkeypatch.setattr(bench, "WARM_UP", 1)
-    table = bench.loading(TINY, steps=2, progress=False)
+    table = bench.loading(Setting.of(TINY, progress=False), steps=2)
     assert len(table) >= 2 and (table.steps == 2).all() and table.data.is_unique
     assert (table.ms_per_step > 0).all() and table.waiting.between(0, 1).all()
     product = table.images_per_second * table.ms_per_step / 1000

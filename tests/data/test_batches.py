@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from demoe.core.profiles import PROFILES
 from demoe.core.tasks import DATASETS
 from demoe.data import aio_blur
 from demoe.data.batches import Batches, Fresh, ahead, workers_for
 from demoe.data.composition import select
 from demoe.data.pairs import PairedSet, folder
+from demoe.data.setting import Setting
 from demoe.data.synthetic import synthetic
 
 
@@ -164,7 +164,7 @@ def test_real_pairs_from_plain_folders(tmp_path):
         for split in ("train", "test"):
             save(tmp_path / name / split / "blur" / "one.png", value=10)
             save(tmp_path / name / split / "sharp" / "one.png", value=200)
-    sets = aio_blur.aio_blur(PROFILES["paper"], "test", data_root=tmp_path)
+    sets = aio_blur.aio_blur(Setting.of("paper", data_root=tmp_path), "test")
     assert [one.name for one in sets] == list(DATASETS) and aio_blur.kind(sets) == "real"
     blurred, sharp = sets[0].pair(0)
     assert blurred.unique().item() == pytest.approx(10 / 255) and sharp.unique().item() == pytest.approx(200 / 255)
@@ -172,9 +172,9 @@ def test_real_pairs_from_plain_folders(tmp_path):
 
 def test_a_missing_real_set_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="DPDD"):
-        aio_blur.aio_blur(PROFILES["smoke"], "train", data_root=tmp_path)
+        aio_blur.aio_blur(Setting.of("smoke", data_root=tmp_path), "train")
 
 
 def test_the_paper_profile_wants_real_data():
     with pytest.raises(ValueError, match="--data-root"):
-        aio_blur.aio_blur(PROFILES["paper"], "train")
+        aio_blur.aio_blur(Setting.of("paper"), "train")

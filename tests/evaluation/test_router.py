@@ -9,6 +9,7 @@ from conftest import shake
 from demoe.core import profiles
 from demoe.core.tasks import DATASETS, EXPERTS
 from demoe.data.pairs import PairedSet
+from demoe.data.setting import Setting
 from demoe.evaluation import router
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.moe import normalised_entropy
@@ -52,17 +53,17 @@ def test_the_view_without_a_decoder_is_that_of_the_whole_network(model):
 def test_reference_sets_keep_away_from_the_test_sets(monkeypatch, tmp_path):
     asked = []
 
-    def one_set(name, profile, split, *_):
+    def one_set(name, setting, split):
         asked.append(split)
         return noisy_set(f"{name} {split}", {"train": 450, "val": 7}[split])
 
     monkeypatch.setattr(router.aio_blur, "one_set", one_set)
-    known, held_out = router.reference_sets(profiles.get("test"))
+    known, held_out = router.reference_sets(Setting(profiles.get("test")))
     assert [pairs.name for pairs in known] == [f"{name} train" for name in DATASETS] and set(asked) == {"train", "val"}
     assert {len(pairs) for pairs in known} == {100} and {len(pairs) for pairs in held_out} == {7}
     assert known[0].keys[0] == "0000_grass" and known[0].keys[-1] == "0445_grass"
     asked.clear()
-    known, held_out = router.reference_sets(profiles.get("test"), data_root=tmp_path)  # real: no "val" of all sets
+    known, held_out = router.reference_sets(Setting.of("test", data_root=tmp_path))  # real: no "val" of all sets
     assert set(asked) == {"train"} and {len(pairs) for pairs in (*known, *held_out)} == {100}
     assert not set(known[0].keys) & set(held_out[0].keys)
 

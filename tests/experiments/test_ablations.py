@@ -13,9 +13,10 @@ from demoe.core import files, profiles
 from demoe.core.tasks import EXPERTS
 from demoe.data import aio_blur
 from demoe.data.batches import Batch
+from demoe.data.setting import Setting
 from demoe.evaluation import metrics
 from demoe.experiments import ablations, runs
-from demoe.experiments.ablations import ABLATIONS, VARIANTS
+from demoe.experiments.spec import ROUTER_NOISE
 from demoe.inference.restore import restore
 from demoe.models.experts import DarkIRBlock, PLKBlock, RestormerBlock, WaveletBlock
 from demoe.models.layers import NAFBlock
@@ -23,6 +24,9 @@ from demoe.models.moe import MoEBlock
 from demoe.training import stages
 
 TINY = profiles.get("test", ablation_steps=2, train_images=1, test_images=1, image_size=48)
+SETTING = Setting(TINY, progress=False)
+ABLATIONS = experiments.NEEDED_BY["08"]
+OF_DEMOE = tuple(name.removeprefix("ablation-") for name in ABLATIONS if name.startswith("ablation-"))
 FROZEN = {"intro", "encoders", "downs", "mlp_branch"}
 PARTS = FROZEN | {"middle_blks", "ups", "decoders", "ending", "experts"}
 KINDS = {"darkir": DarkIRBlock, "wavelet": WaveletBlock, "restormer": RestormerBlock, "plk": PLKBlock}
@@ -32,23 +36,21 @@ KINDS = {"darkir": DarkIRBlock, "wavelet": WaveletBlock, "restormer": RestormerB
 def made():
     """What every experiment would train: name -> (configuration, network at the start, loss). Nothing is trained: a
     variant's network is shaken instead, so that a weight taken from it can be told from a new one."""
-    found = {}
+    known = experiments.specs(SETTING)
+    starts: dict = {}
 
-    def instead(config, profile, start, data, loss, progress, label):
-        if config["experiment"] not in found:
-            model = start()
-            found[config["experiment"]] = config, model, loss
-        model = found[config["experiment"]][1]
-        trained = shake(copy.deepcopy(model)) if config["experiment"].startswith("variant") else model
-        return runs.Run(config["experiment"], trained, None, config)
+    def instead(spec, setting, deadline=None):
+        return runs.Run(spec, shake(copy.deepcopy(starts[spec])), None)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ablations, "train_or_load", instead)
-        for name, experiment in ablations.NAMED.items():
-            before = set(found)
-            experiment.run(TINY, 0, None, False)
-            assert set(found) - before - {name} <= set(experiment.after), name  # what it needs is what it says
-    return {name.removeprefix("ablation-"): value for name, value in found.items()}
+        patch.setattr(runs, "obtain", instead)
+        for name in ABLATIONS:
+            spec = known[name]
+            starts[spec] = runs.initial_network(spec, SETTING)
+    return {
+        spec.name.removeprefix("ablation-"): (spec.configuration(), model, runs.criterion(spec))
+        for spec, model in starts.items()
+    }
 
 
 def batch(count=3):
@@ -61,7 +63,7 @@ def gradients(model, loss) -> set[str]:
     """The parts with a parameter that a training step of a copy of ``model`` would move."""
     model = shake(copy.deepcopy(model))
     stages.training_mode(model)
-    loss(model, batch())["total"].backward()
+    loss(model(batch().blurred), batch())["total"].backward()
     return {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
 
 
@@ -70,7 +72,7 @@ def blocks(model) -> Counter:
 
 
 def test_the_same_parts_learn_but_where_the_variant_says_so(made):
-    for name in ABLATIONS:
+    for name in OF_DEMOE:
         _, model, loss = made[name]
         learns = PARTS if name in ("from-scratch", "finetune-all") else PARTS - FROZEN
         assert gradients(model, loss) == learns, name
@@ -80,9 +82,9 @@ def test_the_same_parts_learn_but_where_the_variant_says_so(made):
 
 
 def test_only_the_training_from_scratch_classifies_and_it_is_as_long_as_two_stages(made):
-    for name in ABLATIONS:
+    for name in OF_DEMOE:
         config, model, loss = made[name]
-        assert ("class" in loss(copy.deepcopy(model), batch())) == (name == "from-scratch"), name
+        assert ("class" in loss(copy.deepcopy(model)(batch().blurred), batch())) == (name == "from-scratch"), name
         assert config["steps"] == (4 if name == "from-scratch" else 2), name
     assert made["variant-class-loss"][0]["steps"] == 2
 
@@ -90,7 +92,7 @@ def test_only_the_training_from_scratch_classifies_and_it_is_as_long_as_two_stag
 def test_shared_weights_start_equal(made):
     """Wherever the reference has a tensor of that name and shape, and the stage 1 is the same, it starts the same."""
     reference = made["demoe"][1].state_dict()
-    for name in ABLATIONS:
+    for name in OF_DEMOE:
         state = made[name][1].state_dict()
         if name in ("wide", "more-middle", "from-scratch"):
             continue
@@ -116,8 +118,8 @@ def test_from_scratch_starts_where_stage_1_starts(made):
 
 
 def test_only_the_router_noise_variant_has_noise(made):
-    assert {name: made[name][1].router_noise for name in ABLATIONS if made[name][1].router_noise} == {
-        "router-noise": ablations.ROUTER_NOISE
+    assert {name: made[name][1].router_noise for name in OF_DEMOE if made[name][1].router_noise} == {
+        "router-noise": ROUTER_NOISE
     }
 
 
@@ -176,15 +178,15 @@ def test_every_block_of_a_larger_network_takes_part(made, name):
 
 
 def test_scores_hold_both_choices_of_the_expert(home):
-    sets = aio_blur.aio_blur(TINY, "test", 0, None, False)
+    sets = aio_blur.aio_blur(SETTING, "test")
     names = ["variant-class-loss", "ablation-demoe"]
-    scores, _ = ablations.score(names, TINY, 0, None, sets, ("psnr",), False)
+    scores, _ = ablations.score(names, SETTING, sets, ("psnr",))
     assert len(scores) == 2 * 3 * sum(len(pairs) for pairs in sets) and set(scores.choice) == set(ablations.CHOICES)
     both = scores.pivot(index=["method", "set", "image"], columns="choice", values="psnr")
     assert both.notna().all().all()
     alone = both.drop("ablation-demoe")
     assert (alone[ablations.ROUTER] == alone[ablations.BY_HAND]).all()
-    model = ablations.ablation(TINY, "demoe", 0, None, False).model
+    model = experiments.obtain(experiments.named("ablation-demoe", SETTING), SETTING).model
     for pairs in sets:
         label = EXPERTS[pairs.label]
         for i, key in enumerate(pairs.keys):
@@ -202,16 +204,16 @@ def test_scores_hold_both_choices_of_the_expert(home):
 
 
 def test_scores_are_a_run_that_is_loaded_the_second_time(home, monkeypatch):
-    sets = aio_blur.aio_blur(TINY, "test", 0, None, False)
-    first, config = ablations.score(["ablation-demoe"], TINY, 0, None, sets, ("psnr",), False)
+    sets = aio_blur.aio_blur(SETTING, "test")
+    first, config = ablations.score(["ablation-demoe"], SETTING, sets, ("psnr",))
     (folder,) = files.results_dir("test").glob("runs/benchmark-ablations-s0-*")
     assert (folder / "scores.csv").is_file()
 
     def never(*arguments, **options):
         raise AssertionError("scored again")
 
-    monkeypatch.setattr(ablations.compared, "restore", never)
-    again, same = ablations.score(["ablation-demoe"], TINY, 0, None, sets, ("psnr",), False)
+    monkeypatch.setattr(ablations.methods, "restore", never)
+    again, same = ablations.score(["ablation-demoe"], SETTING, sets, ("psnr",))
     assert same == config and again.equals(first)
 
 
@@ -219,11 +221,12 @@ def test_one_router_is_looked_at_once_only_where_it_is_the_same(made):
     """Those that ``_router_of`` calls equal have equal weights there, the others have not."""
     routers = {
         name: {key: value for key, value in made[name][1].state_dict().items() if key.split(".")[0] in FROZEN}
-        for name in ABLATIONS
+        for name in OF_DEMOE
     }
     usual = routers["demoe"]
-    for name in ABLATIONS:
-        same = ablations._router_of(f"ablation-{name}") == ablations._router_of("ablation-demoe")
+    known = experiments.specs(SETTING)
+    for name in OF_DEMOE:
+        same = ablations.router_of(known[f"ablation-{name}"]) == ablations.router_of(known["ablation-demoe"])
         if name == "finetune-all":
             assert not same  # it starts the same, but learns
             continue
@@ -235,37 +238,30 @@ def test_one_router_is_looked_at_once_only_where_it_is_the_same(made):
 
 def test_configurations_name_the_difference_and_the_stage_1(made):
     usual = made["demoe"][0]
-    differ = {name: {key for key in usual if made[name][0][key] != usual[key]} - {"experiment"} for name in ABLATIONS}
+    differ = {name: {key for key in usual if made[name][0][key] != usual[key]} - {"experiment"} for name in OF_DEMOE}
     assert differ.pop("demoe") == set()
-    assert differ.pop("from-scratch") == {"steps", "stage1", "learns_all"}
-    assert differ.pop("router-noise") == {"router_noise"} and differ.pop("finetune-all") == {"learns_all"}
-    assert differ.pop("pretrained-experts") == {"start_experts"}
-    assert differ.pop("wide") == differ.pop("more-middle") == {"network", "stage1"}
+    assert differ.pop("from-scratch") == {"steps", "starts_from", "learns", "loss"}
+    assert differ.pop("router-noise") == {"router_noise"} and differ.pop("finetune-all") == {"learns"}
+    assert differ.pop("pretrained-experts") == {"experts"}
+    assert differ.pop("wide") == differ.pop("more-middle") == {"network", "starts_from"}
     assert all(fields == {"network"} for fields in differ.values()) and len(differ) == 7
+    assert usual["starts_from"] == made["variant-class-loss"][0]
     assert len({runs.provenance.config_hash(config) for config, _, _ in made.values()}) == len(made)
 
 
-def test_unknown_names_are_refused_with_the_choices():
-    with pytest.raises(ValueError, match="unknown ablation 'x': choose one of demoe, from-scratch"):
-        ablations.ablation(TINY, "x")
-    with pytest.raises(ValueError, match="unknown variant 'x': choose one of class-loss"):
-        ablations.variant(TINY, "x")
-
-
-def test_names_and_seeds():
-    assert set(ablations.NAMED) == {*(f"variant-{name}" for name in VARIANTS), *(f"ablation-{n}" for n in ABLATIONS)}
-    assert list(ablations.trainings(profiles.get("test"), 3)) == [3]
-    assert list(ablations.trainings(profiles.get("quick"), 3)) == [3, 4, 5]
+def test_seeds():
+    assert list(Setting(profiles.get("test"), 3).ablation_seeds) == [3]
+    assert list(Setting(profiles.get("quick"), 3).ablation_seeds) == [3, 4, 5]
 
 
 def test_a_real_training_keeps_what_is_frozen_and_moves_what_is_not(home):
-    first = experiments.EXPERIMENTS["variant-class-loss"].run(TINY, 0, None, False).model.state_dict()
+    first = experiments.obtain(experiments.named("variant-class-loss", SETTING), SETTING).model.state_dict()
     for name, moves in (("ablation-demoe", False), ("ablation-finetune-all", True)):
-        run = experiments.EXPERIMENTS[name].run(TINY, 0, None, False)
+        run = experiments.obtain(experiments.named(name, SETTING), SETTING)
         moved = {
             key.split(".")[0]
             for key, value in run.model.state_dict().items()
             if not key.startswith("experts") and not torch.equal(value, first[key.replace("modules_list.", "")])
         }
         assert bool(moved & FROZEN) == moves and "decoders" in moved
-        assert run.name == name and run.model.router_noise == 0.0
+        assert run.spec.name == name and run.model.router_noise == 0.0

@@ -5,6 +5,7 @@ import torch
 
 from demoe import experiments
 from demoe.core import profiles
+from demoe.data.setting import Setting
 from demoe.experiments import comparisons, runs
 from demoe.models import comparator_sizes
 
@@ -18,6 +19,7 @@ TINY = profiles.get(
     test_images=1,
     image_size=48,
 )
+SETTING = Setting(TINY, progress=False)
 
 
 @pytest.fixture(autouse=True)
@@ -47,40 +49,36 @@ def trainings(monkeypatch):
     return seen
 
 
-def test_comparators_see_what_the_variants_of_the_baseline_see(home, trainings):
-    from demoe.experiments.ablations import variant
+def obtained(name, setting):
+    return experiments.obtain(experiments.named(name, setting), setting)
 
-    run = comparisons.comparator(TINY, "SFHFormer", progress=False)
-    variant(TINY, "class-loss", progress=False)
+
+def test_comparators_see_what_the_variants_of_the_baseline_see(home, trainings):
+    run = obtained("comparator-sfhformer", SETTING)
+    obtained("variant-class-loss", SETTING)
     one, other = trainings
     assert one["steps"] == other["steps"] == TINY.ablation_steps and one["patch"] == other["patch"]
     torch.testing.assert_close(one["first"].blurred, other["first"].blurred, rtol=0, atol=0)
-    assert run.name == "comparator-sfhformer" and "class_weight" not in run.config
-    again = comparisons.comparator(TINY, "SFHFormer", progress=False)
+    assert run.spec.loss == (("pixel", 1.0),)
+    again = obtained("comparator-sfhformer", SETTING)
     assert again.folder == run.folder and len(trainings) == 2
     assert comparator_sizes.label(again.model.config) == "SFHFormer (width 4, 1+1+2+1+1 blocks)"
-    with pytest.raises(ValueError, match="unknown network 'x'"):
-        comparisons.comparator(TINY, "x", progress=False)
 
 
 def test_demoe_star_starts_from_the_baseline_and_learns_one_set(home, trainings):
-    run = comparisons.task_specific(TINY, "GoPro", progress=False)
+    run = obtained("task-specific-gopro", SETTING)
     baseline, tuned = trainings
     assert tuned["sets"] == ["GoPro-syn"] and len(baseline["sets"]) == 5 and tuned["steps"] == TINY.specialist_steps
-    from demoe.experiments.two_stages import baseline as load
-
-    trained = load(TINY, progress=False).model.state_dict()
-    assert tuned["start"] and all(torch.equal(value, trained[name]) for name, value in tuned["start"].items())
+    first = obtained("baseline", SETTING).model.state_dict()
+    assert tuned["start"] and all(torch.equal(value, first[name]) for name, value in tuned["start"].items())
     assert not any(name.startswith("mlp_branch") for name in tuned["start"]) and not run.model.config.router
     changed = [name for name, value in run.model.state_dict().items() if not torch.equal(value, tuned["start"][name])]
     assert any(name.startswith("encoders") for name in changed)  # all of it learns
-    assert run.trained_on == "GoPro-syn" and run.name == "task-specific-gopro"
-    with pytest.raises(ValueError, match="unknown set 'HIDE'"):
-        comparisons.task_specific(TINY, "HIDE", progress=False)
+    assert run.trained_on == "GoPro-syn"
 
 
 def test_what_cannot_be_trained_here_is_not_needed(monkeypatch):
-    assert set(experiments.NEEDED_BY["05"]) < set(experiments.EXPERIMENTS)
+    assert set(experiments.NEEDED_BY["05"]) < set(experiments.specs(SETTING))
     monkeypatch.setattr(comparisons.importlib.util, "find_spec", lambda name: None)
-    assert list(comparisons.missing()) == ["Restormer", "FFTFormer"]
-    assert all("pip install" in why for why in comparisons.missing().values())
+    assert list(comparisons.not_installed()) == ["Restormer", "FFTFormer"]
+    assert all("pip install" in why for why in comparisons.not_installed().values())

@@ -8,11 +8,17 @@ from demoe import experiments
 from demoe.app import cli
 from demoe.core import profiles, provenance
 from demoe.data import aio_blur
+from demoe.data.setting import Setting
 from demoe.evaluation import benchmark, methods, statistics
 from demoe.experiments import runs
 from demoe.report import tables
 
 TINY = profiles.get("test", stage1_steps=3, stage2_steps=2, train_images=1, test_images=1, image_size=48)
+SETTING = Setting(TINY, progress=False)
+
+
+def obtained(name, setting=SETTING):
+    return experiments.obtain(experiments.named(name, setting), setting)
 
 
 def count_trainings(monkeypatch):
@@ -24,9 +30,9 @@ def count_trainings(monkeypatch):
 
 def test_trained_once_loaded_afterwards(home, monkeypatch):
     calls = count_trainings(monkeypatch)
-    first = experiments.demoe(TINY, progress=False)
+    first = obtained("demoe")
     assert len(calls) == 2  # the experiment asks for the baseline that it needs
-    second = experiments.demoe(TINY, progress=False)
+    second = obtained("demoe")
     assert len(calls) == 2 and second.folder == first.folder
     for name, value in first.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[name])
@@ -37,14 +43,14 @@ def test_trained_once_loaded_afterwards(home, monkeypatch):
 
 
 def test_another_configuration_never_takes_a_runs_place(home):
-    folder = experiments.baseline(TINY, progress=False).folder
+    folder = obtained("baseline").folder
     longer = profiles.get("test", stage1_steps=4, train_images=1, test_images=1, image_size=48)
-    others = [experiments.baseline(TINY, seed=1, progress=False), experiments.baseline(longer, progress=False)]
+    others = [obtained("baseline", SETTING.with_seed(1)), obtained("baseline", Setting(longer, progress=False))]
     assert len({folder, *(run.folder for run in others)}) == 3 and (folder / "model.safetensors").exists()
 
 
 def test_stage_2_keeps_the_baselines_encoder_and_router(home):
-    baseline, demoe = experiments.baseline(TINY, progress=False).model, experiments.demoe(TINY, progress=False).model
+    baseline, demoe = obtained("baseline").model, obtained("demoe").model
     theirs = baseline.state_dict()
     for name, value in demoe.state_dict().items():
         if name.startswith(("intro", "encoders", "downs", "mlp_branch")):
@@ -53,20 +59,22 @@ def test_stage_2_keeps_the_baselines_encoder_and_router(home):
 
 
 def test_fresh_forgets_and_unknown_names_are_refused(home, monkeypatch):
-    experiments.train_experiment("baseline", TINY, progress=False)
+    run = obtained("baseline")
     calls = count_trainings(monkeypatch)
-    experiments.train_experiment("baseline", TINY, fresh=True, progress=False)
+    experiments.forget(run.spec, SETTING)
+    assert not run.weights.exists()
+    obtained("baseline")
     assert len(calls) == 1
     with pytest.raises(ValueError, match="unknown experiment 'x': choose one of baseline, demoe"):
-        experiments.train_experiment("x", TINY)
+        experiments.named("x", SETTING)
 
 
 def test_the_same_seed_gives_the_same_bytes_of_every_table(tmp_path, monkeypatch):
     written = []
     for name in ("one", "two"):
         monkeypatch.setenv("DEMOE_HOME", str(tmp_path / name))
-        run, base = experiments.demoe(TINY, progress=False), experiments.baseline(TINY, progress=False)
-        sets = aio_blur.aio_blur(TINY, "test", progress=False)
+        run, base = obtained("demoe"), obtained("baseline")
+        sets = aio_blur.aio_blur(SETTING, "test")
         mark = provenance.stamp("test", "synthetic", 0, run.hash)
         scores = benchmark.score(sets, methods.methods(base.model, run.model), progress=False)
         files = [

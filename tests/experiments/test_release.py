@@ -1,4 +1,4 @@
-"""Networks that come with the package: which is the default, in parts, with a model card."""
+"""Networks that come with the package: which is the default, with a model card."""
 
 import json
 import shutil
@@ -11,10 +11,11 @@ from conftest import shake
 from demoe import experiments
 from demoe.app import photos
 from demoe.core import profiles
+from demoe.core.files import checksum
+from demoe.data.setting import Setting
 from demoe.experiments import release, runs
 from demoe.experiments.model_card import card
-from demoe.models import checkpoints, parts, pretrained
-from demoe.models.checkpoint_files import CheckpointError
+from demoe.models import checkpoints, pretrained
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 
 SMALL = {"stage1_steps": 2, "stage2_steps": 2, "train_images": 1, "test_images": 1, "image_size": 48}
@@ -39,10 +40,10 @@ def test_the_best_that_is_there_is_the_default_everywhere(tmp_path, monkeypatch)
     monkeypatch.delenv("DEMOE_WEIGHTS", raising=False)
     monkeypatch.setattr(photos, "PACKAGED_WEIGHTS", tmp_path)
     for seed, profile in enumerate(("smoke", "cpu", "quick")):
-        parts.save(network(seed), tmp_path / f"demoe-{profile}.safetensors")
+        checkpoints.save(network(seed), tmp_path / f"demoe-{profile}.safetensors")
         assert same(photos.default_model(device="cpu"), network(seed))
         assert photos.default_label().startswith(f"demoe-{profile}, trained ")
-    parts.save(network(7), tmp_path / "baseline-cpu.safetensors")
+    checkpoints.save(network(7), tmp_path / "baseline-cpu.safetensors")
     found = pretrained.releases(tmp_path)
     assert [one.profile for one in found] == ["quick", "cpu", "smoke"]
     assert [one.baseline and one.baseline.name for one in found] == [None, "baseline-cpu.safetensors", None]
@@ -59,44 +60,6 @@ def test_the_command_says_which_network_it_uses(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith(f"network: {pretrained.releases()[0].label}\n")
 
 
-# In parts.
-
-
-def test_a_network_in_parts_is_the_network(tmp_path):
-    path = tmp_path / "demoe-cpu.safetensors"
-    assert parts.save(network(), path, {"config": "x"}) == [path]
-    written = parts.save(network(), path, {"config": "x"}, limit=20_000)
-    assert len(written) > 2 and written == parts.files(path) and not path.exists()
-    assert written[0].name == f"demoe-cpu-00001-of-{len(written):05d}.safetensors"
-    whole = sum(value.nbytes for value in network().state_dict().values())
-    largest = max(value.nbytes for value in network().state_dict().values())
-    assert max(file.stat().st_size for file in written) < max(20_000, largest) + 15_000 < whole
-    for file in written:  # any of them names the network
-        assert same(parts.load(file), network())
-        assert checkpoints.provenance(file) == {"config": "x"} and parts.siblings(file) == written
-    assert len({parts.digest(file) for file in written}) == 1
-    fewer = parts.save(network(1), path, limit=60_000)
-    assert 1 < len(fewer) < len(written) and parts.files(path) == fewer  # none of the old ones is left
-    assert same(parts.load(fewer[-1]), network(1))
-
-
-def test_parts_that_are_missing_damaged_or_foreign_are_named(tmp_path):
-    path = tmp_path / "n.safetensors"
-    written = parts.save(network(), path, {"seed": 0}, limit=20_000)
-    kept = written[1].read_bytes()
-    written[1].unlink()
-    with pytest.raises(CheckpointError, match=f"one of {len(written)} parts, and {written[1].name} is not beside it"):
-        parts.load(written[0])
-    written[1].write_bytes(kept[: len(kept) // 2])
-    with pytest.raises(CheckpointError, match=f"{written[1].name} is damaged"):
-        parts.load(written[0])
-    (tmp_path / "other").mkdir()
-    other = parts.save(network(1), tmp_path / "other" / path.name, {"seed": 1}, limit=20_000)
-    shutil.copy(other[1], written[1])
-    with pytest.raises(CheckpointError, match=f"{written[1].name} is a part of another network"):
-        parts.load(written[0])
-
-
 # Put into the package.
 
 
@@ -104,8 +67,9 @@ def test_parts_that_are_missing_damaged_or_foreign_are_named(tmp_path):
 def trained(home, monkeypatch):
     monkeypatch.setattr(runs, "workers_for", lambda sets: 0)
     monkeypatch.setitem(pretrained.RELEASES, "test", "trained for a test")
-    profile = profiles.get("test", **SMALL)
-    return experiments.baseline(profile, progress=False), experiments.demoe(profile, progress=False)
+    setting = Setting(profiles.get("test", **SMALL), progress=False)
+    demoe = experiments.obtain(experiments.named("demoe", setting), setting)
+    return experiments.obtain(demoe.spec.starts_from, setting), demoe
 
 
 def test_packaging_and_the_model_card(trained, home):
@@ -146,7 +110,7 @@ def test_the_card_shows_what_was_measured_of_this_very_file(trained, home):
     networks = pd.DataFrame([{"sha256": "0" * 64, "pictures": "a folder"}])
     networks.to_csv(tables / "10_networks.csv")
     assert "not measured yet" in card(home / "weights")
-    networks.assign(sha256=parts.digest(one.demoe)).to_csv(tables / "10_networks.csv")
+    networks.assign(sha256=checksum(one.demoe)).to_csv(tables / "10_networks.csv")
     assert "not measured yet" in card(home / "weights")  # of the profile test, whose tables are not committed
     tables.parent.rename(home / "results/smoke")
     text = card(home / "weights")

@@ -29,6 +29,7 @@ from demoe.app import arguments
 from demoe.core import images, profiles, provenance
 from demoe.core.tasks import DATASETS
 from demoe.data.build import build as build_sets
+from demoe.data.setting import Setting
 from demoe.data.synthetic import synthetic
 from demoe.evaluation import benchmark
 from demoe.report import tables
@@ -120,7 +121,8 @@ def train(root: Path) -> None:
     profile = profiles.get(
         "test", stage1_steps=5, stage2_steps=4, train_images=1, test_images=1, image_size=48, checkpoint_every=2
     )
-    experiments.train_experiment("baseline", profile, progress=False)
+    setting = Setting(profile, progress=False)
+    experiments.obtain(experiments.named("baseline", setting), setting)
 
 
 def evaluate(root: Path) -> None:

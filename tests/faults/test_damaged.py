@@ -11,6 +11,7 @@ from demoe.app import cli
 from demoe.core import files, images, profiles, provenance
 from demoe.data.build import build
 from demoe.data.pairs import PairedSet
+from demoe.data.setting import Setting
 from demoe.data.synthetic import synthetic
 from demoe.evaluation import benchmark
 from demoe.inference import tiles
@@ -19,6 +20,8 @@ from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import state
 
 TINY = profiles.get("test", stage1_steps=5, train_images=1, test_images=1, image_size=48, checkpoint_every=2)
+SETTING = Setting(TINY, progress=False)
+BASELINE = experiments.named("baseline", SETTING)
 MARK = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
 
 
@@ -46,19 +49,18 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEMOE_HOME", str(root))
-        yield experiments.baseline(TINY, progress=False).folder
+        yield experiments.obtain(BASELINE, SETTING).folder
 
 
 @DAMAGE
 @pytest.mark.parametrize("name", ["model.safetensors", "metrics.jsonl"])
 def test_a_damaged_training_is_trained_again(trained, name, damage, capsys):
     weights = (trained / "model.safetensors").read_bytes()
-    log = experiments.baseline(TINY, progress=False).metrics
+    log = experiments.obtain(BASELINE, SETTING).metrics
     harm(trained / name, damage)
     damaged = (trained / name).read_bytes()
-    with experiments.looking(), pytest.raises(experiments.NotTrained):  # so it is trained before the notebooks
-        experiments.baseline(TINY, progress=False)
-    again = experiments.baseline(TINY, progress=False)
+    assert not experiments.trained(BASELINE, SETTING)  # so it is trained before the notebooks
+    again = experiments.obtain(BASELINE, SETTING)
     assert (trained / "model.safetensors").read_bytes() == weights and again.metrics.equals(log)
     aside = max(trained.glob(f"{name}.damaged*"), key=lambda path: path.stat().st_mtime_ns)
     assert aside.read_bytes() == damaged
@@ -77,11 +79,11 @@ def test_a_damaged_checkpoint_of_an_unfinished_training(trained, damage, monkeyp
 
     monkeypatch.setattr(checkpoints, "save", stopped)
     with pytest.raises(KeyboardInterrupt):
-        experiments.baseline(TINY, progress=False)
+        experiments.obtain(BASELINE, SETTING)
     monkeypatch.setattr(checkpoints, "save", real)
     (state,) = tmp_path.rglob("state")
     harm(next(state.glob("*.part")), damage)
-    run = experiments.baseline(TINY, progress=False)
+    run = experiments.obtain(BASELINE, SETTING)
     assert (run.folder / "model.safetensors").read_bytes() == expected
     assert run.metrics.step.tolist() == list(dict.fromkeys(run.metrics.step))
     said = capsys.readouterr().err
@@ -96,7 +98,7 @@ def test_the_checkpoint_of_another_network_is_set_aside(trained, monkeypatch, tm
     folder.mkdir(parents=True)
     other = NAFNet(NAFNetConfig(2, (1,), 1, (1,)))
     state.save(folder / "state", state.Progress(3, "", 0.0, 0.0), other, torch.optim.AdamW(other.parameters()), {})
-    run = experiments.baseline(TINY, progress=False)
+    run = experiments.obtain(BASELINE, SETTING)
     assert (run.folder / "model.safetensors").read_bytes() == expected and (folder / "state.damaged").exists()
 
 

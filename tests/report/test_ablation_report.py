@@ -8,7 +8,7 @@ import pytest
 
 from demoe.core.paper import published
 from demoe.core.tasks import DATASETS
-from demoe.experiments import ablations, costs
+from demoe.experiments import NEEDED_BY
 from demoe.report import ablation_claims, ablation_figures
 from demoe.report import ablation_tables as at
 
@@ -49,9 +49,9 @@ def test_every_published_row_has_an_experiment_of_its_own():
     for name in ("figure6_training_ablation", "table5_fusion_ablation", "table5_baseline_ablation", "table7_experts"):
         for method in published().query("table == @name").method.unique():
             assert (name, method) in sources
-    assert {row.experiment for row in at.ROWS} <= set(ablations.NAMED)
+    assert {row.experiment for row in at.ROWS} <= set(NEEDED_BY["08"])
     stage1_only = {"variant-wide", "variant-more-middle"}
-    assert set(ablations.NAMED) - {row.experiment for row in at.ROWS} == stage1_only
+    assert set(NEEDED_BY["08"]) - {row.experiment for row in at.ROWS} == stage1_only
 
 
 def test_results_stand_beside_the_papers_numbers():
@@ -167,7 +167,7 @@ def made_up_costs():
             "activation_bytes": 2**28,
             "state_bytes": 2**20,
         }
-        for name in costs.NAMES
+        for name in NEEDED_BY["08"]
     ]
     table = pd.DataFrame(rows).set_index("experiment")
     for name in ("wide", "more-middle", "more-moe", "wavelet", "restormer", "plk"):

@@ -10,10 +10,12 @@ import torch
 from demoe.app import photos
 from demoe.blur import folder as folder_module
 from demoe.core import images, profiles, provenance
+from demoe.core.files import checksum
 from demoe.core.tasks import DATASETS, EXPERTS
 from demoe.data.real.roots import Roots
+from demoe.data.setting import Setting
 from demoe.evaluation import released, statistics
-from demoe.models import parts, pretrained
+from demoe.models import checkpoints, pretrained
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.report import release_claims, release_figures, release_tables, tables
 
@@ -137,7 +139,7 @@ def test_tables_from_the_csvs(home):
 @pytest.fixture
 def release(tmp_path) -> pretrained.Release:
     torch.manual_seed(0)
-    (path,) = parts.save(
+    path = checkpoints.save(
         DeMoE(TINY).eval(), tmp_path / "weights/demoe-cpu.safetensors", {"training": {"source": "of another folder"}}
     )
     return pretrained.Release("cpu", path)
@@ -147,20 +149,20 @@ def test_every_picture_of_a_held_out_folder_is_used_and_those_trained_on_are_ref
     folder = tmp_path / "sharp"
     for i in range(4):
         images.write_photograph(folder / f"{i}.png", images.Photograph(torch.rand(3, 130, 140)))
-    profile = profiles.get("test", test_images=12, image_size=32)
-    sets, words = released.test_sets(profile, release, Roots(), folder, progress=False)
+    setting = Setting(profiles.get("test", test_images=12, image_size=32), progress=False)
+    sets, words = released.test_sets(setting, release, folder)
     assert [pairs.name for pairs in sets] == [f"{name}-syn" for name in DATASETS]
     assert words.startswith("4 photographs of another folder than that of training")
     seen = {key.split("_", 1)[1] for pairs in sets for key in pairs.keys}
     assert seen == {f"{i}.png" for i in range(4)}
     identity = words.rpartition("(")[2].rstrip(")")
-    (own,) = parts.save(
+    own = checkpoints.save(
         DeMoE(TINY).eval(), tmp_path / "weights/demoe-quick.safetensors", {"training": {"source": identity}}
     )
     with pytest.raises(ValueError, match="holds the photographs that demoe-quick was trained on"):
-        released.test_sets(profile, pretrained.Release("quick", own), Roots(), folder, progress=False)
+        released.test_sets(setting, pretrained.Release("quick", own), folder)
     for marks, refused in (([folder_module.picture_mark(folder / "2.png")], True), (["0" * 12], False)):
-        (noted,) = parts.save(
+        noted = checkpoints.save(
             DeMoE(TINY).eval(),
             tmp_path / "weights/demoe-smoke.safetensors",
             {"training": {"source": "another"}, "release": {"pictures": marks}},
@@ -168,16 +170,16 @@ def test_every_picture_of_a_held_out_folder_is_used_and_those_trained_on_are_ref
         one = pretrained.Release("smoke", noted)
         if refused:
             with pytest.raises(ValueError, match=r"holds 1 pictures that demoe-smoke was trained on, 2\.png for one"):
-                released.test_sets(profile, one, Roots(), folder, progress=False)
+                released.test_sets(setting, one, folder)
         else:
-            words = released.test_sets(profile, one, Roots(), folder, progress=False)[1]
+            words = released.test_sets(setting, one, folder)[1]
             assert words.startswith("4 photographs that training has not seen")
 
 
 def test_without_a_folder_the_bundled_test_photographs(release, tmp_path, home):
-    profile = profiles.get("test", test_images=1, image_size=32)
     elsewhere = Roots(sharp_images=tmp_path)  # what training used: not looked at
-    sets, words = released.test_sets(profile, release, elsewhere, progress=False)
+    setting = Setting(profiles.get("test", test_images=1, image_size=32), roots=elsewhere, progress=False)
+    sets, words = released.test_sets(setting, release)
     assert len(sets) == 5 and words == "the bundled photographs that are kept for tests"
 
 
@@ -195,4 +197,4 @@ def test_photographs(release, tmp_path):
     assert set(table.expert) <= set(EXPERTS) and table.sharpness.dtype == float
     first, second = (row.sentence for row in release_claims.photographs(table))
     assert "of 3;" in first and "png" not in first + second and "the router chose" in second
-    assert released.about(release, models, "p").sha256.tolist() == [parts.digest(release.demoe)]
+    assert released.about(release, models, "p").sha256.tolist() == [checksum(release.demoe)]

@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--fresh", action="store_true", help="forget earlier runs of this experiment and seed")
     train.add_argument("--list", action="store_true", help="list the experiments and stop")
     train.add_argument(
+        "--json", action="store_true", help="with --list: every training of the profile, its files and what needs it"
+    )
+    train.add_argument(
         "--all",
         action="store_true",
         help="everything that the notebooks need, the most valuable first, instead of one experiment",
@@ -84,12 +87,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="M",
         help="stop after so many minutes and keep the whole state; the same command goes on from it, "
         "also on another machine",
-    )
-    train.add_argument(
-        "--compact",
-        action="store_true",
-        help="with --minutes: keep half-precision weights without the optimiser's moments, in smaller "
-        "files; then going on is not exact",
     )
     evaluate = command("evaluate", _evaluate, "score a network on the test sets, or one folder against another")
     evaluate.add_argument(
@@ -178,76 +175,90 @@ def _minutes(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a positive number of minutes")
     return value
+
+
+def _setting(args: argparse.Namespace):
+    from demoe.data.setting import Setting
+
+    return Setting.of(args.profile, args.seed, args.data_root, sharp_images=args.sharp_images)
 
 
 def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     began = time.monotonic()  # what loading PyTorch takes counts as well
-    if args.compact and args.minutes is None:
-        parser.error("--compact says how a slice is kept: it goes with --minutes")
+    if args.json and not args.list:
+        parser.error("--json says how --list is printed: it goes with --list")
     if args.all and (args.pairs or args.experiment is not None or args.fresh):
         parser.error("--all trains every experiment: leave --experiment, --pairs and --fresh out")
     if args.all and "LOCAL_RANK" in os.environ:
         parser.error("--all trains on one device: start it without torchrun")
     from demoe import experiments
-    from demoe.core import profiles
-    from demoe.data.real.roots import Roots
-    from demoe.experiments import status
-    from demoe.models import parts
+    from demoe.experiments import listing, status
     from demoe.training import distributed
 
+    setting = _setting(args)
     if args.list:
-        for name, experiment in experiments.EXPERIMENTS.items():
-            print(f"{name:26s} {(experiment.run.__doc__ or '').strip().splitlines()[0]}")
+        print(listing.as_json(setting) if args.json else listing.as_text(setting))
         return 0
-    profile, roots = profiles.get(args.profile), Roots.resolve(args.data_root, args.sharp_images)
-    part = experiments.Slice(began + 60 * args.minutes, args.compact) if args.minutes is not None else None
-    if args.all:
-        standing = experiments.train_plan(profile, args.seed, roots, part=part, say=print)
-        print(f"{standing}{'; the same command goes on from there' if standing.at else ''}")
-    else:
-        try:
-            with distributed.processes(), experiments.until(part):
-                run = _train_one(args, profile, roots)
-            said = next(iter(parts.files(run.folder / "model.safetensors")), run.folder / "model.safetensors")
-        except experiments.TimeUp as error:
-            said = f"{error}; the same command goes on from there"
-        if os.environ.get("RANK", "0") != "0":  # the first of several processes speaks for all
-            return 0
-        print(said)
+    deadline = began + 60 * args.minutes if args.minutes is not None else None
+    try:
+        with distributed.processes():
+            message = _train_all(setting, deadline) if args.all else _train_one(args, setting, deadline)
+    except experiments.TimeUp as error:
+        message = f"{error}; the same command goes on from there"
+    if os.environ.get("RANK", "0") != "0":  # the first of several processes speaks for all
+        return 0
+    print(message)
     if args.pairs is None:
-        status.write(profile, args.seed, roots)
+        status.write(setting)
     return 0
 
 
-def _train_one(args: argparse.Namespace, profile, roots):
+def _train_one(args: argparse.Namespace, setting, deadline: float | None) -> Path:
     from demoe import experiments
+
+    pairs = _own_pairs(args.pairs, setting) if args.pairs else None
+    if pairs:
+        spec = experiments.own_specialist(pairs, setting)
+    else:
+        spec = experiments.named(args.experiment or "demoe", setting)
+    if args.fresh:
+        experiments.forget(spec, setting)
+    return experiments.obtain(spec, setting, deadline, pairs).weights
+
+
+def _own_pairs(folder: Path, setting):
     from demoe.data.own_pairs import complaints, own_pairs
 
-    if args.pairs:
-        pairs = own_pairs(args.pairs)
-        for problem in complaints(pairs, profile.specialist_patch, progress=sys.stderr.isatty()):
-            if problem.level == "error":
-                raise ValueError(f"{pairs.name}: {problem.sentence}")
-            if os.environ.get("RANK", "0") == "0":
-                print(f"demoe: {pairs.name}: {problem.sentence}", file=sys.stderr)
-        return experiments.specialist(profile, pairs.name, args.seed, roots, pairs=pairs)
-    return experiments.train_experiment(args.experiment or "demoe", profile, args.seed, roots, fresh=args.fresh)
+    pairs = own_pairs(folder)
+    for problem in complaints(pairs, setting.profile.specialist_patch, progress=sys.stderr.isatty()):
+        if problem.level == "error":
+            raise ValueError(f"{pairs.name}: {problem.sentence}")
+        if os.environ.get("RANK", "0") == "0":
+            print(f"demoe: {pairs.name}: {problem.sentence}", file=sys.stderr)
+    return pairs
+
+
+def _train_all(setting, deadline: float | None) -> str:
+    from demoe import experiments
+
+    planned, missing = experiments.plan(setting), experiments.missing(setting)
+    for number, spec in enumerate(missing, 1):
+        start = time.monotonic()
+        experiments.obtain(spec, setting, deadline)
+        print(f"trained {spec.label} in {time.monotonic() - start:.0f} s ({number} of {len(missing)})", flush=True)
+    return f"all {len(planned)} networks are trained"
 
 
 def _status(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from demoe.core import profiles
-    from demoe.data.real.roots import Roots
     from demoe.experiments import status
 
-    profile, roots = profiles.get(args.profile), Roots.resolve(args.data_root, args.sharp_images)
-    written, kept = status.write(profile, args.seed, roots), status.file(profile, args.seed)
+    setting = _setting(args)
+    written, kept = status.write(setting), status.file(setting)
+    print((written or kept).read_text(encoding="utf-8"), end="")
     if written is None:
-        print(kept.read_text(encoding="utf-8"), end="")
-        print(f"\n(no runs of this profile are here: {status.told(kept)} is as it was)")
-    else:
-        print(written.read_text(encoding="utf-8"), end="")
+        print(f"\n(no runs of this profile are here: {status.shown_path(kept)} is as it was)")
     return 0
 
 
@@ -259,18 +270,13 @@ def _evaluate(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         from .cli_evaluate import evaluate_folders
 
         return evaluate_folders(*args.folders, measured, args.csv, args.no_resume)
-    from demoe.core import profiles
-    from demoe.data.real.roots import Roots
-
     from .cli_evaluate import evaluate_command
 
     return evaluate_command(
         experiment=None if args.weights else args.experiment or "demoe",
         weights=args.weights,
-        profile=profiles.get(args.profile),
-        seed=args.seed,
+        setting=_setting(args),
         csv=args.csv,
-        data_root=Roots.resolve(args.data_root, args.sharp_images),
         measured=measured,
         pictures=args.save_images,
         fresh=args.no_resume,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from demoe import experiments
 from demoe.core import images, provenance
-from demoe.core.profiles import Profile
 from demoe.data import aio_blur, pairs
+from demoe.data.setting import Setting
 from demoe.evaluation import metrics
 from demoe.evaluation.benchmark import score
 from demoe.evaluation.methods import blurred_input, methods, network
@@ -22,9 +22,7 @@ from demoe.report import tables
 def evaluate_command(
     experiment: str | None,
     weights: Path | None,
-    profile: Profile,
-    seed: int,
-    data_root: str | None,
+    setting: Setting,
     csv: Path | None,
     measured: Sequence[str] = metrics.DEFAULT,
     pictures: Path | None = None,
@@ -44,26 +42,26 @@ def evaluate_command(
         found = published.load(weights, device)
         model, name, config = found.model, found.label, {"weights": found.sha256}
     else:
-        trained = experiments.train_experiment(experiment, profile, seed, data_root)
-        model, name, config = trained.model, "network", {"training": trained.config}
+        spec = experiments.named(experiment, setting)
+        model, name, config = experiments.obtain(spec, setting).model, "network", {"training": spec.configuration()}
     large = {"tile": tile, "max_memory": max_memory}
     config |= large
     # A DeMoE of ours is shown beside the baseline that it was made from; a file's has none that we know.
     known = experts_of(model) and not weights
-    baseline = experiments.baseline(profile, seed, data_root).model if known else None
-    sets = aio_blur.aio_blur(profile, "test", seed, data_root)
+    baseline = experiments.obtain(experiments.named("baseline", setting), setting).model if known else None
+    sets = aio_blur.aio_blur(setting, "test")
     plain = {"input": blurred_input, name: network(model, **large)}
     compared = methods(baseline, model, **large) if experts_of(model) else plain
-    mark = provenance.stamp(profile.name, aio_blur.kind(sets), seed)
+    mark = provenance.stamp(setting.profile.name, aio_blur.kind(sets), setting.seed)
     scores = score(
         sets, compared, device, measured=measured, file=csv, config=config, mark=mark, pictures=pictures, fresh=fresh
     )
     if tuple(measured) == metrics.DEFAULT:
-        print(f"PSNR (dB) / SSIM, {aio_blur.kind(sets)} data, profile {profile.name}")
+        print(f"PSNR (dB) / SSIM, {aio_blur.kind(sets)} data, profile {setting.profile.name}")
         print(tables.by_set(summarise(scores)).to_string())
     else:
-        print(f"{aio_blur.kind(sets)} data, profile {profile.name}")
-        print(report(intervals(scores, seed)))
+        print(f"{aio_blur.kind(sets)} data, profile {setting.profile.name}")
+        print(report(intervals(scores, setting.seed)))
         for name, error in metrics.missing(measured).items():
             print(f"{name} is missing: {error}")
     if getattr(model, "mlp_branch", None) is not None:

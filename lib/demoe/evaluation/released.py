@@ -12,13 +12,14 @@ from torch import nn
 
 from demoe.blur.folder import FolderCanvas, picture_mark
 from demoe.blur.job import Options
-from demoe.core.files import results_dir
-from demoe.core.profiles import Profile
+from demoe.core.files import checksum
 from demoe.core.tasks import DATASETS, EXPERTS, expert_index
 from demoe.data import aio_blur
 from demoe.data.pairs import PairedSet
+from demoe.data.real.roots import Roots
+from demoe.data.setting import Setting
 from demoe.data.synthetic import synthetic
-from demoe.models import checkpoints, parts
+from demoe.models import checkpoints
 from demoe.models.pretrained import Release
 
 from . import statistics
@@ -33,8 +34,8 @@ COMPARED = ((BASELINE, INPUT), (DEMOE, INPUT), (MANUAL, INPUT), (DEMOE, BASELINE
 
 def networks(release: Release, device: str = "cpu") -> dict[str, nn.Module]:
     """DeMoE, and its baseline where it comes along, by their names in the tables."""
-    found = {DEMOE: parts.load(release.demoe, device)}
-    return found if release.baseline is None else {BASELINE: parts.load(release.baseline, device)} | found
+    found = {DEMOE: checkpoints.load(release.demoe, device)}
+    return found if release.baseline is None else {BASELINE: checkpoints.load(release.baseline, device)} | found
 
 
 def about(release: Release, models: Mapping[str, nn.Module], pictures: str) -> pd.DataFrame:
@@ -45,7 +46,7 @@ def about(release: Release, models: Mapping[str, nn.Module], pictures: str) -> p
             "network": name,
             "release": release.name,
             "file": paths[name].name,
-            "sha256": parts.digest(paths[name]),
+            "sha256": checksum(paths[name]),
             "width": model.config.width,
             "params": sum(p.numel() for p in model.parameters()),
             "run": checkpoints.provenance(paths[name]).get("config", ""),
@@ -56,25 +57,19 @@ def about(release: Release, models: Mapping[str, nn.Module], pictures: str) -> p
     return pd.DataFrame(rows).sort_values("network", key=lambda names: names != DEMOE)
 
 
-def test_sets(
-    profile: Profile,
-    release: Release,
-    data_root: aio_blur.Where = None,
-    held_out: str | Path | None = None,
-    progress: bool = True,
-) -> tuple[list[PairedSet], str]:
+def test_sets(setting: Setting, release: Release, held_out: str | Path | None = None) -> tuple[list[PairedSet], str]:
     """The five test sets and, in words, the photographs that they are made from.
 
     ``held_out`` is a folder of sharp photographs, all of which are used (BSDS500's validation pictures, for a network
-    that has seen its training pictures). Without it the test sets are those of every notebook: from ``data_root``, or
+    that has seen its training pictures). Without it the test sets are those of every notebook: the real ones, or
     made from the bundled photographs that no training of this project sees. Raises ``ValueError`` for a folder that
     the network was trained on and, where its file notes what it has seen, for one that holds some of that: pictures
     of the same name and size.
     """
     if held_out is None:
-        plain = aio_blur.Roots.resolve(data_root)
-        sets = aio_blur.aio_blur(profile, "test", 0, plain if plain else replace(plain, sharp_images=None), progress)
-        return sets, ("real pictures" if plain else "the bundled photographs that are kept for tests")
+        plain = setting if setting.roots else replace(setting, roots=Roots())
+        words = "real pictures" if setting.roots else "the bundled photographs that are kept for tests"
+        return aio_blur.aio_blur(plain, "test"), words
     canvas = FolderCanvas(held_out)
     origin = checkpoints.provenance(release.demoe)
     if canvas.identity == origin.get("training", {}).get("source", ""):
@@ -87,16 +82,15 @@ def test_sets(
             "one: give others"
         )
     canvas.splits = dict.fromkeys(canvas.splits, names)  # none of them is for training here
-    cache = results_dir(profile.name) / "cache"
     sets = [
         synthetic(
             name,
             "test",
-            profile.test_images,
-            profile.image_size,
+            setting.profile.test_images,
+            setting.profile.image_size,
             0,
-            cache,
-            progress,
+            setting.cache,
+            setting.progress,
             Options(canvas=canvas),
             f"{canvas.identity}-all",
         )

@@ -19,12 +19,11 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
-from demoe.core.profiles import Profile
 from demoe.core.tasks import DATASETS, EXPERTS
 from demoe.data import aio_blur
 from demoe.data.composition import select
 from demoe.data.pairs import PairedSet
-from demoe.data.real.roots import Roots
+from demoe.data.setting import Setting
 from demoe.inference.restore import evaluation_mode
 from demoe.models.layers import UNet, pad_to_multiple
 from demoe.models.moe import normalised_entropy
@@ -77,21 +76,19 @@ def router_view(model: UNet, sets: Sequence[PairedSet], device: str = "cpu") -> 
     return RouterView(pd.DataFrame(rows).astype({"correct": "boolean"}), np.stack(features))
 
 
-def reference_sets(
-    profile: Profile, seed: int = 0, data_root: aio_blur.Where = None, progress: bool = True
-) -> tuple[list[PairedSet], list[PairedSet]]:
+def reference_sets(setting: Setting) -> tuple[list[PairedSet], list[PairedSet]]:
     """Up to ``KNOWN_PICTURES`` evenly spread training pictures of each set of AIO-Blur, and the held-out ones.
 
     Held out are the synthetic sets' "val" pictures, of other photographs than those trained and tested on. Real sets
     have no common validation split; there every other one of the training pictures is held out of the known ones (the
-    network has seen them, so that thresholds come out too strict). Errors as for ``aio.one_set``.
+    network has seen them, so that thresholds come out too strict). Errors as for ``aio_blur.one_set``.
     """
-    training = [aio_blur.one_set(name, profile, "train", seed, data_root, progress) for name in DATASETS]
-    if Roots.resolve(data_root):
+    training = [aio_blur.one_set(name, setting, "train") for name in DATASETS]
+    if setting.roots:
         known = [_spread(pairs, 2 * KNOWN_PICTURES) for pairs in training]
         halves = [[select(pairs, range(start, len(pairs), 2)) for pairs in known] for start in (0, 1)]
         return halves[0], halves[1]
-    held_out = [aio_blur.one_set(name, profile, "val", seed, data_root, progress) for name in DATASETS]
+    held_out = [aio_blur.one_set(name, setting, "val") for name in DATASETS]
     return [_spread(pairs, KNOWN_PICTURES) for pairs in training], held_out
 
 

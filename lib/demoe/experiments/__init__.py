@@ -3,192 +3,119 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from demoe.core.files import alone, clear, results_dir
-from demoe.core.profiles import Profile
-from demoe.core.tasks import DATASETS
-from demoe.data import aio_blur
-from demoe.training import distributed
+from demoe.core.profiles import PROFILES
+from demoe.data.setting import Setting
 
-from . import ablations, comparisons, schedule, specialists, two_stages
-from .ablations import VARIANTS, variant
-from .runs import Experiment, NotTrained, Run, Slice, TimeUp, default_device, looking, until
-from .schedule import Say, TrainingFailed
-from .specialists import CONTROL, SPECIALISTS, specialist, specialist_name
-from .two_stages import baseline, demoe, demoe_start, untrained
+from .comparisons import not_installed
+from .runs import (
+    WEIGHTS,
+    Run,
+    TimeUp,
+    default_device,
+    forget,
+    initial_network,
+    obtain,
+    own_specialist,
+    trained,
+    untrained,
+)
+from .spec import COMPARATORS, CONTROL, Spec, specs
 
 __all__ = [
     "CONTROL",
-    "EXPERIMENTS",
+    "NAMES",
     "NEEDED_BY",
-    "ORDER",
-    "SPECIALISTS",
-    "VARIANTS",
-    "Experiment",
-    "NotTrained",
     "Run",
-    "Slice",
-    "Standing",
+    "Spec",
     "TimeUp",
-    "TrainingFailed",
-    "baseline",
     "default_device",
-    "demoe",
-    "demoe_start",
-    "looking",
+    "forget",
+    "initial_network",
+    "missing",
+    "named",
+    "obtain",
+    "own_specialist",
     "plan",
-    "prepare",
-    "specialist",
-    "specialist_name",
-    "train_experiment",
-    "train_plan",
-    "until",
+    "specs",
+    "trained",
     "untrained",
-    "variant",
     "weights",
 ]
 
-# The longest trainings stand first: side by side, the short ones fill the gaps at the end.
-EXPERIMENTS: dict[str, Experiment] = {**two_stages.NAMED, **ablations.NAMED, **comparisons.NAMED, **specialists.NAMED}
-_COMPARATORS = tuple(
-    comparisons.comparator_name(one) for one in comparisons.COMPARATORS if one not in comparisons.missing()
-)
-_TASK_SPECIFIC = tuple(comparisons.task_specific_name(one) for one in DATASETS)
-# The most valuable result first, for who has little time: DeMoE, task-specific networks, ablations, comparators.
-ORDER: tuple[str, ...] = tuple(
-    schedule.order(
-        [
-            "demoe",
-            *_TASK_SPECIFIC,
-            *specialists.NAMED,
-            "demoe-pretrained-experts",
-            "ablation-demoe",
-            *ablations.NAMED,
-            *_COMPARATORS,
-        ],
-        EXPERIMENTS,
-    )
-)
+_ALL = specs(Setting(PROFILES["paper"]))  # for the names, which are the same in every profile
+
+
+def _kind(*kinds: str) -> tuple[str, ...]:
+    return tuple(name for name in _ALL if name.startswith(kinds))
+
+
+_COMPARATORS = tuple(f"comparator-{name.lower()}" for name in COMPARATORS if name not in not_installed())
 NEEDED_BY: dict[str, tuple[str, ...]] = {  # what each notebook loads, by its number
     "02": ("baseline",),
-    "03": tuple(specialists.NAMED),
+    "03": _kind("specialist-"),
     "04": ("demoe", "ablation-demoe", "ablation-from-scratch", "ablation-router-noise", "ablation-finetune-all"),
-    "05": ("demoe", "ablation-demoe", *_COMPARATORS, *_TASK_SPECIFIC),
+    "05": ("demoe", "ablation-demoe", *_COMPARATORS, *_kind("task-specific-")),
     "06": ("demoe", "ablation-demoe", *_COMPARATORS),
     "07": ("demoe", "demoe-pretrained-experts", "variant-no-class-loss", "variant-class-loss", "variant-original"),
-    "08": tuple(ablations.NAMED),
+    "08": _kind("variant-", "ablation-"),
     "09": ("demoe",),
 }
 
 
-def prepare(
-    names: Sequence[str],
-    profile: Profile,
-    seed: int = 0,
-    data_root: aio_blur.Where = None,
-    progress: bool = True,
-    say: Say | None = None,
-) -> list[str]:
-    """Trains those of ``names`` (and what they start from) that are not there yet; returns what it trained.
+def _in_order(names: Sequence[str]) -> tuple[str, ...]:
+    """``names`` and all that they start from, once each, every one after what it starts from."""
+    ordered: dict[str, None] = {}
+    for name in names:
+        chain = [_ALL[name]]
+        while chain[-1].starts_from:
+            chain.append(chain[-1].starts_from)
+        ordered |= dict.fromkeys(spec.name for spec in reversed(chain))
+    return tuple(ordered)
 
-    Ablations are trained from ``profile.ablation_seeds`` seeds, counted up from ``seed``. In the profiles that say so
-    (``Profile.threads``) several are trained side by side. ``say`` is called with a line for each that is done. Raises
-    ``ValueError`` for an unknown name, ``TrainingFailed``.
+
+# The most valuable result first, for who has little time: DeMoE, task-specific networks, ablations, comparators.
+NAMES: tuple[str, ...] = _in_order(
+    (
+        "demoe",
+        *_kind("task-specific-", "specialist-"),
+        "demoe-pretrained-experts",
+        "ablation-demoe",
+        *_kind("variant-", "ablation-"),
+        *_COMPARATORS,
+    )
+)
+
+
+def named(name: str, setting: Setting) -> Spec:
+    """The experiment called ``name``. Raises ``ValueError`` naming the experiments for an unknown one."""
+    if name not in _ALL:
+        raise ValueError(f"unknown experiment {name!r}: choose one of {', '.join(_ALL)}")
+    return specs(setting)[name]
+
+
+def plan(setting: Setting, names: Sequence[str] = NAMES) -> list[Spec]:
+    """Every training that ``names`` and what they start from need, in order of value, each after what it starts from.
+
+    Ablations are trained from ``profile.ablation_seeds`` seeds, counted up from the setting's; the further ones stand
+    last. Raises ``ValueError`` for an unknown name.
     """
-    jobs, places = [], list(EXPERIMENTS)
-    for one in range(seed, seed + profile.ablation_seeds):
-        wanted = [name for name in names if one == seed or name in ablations.NAMED]
-        wanted.sort(key=lambda name: places.index(name) if name in places else -1)  # an unknown one is told of below
-        absent = schedule.missing(wanted, EXPERIMENTS, profile, one, data_root)
-        jobs += [(name, one) for name in absent]
-    if jobs:
-        schedule.train_missing(jobs, EXPERIMENTS, profile, data_root, progress, say)
-    return [name for name, _ in jobs]
+    for name in names:
+        named(name, setting)
+    wanted = {*_in_order(names)}
+    ordered = [name for name in (*NAMES, *_ALL) if name in wanted]
+    first, *others = (specs(setting.with_seed(seed)) for seed in setting.ablation_seeds)
+    trainings = [first[name] for name in ordered] + [more[name] for more in others for name in ordered]
+    trainings = [spec for spec in trainings if spec.seed == setting.seed or spec.is_ablation]
+    return list({(spec.name, spec.seed): spec for spec in trainings}.values())
 
 
-@dataclass(frozen=True)
-class Standing:
-    """What ``train_plan`` came to: ``done`` of ``total`` networks are trained; ``at`` says where time was up, if so."""
-
-    done: int
-    total: int
-    at: TimeUp | None = None
-
-    def __str__(self) -> str:
-        if self.at is None:
-            return f"all {self.total} networks are trained"
-        return f"{self.at}; {self.done} of {self.total} networks are trained"
+def missing(setting: Setting, names: Sequence[str] = NAMES) -> list[Spec]:
+    """Those of ``plan`` whose weights are not there, by files and check sums alone."""
+    return [spec for spec in plan(setting, names) if not trained(spec, setting)]
 
 
-def plan(profile: Profile, seed: int = 0, names: Sequence[str] | None = None) -> list[tuple[str, int]]:
-    """All trainings (experiment, seed) of a profile in order of value, ``ORDER``; the further seeds of ablations last.
-
-    With ``names`` only these and what they start from. Raises ``ValueError`` for an unknown name.
-    """
-    wanted = ORDER if names is None else [one for one in ORDER if one in schedule.order(names, EXPERIMENTS)]
-    further = range(seed + 1, seed + profile.ablation_seeds)
-    return [
-        *((name, seed) for name in wanted),
-        *((name, one) for one in further for name in wanted if name in ablations.NAMED),
-    ]
-
-
-def train_plan(
-    profile: Profile,
-    seed: int = 0,
-    data_root: aio_blur.Where = None,
-    names: Sequence[str] | None = None,
-    part: Slice | None = None,
-    progress: bool = True,
-    say: Say | None = None,
-) -> Standing:
-    """Trains ``plan`` in its order, or as much of it as ``part`` has time for; the same call goes on where it stopped.
-
-    ``say`` is called with a line for each network that is done. Raises ``TrainingFailed``, and for one at a time what
-    training raises.
-    """
-    jobs = plan(profile, seed, names)
-    missing = []
-    for one in dict.fromkeys(one for _, one in jobs):
-        wanted = [name for name, of in jobs if of == one]
-        absent = schedule.missing(wanted, EXPERIMENTS, profile, one, data_root)
-        missing += [(name, one) for name in wanted if name in absent]
-    try:
-        with until(part):
-            if missing:
-                schedule.train_missing(missing, EXPERIMENTS, profile, data_root, progress, say)
-    except TimeUp as error:
-        return Standing(len(jobs) - len(missing) + error.trained, len(jobs), error)
-    return Standing(len(jobs), len(jobs))
-
-
-def weights(names: Sequence[str], profile: Profile, seed: int = 0, data_root: aio_blur.Where = None) -> list[Path]:
-    """The files with the weights of ``names``. Raises ``NotTrained`` where one is not there."""
-    with looking(load=False):
-        runs = [EXPERIMENTS[name].run(profile, seed, data_root, False) for name in names]
-    return [file for run in runs for file in run.weights]
-
-
-def train_experiment(
-    name: str,
-    profile: Profile,
-    seed: int = 0,
-    data_root: aio_blur.Where = None,
-    fresh: bool = False,
-    progress: bool = True,
-) -> Run:
-    """The experiment called ``name``, trained now or loaded. ``fresh`` forgets earlier runs of that name and seed.
-
-    Raises ``ValueError`` naming the experiments for an unknown name.
-    """
-    if name not in EXPERIMENTS:
-        raise ValueError(f"unknown experiment {name!r}: choose one of {', '.join(EXPERIMENTS)}")
-    if fresh:
-        if distributed.rank() == 0:
-            for folder in (results_dir(profile.name) / "runs").glob(f"{name}-s{seed}-*"):
-                with alone(folder / ".lock", f"another process is training {folder.name}: waiting for it"):
-                    clear(folder)
-        distributed.wait()  # until nothing is left that another process could take for finished
-    return EXPERIMENTS[name].run(profile, seed, data_root, progress)
+def weights(setting: Setting, names: Sequence[str] = NAMES) -> list[Path]:
+    """The files that ``plan`` comes to, whether they are there or not."""
+    return [spec.folder(setting) / WEIGHTS for spec in plan(setting, names)]

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import gc
-import json
-import math
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
-from demoe.core.profiles import Profile
 from demoe.data.batches import Batch
+from demoe.data.setting import Setting
 from demoe.models import complexity
-from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.demoe import DeMoE
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.models.outputs import experts_of
 from demoe.training import stages
-from demoe.training.losses import Criterion, pixel_and_class_loss, pixel_loss
+from demoe.training.losses import Criterion
 
-from .ablations import ABLATIONS, VARIANTS, ablation_network, variant_network
-
-NAMES = (*(f"variant-{name}" for name in VARIANTS), *(f"ablation-{name}" for name in ABLATIONS))
+from .runs import as_it_learns, criterion
+from .spec import Spec
 
 
 def training_bytes(model: nn.Module, loss: Criterion, patch: int, batch: int) -> dict[str, int]:
@@ -56,60 +51,6 @@ def training_bytes(model: nn.Module, loss: Criterion, patch: int, batch: int) ->
     }
 
 
-def training_flops(model: nn.Module, loss: Criterion, patch: int) -> float:
-    """The floating-point operations of a training step, for one picture: forward and backward, 2 a multiplication.
-
-    Counted by PyTorch: those of convolutions and matrix products, which are nearly all. ``model`` comes back on the
-    "meta" device.
-    """
-    data = _without_computing(model, patch, 2)
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _backward}) as counter:
-        loss(model(data.blurred), data)["total"].backward()
-    return counter.get_total_flops() / 2
-
-
-def work_of(config: dict, precision: str = "float32") -> tuple[float, float] | None:
-    """What one picture of a training needs, by its ``identity.configuration``; None for networks of others.
-
-    ``training_flops``, and bytes to be moved: what the graph keeps for the backward pass (``training_bytes``), written
-    once and read once, half of that in bfloat16; none where activations are computed twice instead.
-    """
-    name = config["experiment"]
-    if name.startswith("comparator-"):
-        return None
-    kind = "from scratch" if config.get("stage1") == "none" else "all" if config.get("learns_all") else ""
-    mixed = name.startswith(("demoe", "ablation-"))
-    flops, kept = _work_a_pixel(json.dumps(config["network"], sort_keys=True), mixed, kind)
-    pixels = config["patch"] ** 2
-    passes = 0 if config.get("checkpointing") else 1 if precision == "bfloat16" else 2
-    return flops * pixels, passes * kept * pixels
-
-
-@lru_cache(maxsize=128)
-def _work_a_pixel(network_config: str, mixed: bool, kind: str, side: int = 64) -> tuple[float, float]:
-    fields = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(network_config).items()
-    }
-    with torch.device("meta"):
-        model = DeMoE(DeMoEConfig(**fields)) if mixed else NAFNet(NAFNetConfig(**fields))
-    loss: Criterion = pixel_loss
-    if mixed:
-        loss = pixel_and_class_loss(1.0) if kind == "from scratch" else pixel_loss
-        if not kind:
-            stages.freeze(model)
-    elif fields["router"]:
-        loss = pixel_and_class_loss(1.0)
-    flops, kept = training_flops(model, loss, side), training_bytes(model, loss, side, 2)["activations"] / 2
-    return flops / side**2, kept / side**2
-
-
-def _backward(gradient: Sequence[int], _, weight: Sequence[int], *more, **__) -> int:
-    """Of a convolution's backward pass, from shapes (PyTorch's own count is wrong for depth-wise ones): as many as in
-    the forward pass for the gradient of the input, and as many for that of the weights, where they are asked for."""
-    batch, _, *places = gradient
-    return 2 * batch * math.prod(places) * math.prod(weight) * sum(more[-1][:2])
-
-
 def _without_computing(model: nn.Module, patch: int, batch: int) -> Batch:
     """Puts the model on the "meta" device, in training mode, and makes a batch for it there."""
     model.to(device="meta", memory_format=torch.channels_last)
@@ -118,30 +59,18 @@ def _without_computing(model: nn.Module, patch: int, batch: int) -> Batch:
     return Batch(images, torch.empty_like(images), torch.zeros(batch, dtype=torch.long, device="meta"))
 
 
-def network(profile: Profile, name: str) -> tuple[Callable[[], nn.Module], Criterion]:
-    """What builds the network of the experiment ``name`` as its last stage trains it, and the loss it is trained with.
+def network(spec: Spec) -> nn.Module:
+    """The network of an experiment as it is trained, what does not learn frozen.
 
-    ``name`` is one of ``NAMED`` in ``ablations``. The weights are random: costs do not depend on them.
+    The weights are random: costs do not depend on them.
     """
-    kind, _, which = name.partition("-")
-    if kind == "variant":
-        config = variant_network(profile, which)
-        weight = VARIANTS[which].class_weight
-        return lambda: NAFNet(config), pixel_and_class_loss(profile.class_weight if weight is None else weight)
-    config, chosen = ablation_network(profile, which), ABLATIONS[which]
-
-    def build() -> nn.Module:
-        model = DeMoE(config)
-        model.router_noise = chosen.router_noise
-        if not chosen.learns_all:
-            stages.freeze(model)
-        return model
-
-    return build, pixel_and_class_loss(profile.class_weight) if chosen.from_scratch else pixel_loss
+    if isinstance(spec.network, NAFNetConfig):
+        return NAFNet(spec.network)
+    return as_it_learns(spec, DeMoE(spec.network))
 
 
-def counted(profile: Profile, names: Sequence[str] = NAMES, progress: bool = True) -> pd.DataFrame:
-    """A row an experiment, at the profile's width, crop and batch. The same numbers on every machine.
+def counted(specs: Sequence[Spec], progress: bool = True) -> pd.DataFrame:
+    """A row an experiment, variants of NAFNet and DeMoE. The same numbers on every machine.
 
     Columns: experiment, width, params, learning (parameters that learn in the last stage), macs (of one forward pass
     at 3x256x256, k = 1), steps (optimiser steps of all its stages), activation_bytes and state_bytes (of a training
@@ -149,26 +78,23 @@ def counted(profile: Profile, names: Sequence[str] = NAMES, progress: bool = Tru
     counts it.
     """
     rows, macs_of = [], {}
-    for name in tqdm(names, desc="counting", unit="network", disable=not progress):
-        build, loss = network(profile, name)
+    for spec in tqdm(specs, desc="counting", unit="network", disable=not progress):
         with torch.device("meta"):
-            model = build()
-        key = model.config
-        if key not in macs_of:
-            macs_of[key] = complexity.count(_countable(model))
+            model = network(spec)
+        if spec.network not in macs_of:
+            macs_of[spec.network] = complexity.count(_countable(model))
             gc.collect()
-        params, macs = macs_of[key]
+        params, macs = macs_of[spec.network]
         learning = sum(p.numel() for p in stages.trainable(model))
-        memory = training_bytes(model, loss, profile.ablation_patch, profile.batch)
-        one_stage = name.startswith("variant-")
+        memory = training_bytes(model, criterion(spec), spec.patch, spec.batch)
         rows.append(
             {
-                "experiment": name,
-                "width": key.width,
+                "experiment": spec.name,
+                "width": spec.network.width,
                 "params": params,
                 "learning": learning,
                 "macs": macs,
-                "steps": profile.ablation_steps * (1 if one_stage else 2),
+                "steps": spec.steps + (spec.starts_from.steps if spec.starts_from else 0),
                 "activation_bytes": memory["activations"],
                 "state_bytes": memory["state"],
             }
@@ -189,16 +115,18 @@ def _countable(model: nn.Module) -> nn.Module:
     return copy.eval()
 
 
-def timed(profile: Profile, device: str = "cpu", names: Sequence[str] = NAMES, progress: bool = True) -> pd.DataFrame:
-    """Measured milliseconds of a forward pass (k = 1) at the profile's width. Columns: experiment, runtime_ms, side.
+def timed(specs: Sequence[Spec], setting: Setting, device: str = "cpu") -> pd.DataFrame:
+    """Measured milliseconds of a forward pass (k = 1) at the profile's ``bench_size``. Columns: experiment, runtime_ms,
+    side.
 
     No two runs give the same, so this is no table's.
     """
-    rows, seconds_of = [], {}
-    for name in tqdm(names, desc="timing", unit="network", disable=not progress):
-        model = network(profile, name)[0]()
-        if model.config not in seconds_of:
+    profile, rows, seconds_of = setting.profile, [], {}
+    for spec in tqdm(specs, desc="timing", unit="network", disable=not setting.progress):
+        if spec.network not in seconds_of:
             size = (3, profile.bench_size, profile.bench_size)
-            seconds_of[model.config] = complexity.measure_runtime(model.to(device), size, profile.bench_repeats, 1)
-        rows.append({"experiment": name, "runtime_ms": 1e3 * seconds_of[model.config], "side": profile.bench_size})
+            seconds_of[spec.network] = complexity.measure_runtime(
+                network(spec).to(device), size, profile.bench_repeats, 1
+            )
+        rows.append({"experiment": spec.name, "runtime_ms": 1e3 * seconds_of[spec.network], "side": profile.bench_size})
     return pd.DataFrame(rows)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from demoe.blur.folder import BUNDLED
-from demoe.core.files import project_root
-from demoe.models import checkpoints, parts
+from demoe.core.files import checksum, project_root
+from demoe.models import checkpoints
 from demoe.models.pretrained import PACKAGED, RELEASES, Release, releases
 
 from .release import PHOTOGRAPHS
@@ -37,13 +37,11 @@ def card(folder: Path = PACKAGED) -> str:
 
 def _section(release: Release, default: bool) -> list[str]:
     origin = checkpoints.provenance(release.demoe)
-    training, record = origin["training"], origin.get("release", {})
-    model = parts.load(release.demoe)
-    files = parts.siblings(release.demoe)
+    training, record = origin["training"], origin["release"]
+    model = checkpoints.load(release.demoe)
     count = sum(parameter.numel() for parameter in model.parameters())
     use = "What `demoe deblur` uses when it is given no weights. " if default else "Not the default. "
-    size = f"{sum(file.stat().st_size for file in files) / 2**20:.1f} MiB"
-    several = f" in {len(files)} files" if len(files) > 1 else ""
+    size = f"{release.demoe.stat().st_size / 2**20:.1f} MiB"
     beside = " The baseline that it was made from is beside it." if release.baseline else ""
     return [
         f"## {release.name}",
@@ -51,11 +49,11 @@ def _section(release: Release, default: bool) -> list[str]:
         f"{use}DeMoE, {RELEASES[release.profile]}.",
         "",
         f"- **What it is**: width {model.config.width} (the paper's network has width {PAPER_WIDTH}), "
-        f"{count / 1e6:.2f} M parameters in half precision, {size}{several}.{beside}",
+        f"{count / 1e6:.2f} M parameters in half precision, {size}.{beside}",
         f"- **Trained on**: {_data(training, record)}",
         *_recipe(training, record),
         *_measured(release),
-        *_limits(training, record),
+        *_limits(record),
         f"- **Licence**: MIT, as the code.{_terms(record)} Credits of the bundled photographs (one is CC BY 2.0) are "
         "in `lib/demoe/blur/sources.py`.",
         f"- **Origin**: commit `{origin['commit']}`, configuration `{origin['config']}`, seed {origin['seed']}, "
@@ -87,25 +85,27 @@ def _recipe(training: dict, record: dict) -> list[str]:
     precision = training.get("precision") or "bfloat16 on a GPU, float32 on a CPU"
     line = (
         f"- **Recipe**: AdamW, learning rate {training['learning_rate']:g} to {training['min_learning_rate']:g} by "
-        f"cosine, L1 and {training['class_weight']:g} times the router's cross-entropy in stage 1; L1 in stage 2, "
+        f"cosine, L1 and {_class_weight(training):g} times the router's cross-entropy in stage 1; L1 in stage 2, "
         f"encoder and router frozen; {precision}{average}."
     )
-    stages = record.get("stages")
-    if not stages:
-        steps = f"{training['stage1_steps']} and {training['steps']}"
-        return [line, f"  Steps of the two stages: {steps}, batches of {training['batch']}; the time was not kept."]
     rows = [
         "",
         "  | stage | steps | crops | batch | time | images/s | waiting for data | hardware |",
         "  | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for number, one in enumerate(stages, 1):
+    for number, one in enumerate(record["stages"], 1):
         seconds = max(one["seconds"], 1)
         rows.append(
             f"  | {number} | {one['steps']} | {one['patch']} px | {one['batch']} | {duration(one['seconds'])} "
             f"| {one['images'] / seconds:.1f} | {one['waited'] / seconds:.1%} | {one['hardware']} |"
         )
     return [line, *rows, ""]
+
+
+def _class_weight(training: dict) -> float:
+    """The weight of the router's loss in stage 1; older files have it beside the numbers of stage 2."""
+    start = training.get("starts_from")
+    return start["loss"]["class"] if start else training["class_weight"]
 
 
 def _measured(release: Release) -> list[str]:
@@ -135,17 +135,13 @@ def _tables(release: Release) -> Path | None:
     which are not committed."""
     found = [file for file in (project_root() / "results").glob("*/tables/10_networks.csv") if file.parts[-3] != "test"]
     found.sort(key=lambda file: (file.parts[-3] != release.profile, file.parts[-3]))
-    wanted = parts.digest(release.demoe)
+    wanted = checksum(release.demoe)
     return next((file.parent for file in found if wanted in set(pd.read_csv(file)["sha256"])), None)
 
 
-def _limits(training: dict, record: dict) -> list[str]:
-    stages = record.get("stages") or [
-        {"images": training["stage1_steps"] * training["batch"], "patch": training["stage1_patch"]},
-        {"images": training["steps"] * training["batch"], "patch": training["patch"]},
-    ]
-    seen = sum(one["images"] for one in stages)
-    sides = sorted({one["patch"] for one in stages})
+def _limits(record: dict) -> list[str]:
+    seen = sum(stage["images"] for stage in record["stages"])
+    sides = sorted({stage["patch"] for stage in record["stages"]})
     return [
         f"- **What it cannot do**: reach the paper's numbers. It saw {seen / 1e6:.2f} million crops of "
         f"{' and '.join(map(str, sides))} pixels (the paper: {PAPER_CROPS / 1e6:.1f} million of {PAPER_PATCH}), "

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from demoe.core.files import results_dir
-from demoe.models import parts
+from demoe.data.setting import Setting
 from demoe.training import state
 
-from .runs import STATE, WEIGHTS, code
-
-CODE = ("code", "start", "stage1")  # of a configuration: hashes of the code, or of another configuration with it
+from .runs import STATE, WEIGHTS
+from .spec import Spec, code
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,9 @@ class Progress:
         return self.config["steps"]
 
     @property
-    def weights(self) -> Path | None:
-        """The file with the weights, or the first of its parts; None where they are not whole."""
-        return parts.entry(self.folder / WEIGHTS)
+    def weights(self) -> Path:
+        """The file with the weights, where it is done."""
+        return self.folder / WEIGHTS
 
     @property
     def this_code(self) -> bool:
@@ -64,7 +63,7 @@ def read(folder: Path) -> Progress | None:
     try:
         record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config, mark = record["config"], record["provenance"]
-        steps, done = int(config["steps"]), parts.entry(folder / WEIGHTS) is not None
+        steps, done = int(config["steps"]), (folder / WEIGHTS).is_file()
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         last = json.loads(lines[-1]) if lines else {"step": -1}  # its counts are those of all sessions together
         return Progress(
@@ -91,28 +90,34 @@ def every(profile_name: str) -> list[Progress]:
     return [one for one in runs if one is not None]
 
 
-def found(profile_name: str, wanted: Mapping[tuple[str, int], dict]) -> dict[tuple[str, int], Progress]:
-    """For each experiment and seed of ``wanted``, with their configurations (``runs.asked``), the run that is here.
+def found(setting: Setting, wanted: Sequence[Spec]) -> dict[Spec, Progress]:
+    """For each of ``wanted`` the run that is here; those without one are left out.
 
     The very one; else one of earlier code, the farthest; else one that differs in more, as ``other``.
     """
-    best: dict[tuple[str, int], Progress] = {}
-    for one in every(profile_name):
-        job = one.name, one.seed
-        if job not in wanted:
+    jobs = {(spec.name, spec.seed): spec for spec in wanted}
+    best: dict[Spec, Progress] = {}
+    for run in every(setting.profile.name):
+        if (spec := jobs.get((run.name, run.seed))) is None:
             continue
-        one = replace(one, other=not _fits(one.config, wanted[job]))
-        if job not in best or _rank(one) > _rank(best[job]):
-            best[job] = one
+        run = replace(run, other=not _fits(run.config, spec))
+        if spec not in best or _rank(run) > _rank(best[spec]):
+            best[spec] = run
     return best
 
 
-def _fits(config: dict, wanted: dict) -> bool:
-    """Whether a run's configuration is the one that is wanted, or was before the code changed."""
-    wanted = json.loads(json.dumps(wanted))  # tuples become lists, as in a file
-    changed = CODE if config.get("code") != wanted["code"] else ()
-    return all(config.get(key) == wanted.get(key) for key in {*config, *wanted}.difference(changed))
+def _fits(config: dict, spec: Spec) -> bool:
+    """Whether a run's configuration is that of ``spec``, or was before the code changed."""
+    wanted = json.loads(json.dumps(spec.configuration()))  # tuples become lists, as in a file
+    return _without_code(config) == _without_code(wanted)
 
 
-def _rank(one: Progress) -> tuple:
-    return not one.other, one.this_code, one.done, one.step, one.hash
+def _without_code(config: dict) -> dict:
+    start = config.get("starts_from")
+    return {key: value for key, value in config.items() if key != "code"} | {
+        "starts_from": start and _without_code(start)
+    }
+
+
+def _rank(run: Progress) -> tuple:
+    return not run.other, run.this_code, run.done, run.step, run.hash

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demoe.blur.folder import FolderCanvas, picture_mark
-from demoe.models import checkpoints, parts
+from demoe.models import checkpoints
 from demoe.models.pretrained import PACKAGED, RELEASES
 
 from .progress import Progress, every
@@ -54,7 +54,7 @@ def package(
     source = PHOTOGRAPHS[photographs].identity if photographs else "bundled"
     runs = [one for one in every(profile) if one.seed == seed and one.done]
     demoe = _only([one for one in runs if one.name == "demoe"], source, profile, photographs)
-    first = next((one for one in runs if _made_from(demoe, one)), None)
+    first = next((one for one in runs if one.config == demoe.config.get("starts_from")), None)
     if first is None:
         raise ValueError(f"the baseline that {demoe.folder.name} was made from is not here")
     seen = _seen(sharp_images, source) if sharp_images else {}
@@ -63,7 +63,8 @@ def package(
         weights = stages[-1].weights
         record = {"profile": profile, "photographs": photographs or "bundled", "stages": [*map(_stage, stages)], **seen}
         origin = checkpoints.provenance(weights) | {"release": record}
-        written += parts.save(parts.load(weights), folder / f"{kind}-{profile}.safetensors", origin, half=True)
+        file = folder / f"{kind}-{profile}.safetensors"
+        written.append(checkpoints.save(checkpoints.load(weights), file, origin, half=True))
     return written
 
 
@@ -106,16 +107,6 @@ def _seen(folder: Path, source: str) -> dict[str, list[str]]:
     if canvas.identity != source:
         raise ValueError(f"{folder} does not hold the photographs of that training ({source}), but {canvas.identity}")
     return {"pictures": [picture_mark(canvas.folder / name) for name in canvas.splits["train"]]}
-
-
-OF_A_STAGE = ("experiment", "network", "steps", "patch")  # in which the two stages of a training may differ
-
-
-def _made_from(demoe: Progress, one: Progress) -> bool:
-    """Whether ``one`` is the stage 1 of this DeMoE: all numbers are the same but those of a stage."""
-    same = all(demoe.config.get(key) == value for key, value in one.config.items() if key not in OF_A_STAGE)
-    length = (one.config["steps"], one.config["patch"])
-    return one.name == "baseline" and same and length == (demoe.config["stage1_steps"], demoe.config["stage1_patch"])
 
 
 def _stage(one: Progress) -> dict:

@@ -1,53 +1,47 @@
-"""A run: trained once, loaded afterwards, never twice at the same time.
-
-A run lives in ``results/<profile>/runs/<name>-s<seed>-<hash>/``; the hash is that of its whole configuration, so a run
-with other numbers never takes its place.
-"""
+"""A run: a ``Spec`` trained once, loaded afterwards, never trained twice at the same time."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 import torch
 from torch import nn
 
 from demoe.core import provenance
-from demoe.core.files import SUMS, alone, checksum, damaged, results_dir, seal, set_aside, sweep, write_text
-from demoe.core.profiles import Profile, as_dict
+from demoe.core.files import alone, checksum, clear, is_kept, kept, results_dir, write_text
 from demoe.data import aio_blur
 from demoe.data.batches import Batches, Fresh, workers_for
+from demoe.data.own_pairs import fingerprint
 from demoe.data.pairs import PairedSet
-from demoe.data.real.roots import Roots
-from demoe.models import checkpoints, parts
-from demoe.training import distributed, state
+from demoe.data.setting import Setting
+from demoe.models import checkpoints, comparator_sizes
+from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.nafnet import NAFNet, NAFNetConfig
+from demoe.training import distributed, stages, state
 from demoe.training.loop import OutOfTime, train
-from demoe.training.losses import Criterion
+from demoe.training.losses import Criterion, pixel_and_class_loss, pixel_loss
 
-Data = Callable[[], Sequence[PairedSet] | Fresh]
+from .spec import Spec, specialist, specs
+
 STATE = "state"  # folder of an unfinished run, in which it goes on
-WEIGHTS = "model.safetensors"  # of a finished one; in parts (``demoe.parts``) where it is large
+WEIGHTS = "model.safetensors"  # of a finished one
+FILES = (WEIGHTS, "metrics.jsonl")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training: the model in evaluation mode and the folder with its configuration, log and weights.
+    """A finished training: the model in evaluation mode and the folder with its configuration, log and weights."""
 
-    Inside ``looking(load=False)`` there is no model.
-    """
-
-    name: str
+    spec: Spec
     model: nn.Module
     folder: Path
-    config: dict
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -58,17 +52,32 @@ class Run:
 
     @property
     def hash(self) -> str:
-        return provenance.config_hash(self.config)
+        return self.spec.hash
 
     @property
-    def weights(self) -> list[Path]:
-        """The file with the weights, or its parts."""
-        return parts.files(self.folder / WEIGHTS)
+    def weights(self) -> Path:
+        return self.folder / WEIGHTS
+
+    @property
+    def data(self) -> str:
+        """ "real" or "synthetic"."""
+        return dict(self.spec.data)["data"]
 
     @property
     def trained_on(self) -> str:
         """What people are told that it was trained on: "GoPro" for the real set, "GoPro-syn" for its stand-in."""
-        return self.config["dataset"] + ("-syn" if self.config["data"] == "synthetic" else "")
+        return self.spec.dataset + ("-syn" if self.data == "synthetic" else "")
+
+
+class TimeUp(Exception):
+    """A training's deadline has come. What is unfinished is on the disk: the same call goes on from there.
+
+    ``spec`` says which training was at work, and ``step`` how many of its steps are done.
+    """
+
+    def __init__(self, spec: Spec, step: int):
+        super().__init__(f"time is up: {spec.label} is at step {step} of {spec.steps}")
+        self.spec, self.step = spec, step
 
 
 def default_device() -> str:
@@ -76,179 +85,132 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """A training that has a name. ``run(profile, seed, data_root, progress)``: its docstring says what it is."""
+def obtain(spec: Spec, setting: Setting, deadline: float | None = None, pairs: PairedSet | None = None) -> Run:
+    """The run of ``spec``: loaded if its weights are there, else trained to the end, after what it starts from.
 
-    run: Callable[..., Run]
-    after: tuple[str, ...] = ()  # the experiments whose networks it starts from
-
-
-class NotTrained(LookupError):
-    """Raised in ``looking`` by what would have to be trained."""
-
-
-class _Asked(Exception):
-    """Raised in place of training or loading: the configuration of what was asked for."""
-
-
-_mode: Literal["train", "load", "check", "ask"] = "train"
-
-
-@contextmanager
-def _in(mode: Literal["load", "check", "ask"]) -> Iterator[None]:
-    global _mode
-    before, _mode = _mode, mode
-    try:
-        yield
-    finally:
-        _mode = before
-
-
-def looking(load: bool = True) -> AbstractContextManager[None]:
-    """Inside, nothing is trained: ``train_or_load`` loads what is there and raises ``NotTrained`` for the rest.
-
-    Without ``load`` it looks at files and check sums alone, and the ``Run`` has no model.
+    ``pairs`` are those of one's own for a spec of ``own_specialist``. A process that finds another one at work on the
+    same run waits for it; of those that ``torchrun`` started the first decides for all. Files that are damaged are set
+    aside, and the network is trained again. Raises ``TimeUp`` at ``deadline``, a value of ``time.monotonic``, and what
+    training raises.
     """
-    return _in("load" if load else "check")
-
-
-def asked(experiment: Experiment, profile: Profile, seed: int = 0, data_root: aio_blur.Where = None) -> dict:
-    """The configuration that this call would train or load; nothing is trained, loaded or looked for."""
-    with _in("ask"):
-        try:
-            experiment.run(profile, seed, data_root, False)
-        except _Asked as answer:
-            return answer.args[0]
-    raise TypeError("an experiment ends in train_or_load")
-
-
-def train_or_load(
-    config: dict,
-    profile: Profile,
-    start: Callable[[], nn.Module],
-    data: Data,
-    loss: Criterion,
-    progress: bool,
-    label: str,
-) -> Run:
-    """The run of ``config`` (``identity.configuration``): loaded if its weights are there, else trained to the end.
-
-    ``start`` makes the network with its first weights, ``data`` what it learns from; both are only called where
-    something is trained. ``label`` stands on the progress bar. A process that finds another one at work on the same
-    run waits for it; of those that ``torchrun`` started the first decides for all. Files that are
-    damaged are set aside, and the network is trained again. Raises ``NotTrained`` inside ``looking``, ``TimeUp``
-    inside ``slices.until``, and what training raises.
-    """
-    if _mode == "ask":
-        raise _Asked(config)
-    identity = f"{config['experiment']}-s{config['seed']}-{provenance.config_hash(config)}"
-    folder = results_dir(profile.name) / "runs" / identity
-    if _mode == "check" and (folder / SUMS).is_file() and parts.entry(folder / WEIGHTS) and not damaged(folder):
-        return Run(config["experiment"], None, folder, config)
-    model = _finished(folder)
-    if model is None and _mode != "train":
-        raise NotTrained(identity)
-    first = distributed.rank() == 0  # of those that ``torchrun`` started; on its own each is the first
-    if distributed.agree(first and model is None):
-        told = f"another process is training {folder.name}: waiting for it" if progress else ""
-        with alone(folder / ".lock", told) if first else nullcontext(), threads(profile.threads):
-            if first:
-                sweep(folder)
-                model = _finished(folder, clear=True)
-            if distributed.agree(first and model is None):
-                model = None
-                _train(config, profile, start, data, loss, folder, progress, label)
-                if first:
-                    _seal(folder)
-                distributed.wait()
-    if model is None:
-        model = _load(folder)
+    folder, first = spec.folder(setting), distributed.rank() == 0  # on its own each process is the first
+    if distributed.agree(first and not trained(spec, setting)):
+        busy = f"another process is training {folder.name}: waiting for it" if setting.progress else ""
+        ours = kept(folder, FILES, busy=busy, remedy="the network is trained again") if first else nullcontext([])
+        with ours as absent, threads(dict(spec.recipe)["threads"]):
+            if distributed.agree(bool(absent)):
+                _train(spec, setting, folder, deadline, pairs)
+    model = checkpoints.load(folder / WEIGHTS, default_device())
     if first:
-        if not (folder / SUMS).exists():  # killed before it could be sealed
-            _seal(folder)
         shutil.rmtree(folder / STATE, ignore_errors=True)  # of no use any more
-    return Run(config["experiment"], model, folder, config)
+    return Run(spec, model, folder)
 
 
-def _seal(folder: Path) -> None:
-    seal(folder, *(file.name for file in parts.files(folder / WEIGHTS)), "metrics.jsonl")
+def trained(spec: Spec, setting: Setting) -> bool:
+    """Whether ``obtain`` would load the weights, by files and check sums alone."""
+    return is_kept(spec.folder(setting), FILES)
 
 
-def _load(folder: Path) -> nn.Module:
-    return parts.load(parts.entry(folder / WEIGHTS) or folder / WEIGHTS, default_device())
+def forget(spec: Spec, setting: Setting) -> None:
+    """Empties the folders of all runs of this name and seed, whatever their configuration."""
+    if distributed.rank() == 0:
+        for folder in (results_dir(setting.profile.name) / "runs").glob(f"{spec.name}-s{spec.seed}-*"):
+            with alone(folder / ".lock", f"another process is training {folder.name}: waiting for it"):
+                clear(folder)
+    distributed.wait()  # until nothing is left that another process could take for finished
 
 
-def _finished(folder: Path, clear: bool = False) -> nn.Module | None:
-    """The network of a finished run; None if there is none, or its files are damaged, which ``clear`` sets aside."""
-    broken = damaged(folder)
-    weights = parts.entry(folder / WEIGHTS)
-    if weights and not broken:
-        try:
-            return _load(folder)
-        except checkpoints.CheckpointError:
-            if (folder / SUMS).exists():  # the file is whole: what is missing is a permission, a package, ...
-                raise
-            broken = [file.name for file in parts.siblings(weights)]
-    if clear:
-        (folder / SUMS).unlink(missing_ok=True)
-        for file in (folder / name for name in broken if (folder / name).is_file()):
-            place = set_aside(file)
-            print(
-                f"{file} is damaged: it was set aside as {place.name}, and the network is trained again.",
-                file=sys.stderr,
-                flush=True,
-            )
-    return None
+def own_specialist(pairs: PairedSet, setting: Setting) -> Spec:
+    """A NAFNet for pairs of one's own, trained as the specialists are. Their names and pixels are its identity."""
+    about = f"A NAFNet trained on {pairs.name} alone."
+    spec = specialist(specs(setting)["specialist-gopro"], pairs.name, about)
+    return replace(spec, data=(("data", pairs.data), ("source", fingerprint(pairs))))
 
 
-def _train(
-    config: dict,
-    profile: Profile,
-    start: Callable[[], nn.Module],
-    data: Data,
-    loss: Criterion,
-    folder: Path,
-    progress: bool,
-    label: str,
-) -> None:
-    seed, part = config["seed"], current_slice()
-    if part and distributed.agree(part.over):  # making the data may take longer than what is left
-        raise TimeUp(config["experiment"], seed, state.step_of(folder / STATE) or 0, config["steps"])
-    model = start()
-    source = data()
-    batches = source if isinstance(source, Fresh) else Batches(source, config["patch"], config["batch"], seed)
-    mark = provenance.full(provenance.stamp(profile.name, config["data"], seed, provenance.config_hash(config)))
+def untrained(network: NAFNetConfig, seed: int = 0) -> NAFNet:
+    """The network with which a training of initialisation ``seed`` starts, in evaluation mode.
+
+    Blocks start as the identity (beta = gamma = 0), layer norms at one and the last convolution at zero; all else is
+    random. The caller's random numbers are left alone.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return NAFNet(network).eval()
+
+
+def initial_network(spec: Spec, setting: Setting, deadline: float | None = None) -> nn.Module:
+    """The network with which the training of ``spec`` starts, what does not learn frozen.
+
+    Made from what it starts from, which is trained first if need be.
+    """
+    network = spec.network
+    start = obtain(spec.starts_from, setting, deadline).model.cpu() if spec.starts_from else None
+    if isinstance(network, NAFNetConfig):
+        model = untrained(network, spec.init_seed)
+        if start is not None:
+            weights = start.state_dict()
+            model.load_state_dict({key: weights[key] for key in model.state_dict()})  # all but the router's
+        return model
+    if isinstance(network, DeMoEConfig):
+        baseline = start or untrained(stages.baseline_config(network), spec.init_seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.init_seed + 1)
+            model = stages.demoe_from_baseline(baseline, network, spec.experts).eval()
+        return as_it_learns(spec, model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.init_seed)
+        return comparator_sizes.untrained(network)
+
+
+def as_it_learns(spec: Spec, model: DeMoE) -> DeMoE:
+    """``model`` with what ``spec`` says of its training: the frozen parts, and the router's noise."""
+    if spec.learns == "decoder":
+        stages.freeze(model)
+    model.router_noise = spec.router_noise
+    return model
+
+
+def criterion(spec: Spec) -> Criterion:
+    """The loss whose terms and weights ``spec`` names."""
+    weights = dict(spec.loss)
+    return pixel_and_class_loss(weights["class"]) if "class" in weights else pixel_loss
+
+
+def _train(spec: Spec, setting: Setting, folder: Path, deadline: float | None, pairs: PairedSet | None) -> None:
+    if distributed.agree(deadline is not None and time.monotonic() >= deadline):  # making the data may take longer
+        raise TimeUp(spec, state.step_of(folder / STATE) or 0)
+    model = initial_network(spec, setting, deadline)
+    source = (
+        [pairs]
+        if pairs is not None
+        else aio_blur.training_data(replace(setting, seed=spec.seed), spec.patch, spec.sets)
+    )
+    batches = source if isinstance(source, Fresh) else Batches(source, spec.patch, spec.batch, spec.seed)
+    config = spec.configuration()
+    mark = provenance.full(provenance.stamp(setting.profile.name, config["data"], spec.seed, spec.hash))
     mark["hardware"] = _hardware(folder, mark["hardware"])
-    limits = {"deadline": part.deadline, "compact": part.compact} if part else {}
     if distributed.rank() == 0:
         write_text(folder / "config.json", json.dumps({"config": config, "provenance": mark}, indent=2) + "\n")
     try:
         train(
             model,
             batches,
-            loss,
+            criterion(spec),
             folder,
-            steps=config["steps"],
-            learning_rate=profile.learning_rate,
-            min_learning_rate=profile.min_learning_rate,
-            weight_decay=profile.weight_decay,
-            precision=profile.precision or None,
-            accumulate=profile.accumulate,
-            checkpointing=profile.checkpointing,
-            average=profile.average,
-            seed=seed,
+            steps=spec.steps,
+            seed=spec.seed,
             device=default_device(),
             workers=workers_for(batches),
-            checkpoint_every=profile.checkpoint_every,
-            label=label,
-            progress=progress,
-            **limits,
+            checkpoint_every=setting.profile.checkpoint_every,
+            deadline=deadline,
+            label=spec.label,
+            progress=setting.progress,
+            **{name: value for name, value in spec.recipe if name != "threads"},
         )
     except OutOfTime as error:
-        raise TimeUp(config["experiment"], seed, error.step, error.steps) from None
+        raise TimeUp(spec, error.step) from None
     if distributed.rank() == 0:
-        parts.save(model, folder / WEIGHTS, {**mark, "training": config}, limit=parts.LIMIT)
+        checkpoints.save(model, folder / WEIGHTS, {**mark, "training": config})
     distributed.wait()
 
 
@@ -284,102 +246,3 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-# What a run's name stands for: everything that its trained weights depend on.
-
-
-# Fields of a profile that say nothing about a training, or that only one kind of run depends on and puts in itself.
-ELSEWHERE = (
-    "name",
-    "bench_size",
-    "bench_repeats",
-    "checkpoint_every",
-    "test_images",
-    "stage1_steps",
-    "stage2_steps",
-    "stage2_patch",
-    "specialist_steps",
-    "specialist_patch",
-    "ablation_steps",
-    "ablation_patch",
-    "ablation_seeds",
-    "large_size",
-    "large_images",
-)
-
-
-def configuration(
-    name: str, profile: Profile, seed: int, data_root: aio_blur.Where, network: dict, steps: int, **more
-) -> dict:
-    """Everything that the trained weights depend on; ``more`` replaces a profile's number of that name."""
-    roots = Roots.resolve(data_root)
-    ignored = (*ELSEWHERE, *(("train_images", "image_size", "fresh") if roots else ()))
-    numbers = {key: value for key, value in as_dict(profile).items() if key not in ignored}
-    config = {"experiment": name, "dataset": "AIO-Blur", "seed": seed, "network": network, "steps": steps}
-    config |= numbers | more
-    config["data"] = "real" if roots and not roots.synthetic else "synthetic"
-    # Of folders only a hash is kept: no path of a machine goes into weights that may be given away.
-    folders = {"": roots.folder, **roots.named} if roots else {}
-    places = {name: str(place.resolve()) for name, place in folders.items() if place}
-    chosen = {"places": places, "variants": dict(roots.variants), "bits": roots.bits}
-    config["source"] = provenance.config_hash(chosen) if roots else "bundled"
-    if roots.sharp_images and not roots:
-        config["source"] = aio_blur.sharp_photographs(roots.sharp_images).identity
-    config["code"] = code(bool(roots))
-    return config
-
-
-def code(real: bool = False) -> str:
-    """The hash of all code that trained weights depend on; ``real``: with that which reads real datasets."""
-    return provenance.code_hash("core", "models", "training", "data", "blur", *(("data/real",) if real else ()))
-
-
-# Time that was given for training: what stops at its end, and how.
-
-
-class TimeUp(Exception):
-    """The time given with ``until`` is over. What is unfinished is on the disk: the same call goes on from there.
-
-    ``name`` and ``seed`` say which training was at work, and that ``step`` of its ``steps`` are done. ``trained`` is
-    how many networks were finished before, where several were asked for.
-    """
-
-    def __init__(self, name: str, seed: int, step: int, steps: int, trained: int = 0):
-        super().__init__(name, seed, step, steps, trained)
-        self.name, self.seed, self.step, self.steps, self.trained = name, seed, step, steps, trained
-
-    def __str__(self) -> str:
-        which = f"{self.name} (seed {self.seed})" if self.seed else self.name
-        return f"time is up: {which} is at step {self.step} of {self.steps}"
-
-
-@dataclass(frozen=True)
-class Slice:
-    """How long may be trained, and how what is unfinished then is kept."""
-
-    deadline: float  # a value of ``time.monotonic``, which all processes of a machine share
-    compact: bool = False  # weights in half precision, without the optimiser's moments: a quarter of the size or less
-
-    @property
-    def over(self) -> bool:
-        return time.monotonic() >= self.deadline
-
-
-_slice: Slice | None = None
-
-
-@contextmanager
-def until(given: Slice | None) -> Iterator[None]:
-    """Inside, trainings stop when the time of ``given`` is over, and raise ``TimeUp``. None: they take their time."""
-    global _slice
-    before, _slice = _slice, given
-    try:
-        yield
-    finally:
-        _slice = before
-
-
-def current_slice() -> Slice | None:
-    """What ``until`` was given; None outside."""
-    return _slice

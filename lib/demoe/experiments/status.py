@@ -5,46 +5,29 @@ The same text whenever it is made from the same files; no network is loaded, and
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 
-import pandas as pd
-
 from demoe import experiments
 from demoe.core.files import project_root, results_dir, write_text
-from demoe.core.profiles import Profile
-from demoe.data import aio_blur
+from demoe.data.setting import Setting
 
-from . import costs
 from .progress import Progress, found
-from .runs import asked
 
 MISSING, EARLIER, OTHER = "missing", "earlier code", "other configuration"
-HEAD = (
-    "",
-    "network",
-    "state",
-    "training",
-    "images/s",
-    "GFLOP/s",
-    "waiting for data",
-    "hardware",
-    "data",
-    "commit",
-    "run",
-)
+HEAD = ("", "network", "state", "training", "images/s", "waiting for data", "hardware", "data", "commit", "run")
+SHOWN = 8  # of what is missing, by name
 
 
-def file(profile: Profile, seed: int = 0) -> Path:
+def file(setting: Setting) -> Path:
     """Where the status of a profile stands; another seed's has a file of its own."""
-    return results_dir(profile.name) / (f"STATUS-s{seed}.md" if seed else "STATUS.md")
+    return results_dir(setting.profile.name) / (f"STATUS-s{setting.seed}.md" if setting.seed else "STATUS.md")
 
 
-def write(profile: Profile, seed: int = 0, data_root: aio_blur.Where = None) -> Path | None:
+def write(setting: Setting) -> Path | None:
     """Writes ``file``. None, with nothing written, where no run is here but the file tells of some: runs do not travel
     with a checkout, and what was written where they are is still true."""
-    path, new = file(profile, seed), text(profile, seed, data_root)
+    path, new = file(setting), text(setting)
     if path.is_file() and _tells_of_none(new) and not _tells_of_none(path.read_text(encoding="utf-8")):
         return None
     write_text(path, new)
@@ -54,58 +37,44 @@ def write(profile: Profile, seed: int = 0, data_root: aio_blur.Where = None) -> 
 def _tells_of_none(status: str) -> bool:
     """Whether nothing at all is trained by a status: every network of it is missing."""
     states = re.findall(r"^\| \d+ \| [^|]+ \| ([^|]+) \|", status, re.MULTILINE)
-    return all(one == MISSING for one in states)
+    return all(state == MISSING for state in states)
 
 
-def text(profile: Profile, seed: int = 0, data_root: aio_blur.Where = None) -> str:
-    """The status as Markdown, of what a call with ``data_root`` would train."""
-    jobs = experiments.plan(profile, seed)
-    runs = found(
-        profile.name, {job: asked(experiments.EXPERIMENTS[job[0]], profile, job[1], data_root) for job in jobs}
-    )
+def text(setting: Setting) -> str:
+    """The status as Markdown, of what a call with ``setting`` would train."""
+    profile, planned = setting.profile.name, experiments.plan(setting)
+    runs = found(setting, planned)
     rows, absent = [], []
-    for number, job in enumerate(jobs, 1):
-        one = runs.get(job)
-        rows.append([str(number), label(*job), *_cells(one)])
-        if one is None or one.other or not one.done:
-            absent.append(label(*job) if one is None or one.other else f"{label(*job)} ({_steps(one)})")
-    here = [runs[job] for job in jobs if job in runs]
-    return (
-        "\n".join(
-            [
-                f"# What is trained: profile {profile.name}",
-                "",
-                f"Written by `demoe status --profile {profile.name}` from the runs in "
-                f"`results/{profile.name}/runs/`, and from "
-                "the peaks in `results/bench/`, in the order in which `demoe train --all` trains.",
-                "",
-                _sum(here, len(jobs)),
-                "",
-                *_table(rows),
-                "",
-                *_missing(absent, profile, here),
-                "",
-                *(f"- {note}" for note in _notes(here)),
-            ]
-        ).rstrip("\n")
-        + "\n"
-    )
+    for number, spec in enumerate(planned, 1):
+        run = runs.get(spec)
+        rows.append([str(number), spec.label, *_cells(run)])
+        if run is None or run.other:
+            absent.append(spec.label)
+        elif not run.done:
+            absent.append(f"{spec.label} ({_steps(run)})")
+    table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (HEAD, *rows)]
+    table.insert(1, "| --- " * len(HEAD) + "|")
+    lines = [
+        f"# What is trained: profile {profile}",
+        "",
+        f"Written by `demoe status --profile {profile}` from the runs in `results/{profile}/runs/`, "
+        "in the order in which `demoe train --all` trains.",
+        "",
+        _sum([run for run in runs.values() if not run.other], len(planned)),
+        "",
+        *table,
+        "",
+        *_missing(absent, setting),
+        "",
+        *(f"- {note}" for note in _notes(list(runs.values()))),
+    ]
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def label(name: str, seed: int) -> str:
-    """ "demoe", or "demoe (seed 1)"."""
-    return f"{name} (seed {seed})" if seed else name
-
-
-def command(profile: Profile, here: list[Progress]) -> str:
-    """The call that goes on with a profile's plan, given the runs that are here."""
-    folder = next(
-        (one for one in here if one.config.get("source") != "bundled" and one.config["data"] == "synthetic"), None
-    )
-    data = " --sharp-images DIR" if folder else ""
-    if any(one.config["data"] == "real" for one in here):
-        data = " --data-root DIR"
-    return f"./run_all.sh --profile {profile.name}{data} --minutes 9"
+def command(setting: Setting) -> str:
+    """The call that goes on with a profile's plan; folders of this machine are not named in it."""
+    data = " --data-root DIR" if setting.roots else " --sharp-images DIR" if setting.roots.sharp_images else ""
+    return f"demoe train --all --profile {setting.profile.name}{data}"
 
 
 def duration(seconds: float) -> str:
@@ -115,123 +84,68 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _steps(one: Progress) -> str:
-    return f"step {one.step} of {one.steps}"
+def _steps(run: Progress) -> str:
+    return f"step {run.step} of {run.steps}"
 
 
-def _cells(one: Progress | None) -> list[str]:
-    if one is None:
+def _cells(run: Progress | None) -> list[str]:
+    if run is None:
         return [MISSING] + [""] * (len(HEAD) - 3)
-    state = f"done, {one.steps} steps" if one.done else _steps(one)
-    why = [OTHER] * one.other + [EARLIER] * (not one.this_code)
+    state = f"done, {run.steps} steps" if run.done else _steps(run)
+    why = [OTHER] * run.other + [EARLIER] * (not run.this_code)
     if why:
         state += f" ({', '.join(why)})"
-    rate = f"{one.images / one.seconds:.1f}" if one.seconds else "-"
-    work = _gflops(one)
-    waited = f"{one.waited / one.seconds:.1%}" if one.seconds and not synthesises(one) else "-"
-    origin = [one.hardware, one.data, f"`{one.commit}`", f"`{one.hash}`"]
-    return [state, duration(one.seconds), rate, work, waited, *origin]
+    rate = f"{run.images / run.seconds:.1f}" if run.seconds else "-"
+    waited = f"{run.waited / run.seconds:.1%}" if run.seconds and not synthesises(run) else "-"
+    return [state, duration(run.seconds), rate, waited, run.hardware, run.data, f"`{run.commit}`", f"`{run.hash}`"]
 
 
-def _gflops(one: Progress) -> str:
-    """The arithmetic that the training got through, by counted operations; "-" where nobody counts them.
-
-    And, where the machine's peaks are known, the least time that computing and moving bytes can take over that taken.
-    """
-    work = costs.work_of(one.config) if one.seconds else None
-    if work is None:
-        return "-"
-    pace = one.images / one.seconds
-    found, limit = f"{work[0] * pace / 1e9:.0f}", _least_seconds(one)
-    return found if limit is None else f"{found} ({limit * pace:.0%})"
-
-
-def _least_seconds(one: Progress) -> float | None:
-    """For one picture at the peaks that ``python -m benchmarks`` measured on this hardware; else None."""
-    for file in sorted(results_dir("bench").glob("*/machine.csv")):
-        try:
-            rows = pd.read_csv(file)
-            peak = dict(zip(rows.quantity, rows.per_second, strict=True))
-            (device,), (hardware,), (threads,) = set(rows.device), set(rows.hardware), set(rows.threads)
-            if hardware != one.hardware or (device == "cpu" and not hardware.endswith(f", {threads} cores")):
-                continue
-            precision = one.config.get("precision") or ("float32" if device == "cpu" else "bfloat16")
-            flops, moved = costs.work_of(one.config, precision)
-            limit = max(flops / peak[f"flops_{precision}"], moved / peak["bytes"])
-        except (OSError, ValueError, KeyError, AttributeError, ZeroDivisionError):
-            continue  # another version's file, or a damaged one
-        if math.isfinite(limit):
-            return limit
-    return None
-
-
-def synthesises(one: Progress) -> bool:
+def synthesises(run: Progress) -> bool:
     """Whether a GPU made the data in turns with training: then the wait for them also holds the step before."""
-    on_gpu = any(not re.search(r", \d+ cores$", name) for name in one.hardware.split("; "))
-    return bool(one.config.get("fresh")) and on_gpu
+    on_gpu = any(not re.search(r", \d+ cores$", name) for name in run.hardware.split("; "))
+    return bool(run.config.get("fresh")) and on_gpu
 
 
-def _sum(here: list[Progress], total: int) -> str:
-    here = [one for one in here if not one.other]
-    done = sum(one.done for one in here)
-    seconds, images = sum(one.seconds for one in here), sum(one.images for one in here)
-    under_way = len(here) - done
-    more = f", {under_way} under way" if under_way else ""
+def _sum(runs: list[Progress], total: int) -> str:
+    done = sum(run.done for run in runs)
+    seconds, images = sum(run.seconds for run in runs), sum(run.images for run in runs)
+    more = f", {len(runs) - done} under way" if len(runs) > done else ""
     return (
         f"{done} of {total} networks are trained{more}: {duration(seconds)} of training "
         f"(h:mm:ss or m:ss), {images / 1e6:.2f} million images seen."
     )
 
 
-def _table(rows: list[list[str]]) -> list[str]:
-    lines = [HEAD, ["---"] * len(HEAD), *rows]
-    return ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
-
-
-def _missing(absent: list[str], profile: Profile, here: list[Progress]) -> list[str]:
+def _missing(absent: list[str], setting: Setting) -> list[str]:
     if not absent:
         return ["Nothing is missing."]
-    shown = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
+    more = f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else ""
     return [
-        f"Not finished: {shown}. This goes on where it stopped, in slices of nine minutes, also on another machine "
-        f"that has been given `results/{profile.name}/runs/`:",
+        f"Not finished: {', '.join(absent[:SHOWN])}{more}. This goes on where it stopped, also on another machine "
+        f"that has been given `results/{setting.profile.name}/runs/`:",
         "",
         "```bash",
-        command(profile, here),
+        command(setting),
         "```",
     ]
 
 
-def _notes(here: list[Progress]) -> list[str]:
-    notes = (
-        [
-            "GFLOP/s: the operations of forward and backward passes, counted (`experiments/costs.py`), over the time "
-            "of training. In brackets, where `python -m benchmarks` measured the machine: the share of its limit: the "
-            "longer of computing at the pace of a large matrix product and moving what is kept for the backward pass "
-            "at the pace of a copy."
-        ]
-        if here
-        else []
-    )
-    if any(not one.this_code for one in here):
-        notes.append(
-            f'"{EARLIER}": the code that training depends on has changed since. The result stands; the same '
-            "command would train it anew."
-        )
-    if any(one.other for one in here):
-        notes.append(
-            f'"{OTHER}": of the same name, but with other data or numbers than this call\'s; it does not count.'
-        )
-    if any(synthesises(one) for one in here):
-        notes.append('Waiting for data, "-": the GPU makes them between its steps, which no clock tells apart.')
-    if any("photographs " in one.data for one in here):
-        notes.append(
-            '"photographs" and twelve digits: a folder given with `--sharp-images`, by a hash of its files\' '
-            "names and sizes."
-        )
-    return notes
+def _notes(runs: list[Progress]) -> list[str]:
+    notes = {
+        f'"{EARLIER}": the code that training depends on has changed since. The result stands; the same command would '
+        "train it anew.": any(not run.this_code for run in runs),
+        f'"{OTHER}": of the same name, but with other data or numbers than this call\'s; it does not count.': any(
+            run.other for run in runs
+        ),
+        'Waiting for data, "-": the GPU makes them between its steps, which no clock tells apart.': any(
+            synthesises(run) for run in runs
+        ),
+        '"photographs" and twelve digits: a folder given with `--sharp-images`, by a hash of its files\' names and '
+        "sizes.": any("photographs " in run.data for run in runs),
+    }
+    return [note for note, applies in notes.items() if applies]
 
 
-def told(path: Path) -> str:
-    """A path as a person is told it: from the project's folder on."""
+def shown_path(path: Path) -> str:
+    """A path as a person reads it: from the project's folder on."""
     return str(path.relative_to(project_root())) if path.is_relative_to(project_root()) else str(path)

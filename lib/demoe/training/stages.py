@@ -8,9 +8,17 @@ import torch
 from torch import nn
 
 from demoe.models.demoe import DeMoE, DeMoEConfig
-from demoe.models.nafnet import NAFNet
+from demoe.models.nafnet import NAFNet, NAFNetConfig
 
 ENCODER_AND_ROUTER = ("intro", "encoders", "downs", "mlp_branch")
+
+
+def baseline_config(config: DeMoEConfig) -> NAFNetConfig:
+    """The baseline that such a DeMoE is made from: one block more in the middle and in every decoder level."""
+    decoder = tuple(count + 1 for count in config.decoder_blocks)
+    return NAFNetConfig(
+        config.width, config.encoder_blocks, config.middle_blocks + 1, decoder, True, config.num_experts
+    )
 
 
 def demoe_from_baseline(
@@ -24,9 +32,9 @@ def demoe_from_baseline(
     Raises ``ValueError`` where the two networks do not fit.
     """
     model = DeMoE(config)
-    wanted = (config.middle_blocks + 1, tuple(count + 1 for count in config.decoder_blocks))
-    if (baseline.config.middle_blocks, baseline.config.decoder_blocks) != wanted or not baseline.config.router:
-        raise ValueError(f"{config} needs a baseline with router and one block more a level, not {baseline.config}")
+    wanted, given = baseline_config(config), baseline.config
+    if (given.middle_blocks, given.decoder_blocks) != (wanted.middle_blocks, wanted.decoder_blocks) or not given.router:
+        raise ValueError(f"{config} needs a baseline with router and one block more a level, not {given}")
     for name in ("intro", "ending", "downs", "ups", "mlp_branch"):
         getattr(model, name).load_state_dict(getattr(baseline, name).state_dict())
     stages = [*zip(model.encoders, baseline.encoders, strict=True), (model.middle_blks, baseline.middle_blks)]

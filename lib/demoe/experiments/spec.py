@@ -1,0 +1,261 @@
+"""What is trained, as data: an experiment is a ``Spec``, and to add one is to add a row below.
+
+Two lengths: ``baseline`` and ``demoe`` are the profile's long trainings; ablations and comparators learn for
+``ablation_steps`` a stage from crops of ``ablation_patch`` pixels, so that they compare with each other. A variant of
+DeMoE differs from ``ablation-demoe`` in what its row says and in nothing else: where the shared part is the same
+network, it starts from the same stage 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from demoe.core import provenance
+from demoe.core.tasks import DATASETS
+from demoe.data import aio_blur
+from demoe.data.setting import Setting
+from demoe.models import comparator_sizes
+from demoe.models.demoe import DeMoEConfig
+from demoe.models.nafnet import NAFNetConfig
+
+ROUTER_NOISE = 1.0  # standard deviation on the logits; not stated in the paper, ours is that of Shazeer et al. (2017)
+CONTROL = "LOLv2-real"  # of Figure 8: pictures that are dark and not blurred
+SPECIALISTS = (*DATASETS, CONTROL)  # the sets that a network of its own is trained on
+OTHER_START = ("GoPro", "DPDD")  # trained a second time, from other random weights
+COMPARATORS = tuple(comparator_sizes.NETWORKS)  # in the order of Table 1
+PIXEL = (("pixel", 1.0),)  # L1 alone
+
+# Of a profile, what the steps of a training depend on; all but ``threads`` are arguments of ``training.loop.train``.
+RECIPE = (
+    "learning_rate",
+    "min_learning_rate",
+    "weight_decay",
+    "precision",
+    "accumulate",
+    "checkpointing",
+    "average",
+    "threads",
+)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One training. All that its weights depend on, as plain data, and what people are told about it."""
+
+    name: str
+    network: Any  # the configuration of a network: NAFNetConfig, DeMoEConfig or a comparator's
+    sets: tuple[str, ...]  # what it learns from, by names of datasets
+    patch: int  # training crop, pixels
+    batch: int  # crops a step
+    steps: int
+    seed: int  # of the synthetic data, their order, the crops and dropout
+    init_seed: int  # of the weights at the start; experts take the next one
+    loss: tuple[tuple[str, float], ...]  # its terms and their weights: "pixel" is L1, "class" cross-entropy
+    recipe: tuple[tuple[str, Any], ...]  # numbers of the optimisation, ``RECIPE``
+    data: tuple[tuple[str, Any], ...]  # "real" or "synthetic", and where the pictures come from
+    code: str  # the hash of all code that trained weights depend on
+    starts_from: Spec | None = None  # whose trained weights it takes over; None: random ones
+    experts: Literal["random", "pretrained"] = "random"  # how they start (``stages.demoe_from_baseline``)
+    learns: Literal["all", "decoder"] = "all"  # "decoder": encoder and router are frozen
+    router_noise: float = 0.0  # on the router's logits while training
+    about: str = field(default="", compare=False)  # a sentence for people
+
+    def configuration(self) -> dict:
+        """What is kept beside the weights; its hash tells trainings apart. What it starts from is in it."""
+        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.compare}
+        config = {"experiment": plain.pop("name"), "dataset": self.dataset, **dict(self.recipe), **dict(self.data)}
+        config |= {key: value for key, value in plain.items() if key not in ("recipe", "data", "sets")}
+        start = self.starts_from.configuration() if self.starts_from else None
+        return config | {"network": asdict(self.network), "loss": dict(self.loss), "starts_from": start}
+
+    @property
+    def hash(self) -> str:
+        """Eight digits that change with anything that the weights depend on."""
+        return provenance.config_hash(self.configuration())
+
+    @property
+    def dataset(self) -> str:
+        """ "AIO-Blur", or the one set that it learns from."""
+        return "AIO-Blur" if self.sets == DATASETS else self.sets[0]
+
+    @property
+    def label(self) -> str:
+        """ "demoe", or "demoe (seed 1)"."""
+        return f"{self.name} (seed {self.seed})" if self.seed else self.name
+
+    @property
+    def is_ablation(self) -> bool:
+        """Whether it is one of those that are trained from several seeds (``Profile.ablation_seeds``)."""
+        return self.name.startswith(("variant-", "ablation-"))
+
+    def folder(self, setting: Setting) -> Path:
+        """``results/<profile>/runs/<name>-s<seed>-<hash>``: where its run lies, or will lie."""
+        return provenance.run_folder(setting.profile.name, self.name, self.seed, self.configuration())
+
+
+def specs(setting: Setting) -> dict[str, Spec]:
+    """Every experiment of a profile and seed, by name. Nothing is trained, loaded or looked for."""
+    profile, seed = setting.profile, setting.seed
+    baseline = Spec(
+        "baseline",
+        NAFNetConfig(width=profile.width, router=True),
+        DATASETS,
+        profile.patch,
+        profile.batch,
+        profile.stage1_steps,
+        seed,
+        seed,
+        (*PIXEL, ("class", profile.class_weight)),
+        tuple((name, getattr(profile, name)) for name in RECIPE),
+        data_of(setting),
+        code(bool(setting.roots)),
+        about="Stage 1 (Section 3.4): NAFNet and router on the five sets, L1 and cross-entropy.",
+    )
+    demoe = replace(
+        _second_stage(baseline, "demoe", DeMoEConfig(width=profile.width)),
+        patch=profile.stage2_patch,
+        steps=profile.stage2_steps,
+        about="Stage 2 (Section 3.4): experts and decoder on the frozen encoder and router of the baseline, L1.",
+    )
+    copies = "Stage 2 whose experts start as copies of the baseline's blocks (the paper does not state how they start)."
+    pretrained = replace(demoe, name="demoe-pretrained-experts", experts="pretrained", about=copies)
+    short = replace(baseline, steps=profile.ablation_steps, patch=profile.ablation_patch)
+    variants = {spec.name: spec for spec in _variants(short)}
+    alone = replace(baseline, steps=profile.specialist_steps, patch=profile.specialist_patch, loss=PIXEL)
+    every = (
+        baseline,
+        demoe,
+        pretrained,
+        *variants.values(),
+        *_ablations(variants),
+        *_comparators(short, profile.width),
+        *_task_specific(alone, baseline),
+        *_specialists(alone),
+    )
+    return {spec.name: spec for spec in every}
+
+
+def _second_stage(first: Spec, name: str, network: DeMoEConfig, **changes) -> Spec:
+    """Experts and decoder on top of the frozen encoder and router of ``first``, as long as ``first``, L1."""
+    return replace(
+        first, **{"name": name, "network": network, "starts_from": first, "learns": "decoder", "loss": PIXEL} | changes
+    )
+
+
+def _variants(short: Spec) -> Iterator[Spec]:
+    """Variants of the baseline (Table 5 right, Figure 13)."""
+
+    def variant(name: str, about: str, class_weight: float | None = None, **network) -> Spec:
+        loss = short.loss if class_weight is None else (*PIXEL, ("class", class_weight))
+        about = f"A short training of the baseline: {about}."
+        return replace(short, name=f"variant-{name}", about=about, network=replace(short.network, **network), loss=loss)
+
+    yield variant("class-loss", "the baseline itself, but for the length")
+    yield variant("no-class-loss", "no classification loss", class_weight=0.0)
+    yield variant("original", "NAFNet's own depths, three a decoder level (Table 5)", encoder_blocks=(1, 1, 1, 28))
+    yield variant("wide", "twice the width", width=2 * short.network.width)
+    yield variant("more-middle", "ten more middle NAFBlocks", middle_blocks=13)
+
+
+def _ablations(variants: dict[str, Spec]) -> Iterator[Spec]:
+    """Variants of DeMoE (Figure 6 right, Tables 5 and 7)."""
+
+    def ablation(name: str, about: str, stage1: str = "class-loss", network: dict | None = None, **changes) -> Spec:
+        first = variants[f"variant-{stage1}"]
+        config = DeMoEConfig(width=first.network.width, **(network or {}))
+        changes["about"] = f"A short training of DeMoE: {about}."
+        return _second_stage(first, f"ablation-{name}", config, **changes)
+
+    # From scratch there are no stages: as many steps as the others have in both, with the losses of stage 1 (the paper
+    # states neither its length nor its losses).
+    first = variants["variant-class-loss"]
+    whole = {"starts_from": None, "steps": 2 * first.steps, "loss": first.loss, "learns": "all"}
+    yield ablation("demoe", "the reference, experts and decoder learn")
+    yield ablation("from-scratch", "one training of everything, both losses", **whole)
+    yield ablation("router-noise", "noise on the router's logits while training", router_noise=ROUTER_NOISE)
+    yield ablation("finetune-all", "encoder and router learn as well", learns="all")
+    yield ablation("pretrained-experts", "experts start as the baseline's blocks", experts="pretrained")
+    yield ablation("residual", "residual fusion, Equation 7", network={"fusion": "residual"})
+    yield ablation("attention", "attention fusion, Equation 8", network={"fusion": "attention"})
+    yield ablation("wide", "twice the width", "wide")
+    yield ablation("more-middle", "ten more middle NAFBlocks", "more-middle", {"middle_blocks": 12})
+    yield ablation("more-moe", "two MoEBlocks a level", network={"moe_per_level": 2})
+    yield ablation("darkir", "experts are DarkIR blocks", network={"expert": "darkir"})
+    yield ablation("wavelet", "experts are wavelet blocks", network={"expert": "wavelet"})
+    yield ablation("restormer", "experts are Restormer blocks", network={"expert": "restormer"})
+    yield ablation("plk", "experts are PLK blocks", network={"expert": "plk"})
+
+
+def _comparators(short: Spec, width: int) -> Iterator[Spec]:
+    """The networks of Table 1 by the baseline's recipe: data, crops, batches and optimiser are those of the variants.
+
+    L1 alone, because they have no router; all start as the identity, as the baseline does. How the paper trained them
+    beyond "on the AIO-Blur dataset" is not stated.
+    """
+    for name in COMPARATORS:
+        network = comparator_sizes.at_width(name, width)
+        about = f"{name} on AIO-Blur, as long as the variants of the baseline."
+        yield replace(short, name=f"comparator-{name.lower()}", network=network, loss=PIXEL, about=about)
+
+
+def _task_specific(alone: Spec, baseline: Spec) -> Iterator[Spec]:
+    """DeMoE* of Table 3: the all-in-one baseline, fine-tuned on one of AIO-Blur's training sets alone, L1.
+
+    The paper: "a single expert in the decoder", "fine-tune in each specific dataset", "equivalent to fine-tuned NAFNet"
+    (Section 4.3). A DeMoE with one expert a level is the baseline with its third block in the expert's place, and five
+    of them make 50.4 M = 5 x 10.08 M (Section 5), each with an encoder of its own and without router. So all weights
+    but the router's, which is left out, are trained on. Length and learning rate are not stated; our choice.
+    """
+    network = replace(baseline.network, router=False)
+    for dataset in DATASETS:
+        about = f"DeMoE* for {dataset} (Table 3): the baseline, fine-tuned on it alone."
+        name = f"task-specific-{dataset.lower()}"
+        yield replace(alone, name=name, network=network, sets=(dataset,), starts_from=baseline, about=about)
+
+
+def _specialists(alone: Spec) -> Iterator[Spec]:
+    """Task-specific networks from scratch (Section 3.1): the NAFNet of stage 1 without router, one set, L1.
+
+    All start from the same random weights; whether the paper's did is not stated. Some are trained a second time from
+    others, on the same data in the same order.
+    """
+    for dataset in SPECIALISTS:
+        yield specialist(alone, dataset, f"A NAFNet trained on {dataset} alone.")
+    for dataset in OTHER_START:
+        again = specialist(alone, dataset, f"A NAFNet trained on {dataset} alone, from other random weights.")
+        yield replace(again, name=f"{again.name}-other-start", init_seed=alone.init_seed + 1)
+
+
+def specialist(alone: Spec, dataset: str, about: str) -> Spec:
+    """A NAFNet without router for the set called ``dataset``, else as ``alone``."""
+    name = "specialist-" + re.sub(r"[^a-z0-9]+", "-", dataset.lower()).strip("-")
+    return replace(alone, name=name, network=replace(alone.network, router=False), sets=(dataset,), about=about)
+
+
+def data_of(setting: Setting) -> tuple[tuple[str, Any], ...]:
+    """What a setting's pictures are, and where they come from.
+
+    Of folders only a hash is kept: no path of a machine goes into weights that may be given away.
+    """
+    roots, profile = setting.roots, setting.profile
+    if roots:
+        places = {name: str(folder.resolve()) for name, folder in {"": roots.folder, **roots.named}.items() if folder}
+        chosen = {"places": places, "variants": dict(roots.variants), "bits": roots.bits}
+        return ("data", "synthetic" if roots.synthetic else "real"), ("source", provenance.config_hash(chosen))
+    sharp = roots.sharp_images
+    return (
+        ("data", "synthetic"),
+        ("source", aio_blur.sharp_photographs(sharp).identity if sharp else "bundled"),
+        ("train_images", profile.train_images),
+        ("image_size", profile.image_size),
+        ("fresh", profile.fresh),
+    )
+
+
+def code(real: bool = False) -> str:
+    """The hash of all code that trained weights depend on; ``real``: with that which reads real datasets."""
+    return provenance.code_hash("core", "models", "training", "data", "blur", *(("data/real",) if real else ()))
