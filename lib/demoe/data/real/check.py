@@ -10,7 +10,7 @@ from itertools import combinations
 
 from demoe.data.pairs import FilePair
 
-from . import catalog, check_content, check_files, folders, matching, recognition
+from . import catalog, check_content, check_files, folders, pairing, recognition
 from .description import Dataset
 from .findings import LEVELS, Noting, Problem, Recognition, Split
 from .roots import Roots
@@ -127,7 +127,7 @@ def _split(dataset: Dataset, split: Split, decode: bool, sample: int, seed: int,
         )
         _note_variant(dataset, split, report.content.get("mean_difference"))
     if dataset.sharp_key and split.pairing == "numbers":
-        steps = [abs(matching.number(pair.sharp.stem) - matching.number(pair.blurred.stem)) for pair in split.pairs]
+        steps = [abs(pairing.number(pair.sharp.stem) - pairing.number(pair.blurred.stem)) for pair in split.pairs]
         split.note("info", "numbers", f"paired by camera number, largest step {max(steps, default=0)}")
     if dataset.masks:
         _note_masks(dataset, split)

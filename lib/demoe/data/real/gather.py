@@ -15,10 +15,20 @@ from . import folders, lmdb_files
 from .description import Dataset
 from .findings import Noting, Recognition
 from .folders import Candidate, Place
-from .matching import Picture
+
+_SHARP = re.compile(r"(?:^|/)(?:gt|sharp|target)/", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file and the key it goes by: equal on both sides of a pair, unless ``stem`` decides."""
+
+    key: str
+    stem: str  # path below its folder, without the suffix
+    path: Path
+
 
 Sides = tuple[list[Picture], list[Picture]]  # blurred, sharp
-_SHARP = re.compile(r"(?:^|/)(?:gt|sharp|target)/", re.IGNORECASE)
 
 
 def sides(dataset: Dataset, candidate: Candidate, notes: Noting) -> tuple[Sides, bool]:

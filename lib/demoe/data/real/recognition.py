@@ -16,12 +16,11 @@ from pathlib import Path
 from demoe.data import pairs
 from demoe.data.pairs import FilePair, PairedSet
 
-from . import catalog, folders, gather, matching, pairing, pixels
+from . import catalog, folders, gather, pairing, pixels
 from .description import Dataset
 from .findings import Notes, Recognition, Split
 from .folders import LAYOUTS, Candidate, Place
-from .gather import Lists
-from .matching import Picture
+from .gather import Lists, Picture
 from .roots import MADE, Roots
 
 # Problems that keep a split from being used, the plainest first.
@@ -208,7 +207,7 @@ def _note_spare(found: Recognition) -> None:
     if not shared or len(shared) < sum(split.layout == shared[0].layout for split in found.splits.values()):
         return
     keys = set.intersection(*(set(split.spare) for split in shared))
-    alone = [shared[0].spare[key] for key in sorted(keys, key=matching.natural)]
+    alone = [shared[0].spare[key] for key in sorted(keys, key=pairing.natural)]
     if all(name in found.splits for name in found.dataset.counts):
         message = "[sharp picture has|sharp pictures have] no blurred partner"
         found.note("error", "unmatched", message, "fetch the partners again, or move these away", alone)
@@ -286,7 +285,7 @@ def _split(dataset: Dataset, split: Split, parts: Parts) -> Split:
     chosen = [one for name in named if split.variant in (name, "all") for one in parts[name]]
     keys: dict[str, Path] = {}
     empty = []
-    for key, path in sorted(chosen, key=lambda one: matching.natural(one[0])):
+    for key, path in sorted(chosen, key=lambda one: pairing.natural(one[0])):
         if path.stat().st_size == 0:
             empty.append(path)
         elif key in keys:
