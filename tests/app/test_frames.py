@@ -95,7 +95,7 @@ def test_an_interrupted_call_is_continued_to_the_same_bytes(tmp_path, model, mon
         with monkeypatch.context() as patch:
             count = []
 
-            owner, name = (frames, "_append") if stop_at == "row" else (images, "write_photograph")
+            owner, name = (frames.Journal, "append") if stop_at == "row" else (images, "write_photograph")
             real = vars(owner)[name]
 
             def sometimes(*words, real=real, count=count):
@@ -204,3 +204,12 @@ def test_an_unsure_router_is_told_of_smoothed_frames_too(tmp_path, model):
         (row,) = rows(out)
         assert ("the router is unsure" in row["warnings"]) == bool(said) and said in row["warnings"]
         assert ("--k 5" in row["warnings"]) == (said == "or --k 5")
+
+
+def test_sizes_are_compared_before_anything_is_made(tmp_path, capsys):
+    write(tmp_path / "in", ["1.png", "2.png"])
+    write(tmp_path / "in", ["3.png"], size=(9, 13))
+    words = ["frames", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--video", str(tmp_path / "v.mp4")]
+    assert cli.main(words) == 1
+    assert "1.png and" in (said := capsys.readouterr().err) and "3.png are frames of different sizes" in said
+    assert not (tmp_path / "out").exists()

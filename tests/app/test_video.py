@@ -1,7 +1,5 @@
-"""Videos out and in again, through PyAV or ffmpeg, whichever is there; the sentence where neither is."""
+"""Videos out and in again, through PyAV; what a new one does not have; the sentence where PyAV is not there."""
 
-import importlib.util
-import shutil
 from fractions import Fraction
 
 import numpy as np
@@ -15,23 +13,6 @@ from demoe.core.files import PARTIAL
 from demoe.models import checkpoints
 from demoe.models.demoe import DeMoE, DeMoEConfig
 
-TOOLS = [
-    name
-    for name, there in (
-        ("av", importlib.util.find_spec("av")),
-        ("ffmpeg", shutil.which("ffmpeg") and shutil.which("ffprobe")),
-    )
-    if there
-]
-
-
-@pytest.fixture(params=["av", "ffmpeg"])
-def tool(request, monkeypatch):
-    if request.param not in TOOLS:
-        pytest.skip(f"{request.param} is not installed")
-    monkeypatch.setattr(video, "tool", lambda: request.param)
-    return request.param
-
 
 def clip(count=6, size=(37, 50)):
     """Smooth colours that move: what a video encoder keeps."""
@@ -42,26 +23,23 @@ def clip(count=6, size=(37, 50)):
     ]
 
 
-def test_without_a_program_there_is_a_sentence(tmp_path, monkeypatch):
+def test_without_the_extra_there_is_a_sentence(monkeypatch):
     monkeypatch.setattr(video.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(video.shutil, "which", lambda name: None)
-    with pytest.raises(video.NoReader, match=r"PyAV \(pip install 'demoe\[video\]'\) or ffmpeg.*folder of numbered"):
-        video.tool()
-    monkeypatch.setattr(video.shutil, "which", lambda name: f"/bin/{name}")
-    assert video.tool() == "ffmpeg"
+    with pytest.raises(video.NoReader, match=r"PyAV \(pip install 'demoe\[video\]'\).*folder of numbered"):
+        video.require()
 
 
-def test_out_and_in(tmp_path, tool):
+def test_out_and_in(tmp_path):
     flat = [np.full((37, 50, 3), colour, np.uint8) for colour in ((200, 30, 30), (30, 180, 40), (20, 40, 220))]
-    assert video.write(tmp_path / "a.mp4", flat, Fraction(30000, 1001)) is True  # one row more
+    assert video.write_video(tmp_path / "a.mp4", flat, Fraction(30000, 1001)) is True  # one row more
     found = list(video.frames(tmp_path / "a.mp4"))
     assert [frame.shape for frame in found] == [(38, 50, 3)] * 3  # one row more: H.264 has even sides
     assert max(np.abs(a[:37].astype(int) - b).max() for a, b in zip(found, flat, strict=True)) <= 8  # its colours too
-    assert video.rate(tmp_path / "a.mp4") == Fraction(30000, 1001)
+    assert video.describe(tmp_path / "a.mp4").rate == Fraction(30000, 1001)
     with pytest.raises(FileExistsError):
-        video.write(tmp_path / "a.mp4", flat, Fraction(25))
+        video.write_video(tmp_path / "a.mp4", flat, Fraction(25))
     with pytest.raises(ValueError, match="different sizes"):
-        video.write(tmp_path / "b.mp4", [flat[0], flat[0][:10]], Fraction(25))
+        video.write_video(tmp_path / "b.mp4", [flat[0], flat[0][:10]], Fraction(25))
     (tmp_path / "c.mp4").write_bytes(b"no video at all")
     with pytest.raises(ValueError, match=r"c\.mp4"):
         list(video.frames(tmp_path / "c.mp4"))
@@ -69,52 +47,32 @@ def test_out_and_in(tmp_path, tool):
 
 
 @pytest.mark.parametrize("suffix", video.CONTAINERS)
-def test_every_container(tmp_path, tool, suffix):
+def test_every_container(tmp_path, suffix):
     path = tmp_path / f"a{suffix.upper()}"
-    assert video.write(path, clip(3, (36, 50)), Fraction(25)) is False
-    assert len(list(video.frames(path))) == 3 and video.rate(path) == 25
+    assert video.write_video(path, clip(3, (36, 50)), Fraction(25)) is False
+    assert len(list(video.frames(path))) == 3 and video.describe(path).rate == 25
 
 
-def test_what_is_not_written_and_what_a_killed_process_leaves(tmp_path, tool, monkeypatch):
+def test_what_is_not_written_and_what_a_killed_process_leaves(tmp_path, monkeypatch):
     for name in ("a.gif", "a.webm", "a"):
         with pytest.raises(ValueError, match=r"one of \.mp4"):
-            video.write(tmp_path / name, clip(1), Fraction(25))
+            video.write_video(tmp_path / name, clip(1), Fraction(25))
     with pytest.raises(ValueError, match="no frames"):
-        video.write(tmp_path / "a.mp4", [], Fraction(25))
-    seen, encode = [], f"_{tool}_write"
-    real = getattr(video, encode)
+        video.write_video(tmp_path / "a.mp4", [], Fraction(25))
+    seen, real = [], video._encode
 
     def watched(partial, *more):
         real(partial, *more)
         seen.extend(file.name for file in tmp_path.iterdir())
 
-    monkeypatch.setattr(video, encode, watched)
-    video.write(tmp_path / "a.mp4", clip(2), Fraction(25))
+    monkeypatch.setattr(video, "_encode", watched)
+    video.write_video(tmp_path / "a.mp4", clip(2), Fraction(25))
     assert len(seen) == 1 and seen[0].endswith(PARTIAL)  # which ``paths.sweep`` knows
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
 
 
-def test_an_older_ffmpeg_is_asked_in_its_own_words(tmp_path, monkeypatch):
-    """A program in its place that knows -vsync only, and gives two frames of 2x1 pixels."""
-    program = tmp_path / "ffmpeg"
-    program.write_text("""#!/bin/sh
-case "$*" in
-*-fps_mode*) echo "Unrecognized option 'fps_mode'." >&2; echo "Option not found" >&2; exit 1;;
-*"-vsync passthrough"*) printf 'P6\\n2 1\\n255\\nabcdefP6\\n2 1\\n255\\nghijkl';;
-esac
-""")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(video, "tool", lambda: "ffmpeg")
-    found = [frame.tobytes() for frame in video.frames(tmp_path / "a.mp4")]
-    assert found == [b"abcdef", b"ghijkl"]
-    program.write_text("#!/bin/sh\necho 'Invalid data' >&2; exit 1\n")
-    with pytest.raises(ValueError, match=r"a\.mp4 is damaged or no video file: Invalid data"):
-        list(video.frames(tmp_path / "a.mp4"))
-
-
 @pytest.mark.parametrize(("size", "padded"), [((36, 50), False), ((36, 51), True)])
-def test_the_command_says_that_odd_sides_were_made_even(tmp_path, tool, capsys, size, padded):
+def test_the_command_says_that_odd_sides_were_made_even(tmp_path, capsys, size, padded):
     torch.manual_seed(0)
     net = DeMoE(DeMoEConfig(width=2, encoder_blocks=(1, 1), middle_blocks=1, decoder_blocks=(1, 1)))
     weights = checkpoints.save(net, tmp_path / "w.safetensors")
@@ -137,8 +95,8 @@ def test_the_command_says_that_odd_sides_were_made_even(tmp_path, tool, capsys, 
     assert "v.mp4, 25 frames a second, without sound" in out and ("one pixel more at odd sides" in out) == padded
 
 
-def test_a_video_becomes_numbered_frames(tmp_path, tool):
-    video.write(tmp_path / "a.mp4", clip(), Fraction(25))
+def test_a_video_becomes_numbered_frames(tmp_path):
+    video.write_video(tmp_path / "a.mp4", clip(), Fraction(25))
     torch.manual_seed(0)
     net = shake(DeMoE(DeMoEConfig(width=2, encoder_blocks=(1, 1), middle_blocks=1, decoder_blocks=(1, 1))))
     done = frames.deblur_frames(tmp_path / "a.mp4", tmp_path / "out", model=net)
@@ -147,6 +105,90 @@ def test_a_video_becomes_numbered_frames(tmp_path, tool):
     again = frames.deblur_frames(tmp_path / "a.mp4", tmp_path / "out", model=net)
     assert (again.made, again.kept) == (1, 5)
     (tmp_path / "a.mp4").unlink()
-    video.write(tmp_path / "a.mp4", clip(5), Fraction(25))
+    video.write_video(tmp_path / "a.mp4", clip(5), Fraction(25))
     with pytest.raises(FileExistsError, match="made otherwise \\(video\\)"):
         frames.deblur_frames(tmp_path / "a.mp4", tmp_path / "out", model=net)
+
+
+def encoded(path, pictures, codec="libx264", pixels="yuv420p", colours=None, times=None, matrix=None, shape=None):
+    """A video as others write them."""
+    import av
+
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=25, options={"crf": "4"} if codec == "libx264" else {})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt, context = pixels, stream.codec_context
+        if colours:
+            context.colorspace, context.color_primaries, context.color_trc, context.color_range = colours
+        if shape:
+            stream.sample_aspect_ratio = shape
+        if times:
+            context.time_base = Fraction(1, 1000)
+        if matrix:
+            stream.set_display_matrix(matrix)
+        for i, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            into = {"dst_colorspace": colours[0], "dst_color_range": colours[3]} if colours else {}
+            frame = frame.reformat(format=pixels, **into)
+            if times:
+                frame.pts, frame.time_base = times[i], Fraction(1, 1000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+
+
+@pytest.mark.parametrize("lines", [64, 720])
+@pytest.mark.parametrize("matrix", [1, 5, 9])
+@pytest.mark.parametrize("colour_range", [1, 2])
+def test_colours_are_those_of_the_files_matrix_and_range(tmp_path, lines, matrix, colour_range):
+    colours = (200, 40, 60), (40, 180, 60), (30, 60, 200), (250, 250, 250), (8, 8, 8)
+    frames_in = [np.full((lines, 64, 3), colour, np.uint8) for colour in colours]
+    encoded(tmp_path / "a.mkv", frames_in, pixels="yuv444p", colours=(matrix, 1, 1, colour_range))
+    for before, after in zip(frames_in, video.frames(tmp_path / "a.mkv"), strict=True):
+        assert np.abs(before.astype(int) - after).max() <= 4
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("across", [1, -1])
+@pytest.mark.parametrize("down", [1, -1])
+def test_display_matrices_turn_and_mirror(tmp_path, swapped, across, down):
+    a, b, c, d = (0, down, across, 0) if swapped else (across, 0, 0, down)
+    picture = np.zeros((32, 48, 3), np.uint8)
+    picture[:8, :16] = 255, 0, 0  # one corner
+    encoded(tmp_path / "a.mp4", [picture] * 2, matrix=[a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30])
+    frame = next(video.frames(tmp_path / "a.mp4"))
+    assert frame.shape[:2] == ((32, 48) if a else (48, 32))
+    right, low = across < 0, down < 0  # x goes to ax + cy, y to bx + dy
+    corner = frame[-6:] if low else frame[:6]
+    corner = corner[:, -6:] if right else corner[:, :6]
+    assert corner[..., 0].mean() > 200 and frame[..., 0].mean() < 60
+
+
+def test_what_a_new_video_does_not_have_is_told(tmp_path):
+    pictures = clip(6, (32, 48))
+    plain = {"a.mp4": {}, "b.mp4": {"times": [0, 40, 80, 120, 160, 200]}}
+    odd = {
+        "c.mp4": ({"pixels": "yuv420p10le", "colours": (9, 9, 16, 1)}, ("10 bits", "HDR (PQ)", "BT.2020")),
+        "d.mp4": ({"times": [0, 40, 80, 880, 920, 960]}, ("variable rate",)),
+        "e.mov": ({"codec": "qtrle", "pixels": "argb"}, ("transparency",)),
+        "f.mp4": ({"shape": Fraction(4, 3)}, ("4:3",)),
+    }
+    for name, options in plain.items():
+        encoded(tmp_path / name, pictures, **options)
+        assert video.describe(tmp_path / name).lost == ()
+    for name, (options, words) in odd.items():
+        encoded(tmp_path / name, pictures, **options)
+        lost = video.describe(tmp_path / name).lost
+        assert len(lost) == len(words) and all(word in phrase for word, phrase in zip(words, lost, strict=True))
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    import av
+
+    with av.open(str(tmp_path / "a.mp4"), "w") as file:
+        stream = file.add_stream("aac", rate=48000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48000
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    with pytest.raises(ValueError, match=r"a\.mp4 holds sound but no pictures that move"):
+        video.describe(tmp_path / "a.mp4")

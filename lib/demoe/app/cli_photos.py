@@ -336,7 +336,12 @@ def _frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             f"{args.video} has no suffix of a video that can be written: use one of {', '.join(video.CONTAINERS)}"
         )
     if args.video or args.input.is_file():
-        video.tool()  # before an hour's work
+        video.require()  # before an hour's work
+    if args.video and args.input.is_dir():
+        frames.check_sizes(args.input)
+    described = video.describe(args.input) if args.input.is_file() else None
+    for phrase in described.lost if described else ():
+        print(f"  not kept: {phrase}", flush=True)
     done = frames.deblur_frames(
         args.input,
         args.output,
@@ -356,9 +361,11 @@ def _frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if args.video and done.failed:
         arguments.complain(f"{args.video} was not written: frames are missing")
     elif args.video:
-        rate = args.fps or (video.rate(args.input) if args.input.is_file() else 25)
+        rate = args.fps or (described.rate if described else 25)
         pixels = (images.read_photograph(file).pixels for file in done.files)
-        padded = video.write(args.video, ((one * 255).round().byte().permute(1, 2, 0).numpy() for one in pixels), rate)
+        padded = video.write_video(
+            args.video, ((one * 255).round().byte().permute(1, 2, 0).numpy() for one in pixels), rate
+        )
         print(
             f"  video: {args.video}, {float(rate):g} frames a second, without sound"
             + ("; one pixel more at odd sides, which H.264 cannot have" if padded else "")

@@ -7,11 +7,8 @@ from which an interrupted call continues: with the same bytes as without the int
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,7 +20,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from demoe.core import __version__, images
-from demoe.core.files import alone, write_text
+from demoe.core.files import Journal, alone, checksum, first_line, write_text
+from demoe.core.formats import opened
 from demoe.core.tasks import EXPERTS
 from demoe.models.moe import normalised_entropy, top_k_weights
 from demoe.models.outputs import experts_of
@@ -110,6 +108,23 @@ def listed(folder: Path) -> list[Path]:
     return found
 
 
+def check_sizes(source: Path) -> None:
+    """Raises ``ValueError`` naming two frames of a folder whose sizes differ, and one that cannot be read: no video can
+    be made of them. Reads the files' heads."""
+    first: tuple[Path, tuple[int, int]] | None = None
+    for file in listed(source):
+        with opened(file) as picture:
+            size = picture.size
+        if first is None:
+            first = file, size
+        if size != first[1]:
+            (width, height), (other_width, other_height) = first[1], size
+            raise ValueError(
+                f"{first[0]} and {file} are frames of different sizes, of which no video can be made: "
+                f"{width}x{height} and {other_width}x{other_height}"
+            )
+
+
 def deblur_frames(
     source: Path,
     folder: Path,
@@ -130,7 +145,7 @@ def deblur_frames(
 
     Nothing is overwritten: results of an earlier call with the same settings and inputs are kept. Raises
     ``FileExistsError`` for a folder that holds other results, ``ValueError`` for no frames or bad numbers,
-    ``video.NoReader`` for a video that no program here can read.
+    ``video.NoReader`` for a video where PyAV is not installed.
     """
     source, folder = Path(source), Path(folder)
     Smoother(smooth, k)  # a bad number is told before anything is done
@@ -152,14 +167,15 @@ def _deblur_frames(source, folder, is_folder, model, expert, k, smooth, max_memo
         "expert": expert,
         "k": k,
         "smooth": smooth,
-        "video": None if is_folder else _sha256(source),
+        "video": None if is_folder else checksum(source),
     }
     journal = _open_journal(folder, settings, [images.result_name(file, file).name for file in files])
+    rows = {row["frame"]: row for row in journal.rows}
     done, last, last_alone = Done(), None, None
     stream = _of_files(files) if is_folder else _of_video(source)
     total = len(files) or None
     for name, identity, read in tqdm(stream, total=total, unit="frame", leave=False, disable=not progress):
-        target, row = folder / name, journal.get(name)
+        target, row = folder / name, rows.get(name)
         if row and row["input_sha256"] != identity:
             raise FileExistsError(17, f"was made from another {name} than is there now; choose another -o", str(target))
         if row and target.exists():
@@ -179,11 +195,11 @@ def _deblur_frames(source, folder, is_folder, model, expert, k, smooth, max_memo
                     read(), model=model, expert=smoother.choose if smoothed else expert, k=k, max_memory=max_memory
                 )
                 row = _row(name, identity, result, smoother.now if smoothed else None)
-                if journal.get(name) is None:
-                    _append(folder / JOURNAL, row)
+                if name not in rows:
+                    journal.append([row])
                 images.write_photograph(target, result.photograph)
             except (ValueError, RuntimeError, MemoryError) as error:
-                done.failed.append(f"{name}: {(str(error).splitlines() or [type(error).__name__])[0]}")
+                done.failed.append(f"{name}: {first_line(error)}")
                 tell(done.failed[-1])
                 continue
             done.made += 1
@@ -202,7 +218,7 @@ def _deblur_frames(source, folder, is_folder, model, expert, k, smooth, max_memo
 
 def _of_files(files: list[Path]) -> Iterator[tuple[str, str, Callable]]:
     for file in files:
-        yield images.result_name(file, file).name, _sha256(file), lambda file=file: images.read_photograph(file)
+        yield images.result_name(file, file).name, checksum(file), lambda file=file: images.read_photograph(file)
 
 
 def _of_video(source: Path) -> Iterator[tuple[str, str, Callable]]:
@@ -225,8 +241,8 @@ def _row(name: str, identity: str, result: photos.Deblurred, smoothed: Tensor | 
     )
 
 
-def _open_journal(folder: Path, settings: dict, names: list[str]) -> dict[str, dict[str, str]]:
-    """Rows of an earlier call with these settings, by frame; a new journal otherwise."""
+def _open_journal(folder: Path, settings: dict, names: list[str]) -> Journal:
+    """That of an earlier call with these settings; a new one otherwise."""
     place, rows = folder / SETTINGS, folder / JOURNAL
     if not place.exists():
         taken = next((name for name in [JOURNAL, *names] if (folder / name).exists()), None)
@@ -244,31 +260,7 @@ def _open_journal(folder: Path, settings: dict, names: list[str]) -> dict[str, d
     if found != settings:
         other = [key for key in settings if found.get(key) != settings[key]] if isinstance(found, dict) else ["all"]
         raise FileExistsError(17, f"holds frames made otherwise ({', '.join(other)}); choose another -o", str(folder))
-    kept = [
-        line for line in (rows.read_text() if rows.exists() else "").splitlines(keepends=True) if line.endswith("\n")
-    ]  # the last one may be torn
-    read = list(csv.reader(kept[1:]))
-    whole = [dict(zip(HEAD, row, strict=True)) for row in read if len(row) == len(HEAD)]
-    write_text(rows, "".join(map(_line, [HEAD, *(row.values() for row in whole)])))
-    return {row["frame"]: row for row in whole}
-
-
-def _append(file: Path, row: dict[str, str]) -> None:
-    with file.open("a") as stream:
-        stream.write(_line(row.values()))
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _line(cells) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(list(cells))
-    return text.getvalue()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return Journal(rows, HEAD)
 
 
 def _fingerprint(model: nn.Module) -> str:

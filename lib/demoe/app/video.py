@@ -1,12 +1,11 @@
-"""Video files as frames and back: through PyAV where it is installed, else through ffmpeg on the PATH."""
+"""Video files as frames and back, through PyAV. What a new video of the frames does not have is told beforehand."""
 
 from __future__ import annotations
 
 import importlib.util
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,235 +17,172 @@ SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".
 # What frames are written as: containers that hold H.264, by suffix.
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
 QUALITY = "16"  # of x264, whose scale runs from 0 (nothing lost) to 51; 18 is taken for not visible
+UNEVEN = 1.5  # times between frames, longest over shortest, from which a rate is called uneven: rounding stays below
+
+# A file's colour matrix (ITU-T H.273) -> swscale's name for it.
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+_HDR = {16: "PQ", 18: "HLG"}
+_TURNS = {(1, 0): 0, (0, -1): 1, (-1, 0): 2, (0, 1): 3}  # signs in a display matrix -> quarter turns to the left
 
 
 class NoReader(RuntimeError):
-    """Neither PyAV nor ffmpeg is there."""
+    """PyAV is not installed."""
 
 
-def tool() -> str:
-    """ "av" or "ffmpeg". Raises ``NoReader`` with what to do if there is neither."""
-    if importlib.util.find_spec("av"):
-        return "av"
-    if shutil.which("ffmpeg") and shutil.which("ffprobe"):
-        return "ffmpeg"
-    raise NoReader(
-        "video files need PyAV (pip install 'demoe[video]') or ffmpeg and ffprobe on the PATH; without them "
-        "give a folder of numbered frames"
-    )
+def require() -> None:
+    """Raises ``NoReader`` with what to do if PyAV is not installed."""
+    if not importlib.util.find_spec("av"):
+        raise NoReader(
+            "video files need PyAV (pip install 'demoe[video]'); without it give a folder of numbered frames"
+        )
+
+
+@dataclass(frozen=True)
+class Description:
+    """A video before its frames are read."""
+
+    rate: Fraction  # frames a second, the average; 25 where the file does not say
+    lost: tuple[str, ...]  # what neither frames nor a new video of them have, a phrase each
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple]:
+    """(file, its first picture stream, how many it has); covers of music are none."""
+    require()
+    import av
+
+    try:
+        with av.open(str(path)) as file:
+            streams = [each for each in file.streams.video if not int(each.disposition) & 0x400]  # attached_pic
+            if not streams:
+                raise ValueError(f"{path} holds {'sound but ' * bool(file.streams.audio)}no pictures that move")
+            yield file, streams[0], len(streams)
+    except (av.error.FFmpegError, IndexError) as error:
+        raise ValueError(f"{path} is damaged or no video file: {error}") from error
+
+
+def describe(path: Path) -> Description:
+    """Looks at the first frame and at all frames' times. Raises as ``frames``."""
+    with _opened(path) as (file, stream, count):
+        lost = [f"the other {count - 1} picture streams"] if count > 1 else []
+        times = sorted(packet.pts for packet in file.demux(stream) if packet.pts is not None)
+        steps = np.diff(times)
+        if len(steps) and steps.max() > UNEVEN * max(1, steps.min()):
+            lost.append("the uneven times of its frames (variable rate)")
+        file.seek(0)
+        frame = next(file.decode(stream), None)
+        if frame is None:
+            raise ValueError(f"{path} holds no video frames that can be read")
+        parts = frame.format.components
+        if (bits := max(part.bits for part in parts)) > 8:
+            lost.append(f"{bits} bits a sample (8 are)")
+        if frame.color_trc in _HDR:
+            lost.append(f"HDR ({_HDR[frame.color_trc]})")
+        if frame.color_primaries == 9:
+            lost.append("the colours of BT.2020 (a new video says BT.709)")
+        if any(part.is_alpha for part in parts):
+            lost.append("transparency (alpha)")
+        if (shape := stream.sample_aspect_ratio or 1) != 1:
+            lost.append(f"the shape of its pixels ({shape.numerator}:{shape.denominator}; they count as square)")
+        if frame.interlaced_frame:
+            lost.append("interlacing (both fields count as one picture)")
+        return Description(Fraction(stream.average_rate or 25), tuple(lost))
 
 
 def frames(path: Path) -> Iterator[np.ndarray]:
     """The frames of a video's first picture stream, upright, (H, W, 3) uint8 RGB, in the order they are shown.
 
-    Deeper video is rounded to 8 bits. Raises ``ValueError`` for a file that holds none or is damaged, ``NoReader``.
+    Colours by the matrix and range that the file names; where it names none, BT.709 from 720 lines on, else BT.601,
+    as players have it. Deeper video is rounded to 8 bits. Raises ``ValueError`` for a file that holds none or is
+    damaged, ``NoReader``.
     """
     found = 0
-    for frame in _av_frames(path) if tool() == "av" else _ffmpeg_frames(path):
-        found += 1
-        yield frame
+    with _opened(path) as (file, stream, _):
+        for frame in file.decode(stream):
+            found += 1
+            yield _upright(_rgb(frame), frame)
     if not found:
         raise ValueError(f"{path} holds no video frames that can be read")
 
 
-def rate(path: Path) -> Fraction:
-    """Frames a second, the average; 25 where the file does not say."""
-    if tool() == "av":
-        import av
-
-        try:
-            with av.open(str(path)) as file:
-                return Fraction(file.streams.video[0].average_rate or 25)
-        except (av.error.FFmpegError, IndexError) as error:
-            raise ValueError(f"{path} is no video file that can be read") from error
-    words = [
-        "ffprobe",
-        "-v",
-        "error",
-        "-select_streams",
-        "v:0",
-        "-show_entries",
-        "stream=avg_frame_rate",
-        "-of",
-        "csv=p=0",
-        _safe(path),
-    ]
-    said = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip().rstrip(",")
-    try:
-        return Fraction(said) or Fraction(25)
-    except (ValueError, ZeroDivisionError):
-        return Fraction(25)
+def _rgb(frame) -> np.ndarray:
+    """Not left to PyAV, some versions of which take every video for BT.601."""
+    options = {}
+    if not frame.format.is_rgb:
+        usual = 1 if frame.height >= 720 else 5
+        full = frame.color_range == 2 or frame.format.name.startswith(("yuvj", "gray"))
+        options = {
+            "src_colorspace": _MATRICES.get(int(frame.colorspace), usual),
+            "src_color_range": 2 if full else 1,
+            "dst_color_range": 2,
+        }
+    return frame.reformat(format="rgb24", **options).to_ndarray()
 
 
-def write(path: Path, pictures: Iterable[np.ndarray], rate: Fraction) -> bool:
+def _upright(array: np.ndarray, frame) -> np.ndarray:
+    """Turned, and mirrored where the display matrix says so."""
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            matrix = np.frombuffer(bytes(data)[:20], np.int32)  # a b u c d: x' = ax + cy, y' = bx + dy
+            a, b, _, c, d = (int(value) for value in np.sign(matrix))
+            if a * d - b * c < 0:
+                array, a, b = array[:, ::-1], -a, -b
+            array = np.rot90(array, _TURNS.get((a, b), 0))
+    return np.ascontiguousarray(array)
+
+
+def write_video(path: Path, pictures: Iterable[np.ndarray], rate: Fraction) -> bool:
     """(H, W, 3) uint8 RGB frames of one size as a video without sound, whole or not at all; odd sides get one pixel.
 
     H.264 where the encoder is there, else MPEG-4. Returns whether a side was odd. Raises ``FileExistsError``,
     ``ValueError`` for a suffix not in ``CONTAINERS``, no frames, frames of different sizes and encoders' refusals,
     ``NoReader``.
     """
+    require()
+    import av
+
     container = CONTAINERS.get(path.suffix.lower())
     if container is None:
         raise ValueError(f"{path}: videos are written as one of {', '.join(CONTAINERS)}")
     if path.exists():
         raise FileExistsError(17, "exists already; choose another name", str(path))
     sizes: list[tuple[int, ...]] = []
-    encode = _av_write if tool() == "av" else _ffmpeg_write
     with replacing(path) as partial:
         try:
-            encode(partial, container, _even(pictures, sizes), rate)
-        except Refused as error:
+            _encode(partial, container, _even(pictures, sizes), rate)
+        except av.error.FFmpegError as error:
             raise ValueError(f"{path} cannot be written as a video: {error}") from error
         if not sizes:
             raise ValueError(f"{path} was not written: there are no frames")
     return bool(sizes[0][0] % 2 or sizes[0][1] % 2)
 
 
-class Refused(ValueError):
-    """What an encoder says."""
-
-
 def _even(pictures: Iterable[np.ndarray], sizes: list[tuple[int, ...]]) -> Iterator[np.ndarray]:
     """Frames with even sides; ``sizes`` gets the shape that they had."""
-    size = None
     for picture in pictures:
-        if size is not None and picture.shape != size:
-            raise ValueError(
-                f"frames of different sizes make no video: {size[1]}x{size[0]} and "
-                f"{picture.shape[1]}x{picture.shape[0]}"
-            )
-        size = picture.shape
-        sizes[:] = [size]
-        yield np.pad(picture, ((0, size[0] % 2), (0, size[1] % 2), (0, 0)), mode="edge")
+        if sizes and picture.shape != sizes[0]:
+            (height, width, _), other = sizes[0], picture.shape
+            raise ValueError(f"frames of different sizes make no video: {width}x{height} and {other[1]}x{other[0]}")
+        sizes[:] = [picture.shape]
+        yield np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")
 
 
-def _av_frames(path: Path) -> Iterator[np.ndarray]:
-    import av
-
-    try:
-        with av.open(str(path)) as file:
-            for frame in file.decode(video=0):
-                yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
-    except (av.error.FFmpegError, IndexError) as error:
-        raise ValueError(f"{path} is damaged or no video file: {error}") from error
-
-
-def _av_write(path: Path, container: str, pictures: Iterator[np.ndarray], rate: Fraction) -> None:
+def _encode(path: Path, container: str, pictures: Iterator[np.ndarray], rate: Fraction) -> None:
     import av
 
     encoder = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    try:
-        with av.open(str(path), "w", format=container) as file:
-            stream = None
-            for picture in pictures:
-                if stream is None:
-                    stream = file.add_stream(encoder, rate=rate, options={"crf": QUALITY} if encoder != "mpeg4" else {})
-                    stream.height, stream.width = picture.shape[:2]
-                    stream.pix_fmt = "yuv420p"
-                    context = stream.codec_context
-                    context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
-                    context.color_range = 1  # 16..235
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
-                file.mux(stream.encode(frame))
-            if stream is not None:
-                file.mux(stream.encode())
-    except av.error.FFmpegError as error:
-        raise Refused(str(error)) from error
-
-
-def _safe(path: Path) -> str:
-    """A name that ffmpeg takes for a file whatever it holds: neither an option nor a protocol such as concat:."""
-    return f"file:{path}"
-
-
-def _ffmpeg_frames(path: Path, timing: str = "-fps_mode") -> Iterator[np.ndarray]:
-    words = [
-        "ffmpeg",
-        "-v",
-        "error",
-        "-nostdin",
-        "-i",
-        _safe(path),
-        "-map",
-        "0:v:0",
-        timing,
-        "passthrough",
-        "-f",
-        "image2pipe",
-        "-c:v",
-        "ppm",
-        "-",
-    ]
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=said)
-        try:
-            while process.stdout.readline():  # P6
-                width, height = map(int, process.stdout.readline().split())
-                process.stdout.readline()  # 255
-                pixels = process.stdout.read(3 * width * height)
-                if len(pixels) == 3 * width * height:
-                    yield np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
-        finally:
-            process.stdout.close()
-            status = process.wait()
-        if status:
-            said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines() or ["ffmpeg failed"]
-            if timing == "-fps_mode" and any("fps_mode" in line for line in lines):  # its name before ffmpeg 5.1
-                yield from _ffmpeg_frames(path, "-vsync")
-                return
-            raise ValueError(f"{path} is damaged or no video file: {lines[-1]}")
-
-
-def _ffmpeg_write(path: Path, container: str, pictures: Iterator[np.ndarray], rate: Fraction) -> None:
-    with tempfile.TemporaryFile() as said:
-        process = None
-        try:
-            for picture in pictures:
-                if process is None:
-                    size = f"{picture.shape[1]}x{picture.shape[0]}"
-                    words = [
-                        "ffmpeg",
-                        "-v",
-                        "error",
-                        "-f",
-                        "rawvideo",
-                        "-pix_fmt",
-                        "rgb24",
-                        "-s",
-                        size,
-                        "-r",
-                        str(rate),
-                        "-i",
-                        "-",
-                        "-vf",
-                        "scale=out_color_matrix=bt709:out_range=tv",
-                        "-c:v",
-                        "libx264",
-                        "-crf",
-                        QUALITY,
-                        "-pix_fmt",
-                        "yuv420p",
-                        "-colorspace",
-                        "bt709",
-                        "-color_primaries",
-                        "bt709",
-                        "-color_trc",
-                        "bt709",
-                        "-f",
-                        container,
-                        "-y",
-                        _safe(path),
-                    ]
-                    process = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=said)
-                process.stdin.write(picture.tobytes())
-        except BrokenPipeError:
-            pass  # ffmpeg gave up: its reason is read below
-        finally:
-            if process is not None:
-                process.communicate()
-        if process is not None and process.returncode:
-            said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines() or ["ffmpeg failed"]
-            raise Refused(lines[-1])
+    with av.open(str(path), "w", format=container) as file:
+        stream = None
+        for picture in pictures:
+            if stream is None:
+                stream = file.add_stream(encoder, rate=rate, options={"crf": QUALITY} if encoder != "mpeg4" else {})
+                stream.height, stream.width = picture.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                context = stream.codec_context
+                context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+                context.color_range = 1  # 16..235
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+            file.mux(stream.encode(frame))
+        if stream is not None:
+            file.mux(stream.encode())

@@ -127,7 +127,10 @@ def damaged(folder: Path) -> list[str]:
 
 def checksum(file: Path) -> str:
     """The SHA-256 of a file; "" if there is none."""
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+    if not file.is_file():
+        return ""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def clear(folder: Path) -> None:
