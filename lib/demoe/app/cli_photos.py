@@ -288,19 +288,21 @@ def _beside(source: Path, target: Path, result, model, args: argparse.Namespace,
     """Writes the map of experts and the comparison; a line about each, a warning where one could not be made."""
     from demoe.core import images
 
-    from . import sheets
+    from . import contact_sheet
 
     def experts() -> str:
         picture, table = _names(target, [".experts.png", ".experts.csv"])
-        sheets.save_picture(picture, sheets.expert_map(images.read_photograph(source).pixels, result.expert_map))
-        sheets.save_table(table, sheets.expert_table(result.expert_map))
+        contact_sheet.save_picture(
+            picture, contact_sheet.expert_map(images.read_photograph(source).pixels, result.expert_map)
+        )
+        contact_sheet.save_table(table, contact_sheet.expert_table(result.expert_map))
         return f"  experts: {picture}, {table}"
 
     def compare() -> str:
         (picture,) = _names(target, [".compare.png"])
-        sheet = sheets.comparison(images.read_photograph(source).pixels, result, model, args.max_memory, bar)
-        sheets.save_picture(picture, sheet)
-        return f"  compare: {picture}  (panels of at most {sheets.PANEL} pixels)"
+        sheet = contact_sheet.comparison(images.read_photograph(source).pixels, result, model, args.max_memory, bar)
+        contact_sheet.save_picture(picture, sheet)
+        return f"  compare: {picture}  (panels of at most {contact_sheet.PANEL} pixels)"
 
     lines = []
     for wanted, what, make in ((args.expert_map, "map of experts", experts), (args.compare, "comparison", compare)):

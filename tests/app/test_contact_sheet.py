@@ -8,7 +8,7 @@ from conftest import shake
 from PIL import Image
 
 from benchmarks import cli as benchmarks_cli
-from demoe.app import cli, photos, sheets
+from demoe.app import cli, contact_sheet, photos
 from demoe.core import images
 from demoe.core.tasks import EXPERTS
 from demoe.inference.tiles import TileMap
@@ -47,7 +47,7 @@ def test_regions_cover_a_photograph_once():
 
 
 def test_the_table_of_tiles():
-    table = sheets.expert_table(decisions())
+    table = contact_sheet.expert_table(decisions())
     assert len(table) == 6 and (table["height"] * table["width"]).sum() == 300 * 500
     assert list(table["expert"]) == [EXPERTS[i] for i in (0, 1, 2, 3, 4, 4)]
     assert table[[f"router_{name}" for name in EXPERTS]].sum(axis=1).tolist() == pytest.approx([1] * 6)
@@ -62,8 +62,8 @@ def test_the_map_is_tinted_tile_by_tile(size):
         if size[0] == 300
         else TileMap([0, 1280], [0, 1280, 2560], 2560, size, decisions().router, decisions().weights)
     )
-    picture = sheets.expert_map(torch.zeros(3, *size), given)
-    width, height = min(size[1], sheets.MAP_SIDE), min(size[0], sheets.MAP_SIDE * size[0] // size[1])
+    picture = contact_sheet.expert_map(torch.zeros(3, *size), given)
+    width, height = min(size[1], contact_sheet.MAP_SIDE), min(size[0], contact_sheet.MAP_SIDE * size[0] // size[1])
     assert picture.width >= width and picture.height > height
     rows, columns = given.regions()
     for place, expert in enumerate((0, 1, 2, 3, 4, 4)):
@@ -77,29 +77,29 @@ def test_the_map_is_tinted_tile_by_tile(size):
 def test_a_comparison_has_seven_panels_at_any_size(model, size):
     photo = noise(*size)
     result = photos.deblur(photo, model=model)
-    sheet = sheets.comparison(photo, result, model)
-    assert sheet.width == 7 * (sheets.PANEL + sheets.GAP) + sheets.GAP
-    assert sheet.height < 2 * sheets.PANEL + 100
+    sheet = contact_sheet.comparison(photo, result, model)
+    assert sheet.width == 7 * (contact_sheet.PANEL + contact_sheet.GAP) + contact_sheet.GAP
+    assert sheet.height < 2 * contact_sheet.PANEL + 100
 
 
 def test_panels_show_what_they_say(model):
     photo = noise(40, 50)
     result = photos.deblur(photo, model=model, k=2)
-    sheet = torch.from_numpy(np.array(sheets.comparison(photo, result, model))).permute(2, 0, 1) / 255
+    sheet = torch.from_numpy(np.array(contact_sheet.comparison(photo, result, model))).permute(2, 0, 1) / 255
     alone = [photos.deblur(photo, model=model, expert=name).image for name in EXPERTS]
-    top = sheets.GAP + 2 * sheets.LINE
+    top = contact_sheet.GAP + 2 * contact_sheet.LINE
     for i, expected in enumerate([photo, result.image, *alone]):
-        left = sheets.GAP + i * (sheets.PANEL + sheets.GAP)
+        left = contact_sheet.GAP + i * (contact_sheet.PANEL + contact_sheet.GAP)
         assert (sheet[:, top : top + 40, left : left + 50] - expected).abs().max() < 0.51 / 255
 
 
 def test_panels_of_a_gray_photograph_are_gray(model):
     photo = photos.as_photograph(noise(40, 50)[:1].permute(1, 2, 0).numpy())
     result = photos.deblur(photo, model=model)
-    sheet = np.array(sheets.comparison(photo.pixels, result, model)).astype(int)
-    top = sheets.GAP + 2 * sheets.LINE
+    sheet = np.array(contact_sheet.comparison(photo.pixels, result, model)).astype(int)
+    top = contact_sheet.GAP + 2 * contact_sheet.LINE
     for i in range(7):
-        left = sheets.GAP + i * (sheets.PANEL + sheets.GAP)
+        left = contact_sheet.GAP + i * (contact_sheet.PANEL + contact_sheet.GAP)
         panel = sheet[top : top + 40, left : left + 50]
         assert np.ptp(panel, axis=2).max() == 0 and panel.std() > 1
     colour = photos.deblur(photo.pixels, model=model).image
@@ -115,7 +115,7 @@ def test_a_comparison_that_fails_does_not_take_the_result_with_it(tmp_path, mode
     def no_memory(*given):
         raise MemoryError("not enough memory for 30x20 pixels: 3 MiB are left for the work")
 
-    monkeypatch.setattr(sheets, "comparison", no_memory)
+    monkeypatch.setattr(contact_sheet, "comparison", no_memory)
     words = [
         "deblur",
         "a.png",
@@ -144,8 +144,8 @@ def test_a_comparison_that_fails_does_not_take_the_result_with_it(tmp_path, mode
 def test_without_experts_there_are_two_panels():
     net = NAFNet(NAFNetConfig(width=2, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,)))
     photo = noise(20, 30)
-    sheet = sheets.comparison(photo, photos.deblur(photo, model=net), net)
-    assert sheet.width == 2 * (sheets.PANEL + sheets.GAP) + sheets.GAP
+    sheet = contact_sheet.comparison(photo, photos.deblur(photo, model=net), net)
+    assert sheet.width == 2 * (contact_sheet.PANEL + contact_sheet.GAP) + contact_sheet.GAP
 
 
 def test_the_command_writes_them_and_overwrites_nothing(tmp_path, model, monkeypatch, capsys):
