@@ -82,7 +82,7 @@ def test_a_damaged_checkpoint_of_an_unfinished_training(trained, damage, monkeyp
         experiments.obtain(BASELINE, SETTING)
     monkeypatch.setattr(checkpoints, "save", real)
     (state,) = tmp_path.rglob("state")
-    harm(next(state.glob("*.part")), damage)
+    harm(next(state.glob("*.pt")), damage)
     run = experiments.obtain(BASELINE, SETTING)
     assert (run.folder / "model.safetensors").read_bytes() == expected
     assert run.metrics.step.tolist() == list(dict.fromkeys(run.metrics.step))

@@ -3,7 +3,8 @@
 The running statistics belong to the weights as they moved, and to a few small batches: with batches of 8 the last ones
 decide. What evaluation uses should be those of the weights that are kept (Izmailov et al., UAI 2018, Section 3.2), of
 many batches with equal say, and of activations that no dropout scatters, since there is none in evaluation.
-Not stated in the paper, which averages no weights; our choice.
+Not stated in the paper, which averages no weights; our choice. ``torch.optim.swa_utils.update_bn`` would measure frozen
+layers as well, such as stage 2's router, and with dropout.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from demoe.core.files import naming, write_text
@@ -59,7 +60,6 @@ def train(
     workers: int = 0,  # processes that read batches ahead; they change nothing but the time
     checkpoint_every: int = 200,  # steps
     deadline: float | None = None,  # of time.monotonic(): when to save and stop
-    compact: bool = False,  # the saved state in little space (``state.save``)
     log_every: int = 20,  # steps; checkpointed steps are logged as well
     label: str = "training",  # on the progress bar
     progress: bool = True,
@@ -69,7 +69,7 @@ def train(
     Writes ``metrics.jsonl`` (a line every ``log_every`` steps: losses, gradient norm, learning rate, images seen,
     seconds spent on the training so far, and how many of them waiting for data) and ``state/`` into ``run_dir``. If
     there is a state, training continues from it: on a CPU the result equals that of a run never interrupted, bit for
-    bit, unless the state is compact, or a compiler is there only once. A damaged one is set aside, and training starts
+    bit, unless a compiler is there only once. A damaged one is set aside, and training starts
     from the beginning. Under ``torchrun`` (``distributed.processes``) all processes train together, and the first
     writes; ``run_dir`` must be on a disk that all of them see. The time spent waiting is the host's: batches made on a
     GPU count only in part.
@@ -77,7 +77,7 @@ def train(
     Blocks are compiled where that pays (``step.compiling_pays``): on a GPU, and in long trainings in bfloat16.
 
     With ``average`` the statistics of batch normalisation are measured for the averaged weights at the end, on the last
-    ``MEASURED`` batches (``statistics.remeasure``).
+    ``MEASURED`` batches (``batch_statistics.remeasure``).
 
     Raises ``OutOfTime`` at the deadline, ``FloatingPointError`` when the loss is no longer finite, ``RuntimeError``
     where the processes do not see the same state.
@@ -95,7 +95,7 @@ def train(
     parameters = trainable(model)
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
     learning = {name: p for name, p in model.named_parameters() if p.requires_grad and average}
-    mean = {name: p.detach().clone() for name, p in learning.items()}
+    mean, move_average = {name: p.detach().clone() for name, p in learning.items()}, get_ema_multi_avg_fn(average)
 
     # Continue where an earlier run stopped. The log is part of the state, so that the two always agree.
     if not first_process:
@@ -137,7 +137,7 @@ def train(
                 group["lr"] = rate
             losses, norm = take(batch)
             if mean:
-                torch._foreach_lerp_(list(mean.values()), [p.detach() for p in learning.values()], 1 - average)
+                move_average(list(mean.values()), [p.detach() for p in learning.values()], step)
 
             last = step == steps - 1
             stop = deadline is not None and not last and distributed.agree(time.monotonic() > deadline)
@@ -162,7 +162,7 @@ def train(
                 bar.set_postfix(loss=f"{values['total']:.4f}", refresh=False)
             bar.update()
             if save and first_process:
-                state.save(state_dir, state.Progress(step + 1, lines, spent, waited), model, optimizer, mean, compact)
+                state.save(state_dir, state.Progress(step + 1, lines, spent, waited), model, optimizer, mean)
             if stop:
                 distributed.wait()
                 raise OutOfTime(step + 1, steps)
