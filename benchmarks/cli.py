@@ -91,9 +91,10 @@ def _bench(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 def _tiles(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from demoe.app import photos
     from demoe.core import images
-    from demoe.inference.tiles import compare
 
-    compare(
+    from . import tiling
+
+    tiling.compare_tiles(
         photos.default_model(args.weights, "cpu"),
         images.read_photograph(args.photo).pixels,
         args.tile,

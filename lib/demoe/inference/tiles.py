@@ -8,7 +8,6 @@ so that neighbouring tiles agree where they overlap, and the overlap is blended 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,9 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from demoe.models.demoe import DeMoE
 from demoe.models.layers import UNet
-from demoe.models.nafnet import NAFNet
 from demoe.models.outputs import Restored, experts_of
 
 from . import strips
@@ -238,61 +235,3 @@ def _tiled(model, image, expert, k, route, tile, progress) -> tuple[Restored, Ti
         weights.float().view(grid).cpu(),
     )
     return Restored(out.clamp_(0, 1), logits.mean(0, keepdim=True), weights.mean(0, keepdim=True)), decisions
-
-
-def compare(
-    model: NAFNet | DeMoE, image: Tensor, tile: int = TILE, k: int | None = 1, expert: str | None = None
-) -> dict[str, float]:
-    """Tiled against whole on one photograph (3, H, W): printed, and returned.
-
-    Keys: max_difference, mean_difference (of the range 0..1), psnr (dB, between the two), seam (the largest step in the
-    difference across any row or column boundary where tiles are blended, averaged along it; 0..1), elsewhere (the
-    same where none are blended), whole_seconds, tiled_seconds, peak_mib (of the process so far; it never falls).
-    """
-    import resource
-    import sys
-
-    results, seconds = [], []
-    for side in (tile, None):
-        start = time.perf_counter()
-        results.append(restore_large(model, image, k=k, expert=expert, tile=side))
-        seconds.append(time.perf_counter() - start)
-    if results[1].plan.tile is not None:
-        raise MemoryError("the photograph does not fit into memory whole, so that there is nothing to compare with")
-    difference = (results[0].image - results[1].image).double()
-    steps = [
-        (difference.diff(dim=axis).abs().mean((0, 3 - axis)), starts(image.shape[axis], tile, 2 ** len(model.encoders)))
-        for axis in (1, 2)
-    ]  # (length - 1,) each
-    inside, outside = zip(*(_steps(values, tile, places) for values, places in steps), strict=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-    error = max(difference.square().mean().item(), 1e-20)
-    found = {
-        "max_difference": difference.abs().max().item(),
-        "mean_difference": difference.abs().mean().item(),
-        "psnr": -10 * torch.tensor(error).log10().item(),
-        "seam": max(inside),
-        "elsewhere": max(outside),
-        "whole_seconds": seconds[1],
-        "tiled_seconds": seconds[0],
-        "peak_mib": peak,
-    }
-    height, width = image.shape[-2:]
-    keys = ("max_difference", "mean_difference", "seam", "elsewhere")
-    largest, mean, seam, other = (255 * found[key] for key in keys)
-    print(
-        f"{width}x{height}, tiles of {tile} against whole, in 8-bit levels (0 to 255): largest difference "
-        f"{largest:.3f}, mean {mean:.4f}, {found['psnr']:.1f} dB; largest mean step along a seam {seam:.4f}, along "
-        f"any other line {other:.4f}; whole {seconds[1]:.1f} s, tiles {seconds[0]:.1f} s; peak of the process "
-        f"{peak:.0f} MiB"
-    )
-    return found
-
-
-def _steps(values: Tensor, tile: int, places: list[int]) -> tuple[float, float]:
-    """The largest of (length - 1,) values where tiles are blended, and elsewhere; 0 where there are none."""
-    blended = torch.zeros(len(values), dtype=torch.bool)
-    for before, after in pairwise(places):
-        middle = (before + after + tile) // 2
-        blended[max(0, middle - OVERLAP // 8 - 1) : middle + OVERLAP // 8 + 1] = True
-    return tuple(part.max().item() if len(part) else 0.0 for part in (values[blended], values[~blended]))
