@@ -146,7 +146,7 @@ def test_a_machine_whose_state_is_lost_is_not_listed(home, monkeypatch):
     with monkeypatch.context() as patched, pytest.raises(experiments.TimeUp):
         stop_after(patched, 1)
         obtained("baseline", deadline=time.monotonic() + LATER)
-    next(home.rglob("*.part")).write_bytes(b"")
+    next(home.rglob("state/*.pt")).write_bytes(b"")
     monkeypatch.setattr(runs.provenance, "hardware", lambda: "this machine")
     assert read(obtained("baseline").folder).hardware == "this machine"
 

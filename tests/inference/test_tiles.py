@@ -145,22 +145,6 @@ def test_sample_crops_lie_inside_and_have_whole_units():
     assert {tuple(crop.shape[-2:]) for crop in crops} == {(512, 512)}
 
 
-def test_sampled_statistics_differ_little_from_the_wholes(model, monkeypatch):
-    monkeypatch.setattr(tiles, "SAMPLE", 4 * 256 * 256)
-    monkeypatch.setattr(tiles, "CROP", 256)
-    found = tiles.compare(model, picture(700, 600), tile=256)
-    assert 0 < found["mean_difference"] < 1e-3 and found["psnr"] > 50
-    assert 0 <= found["seam"] < 1e-3 and 0 <= found["elsewhere"] < 1e-3
-
-
-def test_a_seam_is_found_where_it_is():
-    values = torch.zeros(999)
-    values[tiles.starts(1000, 256, 16)[1] + 64 - 1] = 0.5  # where the first two tiles are blended
-    values[20] = 0.25
-    assert tiles._steps(values, 256, tiles.starts(1000, 256, 16)) == (0.5, 0.25)
-    assert tiles._steps(values[:100], 256, [0]) == (0.0, 0.25)
-
-
 def test_a_function_may_choose_the_experts(model):
     x = picture(300, 280)
     chosen = []
