@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import os
-import urllib.request
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 from tqdm.auto import tqdm
 
+from demoe.core.downloads import no_answer
+from demoe.core.files import write_bytes
 from demoe.core.provenance import code_hash, config_hash
 from demoe.data.pairs import PairedSet
 from demoe.models.layers import pad_to_multiple
@@ -31,6 +33,12 @@ from .weight_similarity import all_pairs, cka
 
 CLIP_MODEL, CLIP_WEIGHTS = "ViT-B-32-quickgelu", "openai"  # OpenAI's ViT-B/32 was trained with the quick GELU
 _CLIP_FILES = ("timm/vit_base_patch32_clip_224.openai", ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"))
+
+# The two readings of Figure 13, what encoders of differently trained baselines see in a picture; and what needs none.
+POOLED = "features averaged over the picture"
+PICTURED = "features drawn as a picture, seen by CLIP"
+READINGS = (POOLED, PICTURED)
+NO_NETWORK = "no network"
 
 
 class WeightsMissing(RuntimeError):
@@ -51,25 +59,18 @@ def _clip() -> tuple[nn.Module, object]:
 
 
 def _check_clip_can_be_had() -> None:
-    """Asks for the weights' host once, briefly: the download itself would try for most of a minute where there is no
-    network."""
+    """Asks for the weights' host once, briefly: the download itself would try for most of a minute."""
     from huggingface_hub import constants, try_to_load_from_cache
 
     repository, files = _CLIP_FILES
     if any(isinstance(try_to_load_from_cache(repository, name), str) for name in files):
         return
-    where = constants.ENDPOINT
-    try:
-        if constants.HF_HUB_OFFLINE:
-            raise OSError("HF_HUB_OFFLINE is set")
-        with urllib.request.urlopen(urllib.request.Request(where, method="HEAD"), timeout=5):
-            pass
-    except OSError as error:
-        reason = getattr(error, "reason", error)
+    host = constants.ENDPOINT
+    if why := "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else no_answer(host):
         raise WeightsMissing(
             f"CLIP ViT-B/32 (OpenAI's weights, 350 MB) is neither in {constants.HF_HUB_CACHE} nor can it be fetched "
-            f"from {where} ({reason}): run this once with network, or let $DEMOE_CLIP name a ViT-B-32.pt"
-        ) from None
+            f"from {host} ({why}): run this once with network, or let $DEMOE_CLIP name a ViT-B-32.pt"
+        )
 
 
 @torch.no_grad()
@@ -187,31 +188,22 @@ def clip_or_encoder(
 
     ``encoder`` is called only then. CLIP's features are kept in the folder ``cache``.
     """
-    names = config_hash({pairs.name: list(pairs.keys) for pairs in sets} | {"code": code_hash("blur", "data")})
-    kept = cache / f"clip-{names}.npy" if cache else None
+    code = code_hash("core", "blur", "data", "evaluation")
+    names = config_hash({pairs.name: list(pairs.keys) for pairs in sets} | {"code": code})
+    file = cache / f"clip-{names}.npy" if cache else None
     try:
-        if kept and kept.exists():
-            features = np.load(kept)
+        if file and file.exists():
+            features = np.load(file)
         else:
             features = clip_features(blurred_pictures(sets), progress)
-            if kept:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                partial = kept.with_suffix(".tmp.npy")
-                np.save(partial, features)
-                partial.replace(kept)
+            if file:
+                content = io.BytesIO()
+                np.save(content, features)
+                write_bytes(file, content.getvalue())
         return Embedded(features, labels(sets), "CLIP ViT-B/32", "")
     except WeightsMissing as error:
         features = encoder_features(encoder(), sets, progress)
         return Embedded(features, labels(sets), "trained encoder (not CLIP: no weights here)", str(error))
-
-
-# What encoders of differently trained baselines see in a picture (Figure 13), in both readings of the paper's words.
-
-
-POOLED = "features averaged over the picture"
-PICTURED = "features drawn as a picture, seen by CLIP"
-READINGS = (POOLED, PICTURED)
-NO_NETWORK = "no network"
 
 
 class EncoderViews(NamedTuple):
