@@ -30,7 +30,7 @@ def made_up(home, name: str, step: int, done: bool, seconds: float, folder: str 
         (folder / "model.safetensors").touch()
     else:
         (folder / "state").mkdir()
-        (folder / "state" / "manifest.json").write_text(json.dumps({"step": step, "parts": {}}))
+        (folder / "state" / "manifest.json").write_text(json.dumps({"step": step}))
 
 
 def rows(text: str) -> list[str]:

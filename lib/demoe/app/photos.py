@@ -22,7 +22,7 @@ from demoe.evaluation.metrics import PATCH, metric_q
 from demoe.inference.optimize import OptimizedNetwork
 from demoe.inference.strips import Chooser
 from demoe.inference.tiles import Route, TileMap, restore_large
-from demoe.models import parts, pretrained
+from demoe.models import checkpoints, pretrained
 from demoe.models.moe import normalised_entropy
 
 from .doubt import BRIGHTENING, Change, change, warnings
@@ -176,8 +176,8 @@ def _packaged() -> Path:
     """The best network that comes with the package, else the one trained last in this checkout."""
     if found := pretrained.releases(PACKAGED_WEIGHTS):
         return found[0].demoe
-    runs = (parts.entry(folder / "model.safetensors") for folder in project_root().glob("results/*/runs/demoe-*"))
-    if not (trained := sorted(filter(None, runs), key=lambda path: path.stat().st_mtime_ns)):
+    runs = project_root().glob("results/*/runs/demoe-*/model.safetensors")
+    if not (trained := sorted(runs, key=lambda path: path.stat().st_mtime_ns)):
         raise FileNotFoundError(f"no weights come with this installation; {_HOW}")
     return trained[-1]
 
@@ -200,7 +200,7 @@ def default_label() -> str:
 @lru_cache(maxsize=2)
 def _load(path: Path, modified: int, device: str) -> nn.Module:
     """``modified`` is there so that a file which was written anew is read anew."""
-    return parts.load(path, device)
+    return checkpoints.load(path, device)
 
 
 def _by_name(values: torch.Tensor) -> dict[str, float]:

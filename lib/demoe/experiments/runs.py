@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from demoe.core import provenance
-from demoe.core.files import alone, checksum, clear, is_kept, kept, results_dir, write_text
+from demoe.core.files import alone, clear, is_kept, kept, results_dir, write_text
 from demoe.data import aio_blur
 from demoe.data.batches import Batches, Fresh, workers_for
 from demoe.data.own_pairs import fingerprint
@@ -218,22 +218,13 @@ def _hardware(folder: Path, here: str) -> str:
     """This machine's, after those on which what is continued here was trained so far: "NVIDIA L4; 8 x NVIDIA H200"."""
     if distributed.world() > 1 and torch.cuda.is_available():
         here = f"{distributed.world()} x {here}"
-    if not _whole(folder / STATE):  # none, or one that training will set aside to start from the beginning
+    if not state.is_whole(folder / STATE):  # none, or one that training will set aside to start from the beginning
         return here
     try:
         earlier = str(json.loads((folder / "config.json").read_text())["provenance"]["hardware"]).split("; ")
     except (OSError, ValueError, KeyError, TypeError):
         earlier = []
     return "; ".join(dict.fromkeys([*earlier, here]))
-
-
-def _whole(folder: Path) -> bool:
-    """Whether there is a state whose parts are as they were."""
-    try:
-        noted = json.loads((folder / state.MANIFEST).read_text())["parts"]
-        return all(checksum(folder / name) == digest for name, digest in noted.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
 
 
 @contextmanager

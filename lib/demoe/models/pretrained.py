@@ -14,8 +14,6 @@ from pathlib import Path
 
 import torch
 
-from . import parts
-
 UNKNOWN = "unknown"
 
 
@@ -93,7 +91,7 @@ class Release:
     """A DeMoE that comes with the package, and the baseline that it was made from."""
 
     profile: str
-    demoe: Path  # the file, or the first of its parts (``demoe.parts``)
+    demoe: Path  # the file
     baseline: Path | None = None  # likewise; None where it does not come along
 
     @property
@@ -110,9 +108,9 @@ def releases(folder: Path = PACKAGED) -> list[Release]:
     """The networks that come with the package, the best first."""
     found = []
     for profile in RELEASES:
-        networks = [parts.files(folder / f"{kind}-{profile}.safetensors") for kind in ("demoe", "baseline")]
-        if networks[0]:
-            found.append(Release(profile, networks[0][0], networks[1][0] if networks[1] else None))
+        demoe, baseline = (folder / f"{kind}-{profile}.safetensors" for kind in ("demoe", "baseline"))
+        if demoe.is_file():
+            found.append(Release(profile, demoe, baseline if baseline.is_file() else None))
     return found
 
 
@@ -122,9 +120,6 @@ def _released() -> list[Item]:
         for kind, what, path in (("demoe", "DeMoE", release.demoe), ("baseline", "its baseline", release.baseline)):
             if path is None:
                 continue
-            files = parts.siblings(path)
-            size = sum(file.stat().st_size for file in files) / 2**20
-            several = f" in {len(files)} parts" if len(files) > 1 else ""
             items.append(
                 Item(
                     f"{kind}-{release.profile}",
@@ -132,7 +127,7 @@ def _released() -> list[Item]:
                     path.name,
                     "this package (weights/README.md is its model card)",
                     "MIT; the model card says on what it was trained",
-                    f"{size:.1f} MiB{several}",
+                    f"{path.stat().st_size / 2**20:.1f} MiB",
                     owner=f"demoe:weights/{path.name}",
                 )
             )

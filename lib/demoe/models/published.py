@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from . import checkpoints, parts
+from . import checkpoints
 from .checkpoint_files import CheckpointError
 from .comparators import NOT_INSTALLED
 from .outputs import Restored
@@ -50,7 +50,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Published:
     """
     path = Path(path)
     try:
-        model = parts.load(path, device)
+        model = checkpoints.load(path, device)
         kind = type(model).__name__
     except CheckpointError as ours:
         try:

@@ -5,7 +5,6 @@ The manifest is replaced last, so a state in ``<run>/state/`` appears whole or n
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import sys
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from demoe.core.files import set_aside, write_bytes, write_text
+from demoe.core.files import checksum, set_aside, write_bytes, write_text
 
 MANIFEST = "manifest.json"
 
@@ -42,7 +41,7 @@ def save(
     torch.save(state | progress._asdict(), content)
     file = folder / f"{progress.step:07d}.pt"
     write_bytes(file, content.getvalue())
-    manifest = {"step": progress.step, "file": file.name, "sha256": hashlib.sha256(content.getbuffer()).hexdigest()}
+    manifest = {"step": progress.step, "file": file.name, "sha256": checksum(file)}
     write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
     for old in set(folder.glob("*.pt")) - {file}:
         old.unlink()
@@ -59,11 +58,10 @@ def load(
     if not folder.exists():
         return None
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        content = (folder / manifest["file"]).read_bytes()
-        if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
-            raise ValueError(f"{manifest['file']} is damaged")
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if not is_whole(folder):
+            raise ValueError("it is damaged or incomplete")
+        file = folder / json.loads((folder / MANIFEST).read_text())["file"]
+        state = torch.load(file, map_location="cpu", weights_only=True)
         progress = Progress(int(state["step"]), str(state["log"]), float(state["seconds"]), float(state["waited"]))
         weights, mean = model.state_dict(), state["average"]
         for mine, theirs in ((weights, state["model"]), (average, mean)):  # looked at before anything is changed
@@ -92,3 +90,12 @@ def step_of(folder: Path) -> int | None:
         return int(json.loads((folder / MANIFEST).read_text())["step"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether there is a state in ``folder`` that is as it was written."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        return manifest["sha256"] == checksum(folder / manifest["file"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
