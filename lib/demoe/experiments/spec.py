@@ -29,6 +29,16 @@ OTHER_START = ("GoPro", "DPDD")  # trained a second time, from other random weig
 COMPARATORS = tuple(comparator_sizes.NETWORKS)  # in the order of Table 1
 PIXEL = (("pixel", 1.0),)  # L1 alone
 
+# Tables of the paper whose rows are ablations, and their names in ``core.paper.published``.
+FIGURE_6, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7 = "Figure 6 right", "Table 5 left", "Table 5 right", "Table 7"
+START = "start of the experts"  # not in the paper
+PUBLISHED = {
+    FIGURE_6: "figure6_training_ablation",
+    TABLE_5_LEFT: "table5_fusion_ablation",
+    TABLE_5_RIGHT: "table5_baseline_ablation",
+    TABLE_7: "table7_experts",
+}
+
 # Of a profile, what the steps of a training depend on; all but ``threads`` are arguments of ``training.loop.train``.
 RECIPE = (
     "learning_rate",
@@ -40,6 +50,16 @@ RECIPE = (
     "average",
     "threads",
 )
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table that an experiment stands for: ``method`` is its name in ``published()``, "" where there is
+    none."""
+
+    table: str
+    label: str
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +83,7 @@ class Spec:
     learns: Literal["all", "decoder"] = "all"  # "decoder": encoder and router are frozen
     router_noise: float = 0.0  # on the router's logits while training
     about: str = field(default="", compare=False)  # a sentence for people
+    rows: tuple[Row, ...] = field(default=(), compare=False)  # of ablations
 
     def configuration(self) -> dict:
         """What is kept beside the weights; its hash tells trainings apart. What it starts from is in it."""
@@ -149,14 +170,18 @@ def _second_stage(first: Spec, name: str, network: DeMoEConfig, **changes) -> Sp
 def _variants(short: Spec) -> Iterator[Spec]:
     """Variants of the baseline (Table 5 right, Figure 13)."""
 
-    def variant(name: str, about: str, class_weight: float | None = None, **network) -> Spec:
+    def variant(name: str, about: str, *rows: Row, class_weight: float | None = None, **network) -> Spec:
         loss = short.loss if class_weight is None else (*PIXEL, ("class", class_weight))
-        about = f"A short training of the baseline: {about}."
-        return replace(short, name=f"variant-{name}", about=about, network=replace(short.network, **network), loss=loss)
+        about, config = f"A short training of the baseline: {about}.", replace(short.network, **network)
+        return replace(short, name=f"variant-{name}", about=about, network=config, loss=loss, rows=rows)
 
-    yield variant("class-loss", "the baseline itself, but for the length")
-    yield variant("no-class-loss", "no classification loss", class_weight=0.0)
-    yield variant("original", "NAFNet's own depths, three a decoder level (Table 5)", encoder_blocks=(1, 1, 1, 28))
+    table = TABLE_5_RIGHT
+    without = Row(table, "baseline, no classification loss", "baseline_without_classification_loss")
+    original = Row(table, "baseline, original architecture", "baseline_original_architecture")
+    reference = Row(table, "baseline, classification loss", "baseline_with_classification_loss")
+    yield variant("no-class-loss", "no classification loss", without, class_weight=0.0)
+    yield variant("original", "NAFNet's own depths, three a decoder level", original, encoder_blocks=(1, 1, 1, 28))
+    yield variant("class-loss", "the baseline itself, but for the length", reference)
     yield variant("wide", "twice the width", width=2 * short.network.width)
     yield variant("more-middle", "ten more middle NAFBlocks", middle_blocks=13)
 
@@ -164,30 +189,50 @@ def _variants(short: Spec) -> Iterator[Spec]:
 def _ablations(variants: dict[str, Spec]) -> Iterator[Spec]:
     """Variants of DeMoE (Figure 6 right, Tables 5 and 7)."""
 
-    def ablation(name: str, about: str, stage1: str = "class-loss", network: dict | None = None, **changes) -> Spec:
+    def ablation(name: str, about: str, *rows: Row, stage1: str = "class-loss", **changes) -> Spec:
         first = variants[f"variant-{stage1}"]
-        config = DeMoEConfig(width=first.network.width, **(network or {}))
-        changes["about"] = f"A short training of DeMoE: {about}."
-        return _second_stage(first, f"ablation-{name}", config, **changes)
+        config = DeMoEConfig(width=first.network.width, **changes.pop("network", {}))
+        about = f"A short training of DeMoE: {about}."
+        return _second_stage(first, f"ablation-{name}", config, **{"about": about, "rows": rows} | changes)
+
+    def of_experts(kind: str, word: str, method: str) -> Spec:
+        row = Row(TABLE_7, f"{word} experts", method)
+        return ablation(kind, f"experts are {word} blocks", row, network={"expert": kind})
 
     # From scratch there are no stages: as many steps as the others have in both, with the losses of stage 1 (the paper
     # states neither its length nor its losses).
     first = variants["variant-class-loss"]
     whole = {"starts_from": None, "steps": 2 * first.steps, "loss": first.loss, "learns": "all"}
-    yield ablation("demoe", "the reference, experts and decoder learn")
-    yield ablation("from-scratch", "one training of everything, both losses", **whole)
-    yield ablation("router-noise", "noise on the router's logits while training", router_noise=ROUTER_NOISE)
-    yield ablation("finetune-all", "encoder and router learn as well", learns="all")
-    yield ablation("pretrained-experts", "experts start as the baseline's blocks", experts="pretrained")
-    yield ablation("residual", "residual fusion, Equation 7", network={"fusion": "residual"})
-    yield ablation("attention", "attention fusion, Equation 8", network={"fusion": "attention"})
-    yield ablation("wide", "twice the width", "wide")
-    yield ablation("more-middle", "ten more middle NAFBlocks", "more-middle", {"middle_blocks": 12})
-    yield ablation("more-moe", "two MoEBlocks a level", network={"moe_per_level": 2})
-    yield ablation("darkir", "experts are DarkIR blocks", network={"expert": "darkir"})
-    yield ablation("wavelet", "experts are wavelet blocks", network={"expert": "wavelet"})
-    yield ablation("restormer", "experts are Restormer blocks", network={"expert": "restormer"})
-    yield ablation("plk", "experts are PLK blocks", network={"expert": "plk"})
+    row = Row(FIGURE_6, "end to end from scratch", "end_to_end_from_scratch")
+    yield ablation("from-scratch", "one training of everything, both losses", row, **whole)
+    row = Row(FIGURE_6, "noise on the router", "router_noise")
+    yield ablation("router-noise", "noise on the router's logits while training", row, router_noise=ROUTER_NOISE)
+    row = Row(FIGURE_6, "whole baseline fine-tuned", "finetune_whole_baseline")
+    yield ablation("finetune-all", "encoder and router learn as well", row, learns="all")
+    row = Row(TABLE_5_LEFT, "residual fusion", "residual_addition")
+    yield ablation("residual", "residual fusion, Equation 7", row, network={"fusion": "residual"})
+    row = Row(TABLE_5_LEFT, "attention fusion", "attention")
+    yield ablation("attention", "attention fusion, Equation 8", row, network={"fusion": "attention"})
+    row = Row(TABLE_5_LEFT, "twice the width", "width_64")
+    yield ablation("wide", "twice the width", row, stage1="wide")
+    row, deeper = Row(TABLE_5_RIGHT, "more middle NAFBlocks", "more_middle_nafblocks"), {"middle_blocks": 12}
+    yield ablation("more-middle", "ten more middle NAFBlocks", row, stage1="more-middle", network=deeper)
+    row = Row(TABLE_5_RIGHT, "more MoEBlocks", "more_moeblocks")
+    yield ablation("more-moe", "two MoEBlocks a level", row, network={"moe_per_level": 2})
+    yield of_experts("darkir", "DarkIR", "DarkIR")
+    yield of_experts("wavelet", "wavelet", "Wavelet")
+    yield of_experts("restormer", "Restormer", "Restormer")
+    yield of_experts("plk", "PLK", "PLK")
+    row = Row(START, "copies of the baseline's blocks")
+    yield ablation("pretrained-experts", "experts start as the baseline's blocks", row, experts="pretrained")
+    yield ablation(
+        "demoe",
+        "the reference, experts and decoder learn",
+        Row(FIGURE_6, "MoE decoder fine-tuned (DeMoE)", "finetune_moe_decoder_only"),
+        Row(TABLE_5_LEFT, "DeMoE", "DeMoE_k1"),
+        Row(TABLE_7, "NAFBlock experts (DeMoE)", "NAFBlock"),
+        Row(START, "random (DeMoE)"),
+    )
 
 
 def _comparators(short: Spec, width: int) -> Iterator[Spec]:

@@ -10,20 +10,17 @@ from functools import partial
 import pandas as pd
 
 from demoe.core.paper import published
+from demoe.core.profiles import PROFILES
+from demoe.data.setting import Setting
 from demoe.evaluation import statistics
 from demoe.experiments.ablations import BY_HAND, CHOICES, INPUT, ROUTER
+from demoe.experiments.spec import FIGURE_6, PUBLISHED, START, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, specs
 
 from .tables import Layout, Read, best, shown
 
 REFERENCE = "ablation-demoe"
 BASELINE = "variant-class-loss"
-FIGURE_6, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, START = (
-    "Figure 6 right",
-    "Table 5 left",
-    "Table 5 right",
-    "Table 7",
-    "start of the experts",
-)
+TABLES = (FIGURE_6, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, START)
 ALL_ROWS = "all rows"
 WORDS = {ROUTER: "router's expert", BY_HAND: "expert by hand"}
 
@@ -35,52 +32,23 @@ class Row:
     table: str
     label: str
     experiment: str
-    source: tuple[str, str] = ("", "")  # table and method in ``published()``; none: not in the paper
-    reference: str = REFERENCE
+    source: tuple[str, str]  # table and method in ``published()``; none: not in the paper
+    reference: str
 
 
-_F6, _T5L, _T5R, _T7 = (
-    "figure6_training_ablation",
-    "table5_fusion_ablation",
-    "table5_baseline_ablation",
-    "table7_experts",
-)
-ROWS: tuple[Row, ...] = (
-    Row(FIGURE_6, "end to end from scratch", "ablation-from-scratch", (_F6, "end_to_end_from_scratch")),
-    Row(FIGURE_6, "noise on the router", "ablation-router-noise", (_F6, "router_noise")),
-    Row(FIGURE_6, "whole baseline fine-tuned", "ablation-finetune-all", (_F6, "finetune_whole_baseline")),
-    Row(FIGURE_6, "MoE decoder fine-tuned (DeMoE)", REFERENCE, (_F6, "finetune_moe_decoder_only")),
-    Row(TABLE_5_LEFT, "residual fusion", "ablation-residual", (_T5L, "residual_addition")),
-    Row(TABLE_5_LEFT, "attention fusion", "ablation-attention", (_T5L, "attention")),
-    Row(TABLE_5_LEFT, "twice the width", "ablation-wide", (_T5L, "width_64")),
-    Row(TABLE_5_LEFT, "DeMoE", REFERENCE, (_T5L, "DeMoE_k1")),
-    Row(
-        TABLE_5_RIGHT,
-        "baseline, no classification loss",
-        "variant-no-class-loss",
-        (_T5R, "baseline_without_classification_loss"),
-        BASELINE,
-    ),
-    Row(
-        TABLE_5_RIGHT,
-        "baseline, original architecture",
-        "variant-original",
-        (_T5R, "baseline_original_architecture"),
-        BASELINE,
-    ),
-    Row(
-        TABLE_5_RIGHT, "baseline, classification loss", BASELINE, (_T5R, "baseline_with_classification_loss"), BASELINE
-    ),
-    Row(TABLE_5_RIGHT, "more middle NAFBlocks", "ablation-more-middle", (_T5R, "more_middle_nafblocks")),
-    Row(TABLE_5_RIGHT, "more MoEBlocks", "ablation-more-moe", (_T5R, "more_moeblocks")),
-    Row(TABLE_7, "DarkIR experts", "ablation-darkir", (_T7, "DarkIR")),
-    Row(TABLE_7, "wavelet experts", "ablation-wavelet", (_T7, "Wavelet")),
-    Row(TABLE_7, "Restormer experts", "ablation-restormer", (_T7, "Restormer")),
-    Row(TABLE_7, "PLK experts", "ablation-plk", (_T7, "PLK")),
-    Row(TABLE_7, "NAFBlock experts (DeMoE)", REFERENCE, (_T7, "NAFBlock")),
-    Row(START, "random (DeMoE)", REFERENCE),
-    Row(START, "copies of the baseline's blocks", "ablation-pretrained-experts"),
-)
+def _rows() -> list[Row]:
+    """The rows of all experiments, table by table."""
+    known = specs(Setting(PROFILES["paper"])).values()  # rows are the same in every profile
+    found = []
+    for spec in known:
+        reference = BASELINE if spec.name.startswith("variant-") else REFERENCE
+        for row in spec.rows:
+            source = (PUBLISHED[row.table], row.method) if row.method else ("", "")
+            found.append(Row(row.table, row.label, spec.name, source, reference))
+    return sorted(found, key=lambda row: TABLES.index(row.table))
+
+
+ROWS: tuple[Row, ...] = tuple(_rows())
 
 
 def rows(*tables: str) -> list[Row]:
@@ -176,7 +144,10 @@ def orders(table: pd.DataFrame) -> pd.DataFrame:
 def published_costs() -> pd.DataFrame:
     """What Tables 5 and 7 print: params_m (millions), macs_g (10^9), runtime_ms, by experiment, NaN for none."""
     numbers = published()
-    numbers = numbers[(numbers["dataset"] == "-") & numbers["table"].isin((_T5L, _T5R, _T7))]
+    numbers = numbers[
+        (numbers["dataset"] == "-")
+        & numbers["table"].isin([PUBLISHED[table] for table in (TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7)])
+    ]
     wide = numbers.pivot(index=["table", "method"], columns="metric", values="value")
     sources = {row.experiment: row.source for row in ROWS if row.source in wide.index}
     return pd.DataFrame(
