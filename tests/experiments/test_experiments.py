@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -125,3 +126,14 @@ def test_the_commands_train_and_evaluate_do_what_they_say(home, monkeypatch, cap
     assert len(scores) == 5 * 5 and set(scores.data) == {"synthetic"} and {"seed", "commit"} <= set(scores.columns)
     assert cli.main(["evaluate", "--profile", "test", "--weights", weights]) == 0
     assert "baseline" not in capsys.readouterr().out  # a file's network has no baseline that we know
+
+
+def test_a_term_of_ones_own_is_trained_with_and_named_by_the_spec(home):
+    first = experiments.named("baseline", SETTING)
+    spec = replace(first, name="own-loss", loss=(("charbonnier", 1.0), ("class", 0.5)))
+    with pytest.raises(ValueError, match="own-loss: the loss has no term 'charbonnier': known are pixel, class"):
+        experiments.obtain(spec, SETTING)
+    terms = {"charbonnier": lambda output, batch: ((output.image - batch.sharp).square() + 1e-6).sqrt().mean()}
+    log = experiments.obtain(spec, SETTING, terms=terms).metrics
+    assert {"charbonnier", "class", "accuracy"} <= set(log) and "pixel" not in log
+    assert log["total"].iloc[-1] == pytest.approx(log["charbonnier"].iloc[-1] + 0.5 * log["class"].iloc[-1], abs=1e-5)

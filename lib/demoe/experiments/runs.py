@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import distributed, stages, state
 from demoe.training.loop import OutOfTime, train
-from demoe.training.losses import Criterion, pixel_and_class_loss, pixel_loss
+from demoe.training.losses import Criterion, Term, TermFunction, accuracy, cross_entropy, l1
 
 from .spec import Spec, specialist, specs
 
@@ -85,13 +85,19 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def obtain(spec: Spec, setting: Setting, deadline: float | None = None, pairs: PairedSet | None = None) -> Run:
+def obtain(
+    spec: Spec,
+    setting: Setting,
+    deadline: float | None = None,
+    pairs: PairedSet | None = None,
+    terms: Mapping[str, TermFunction] | None = None,
+) -> Run:
     """The run of ``spec``: loaded if its weights are there, else trained to the end, after what it starts from.
 
-    ``pairs`` are those of one's own for a spec of ``own_specialist``. A process that finds another one at work on the
-    same run waits for it; of those that ``torchrun`` started the first decides for all. Files that are damaged are set
-    aside, and the network is trained again. Raises ``TimeUp`` at ``deadline``, a value of ``time.monotonic``, and what
-    training raises.
+    ``pairs`` are those of one's own for a spec of ``own_specialist``, ``terms`` are ``criterion``'s. A process that
+    finds another one at work on the same run waits for it; of those that ``torchrun`` started the first decides for
+    all. Files that are damaged are set aside, and the network is trained again. Raises ``TimeUp`` at ``deadline``, a
+    value of ``time.monotonic``, and what training raises.
     """
     folder, first = spec.folder(setting), distributed.rank() == 0  # on its own each process is the first
     if distributed.agree(first and not trained(spec, setting)):
@@ -99,7 +105,7 @@ def obtain(spec: Spec, setting: Setting, deadline: float | None = None, pairs: P
         ours = kept(folder, FILES, busy=busy, remedy="the network is trained again") if first else nullcontext([])
         with ours as absent, threads(dict(spec.recipe)["threads"]):
             if distributed.agree(bool(absent)):
-                _train(spec, setting, folder, deadline, pairs)
+                _train(spec, setting, folder, deadline, pairs, terms)
     model = checkpoints.load(folder / WEIGHTS, default_device())
     if first:
         shutil.rmtree(folder / STATE, ignore_errors=True)  # of no use any more
@@ -170,13 +176,26 @@ def as_it_learns(spec: Spec, model: DeMoE) -> DeMoE:
     return model
 
 
-def criterion(spec: Spec) -> Criterion:
-    """The loss whose terms and weights ``spec`` names."""
-    weights = dict(spec.loss)
-    return pixel_and_class_loss(weights["class"]) if "class" in weights else pixel_loss
+def criterion(spec: Spec, terms: Mapping[str, TermFunction] | None = None) -> Criterion:
+    """The loss whose terms and weights ``spec`` names; where the router learns, its accuracy is logged.
+
+    ``terms`` has those besides "pixel" and "class", by name. Raises ``ValueError`` for one that is in neither.
+    """
+    known = {"pixel": l1, "class": cross_entropy} | dict(terms or {})
+    if unknown := [name for name, _ in spec.loss if name not in known]:
+        raise ValueError(f"{spec.name}: the loss has no term {unknown[0]!r}: known are {', '.join(known)}")
+    logged = [Term("accuracy", accuracy, 0)] if "class" in dict(spec.loss) else []
+    return Criterion([Term(name, known[name], weight) for name, weight in spec.loss] + logged)
 
 
-def _train(spec: Spec, setting: Setting, folder: Path, deadline: float | None, pairs: PairedSet | None) -> None:
+def _train(
+    spec: Spec,
+    setting: Setting,
+    folder: Path,
+    deadline: float | None,
+    pairs: PairedSet | None,
+    terms: Mapping[str, TermFunction] | None,
+) -> None:
     if distributed.agree(deadline is not None and time.monotonic() >= deadline):  # making the data may take longer
         raise TimeUp(spec, state.step_of(folder / STATE) or 0)
     model = initial_network(spec, setting, deadline)
@@ -195,7 +214,7 @@ def _train(spec: Spec, setting: Setting, folder: Path, deadline: float | None, p
         train(
             model,
             batches,
-            criterion(spec),
+            criterion(spec, terms),
             folder,
             steps=spec.steps,
             seed=spec.seed,

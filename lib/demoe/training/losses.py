@@ -15,6 +15,7 @@ from torch import Tensor
 from demoe.data.batches import Batch
 from demoe.models.outputs import Restored
 
+TermFunction = Callable[[Restored, Batch], Tensor]  # a scalar in float32
 Losses = dict[str, Tensor]  # "total" is what is minimised; the others are logged
 
 
@@ -26,7 +27,7 @@ class Term:
     """
 
     name: str  # in the log
-    function: Callable[[Restored, Batch], Tensor]
+    function: TermFunction
     weight: float = 1.0
 
 
