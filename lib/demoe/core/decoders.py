@@ -27,7 +27,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 RAW_FILE = "a camera's raw file: develop it first, for example to a 16-bit TIFF"
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # all that PNG's pixels need
-_TOLD_CHUNKS = (b"acTL", b"gAMA", b"cHRM", b"cICP", b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"iCCP", b"pHYs")
+_TOLD_CHUNKS = (b"acTL", b"gAMA", b"cICP", b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"iCCP", b"pHYs")
 _KEPT_TEXT = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
 _LARGEST_CHUNK = 16 << 20  # bytes of one that is no pixels
 
@@ -82,7 +82,7 @@ def open_png(stream: BinaryIO) -> Picture:
                 lost.append(f"damaged {name.decode()}")
             elif name.endswith((b"TXt", b"EXt")) and not body.startswith(_KEPT_TEXT):
                 lost.append("its text")
-            elif name in (b"acTL", b"gAMA", b"cHRM", b"cICP"):
+            elif name in (b"acTL", b"gAMA", b"cICP"):
                 told[name] = body
             else:
                 kept += struct.pack(">I", length) + name + body + struct.pack(">I", zlib.crc32(name + body))
@@ -128,7 +128,10 @@ def open_jpeg(stream: BinaryIO) -> Picture:
     image = jpeg_factory(BytesIO(head))
     lost = ("its comment",) * ("comment" in image.info)
     decode = None if plain else (lambda: of_depth(imagecodecs.jpeg8_decode(data), bits))
-    return _of_pillow(image, stream, "JPEG", bits, decode, lost)
+    picture = _of_pillow(image, stream, "JPEG", bits, decode, lost)
+    if bits > 8:
+        picture.notes += (f"{bits} bits a sample, of which a JPEG of ours keeps 8",)
+    return picture
 
 
 def _jpeg_segment(data: bytes, wanted: Callable[[int], bool]) -> int:
@@ -139,7 +142,7 @@ def _jpeg_segment(data: bytes, wanted: Callable[[int], bool]) -> int:
         if wanted(marker):
             return at
         at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    raise ValueError("it is a JPEG without a picture in it")
+    raise Refused("is a JPEG without a frame of a kind that is read")
 
 
 def open_webp(stream: BinaryIO) -> Picture:
@@ -156,15 +159,18 @@ def open_bmp(stream: BinaryIO) -> Picture:
 
 
 def open_avif(stream: BinaryIO) -> Picture:
-    """Samples by libavif through imagecodecs, as Pillow rounds to 8 bits; the rest by Pillow."""
+    """By Pillow, which rounds to 8 bits; deeper stills by imagecodecs, which crashes on one of several frames."""
     stream.seek(0)
     data = stream.read()
-    deep = data[data.find(b"av1C") + 6] >> 5 & 3  # high_bitdepth and twelve_bit of AV1's configuration
-    bits = {0: 8, 2: 10, 3: 12}.get(deep, 8)
+    image = AvifImageFile(BytesIO(data))
+    flags = data[data.find(b"av1C") + 6] >> 5 & 3  # high_bitdepth and twelve_bit of AV1's configuration
+    bits = {2: 10, 3: 12}.get(flags, 8)
     transfer = data.find(b"colrnclx") + 10  # behind the primaries
     hdr = _HDR.get(int.from_bytes(data[transfer : transfer + 2], "big")) if transfer > 10 else None
-    decode = lambda: of_depth(imagecodecs.avif_decode(data, index=0), bits)  # noqa: E731
-    return _of_pillow(AvifImageFile(BytesIO(data)), stream, "AVIF", bits, decode, (f"HDR ({hdr})",) if hdr else ())
+    lost = (f"HDR ({hdr})",) * bool(hdr)
+    if bits == 8 or image.n_frames > 1:
+        return _of_pillow(image, stream, "AVIF", lost=lost + (f"{bits} bits",) * (bits > 8))
+    return _of_pillow(image, stream, "AVIF", bits, lambda: of_depth(imagecodecs.avif_decode(data), bits), lost)
 
 
 def open_heic(stream: BinaryIO) -> Picture:
@@ -255,7 +261,9 @@ def open_tiff(stream: BinaryIO) -> Picture:
         raise Refused("is a big-endian TIFF with LERC inside, which tifffile gives with its bytes exchanged")
     if page.nbytes > 16 * MAX_PIXELS:
         raise Refused(f"is too large: {page.samplesperpixel} samples a pixel")
-    alpha = int(page.extrasamples[:1] in ((1,), (2,)))  # 1: colours are times alpha; 0: not alpha but anything
+    alpha = int(
+        kind != "PALETTE" and page.extrasamples[:1] in ((1,), (2,))
+    )  # 1: colours are times alpha; 0: not alpha but anything
     more = page.samplesperpixel - colours - alpha
     same = sum((other.imagewidth, other.imagelength) == (page.imagewidth, page.imagelength) for other in pages)
     notes = [f"first of {same} frames"] * (same > 1)

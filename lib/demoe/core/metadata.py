@@ -150,9 +150,9 @@ def _honest_xmp(xmp: bytes | None) -> tuple[bytes | None, list[str]]:
     for pattern in (rb'(tiff:Orientation\s*=\s*["\'])[2-8]', rb"(<tiff:Orientation>\s*)[2-8]"):
         xmp = re.sub(pattern, rb"\g<1>1", xmp)
     names = {
-        "motion video": rb"MotionPhoto|MicroVideo",
-        "gain map": rb"GainMap|hdr-gain-map",
-        "depth map": rb"[Dd]epth",
+        "its motion video": rb"MotionPhoto|MicroVideo",
+        "its gain map": rb"GainMap|hdr-gain-map",
+        "its depth map": rb"[Dd]epth",
     }
     if not any(name.encode() in xmp for name in _ANNOUNCING):
         return xmp, []
