@@ -1,5 +1,6 @@
 """Paired sets from files: what is read is what the file holds, whole or in a window."""
 
+import os
 import pickle
 import struct
 import zlib
@@ -236,6 +237,23 @@ def test_a_picture_in_an_lmdb_is_a_file_like_any_other(tmp_path):
     assert torch.equal(pixels.read_pixels(path), torch.from_numpy(picture(0)).permute(2, 0, 1))
     with pytest.raises(ValueError, match=r"has no picture z"):
         pixels.read_pixels(tmp_path / "input.lmdb/z")
+
+
+def test_an_lmdb_by_two_spellings_in_two_processes_and_held_open(tmp_path):
+    lmdb = pytest.importorskip("lmdb")
+    put_lmdb(tmp_path / "input.lmdb", {"a.png": picture(0)})
+    (tmp_path / "link.lmdb").symlink_to(tmp_path / "input.lmdb")
+    paths = [tmp_path / "input.lmdb/a", tmp_path / "link.lmdb/a", tmp_path / "link.lmdb/../input.lmdb/a"]
+    assert {pixels.size(path) for path in paths} == {(28, 40)}
+    if not (child := os.fork()):
+        os._exit(pixels.size(paths[0]) != (28, 40))
+    assert os.waitpid(child, 0)[1] == 0
+    put_lmdb(tmp_path / "held.lmdb", {"a.png": picture(0)})
+    with lmdb.open(str(tmp_path / "held.lmdb"), readonly=True, lock=False):
+        try:
+            assert pixels.size(tmp_path / "held.lmdb/a") == (28, 40)  # before lmdb 2.0
+        except ValueError as error:
+            assert "is open elsewhere in this program: close it there first" in str(error)
 
 
 def test_ones_own_pairs_in_two_folders(tmp_path):

@@ -28,7 +28,7 @@ def add_commands(commands) -> None:
         nargs="+",
         type=Path,
         metavar="IN",
-        help="an image file (PNG, JPEG, TIFF, WebP, BMP, HEIC with the extra heic) or a folder, whose "
+        help="an image file (PNG, JPEG, TIFF, WebP, BMP, AVIF, JPEG XL, HEIC with the extra heic) or a folder, whose "
         "subfolders are included",
     )
     deblur.add_argument(

@@ -7,7 +7,7 @@ package ``lmdb`` is optional: without it, keys are those of ``meta_info.txt`` an
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+import threading
 from pathlib import Path
 
 SUFFIX = ".lmdb"
@@ -69,7 +69,7 @@ def value(path: Path) -> bytes:
 
 
 def _open(database: Path):
-    environment, needed = _environment(str(database), os.getpid())  # must not be carried into another process
+    environment, needed = _environment(os.path.realpath(database))
     _check_length(database, needed)
     return environment
 
@@ -82,15 +82,31 @@ def _check_length(database: Path, needed: int) -> None:
         raise ValueError(f"{file} is cut short: {there} bytes of {needed}; fetch it again")
 
 
-@lru_cache(maxsize=64)
-def _environment(database: str, process: int) -> tuple:
+_opened: dict[str, tuple] = {}  # real path -> (process, environment, bytes that its pages need)
+_opening = threading.Lock()  # LMDB opens a database once in a process
+
+
+def _environment(database: str) -> tuple:
+    """(environment, bytes that its pages need). One that was opened before a fork is closed and opened anew."""
     try:
         import lmdb
     except ImportError:
         raise NoPackage(f"{database}: reading it needs the package lmdb; `pip install lmdb`") from None
-    _check_length(Path(database), 8192)  # its two head pages
-    try:
-        environment = lmdb.open(database, readonly=True, lock=False, readahead=False, meminit=False, max_readers=512)
-    except (lmdb.Error, OSError) as error:
-        raise ValueError(f"{database} cannot be opened as an LMDB ({error}); fetch it again") from None
-    return environment, (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    with _opening:
+        process, environment, needed = _opened.get(database, (0, None, 0))
+        if process == os.getpid():
+            return environment, needed
+        if environment is not None:
+            _opened.pop(database)[1].close()
+        _check_length(Path(database), 8192)  # its two head pages
+        try:
+            environment = lmdb.open(
+                database, readonly=True, lock=False, readahead=False, meminit=False, max_readers=512
+            )
+        except (lmdb.Error, OSError) as error:
+            if "already open" in str(error):  # since lmdb 2.0
+                raise ValueError(f"{database} is open elsewhere in this program: close it there first") from None
+            raise ValueError(f"{database} cannot be opened as an LMDB ({error}); fetch it again") from None
+        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        _opened[database] = os.getpid(), environment, needed
+        return environment, needed
