@@ -26,8 +26,6 @@ from demoe.models.tlc import LocalAttention
 
 from .fold import FoldedBlock, fold
 
-# No parameters, only buffers.
-
 
 class Convolution(nn.Module):
     """A convolution of channels-last features: (B, H, W, I) -> (B, H', W', O)."""

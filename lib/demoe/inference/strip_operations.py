@@ -1,4 +1,4 @@
-"""The operations that strips of a map go through: norm, convolutions, averages; and all of them without TF32.
+"""What strips of a map go through: norm, convolutions, averages; the map itself; all of it without TF32.
 
 oneDNN, PyTorch's library for convolutions on a CPU, rearranges a convolution's weights in every call. Strips are many
 calls with the same weights, so theirs are rearranged once (``Packed``), those of a folded block for all pictures.
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from .fold import FoldedBlock, made
 
 POINT = ([0, 0], [1, 1], [1, 1])  # padding, stride, dilation: of a 1x1 convolution
+Source = Callable[[], Iterator[Tensor]]  # gives a map's strips from the top, as often as it is called
+CACHED = 4 << 20  # bytes of a strip in a block's passes, our choice: with less, calls cost what caches gain
 GEOMETRY = {1: POINT, 2: ([0, 0], [2, 2], [1, 1]), 3: ([1, 1], [1, 1], [1, 1])}  # by the side of the kernel
 
 
@@ -167,59 +169,6 @@ def add_shuffled(x: Tensor, deep: Tensor, weight: Packed) -> Tensor:
     return x
 
 
-@lru_cache(maxsize=1)
-def _onednn_types() -> tuple[torch.dtype, ...]:
-    """The types in which oneDNN's convolutions, which PyTorch's compiler uses too, can be called here."""
-    if not torch.backends.mkldnn.is_available():
-        return ()
-    found = []
-    for dtype in (torch.float32, torch.bfloat16):
-        try:
-            if dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported():
-                x = torch.ones(1, 1, 1, 1, dtype=dtype)
-                weight = torch.ops.mkldnn._reorder_convolution_weight(x, *POINT, 1, [1, 1, 1, 1])
-                run = torch.ops.mkldnn._convolution_pointwise_.binary
-                run(x, torch.ones_like(x), weight, torch.ones(1, dtype=dtype), *POINT, 1, "add", 1.0, None, [], None)
-                if x.item() == 3:
-                    found.append(dtype)
-        except (AttributeError, RuntimeError, NotImplementedError):  # another version's, or another processor's
-            continue
-    return tuple(found)
-
-
-@contextmanager
-def without_tf32() -> Iterator[None]:
-    """Products and convolutions on a GPU with all digits of float32 for a while; nothing else is changed."""
-    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    with _all_digits(cuda, cuda), _all_digits(cudnn, getattr(cudnn, "conv", None)):
-        yield
-
-
-@contextmanager
-def _all_digits(library, operation) -> Iterator[None]:
-    try:
-        holder, name, exact = library, "allow_tf32", False
-        before = library.allow_tf32
-    except RuntimeError:  # so PyTorch says that the caller has used its newer setting
-        holder, name, exact = operation, "fp32_precision", "ieee"
-        before = operation.fp32_precision
-    if before == exact:
-        yield
-        return
-    setattr(holder, name, exact)
-    try:
-        yield
-    finally:
-        setattr(holder, name, before)
-
-
-# Kept in memory, or given strip by strip; and from size to size.
-
-
-Source = Callable[[], Iterator[Tensor]]  # gives a map's strips from the top, as often as it is called
-CACHED = 4 << 20  # bytes of a strip in a block's passes, our choice: with less, calls cost what caches gain
-
-
 class Kept:
     """A map in memory, or several: strips are views of it, so that later results can take its place."""
 
@@ -272,3 +221,49 @@ def empty(like: Tensor, height: int) -> Tensor:
     """A new channels-last map as wide as ``like``."""
     shape = (1, like.shape[1], height, like.shape[3])
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+
+
+@lru_cache(maxsize=1)
+def _onednn_types() -> tuple[torch.dtype, ...]:
+    """The types in which oneDNN's convolutions, which PyTorch's compiler uses too, can be called here."""
+    if not torch.backends.mkldnn.is_available():
+        return ()
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        try:
+            if dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+                x = torch.ones(1, 1, 1, 1, dtype=dtype)
+                weight = torch.ops.mkldnn._reorder_convolution_weight(x, *POINT, 1, [1, 1, 1, 1])
+                run = torch.ops.mkldnn._convolution_pointwise_.binary
+                run(x, torch.ones_like(x), weight, torch.ones(1, dtype=dtype), *POINT, 1, "add", 1.0, None, [], None)
+                if x.item() == 3:
+                    found.append(dtype)
+        except (AttributeError, RuntimeError, NotImplementedError):  # another version's, or another processor's
+            continue
+    return tuple(found)
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Products and convolutions on a GPU with all digits of float32 for a while; nothing else is changed."""
+    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    with _all_digits(cuda, cuda), _all_digits(cudnn, getattr(cudnn, "conv", None)):
+        yield
+
+
+@contextmanager
+def _all_digits(library, operation) -> Iterator[None]:
+    try:
+        holder, name, exact = library, "allow_tf32", False
+        before = library.allow_tf32
+    except RuntimeError:  # so PyTorch says that the caller has used its newer setting
+        holder, name, exact = operation, "fp32_precision", "ieee"
+        before = operation.fp32_precision
+    if before == exact:
+        yield
+        return
+    setattr(holder, name, exact)
+    try:
+        yield
+    finally:
+        setattr(holder, name, before)

@@ -60,7 +60,7 @@ def check(device: torch.device) -> None:
 
 
 def block(x: Tensor, w: gpu_forward._Weights, eps: float, rows: Tensor | None = None, taps: bool = False) -> Tensor:
-    """``gathered.block``, by kernels where they take these channels: (B, H, W, C) -> (B, H, W, C)."""
+    """``gpu_forward.block``, by kernels where they take these channels: (B, H, W, C) -> (B, H, W, C)."""
     return fused_block(x, list(w), eps, rows) if fits(x) else gpu_forward.block(x, w, eps, rows, taps)
 
 
@@ -78,7 +78,7 @@ WAYS = gpu_forward.Ways(block, down, up)
 
 
 def start_block(x: Tensor, weights: list[Tensor], eps: float, rows: Tensor | None = None) -> Tensor:
-    """``gathered.block``: (B, H, W, C), the tensors of its weights in their order, the norms' eps -> (B, H, W, C).
+    """``gpu_forward.block``: (B, H, W, C), the tensors of its weights in their order, the norms' eps -> (B, H, W, C).
 
     ``rows``: int64 (B), which of the weights' rows each image takes; ``None`` if there is one for all, or one each.
     Takes what ``fits`` says, on a GPU. To rounding the same, and the same bits for an image whatever batch it is in.
@@ -107,22 +107,8 @@ def start_block(x: Tensor, weights: list[Tensor], eps: float, rows: Tensor | Non
         columns = min(columns, out.shape[3])
         grid = (triton.cdiv(pixels, spots), out.shape[3] // columns, batch)
         wrap_triton(triton_kernels.product)[grid](
-            source,
-            weight,
-            bias,
-            bias if skip is None else skip,
-            out,
-            sums,
-            ws,
-            bs,
-            chosen,
-            pixels,
-            parts,
-            eps,
-            _step(weight),
-            _step(bias),
-            _step(ws),
-            _step(bs),
+            *(source, weight, bias, bias if skip is None else skip, out, sums, ws, bs, chosen, pixels, parts, eps),
+            *map(_step, (weight, bias, ws, bs)),
             CHOSEN=rows is not None,
             C=channels,
             N=weight.shape[2],
@@ -141,16 +127,7 @@ def start_block(x: Tensor, weights: list[Tensor], eps: float, rows: Tensor | Non
     product(x, w1, b1, wide, norm=True)  # (B, H, W, 2C)
     some = min(channels, 32)  # with as many warps as leave each thread eight of a tile's values
     wrap_triton(triton_kernels.depthwise)[(parts, channels // some, batch)](
-        wide,
-        w2,
-        b2,
-        gated,
-        sums,
-        chosen,
-        height,
-        width,
-        _step(w2),
-        _step(b2),
+        *(wide, w2, b2, gated, sums, chosen, height, width, _step(w2), _step(b2)),
         CHOSEN=rows is not None,
         C=channels,
         CHANNELS=some,
@@ -160,25 +137,10 @@ def start_block(x: Tensor, weights: list[Tensor], eps: float, rows: Tensor | Non
     )
     if cut.tail is not None:
         spots, inputs, warps = cut.tail
-        steps = [_step(w) for w in (ws, bs, w3, b3, w4, b4, w5, b5)]
+        behind = weights[4:]  # of the attention and what follows
         wrap_triton(triton_kernels.tail)[(min(triton.cdiv(pixels, spots), PROGRAMS), 1, batch)](
-            x,
-            gated,
-            sums,
-            ws,
-            bs,
-            w3,
-            b3,
-            w4,
-            b4,
-            w5,
-            b5,
-            out,
-            chosen,
-            pixels,
-            parts,
-            eps,
-            *steps,
+            *(x, gated, sums, *behind, out, chosen, pixels, parts, eps),
+            *map(_step, behind),
             CHOSEN=rows is not None,
             C=channels,
             M=spots,
@@ -225,13 +187,7 @@ def _resample(
     spots, columns, inputs, warps = tiles(x.shape[3], x.dtype).product
     columns = min(columns, outputs if down else outputs // 4)
     wrap_triton(triton_kernels.resample)[(triton.cdiv(height * width, spots), outputs // columns, len(x))](
-        x.contiguous(),
-        weight,
-        bias,
-        skip,
-        out,
-        height,
-        width,
+        *(x.contiguous(), weight, bias, skip, out, height, width),
         C=x.shape[3],
         N=outputs,
         DOWN=down,

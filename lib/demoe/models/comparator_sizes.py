@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .comparators import PromptIR, PromptIRConfig, SFHFormer, SFHFormerConfig, fftformer, restormer
+from .comparators import PromptIR, PromptIRConfig, SFHFormer, SFHFormerConfig, spandrel_network
 from .layers import pad_to_multiple
 from .outputs import Restored
 
@@ -55,8 +55,9 @@ class Restormer(_Padded):
     def __init__(self, config: RestormerConfig | None = None):
         super().__init__()
         c = self.config = config or RestormerConfig()
-        self.network = restormer(
-            dim=c.width, num_blocks=list(c.blocks), num_refinement_blocks=c.refinement_blocks, heads=list(c.heads)
+        sizes = {"num_blocks": list(c.blocks), "num_refinement_blocks": c.refinement_blocks, "heads": list(c.heads)}
+        self.network = spandrel_network(
+            "spandrel_extra_arches.architectures.Restormer", "Restormer", dim=c.width, **sizes
         )
 
 
@@ -68,7 +69,8 @@ class FFTFormer(_Padded):
     def __init__(self, config: FFTFormerConfig | None = None):
         super().__init__()
         c = self.config = config or FFTFormerConfig()
-        self.network = fftformer(dim=c.width, num_blocks=list(c.blocks), num_refinement_blocks=c.refinement_blocks)
+        sizes = {"num_blocks": list(c.blocks), "num_refinement_blocks": c.refinement_blocks}
+        self.network = spandrel_network("spandrel.architectures.FFTformer", "FFTformer", dim=c.width, **sizes)
 
     def to(self, *args, memory_format=None, **kwargs) -> FFTFormer:
         """As every module's, but for the memory format: some of its parameters have five dimensions, not four."""

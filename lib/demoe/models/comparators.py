@@ -6,6 +6,7 @@ PromptIR and SFHFormer are written here. Restormer and FFTFormer come from spand
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from dataclasses import dataclass
 
@@ -258,29 +259,15 @@ class SFHFormer(nn.Module):
         return Restored(y[..., :height, :width])
 
 
-def restormer(**sizes) -> nn.Module:
-    """Restormer (Zamir et al., CVPR 2022): 26.13 M, 141.24 G. Height and width must divide by 8.
+def spandrel_network(module: str, name: str, **sizes) -> nn.Module:
+    """A network of spandrel's packages, (B, 3, H, W) -> the same: ``sizes`` go to the class ``name`` of ``module``.
 
-    ``sizes`` go to ``spandrel_extra_arches``' class (``dim``, ``num_blocks``, ...). Raises ``ModuleNotFoundError``.
+    Raises ``ModuleNotFoundError``, which says how to install it, where the package is missing.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's, about how an architecture we do not use is written
-            from spandrel_extra_arches.architectures.Restormer import Restormer
+            network = getattr(importlib.import_module(module), name)
     except ImportError as error:
-        raise ModuleNotFoundError(f"Restormer is {NOT_INSTALLED}", name="spandrel_extra_arches") from error
-    return Restormer(**sizes)
-
-
-def fftformer(**sizes) -> nn.Module:
-    """FFTFormer (Kong et al., CVPR 2023): 16.56 M, 131.75 G. Height and width must divide by 32.
-
-    ``sizes`` go to ``spandrel``'s class (``dim``, ``num_blocks``, ...). Raises ``ModuleNotFoundError``.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # as above
-            from spandrel.architectures.FFTformer import FFTformer
-    except ImportError as error:
-        raise ModuleNotFoundError(f"FFTFormer is {NOT_INSTALLED}", name="spandrel") from error
-    return FFTformer(**sizes)
+        raise ModuleNotFoundError(f"{name} is {NOT_INSTALLED}", name=module.partition(".")[0]) from error
+    return network(**sizes)
