@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def notebooks() -> list[Path]:
 
 
 def basis(profile: str, data_root: str | None) -> dict:
-    """All that the plan depends on, gathered without PyTorch, which takes seconds to load."""
+    """What networks and notebooks depend on beside their own numbers and source, gathered without loading PyTorch."""
     package = [file for kind in ("py", "csv", "toml") for file in sorted(PACKAGE.rglob(f"*.{kind}"))]
     code = hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in package)).hexdigest()
     named, sharp = project_root() / "data.toml", os.environ.get(SHARP_IMAGES)
@@ -34,50 +35,39 @@ def basis(profile: str, data_root: str | None) -> dict:
         "profile": profile,
         "data_root": data_root,
         "data": [Path(file).read_text(encoding="utf-8") for file in (named, data_root or "") if Path(file).is_file()],
-        "sharp_images": [sharp, *(f"{one} {one.stat().st_size}" for one in sorted(Path(sharp).rglob("*")))]
-        if sharp
-        else [],
+        "sharp_images": [f"{file} {file.stat().st_size}" for file in sorted(Path(sharp).rglob("*"))] if sharp else None,
         "weights": sorted(file.name for folder in (hub, clip) for file in folder.glob("*/*")),
-        "notebooks": [path.name for path in notebooks()],
         "code": code,
         "versions": provenance.versions(),
     }
 
 
-def identity(path: Path, found: dict) -> str:
-    """A hash of what a notebook's results depend on beside its own source and the networks that it loads."""
-    more = {key: value for key, value in found.items() if key not in ("notebooks",)}
+def identity(path: Path, known: dict) -> str:
+    """A hash of what a notebook's results depend on beside its own source and its networks: the ``basis`` and more."""
+    more = dict(known)
     if re.search(RELEASED, path.read_text(encoding="utf-8")):
         more["released"] = [checksum(file) for file in sorted((PACKAGE / "weights").glob("*.safetensors"))]
         more["folders"] = [os.environ.get(name) for name in RELEASED_FOLDERS]
     return provenance.config_hash(more)
 
 
-def plan(profile: str, data_root: str | None) -> dict:
-    """The networks and notebooks of a profile. Raises ``ValueError`` for data that cannot be used."""
-    from demoe import experiments
-    from demoe.data.setting import Setting
-
-    setting = Setting.of(profile, data_root=data_root)
-
-    def folder(spec: experiments.Spec) -> str:
-        return spec.folder(setting).name
-
-    networks = {
-        folder(spec): {
-            "experiment": spec.name,
-            "seed": spec.seed,
-            "starts_from": [folder(spec.starts_from)] if spec.starts_from else [],
+def networks(profile: str, data_root: str | None) -> dict[str, dict]:
+    """Every training of a profile by the name of its folder: its experiment and seed, the folders of the networks that
+    it starts from, the numbers of the notebooks that load it. Raises ``ValueError`` for data that cannot be used."""
+    command = [sys.executable, "-m", "demoe", "train", "--list", "--json", "--profile", profile]
+    listed = subprocess.run(
+        [*command, *(["--data-root", data_root] if data_root else [])], capture_output=True, text=True
+    )
+    if listed.returncode:
+        raise ValueError((listed.stderr.strip() or f"{' '.join(command[1:])} failed").splitlines()[-1])
+    rows = json.loads(listed.stdout)
+    folder = {(row["name"], row["seed"]): Path(row["weights"]).parent.name for row in rows}
+    return {
+        run: {
+            "experiment": row["name"],
+            "seed": row["seed"],
+            "starts_from": [folder[one["name"], one["seed"]] for one in [row["starts_from"]] if one],
+            "notebooks": row["notebooks"],
         }
-        for spec in experiments.plan(setting)
+        for run, row in zip(folder.values(), rows, strict=True)
     }
-    needed = {path.stem: experiments.NEEDED_BY.get(path.name[:2], ()) for path in notebooks()}
-    runs = {name: [folder(spec) for spec in experiments.plan(setting, names)] for name, names in needed.items()}
-    return {"threads": setting.profile.threads, "networks": networks, "needed": runs}
-
-
-if __name__ == "__main__":
-    try:
-        json.dump(plan(sys.argv[1], sys.argv[2] or None), sys.stdout)
-    except ValueError as error:
-        sys.exit(str(error))

@@ -129,30 +129,26 @@ def run(config: dict, fresh: bool, more: list[str]) -> int:
 
 
 def write_plan(config: dict, file: Path) -> Path:
-    """Notes for the Snakefile what there is to do; what takes PyTorch to tell is kept as long as its basis."""
+    """Notes for the Snakefile what there is to do; the networks, which take PyTorch to tell, are kept."""
     basis = plan.basis(config["profile"], config["data_root"])
     digest = provenance.config_hash(basis)
     try:
         known = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
-    if known.get("basis") != digest:
-        known = networks(config)
-    notebooks = {
-        path.stem: {"networks": known["needed"][path.stem], "identity": plan.identity(path, basis)}
-        for path in plan.notebooks()
-    }
-    write_text(file, json.dumps({**known, **config, "basis": digest, "notebooks": notebooks}, indent=1) + "\n")
+        networks = known["networks"] if known["basis"] == digest else None
+    except (OSError, ValueError, KeyError, TypeError):
+        networks = None
+    if networks is None:
+        try:
+            networks = plan.networks(config["profile"], config["data_root"])
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    notebooks = {}
+    for path in plan.notebooks():
+        loaded = [run for run, network in networks.items() if path.name[:2] in network["notebooks"]]
+        notebooks[path.stem] = {"networks": loaded, "identity": plan.identity(path, basis)}
+    config |= {"threads": PROFILES[config["profile"]].threads, "basis": digest}
+    write_text(file, json.dumps({**config, "networks": networks, "notebooks": notebooks}, indent=1) + "\n")
     return file
-
-
-def networks(config: dict) -> dict:
-    """``plan.plan`` by a process that ends, and PyTorch's memory with it. Raises ``UsageError``."""
-    command = [sys.executable, WORKFLOW / "plan.py", config["profile"], config["data_root"] or ""]
-    made = subprocess.run(command, capture_output=True, text=True)
-    if made.returncode:
-        raise UsageError((made.stderr.strip() or "the plan could not be made").splitlines()[-1])
-    return json.loads(made.stdout)
 
 
 def command(planned: Path, more: list[str]) -> list[str]:

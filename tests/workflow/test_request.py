@@ -29,11 +29,8 @@ def asked(monkeypatch) -> list[tuple[dict, list[str]]]:
         calls.append((json.loads(planned.read_text()), more))
         return 0
 
-    def networks(config):
-        return {"threads": 1, "networks": {}, "needed": {path.stem: [] for path in plan.notebooks()}}
-
     monkeypatch.setattr(run, "snakemake", snakemake)
-    monkeypatch.setattr(run, "networks", networks)
+    monkeypatch.setattr(plan, "networks", lambda profile, data_root: {})
     return calls
 
 
