@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from demoe.data.pairs import PairedSet
 from demoe.evaluation.comparison import COMPARATORS, MAIN, WITHOUT, median_gain, worst_crop
 from demoe.evaluation.methods import Compared, Made
 
-from .figures import METHOD_COLOURS, show
+from .figures import METHOD_COLOURS, frame, intervals, row_label, show
 
 AVERAGE = "Average"
 FRAME = "#F0E442"  # yellow: seen on dark and bright pictures, and in print
@@ -80,15 +79,12 @@ def figure_5(rows: Sequence[Row], columns: Sequence[str], width: float = 1.35) -
         top, left, side = row.crop
         for j, (image, title) in enumerate(zip(row.images, row.titles, strict=True)):
             whole, zoom = axes[2 * i, j], axes[2 * i + 1, j]
-            head = f"{columns[j]}\n{title}" if i == 0 else title
-            show(whole, image, head)
+            show(whole, image, f"{columns[j]}\n{title}" if i == 0 else title)
             whole.title.set_fontsize(6.5)
             show(zoom, image[:, top : top + side, left : left + side])
-            for axis, corner in ((whole, (left - 0.5, top - 0.5)), (zoom, (-0.5, -0.5))):
-                axis.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=FRAME, lw=1.2, clip_on=False))
-        axes[2 * i, 0].text(
-            -0.08, 0.5, row.label, transform=axes[2 * i, 0].transAxes, rotation=90, ha="right", va="center", fontsize=8
-        )
+            frame(whole, top, left, side, side, FRAME)
+            frame(zoom, 0, 0, side, side, FRAME)
+        row_label(axes[2 * i, 0], row.label)
     return figure
 
 
@@ -98,44 +94,23 @@ def gains(differences: pd.DataFrame, methods: pd.DataFrame) -> Figure:
     With and without LOLBlur, where ``differences`` has both (``comparison.differences``).
     """
     rows = differences[(differences["second"] == "input") & (differences.metric == "psnr")]
-    panels = {
-        name: title
-        for name, title in ((AVERAGE, "all sets"), (WITHOUT, "without LOLBlur"))
-        if (rows["set"] == name).any()
-    }
-    shown = methods[methods.role.isin(rows[rows["set"] == AVERAGE]["first"])]
-    groups = list(shown.group.unique())
-    figure, axes = plt.subplots(
-        1,
-        len(panels),
-        figsize=(5.0 + 2.5 * len(panels), 0.3 * len(shown) + 1.3),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
-    for axis, (name, title) in zip(axes[0], panels.items(), strict=True):
+    titles = {AVERAGE: "all sets", WITHOUT: "without LOLBlur"}
+    panels = [name for name in titles if (rows["set"] == name).any()]
+    shown = methods[methods.role.isin(rows[rows["set"] == AVERAGE]["first"])].reset_index(drop=True)
+    size = (5.0 + 2.5 * len(panels), 0.3 * len(shown) + 1.3)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for axis, name in zip(axes[0], panels, strict=True):
         of_panel = rows[rows["set"] == name].set_index("first")
-        for i, one in enumerate(shown.itertuples()):
-            row, group = of_panel.loc[one.role], groups.index(one.group)
-            colour = METHOD_COLOURS[1 + group % (len(METHOD_COLOURS) - 1)]
-            first = one.role == shown[shown.group == one.group].role.iloc[0]
-            axis.plot([row.low, row.high], [i, i], color=colour, lw=2)
-            axis.plot(
-                row["mean"], i, marker="os^D"[group % 4], color=colour, ls="none", label=one.group if first else None
-            )
+        for i, (group, members) in enumerate(shown.groupby("group", sort=False)):
+            style = {"fmt": "os^D"[i % 4], "color": METHOD_COLOURS[1 + i % 4], "lw": 2, "label": group}
+            intervals(axis, members.index, of_panel.loc[members.role], **style)
         axis.axvline(0, color="0.35", ls="--", lw=1)
-        axis.set_title(title, fontsize=9)
+        axis.set_title(titles[name], fontsize=9)
         axis.grid(axis="y", visible=False)
     axes[0, 0].set_yticks(range(len(shown)), shown.method)
     axes[0, 0].invert_yaxis()
-    figure.supxlabel(
-        "PSNR over the blurred input (dB), mean of the sets; lines: 95 % bootstrap over scenes", fontsize=9
-    )
-    figure.legend(
-        *axes[0, 0].get_legend_handles_labels(),
-        frameon=False,
-        loc="outside upper center",
-        ncols=len(groups),
-        fontsize=8,
-    )
+    text = "PSNR over the blurred input (dB), mean of the sets; lines: 95 % bootstrap over scenes"
+    figure.supxlabel(text, fontsize=9)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=len(labels), fontsize=8)
     return figure

@@ -13,7 +13,7 @@ from demoe.core.tasks import EXPERTS
 from demoe.data.composition import BINS, histogram
 from demoe.data.real.catalog import OOD_EXPERT, expert_label
 
-from .figures import COLOURS, show
+from .figures import COLOURS, MARKERS, show
 
 
 def gallery(samples: list[tuple[str, Tensor, Tensor | None, str]], columns: int = 3) -> Figure:
@@ -54,20 +54,13 @@ def error_histograms(errors: np.ndarray, name: str) -> Figure:
 def scatter(points: np.ndarray, groups: np.ndarray, title: str) -> Figure:
     """Embedded pictures (N, 2), coloured by the blur of their set; sets outside AIO-Blur are hollow."""
     figure, axis = plt.subplots(figsize=(6.4, 4.4))
-    markers = "osD^vPX*"
     for i, name in enumerate(dict.fromkeys(groups)):
-        here = points[groups == name]
         colour = COLOURS[EXPERTS[expert_label(name)]]
         hollow = name.removesuffix("-syn") in OOD_EXPERT
-        axis.scatter(
-            *here.T,
-            s=22,
-            marker=markers[i % len(markers)],
-            label=name,
-            linewidths=0.9,
-            edgecolors=colour if hollow else "white",
-            facecolors="none" if hollow else colour,
+        style = (
+            {"edgecolors": colour, "facecolors": "none"} if hollow else {"edgecolors": "white", "facecolors": colour}
         )
+        axis.scatter(*points[groups == name].T, s=22, marker=MARKERS[i % len(MARKERS)], label=name, lw=0.9, **style)
     axis.set(title=title, xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)", xticks=[], yticks=[])
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title="test set")
     return figure

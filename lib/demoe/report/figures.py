@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from demoe.core.files import figures_dir
@@ -22,6 +25,8 @@ COLOURS = {
     "low_light": "#56B4E9",
 }
 METHOD_COLOURS = ["#999999", "#0072B2", "#D55E00", "#E69F00", "#009E73"]
+GREY, BLUE, RED, ORANGE, GREEN = METHOD_COLOURS
+MARKERS = "osD^vPX*"  # besides colours, one an expert, a set or a method
 STYLE = {
     "figure.dpi": 110,
     "savefig.dpi": 160,
@@ -69,66 +74,92 @@ def pictures(rows: list[list[tuple[str, Tensor]]], row_labels: list[str] | None 
         for axis, (title, image) in zip(axes[i], row, strict=False):
             show(axis, image, title)
         if row_labels:
-            axes[i, 0].text(
-                -0.06,
-                0.5,
-                row_labels[i],
-                transform=axes[i, 0].transAxes,
-                rotation=90,
-                ha="right",
-                va="center",
-                fontsize=9,
-            )
+            row_label(axes[i, 0], row_labels[i])
     return figure
+
+
+def row_label(axis: plt.Axes, text: str) -> None:
+    """Text, upright, to the left of the first picture of a row."""
+    place = {"transform": axis.transAxes, "rotation": 90, "ha": "right", "va": "center"}
+    axis.text(-0.06, 0.5, text, fontsize=9, **place)
+
+
+def frame(axis: plt.Axes, top: float, left: float, height: float, width: float, colour: str, lw: float = 1.2) -> None:
+    """A rectangle around pixels of a picture, whose first has its middle at 0, 0."""
+    corner = (left - 0.5, top - 0.5)
+    axis.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, lw=lw, clip_on=False))
+
+
+def heat_map(axis: plt.Axes, table: pd.DataFrame, own: Mapping[str, str] | None = None, **style) -> None:
+    """A table as a heat map with its values; ``own``: for rows, by name, the column that gets a frame.
+
+    ``style`` goes to ``seaborn.heatmap``.
+    """
+    style = {"annot": True, "fmt": ".2f", "cmap": "Blues", "cbar": False, "annot_kws": {"fontsize": 8}} | style
+    sns.heatmap(table.astype(float), ax=axis, **style)
+    for row, name in enumerate(table.index):
+        if own and own.get(name) in table:
+            corner = (list(table).index(own[name]) + 0.03, row + 0.04)
+            axis.add_patch(Rectangle(corner, 0.94, 0.92, fill=False, edgecolor=RED, lw=1.8))
+    axis.set(xlabel="", ylabel="")
+    axis.tick_params(axis="y", rotation=0)
+
+
+def intervals(axis: plt.Axes, places: Sequence[float], table: pd.DataFrame, across: bool = True, **style) -> None:
+    """Means with their intervals, columns mean, low and high, at ``places``: ``across`` the axis, or upright.
+
+    Without an interval the mean alone; ``style`` goes to ``errorbar``.
+    """
+    reach = table[["low", "high"]].sub(table["mean"], axis=0).abs().fillna(0).to_numpy(float).T
+    style = {"fmt": "o", "ms": 5, "lw": 1.8} | style
+    if across:
+        axis.errorbar(table["mean"], places, xerr=reach, **style)
+    else:
+        axis.errorbar(places, table["mean"], yerr=reach, **style)
 
 
 def router_bars(weights: dict[str, float], title: str = "What the router sees") -> Figure:
     """The router's softmax as horizontal bars, one an expert."""
     figure, axis = plt.subplots(figsize=(5, 1.9))
-    names = list(weights)
-    bars = axis.barh(names, [weights[name] for name in names], color=[COLOURS[name] for name in names])
-    axis.bar_label(bars, fmt="%.3f", padding=3, fontsize=8)
-    axis.set(xlim=(0, 1.12), xlabel="router weight (sums to 1)", title=title)
+    sns.barplot(x=list(weights.values()), y=list(weights), hue=list(weights), palette=COLOURS, saturation=1, ax=axis)
+    for bars in axis.containers:
+        axis.bar_label(bars, fmt="%.3f", padding=3, fontsize=8)
+    axis.set(xlim=(0, 1.12), xlabel="router weight (sums to 1)", ylabel="", title=title)
     axis.set_xticks(np.linspace(0, 1, 6))
-    axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     return figure
 
 
 def training_curves(stage1: pd.DataFrame, stage2: pd.DataFrame, smooth: int = 15) -> Figure:
     """Losses, router accuracy, gradient norm and learning rate of both stages against optimiser steps."""
+    panels = {
+        "pixel": ("Pixel loss", "L1 loss (images in [0, 1])"),
+        "accuracy": ("Router accuracy while training (stage 1)", "fraction of the batch"),
+        "grad_norm": ("Gradient norm", "gradient norm"),
+        "lr": ("Learning rate", "learning rate"),
+    }
     figure, axes = plt.subplots(2, 2, figsize=(8, 4.8))
-    for name, log, colour in (("stage 1", stage1, "#0072B2"), ("stage 2", stage2, "#D55E00")):
-        mean = log.rolling(smooth, min_periods=1).mean()
-        for axis, column in ((axes[0, 0], "pixel"), (axes[1, 0], "grad_norm")):
+    for axis, (column, (title, label)) in zip(axes.flat, panels.items(), strict=True):
+        for name, log, colour in (("stage 1", stage1, BLUE), ("stage 2", stage2, RED)):
+            if column == "accuracy" and name == "stage 2":
+                continue
+            mean = log[column].rolling(1 if column == "lr" else smooth, min_periods=1).mean()
             axis.plot(log.step, log[column], color=colour, alpha=0.25, lw=0.8)
-            axis.plot(log.step, mean[column], color=colour, lw=1.6, label=name)
-        axes[1, 1].plot(log.step, log.lr, color=colour, lw=1.6, label=name)
-    axes[0, 1].plot(stage1.step, stage1.accuracy, color="#0072B2", alpha=0.25, lw=0.8)
-    axes[0, 1].plot(stage1.step, stage1.accuracy.rolling(smooth, min_periods=1).mean(), color="#0072B2", lw=1.6)
-    axes[0, 0].set(ylabel="L1 loss (images in [0, 1])", yscale="log", title="Pixel loss")
-    axes[0, 1].set(ylabel="fraction of the batch", ylim=(0, 1.02), title="Router accuracy while training (stage 1)")
-    axes[1, 0].set(ylabel="gradient norm", yscale="log", title="Gradient norm")
-    axes[1, 1].set(ylabel="learning rate", yscale="log", title="Learning rate")
-    for axis in axes.flat:
-        axis.set_xlabel("optimiser step")
-    for axis in (axes[0, 0], axes[1, 1]):
-        axis.legend(frameon=False)
+            axis.plot(log.step, mean, color=colour, lw=1.6, label=name)
+        axis.set(title=title, ylabel=label, xlabel="optimiser step")
+        axis.set(**({"ylim": (0, 1.02)} if column == "accuracy" else {"yscale": "log"}))
+    axes[0, 0].legend(frameon=False)
     return figure
 
 
 def psnr_bars(summary: pd.DataFrame) -> Figure:
     """PSNR of every method on every set, from ``statistics.summarise``'s table."""
-    methods, names = list(summary.method.unique()), list(summary.set.unique())
     figure, axis = plt.subplots(figsize=(8, 3))
-    width = 0.8 / len(methods)
-    table = summary.pivot(index="set", columns="method", values="psnr").loc[names, methods]
-    for i, method in enumerate(methods):
-        places = np.arange(len(names)) + (i - (len(methods) - 1) / 2) * width
-        axis.bar(places, table[method], width, label=method, color=METHOD_COLOURS[i % len(METHOD_COLOURS)])
-    axis.set_xticks(range(len(names)), names)
-    axis.set(ylabel="PSNR (dB)")
-    axis.legend(ncols=len(methods), frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    palette = METHOD_COLOURS[: summary.method.nunique()]
+    sns.barplot(summary, x="set", y="psnr", hue="method", palette=palette, saturation=1, ax=axis)
+    axis.set(xlabel="", ylabel="PSNR (dB)")
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(palette)}
+    sns.move_legend(axis, **place, frameon=False, title=None)
     axis.grid(axis="x", visible=False)
     return figure
 
@@ -138,14 +169,9 @@ def confusion(routing: pd.DataFrame) -> Figure:
     table = pd.crosstab(routing.label, routing.predicted, normalize="index")
     table = table.reindex(index=EXPERTS, columns=EXPERTS, fill_value=0.0)
     figure, axis = plt.subplots(figsize=(4.6, 3.8))
-    axis.imshow(table, cmap="Blues", vmin=0, vmax=1)
-    for i, row in enumerate(table.to_numpy()):
-        for j, value in enumerate(row):
-            axis.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value > 0.6 else "black")
-    axis.set_xticks(range(len(EXPERTS)), EXPERTS, rotation=30, ha="right")
-    axis.set_yticks(range(len(EXPERTS)), EXPERTS)
+    heat_map(axis, table, vmin=0, vmax=1)
     axis.set(xlabel="router's choice", ylabel="true blur", title="Share of test pictures")
-    axis.grid(visible=False)
+    axis.set_xticklabels(EXPERTS, rotation=30, ha="right")
     return figure
 
 
@@ -161,12 +187,12 @@ def costs(table: pd.DataFrame, side: int) -> Figure:
         ("macs", 1e9, "MACs (G), 3x256x256"),
         ("runtime_ms", 1, f"runtime here (ms), 3x{side}x{side}"),
     )
+    palette = [RED if "DeMoE" in row else BLUE for row in table.row]
     for axis, (column, unit, label) in zip(axes, panels, strict=True):
-        highlighted = ["#D55E00" if "DeMoE" in row else "#0072B2" for row in table.row]
-        bars = axis.barh(table.row, table[column] / unit, color=highlighted)
-        axis.bar_label(bars, fmt="%.3g", padding=2, fontsize=7)
-        axis.set(xlabel=label)
+        sns.barplot(x=table[column] / unit, y=table.row, hue=table.row, palette=palette, saturation=1, ax=axis)
+        for bars in axis.containers:
+            axis.bar_label(bars, fmt="%.3g", padding=2, fontsize=7)
+        axis.set(xlabel=label, ylabel="")
         axis.margins(x=0.18)
         axis.grid(axis="y", visible=False)
-    axes[0].invert_yaxis()
     return figure

@@ -1,8 +1,6 @@
-"""The figure of notebook 10 that others have not: what each network gains over the blurred input."""
+"""The figure that only notebook 10 has: what each network gains over the blurred input."""
 
 from __future__ import annotations
-
-import math
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,10 +9,10 @@ from matplotlib.figure import Figure
 
 from demoe.evaluation.released import BASELINE, DEMOE, INPUT, MANUAL
 
-from .figures import METHOD_COLOURS
-from .release_tables import sets_in_order
+from .figures import BLUE, ORANGE, RED, intervals
+from .tables import sets_in_order
 
-MARKERS = {BASELINE: "s", DEMOE: "o", MANUAL: "D"}
+STYLES = {BASELINE: ("s", BLUE), DEMOE: ("o", RED), MANUAL: ("D", ORANGE)}
 
 
 def gains(differences: pd.DataFrame) -> Figure:
@@ -27,26 +25,12 @@ def gains(differences: pd.DataFrame) -> Figure:
     dark = [name for name in names if name.startswith("LOLBlur")]
     groups = [[name for name in names if name not in (*dark, "Average")], [*dark, "Average"]]
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), width_ratios=[max(1, len(group)) for group in groups])
-    methods = [name for name in (BASELINE, DEMOE, MANUAL) if name in set(rows["first"])]
+    methods = [name for name in STYLES if name in set(rows["first"])]
     for axis, group in zip(axes, groups, strict=True):
         for i, method in enumerate(methods):
             here = rows[rows["first"] == method].set_index("set").loc[group]
-            places = np.arange(len(group)) + 0.2 * (i - (len(methods) - 1) / 2)
-            reach = [
-                [0.0 if math.isnan(limit) else abs(limit - row["mean"]) for limit in (row["low"], row["high"])]
-                for _, row in here.iterrows()
-            ]
-            axis.errorbar(
-                places,
-                here["mean"],
-                np.array(reach).T,
-                fmt=MARKERS[method],
-                ms=5,
-                capsize=3,
-                lw=1.2,
-                color=METHOD_COLOURS[(BASELINE, DEMOE, MANUAL).index(method) + 1],
-                label=method,
-            )
+            places, (marker, colour) = np.arange(len(group)) + 0.2 * (i - (len(methods) - 1) / 2), STYLES[method]
+            intervals(axis, places, here, False, fmt=marker, color=colour, capsize=3, lw=1.2, label=method)
         axis.axhline(0, color="0.3", lw=0.8)
         axis.set_xticks(range(len(group)), group)
         axis.set_xlim(-0.5, len(group) - 0.5)

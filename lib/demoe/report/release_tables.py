@@ -6,28 +6,16 @@ import math
 
 import pandas as pd
 
-from demoe.core.tasks import EXPERTS, PAPER_ORDER, expert_index
+from demoe.core.tasks import EXPERTS, expert_index
 from demoe.evaluation.expert_specialisation import matrix
 from demoe.evaluation.released import BASELINE, COMPARED, DEMOE, MANUAL, SHOWN, WRONG
 from demoe.evaluation.statistics import shown
 
 from .comparison_tables import NONE, paper
-from .tables import Layout, Read, best
+from .tables import Layout, Read, bare, best, interval, sets_in_order
 
 PAPER_METHODS = {BASELINE: "NAFNet", DEMOE: "DeMoE_k1"}
 METRICS = {"psnr": 2, "ssim": 3}
-
-
-def bare(name: str) -> str:
-    """The set that a synthetic one stands in for."""
-    return name.removesuffix("-syn")
-
-
-def sets_in_order(table: pd.DataFrame) -> list[str]:
-    """Those of Table 1's order that are there, then the average."""
-    names = list(table["set"].unique())
-    order = [f"{name}{suffix}" for name in (*PAPER_ORDER, "Average") for suffix in ("", "-syn")]
-    return [name for name in order if name in names]
 
 
 def quality(read: Read) -> pd.DataFrame:
@@ -43,9 +31,7 @@ def quality(read: Read) -> pd.DataFrame:
             for name, text in zip(names, psnr, strict=True)
         ]
         columns[bare(one), "paper (real)"] = [_paper(name, bare(one)) for name in names]
-    table = pd.DataFrame(columns, index=names)
-    table.index.name = "PSNR (dB) / SSIM"
-    return table
+    return pd.DataFrame(columns, index=pd.Index(names, name="PSNR (dB) / SSIM"))
 
 
 def _paper(method: str, name: str) -> str:
@@ -59,20 +45,11 @@ def differences(read: Read) -> pd.DataFrame:
     """What the rows differ by in dB on the same pictures, with 95 % intervals, a column a set."""
     table = read("10_differences").query("metric == 'psnr'")
     names = sets_in_order(table)
-    rows = {}
-    for first, second in COMPARED:
-        here = table[(table["first"] == first) & (table["second"] == second)].set_index("set")
-        if len(here):
-            rows[f"{first} over {second}"] = {name: interval(here.loc[name]) for name in names}
-    found = pd.DataFrame(rows).T
-    found.index.name = "PSNR (dB) [95 % interval]"
-    return found
-
-
-def interval(row: pd.Series, decimals: int = 2) -> str:
-    """ "+0.52 [+0.31, +0.74]"; the mean alone where there were too few scenes for an interval."""
-    text = f"{row['mean']:+.{decimals}f}"
-    return text if math.isnan(row["low"]) else f"{text} [{row['low']:+.{decimals}f}, {row['high']:+.{decimals}f}]"
+    cells = table.assign(
+        pair=table["first"] + " over " + table["second"], text=[interval(row) for _, row in table.iterrows()]
+    ).pivot(index="pair", columns="set", values="text")
+    pairs = [pair for pair in (f"{first} over {second}" for first, second in COMPARED) if pair in cells.index]
+    return cells.loc[pairs, names].rename_axis("PSNR (dB) [95 % interval]").rename_axis(None, axis=1)
 
 
 def experts(read: Read) -> pd.DataFrame:
@@ -80,16 +57,11 @@ def experts(read: Read) -> pd.DataFrame:
     means = matrix(read("10_scores"))
     leads = read("10_differences").query("metric == 'psnr'")
     leads = leads[(leads["first"] == MANUAL) & (leads["second"] == WRONG)].set_index("set")
-    rows = {}
-    for name in means.index:
+    found = means[list(EXPERTS)].map("{:.2f}".format).rename_axis("PSNR (dB)").rename_axis(None, axis=1)
+    for name in found.index:
         own = EXPERTS[expert_index(name)]
-        cells = {
-            one: f"**{means.loc[name, one]:.2f}**" if one == own else f"{means.loc[name, one]:.2f}" for one in EXPERTS
-        }
-        rows[name] = cells | {f"own expert over {WRONG} [95 %]": interval(leads.loc[name])}
-    found = pd.DataFrame(rows).T
-    found.index.name = "PSNR (dB)"
-    return found
+        found.loc[name, own] = f"**{found.loc[name, own]}**"
+    return found.assign(**{f"own expert over {WRONG} [95 %]": [interval(leads.loc[name]) for name in found.index]})
 
 
 def router(read: Read) -> pd.DataFrame:

@@ -9,24 +9,26 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from demoe.core.tasks import EXPERTS, TASKS
 from demoe.evaluation import expert_choice
 from demoe.evaluation.metrics import busiest_window
 
-from .figures import METHOD_COLOURS, pictures, show
+from .figures import BLUE, GREY, ORANGE, frame, heat_map, intervals, pictures, show
 
-GREY, BLUE, ORANGE = METHOD_COLOURS[:3]
 MIDDLE = 256  # pixels a side of what is shown of a picture
 ZOOM = 5  # a fifth of its shorter side is shown enlarged
 DARK, SHOWN = 0.2, 0.3  # pictures whose input's median is below the one are shown brightened to the other
 GROUPS = {"inside": "in distribution", "outside": "out of distribution"}
+SIGNS = {
+    "normalised_entropy": "normalised entropy of the softmax (0 to 1)",
+    "distance": "distance to known features (0 to 2)",
+}
 
 
 def average_output(routing: pd.DataFrame) -> pd.DataFrame:
-    """Mean softmax weight of every expert (across) on every set (down), from ``routing.look``'s table."""
+    """Mean softmax weight of every expert (across) on every set (down), from ``router.router_view``'s table."""
     return routing.groupby("set", sort=False)[list(EXPERTS)].mean()
 
 
@@ -41,94 +43,45 @@ def heat_maps(routing: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> Fig
 
     A frame marks the expert of the set's blur; for a set outside AIO-Blur, the one that the paper chooses by hand.
     """
-    sizes = [len(names) for names in groups.values()]
-    figure, axes = plt.subplots(2, len(groups), figsize=(9.5, 1.6 + 0.75 * max(sizes)), squeeze=False)
+    most = max(len(names) for names in groups.values())
+    figure, axes = plt.subplots(2, len(groups), figsize=(9.5, 1.6 + 0.75 * most), squeeze=False)
     labels = [f"{task.expert}\n({task.dataset})" for task in TASKS]
-    for column, (group, names) in enumerate(groups.items()):
+    for (above, below), (group, names) in zip(axes.T, groups.items(), strict=True):
         part = routing[routing["set"].isin(names)]
-        of_sets = part.groupby("set", sort=False).label.first()
-        for row, (table, title) in enumerate(
-            ((average_output(part), "mean softmax weight"), (choices(part), "share of pictures sent there"))
-        ):
-            axis = axes[row, column]
-            axis.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-            for (i, j), value in np.ndenumerate(table.to_numpy(float)):
-                axis.text(
-                    j,
-                    i,
-                    f"{value:.2f}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if value > 0.6 else "black",
-                )
-            for i, label in enumerate(of_sets.reindex(table.index)):
-                if label:
-                    axis.add_patch(
-                        Rectangle(
-                            (EXPERTS.index(label) - 0.48, i - 0.46), 0.96, 0.92, fill=False, edgecolor=ORANGE, lw=1.6
-                        )
-                    )
-            axis.set_yticks(range(len(table)), table.index)
-            axis.set_xticks(range(len(EXPERTS)), labels if row else [], fontsize=7, rotation=30, ha="right")
-            axis.set_title(f"{GROUPS.get(group, group)}: {title}", fontsize=9)
-            axis.grid(visible=False)
+        own = part.groupby("set", sort=False).label.first().to_dict()
+        heat_map(above, average_output(part), own, vmin=0, vmax=1, xticklabels=False)
+        heat_map(below, choices(part), own, vmin=0, vmax=1)
+        below.set_xticklabels(labels, fontsize=7, rotation=30, ha="right")
+        above.set_title(f"{GROUPS.get(group, group)}: mean softmax weight", fontsize=9)
+        below.set_title(f"{GROUPS.get(group, group)}: share of pictures sent there", fontsize=9)
     return figure
 
 
 def reliability(bins: pd.DataFrame, errors: pd.DataFrame) -> Figure:
-    """Reliability diagrams, a panel a group of ``routing.calibration``: accuracy against confidence, pictures a bin."""
+    """Reliability diagrams, a panel a group of ``router.calibration``: accuracy against confidence, pictures a bin."""
     groups = list(errors.group.unique())
-    figure, axes = plt.subplots(
-        2,
-        len(groups),
-        figsize=(3.2 * len(groups), 4.6),
-        squeeze=False,
-        sharex=True,
-        gridspec_kw={"height_ratios": [3, 1]},
-    )
-    for column, group in enumerate(groups):
-        above, below = axes[:, column]
+    size, ratios = (3.2 * len(groups), 4.6), {"height_ratios": [3, 1]}
+    figure, axes = plt.subplots(2, len(groups), figsize=size, squeeze=False, sharex=True, gridspec_kw=ratios)
+    for (above, below), group in zip(axes.T, groups, strict=True):
         above.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="calibrated")
-        for place, (t, colour, marker) in enumerate(
-            zip(errors[errors.group == group].temperature, (BLUE, ORANGE), "os", strict=True)
-        ):
-            part = bins[(bins.group == group) & (bins.temperature == t)]
-            error = errors[(errors.group == group) & (errors.temperature == t)].iloc[0]
+        for row, colour, marker in zip(errors[errors.group == group].itertuples(), (BLUE, ORANGE), "os", strict=True):
+            plain = colour == BLUE
+            part = bins[(bins.group == group) & (bins.temperature == row.temperature)]
             filled = part[part["count"] > 0]
-            name = "as it is" if place == 0 else f"temperature {t:.2f}"
-            above.plot(
-                filled.confidence,
-                filled.accuracy,
-                marker=marker,
-                color=colour,
-                lw=1.2,
-                ms=5,
-                ls="-" if place == 0 else ":",
-                label=f"{name}, error {error.ece:.3f}",
-            )
-            width = (part.high - part.low) * 0.45
-            left = part.low + (part.high - part.low) * (0.03 + 0.48 * place)
-            below.bar(
-                left,
-                part["count"],
-                width,
-                align="edge",
-                color=colour,
-                hatch=None if place == 0 else "//",
-                edgecolor="white",
-                lw=0.3,
-            )
-        above.set(xlim=(0, 1), ylim=(-0.03, 1.03), ylabel="accuracy (share right)" if column == 0 else "")
+            label = f"{'as it is' if plain else f'temperature {row.temperature:.2f}'}, error {row.ece:.3f}"
+            style = {"color": colour, "marker": marker, "lw": 1.2, "ms": 5, "ls": "-" if plain else ":"}
+            above.plot(filled.confidence, filled.accuracy, label=label, **style)
+            width = part.high - part.low
+            left = part.low + width * (0.03 if plain else 0.51)
+            bars = {"color": colour, "hatch": None if plain else "//", "edgecolor": "white", "lw": 0.3}
+            below.bar(left, part["count"], width * 0.45, align="edge", **bars)
+        above.set(xlim=(0, 1), ylim=(-0.03, 1.03))
         above.set_title(group, fontsize=8)
-        below.set(xlabel="confidence (largest softmax weight)", ylabel="pictures" if column == 0 else "")
-        below.legend(
-            *above.get_legend_handles_labels(),
-            frameon=False,
-            fontsize=8,
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.55),
-        )
+        below.set(xlabel="confidence (largest softmax weight)")
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.55)}
+        below.legend(*above.get_legend_handles_labels(), frameon=False, fontsize=8, **place)
+    axes[0, 0].set_ylabel("accuracy (share right)")
+    axes[1, 0].set_ylabel("pictures")
     return figure
 
 
@@ -136,16 +89,13 @@ def signs(routing: pd.DataFrame, limits: Mapping[str, float], groups: Mapping[st
     """The two signs that a picture is unknown, a mark a picture, with each gate's limit (not from these pictures)."""
     names = [name for sets in groups.values() for name in sets]
     figure, axes = plt.subplots(1, 2, figsize=(9, 0.6 + 0.36 * len(names)), sharey=True)
-    heads = {
-        "normalised_entropy": "normalised entropy of the softmax (0 to 1)",
-        "distance": "distance to known features (0 to 2)",
-    }
-    for axis, (sign, head) in zip(axes, heads.items(), strict=True):
+    for axis, (sign, head) in zip(axes, SIGNS.items(), strict=True):
         for i, name in enumerate(names):
             values = routing[routing["set"] == name][sign].to_numpy()
             jitter = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else np.zeros(len(values))
-            colour = BLUE if name in groups["inside"] else ORANGE
-            axis.scatter(values, i + jitter, s=12, color=colour, alpha=0.6, lw=0, marker="o" if colour == BLUE else "^")
+            known = name in groups["inside"]
+            style = {"color": BLUE if known else ORANGE, "marker": "o" if known else "^"}
+            axis.scatter(values, i + jitter, s=12, alpha=0.6, lw=0, **style)
             axis.plot([np.median(values)] * 2, [i - 0.35, i + 0.35], color="black", lw=1.4)
         axis.axvline(limits[sign], color=GREY, ls="--", lw=1.2)
         axis.text(limits[sign], -0.75, " limit", fontsize=7, color="0.3", ha="left", va="center")
@@ -173,19 +123,13 @@ def worth(comparison: pd.DataFrame) -> Figure:
     for axis, (group, title) in zip(axes, GROUPS.items(), strict=True):
         rows = comparison[(comparison.group == group) & (comparison["set"] == "Average")]
         by = rows[rows.quantity == "gain"].set_index("method").reindex(methods)
-        for i, row in enumerate(by.itertuples()):
-            colour, marker = _kind(row.Index)
-            axis.plot([row.low, row.high], [i, i], color=colour, lw=1.6)
-            axis.plot(row.mean, i, marker=marker, color=colour, ms=5)
+        for i, method in enumerate(methods):
+            colour, marker = _kind(method)
+            intervals(axis, [i], by.loc[[method]], fmt=marker, color=colour)
+            row, beside = by.loc[method], axis.get_yaxis_transform()
             if row.changed < row.pictures:
-                axis.text(
-                    1.01,
-                    i,
-                    f"{row.changed:.0f} of {row.pictures:.0f}",
-                    fontsize=7,
-                    va="center",
-                    transform=axis.get_yaxis_transform(),
-                )
+                text = f"{row.changed:.0f} of {row.pictures:.0f}"
+                axis.text(1.01, i, text, fontsize=7, va="center", transform=beside)
         axis.axvline(0, color=GREY, lw=1, ls="--")
         axis.set(xlabel="PSNR over the router's k=1 (dB)", title=title)
         axis.grid(axis="y", visible=False)
@@ -253,11 +197,11 @@ def busiest(image: Tensor) -> tuple[int, int, int]:
 
 def _enlarge(axis: plt.Axes, image: Tensor, top: int, left: int, side: int) -> None:
     """Frames a square of a picture, and shows it enlarged in that corner which is farther from it."""
-    axis.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor=ORANGE, lw=1.0))
-    right = left + side / 2 < image.shape[-1] / 2
-    inset = axis.inset_axes((0.54 if right else 0.0, 0.0 if top + side / 2 < image.shape[-2] / 2 else 0.54, 0.46, 0.46))
+    frame(axis, top, left, side, side, ORANGE, 1.0)
+    across = 0.54 if left + side / 2 < image.shape[-1] / 2 else 0.0
+    inset = axis.inset_axes((across, 0.0 if top + side / 2 < image.shape[-2] / 2 else 0.54, 0.46, 0.46))
     show(inset, image[..., top : top + side, left : left + side])
-    inset.add_patch(Rectangle((0, 0), 1, 1, transform=inset.transAxes, fill=False, edgecolor=ORANGE, lw=2.0))
+    frame(inset, 0, 0, side, side, ORANGE, 2.0)
 
 
 def _middle(image: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import pandas as pd
 from demoe.core import provenance
 from demoe.core.files import results_dir, write_text
 from demoe.core.markdown import flat, markdown_table
-from demoe.evaluation.statistics import shown
+from demoe.core.tasks import PAPER_ORDER
+from demoe.evaluation.statistics import MISSING, shown
 
 Read = Callable[[str], pd.DataFrame]  # name of a saved CSV -> its rows, stamp columns included
 # Columns that hold text whatever stands in them: a key "0007" is no number, and a commit "12345678" is none either.
@@ -176,21 +177,39 @@ def with_interval(
     return text if math.isnan(low) or low == mean == high else f"{text} [{texts[1]}, {texts[2]}]"
 
 
-def best(values: Iterable[float], decimals: int = 2, lowest: bool = False) -> list[str]:
-    """Values as text, the best in bold as printed (so that equals are bold together); NaN is "missing"."""
-    texts = [shown(value, decimals) for value in values]
+def interval(row: Mapping, decimals: int = 2, **style) -> str:
+    """``with_interval`` of a row with mean, low and high."""
+    return with_interval(row["mean"], row["low"], row["high"], decimals, **style)
+
+
+def bare(name: str) -> str:
+    """The set that a synthetic one stands in for."""
+    return name.removesuffix("-syn")
+
+
+def sets_in_order(table: pd.DataFrame) -> list[str]:
+    """The sets of Table 1 that are there, in its order, then the average."""
+    names = set(table["set"])
+    return [name for plain in (*PAPER_ORDER, "Average") for name in (plain, f"{plain}-syn") if name in names]
+
+
+def best(values: Iterable[float], decimals: int = 2, lowest: bool = False, missing: str = MISSING) -> list[str]:
+    """Values as text, the best in bold as printed (so that equals are bold together); ``missing`` stands for NaN."""
+    texts = [number(value, decimals, missing=missing) for value in values]
     numbers = pd.to_numeric(pd.Series(texts), errors="coerce")
     target = numbers.min() if lowest else numbers.max()
     return [f"**{text}**" if number == target else text for text, number in zip(texts, numbers, strict=True)]
 
 
+def joined(cells: Iterable[str]) -> str:
+    """Several numbers in one cell, behind each other; once where all are the same word, as "missing"."""
+    texts = list(cells)
+    return texts[0] if len(set(texts)) == 1 and not any(map(str.isdigit, texts[0])) else " / ".join(texts)
+
+
 def by_set(summary: pd.DataFrame, decimals: tuple[int, int] = (2, 3)) -> pd.DataFrame:
     """Methods down, sets across, "PSNR / SSIM" in the cells, from ``statistics.summarise``'s table."""
-    cells = summary.assign(
-        value=[
-            f"{shown(p, decimals[0])} / {shown(s, decimals[1])}"
-            for p, s in zip(summary.psnr, summary.ssim, strict=True)
-        ]
-    )
+    pairs = zip(summary.psnr, summary.ssim, strict=True)
+    cells = summary.assign(value=[joined(shown(*of) for of in zip(pair, decimals, strict=True)) for pair in pairs])
     order_rows, order_columns = summary.method.unique(), summary.set.unique()
     return cells.pivot(index="method", columns="set", values="value").loc[order_rows, order_columns]

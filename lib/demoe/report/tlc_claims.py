@@ -9,8 +9,8 @@ import pandas as pd
 from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC
 
 from .claims import AVERAGE, Claim, beside, claim, difference, judged, told_by_set
-from .tables import number
-from .tlc_tables import bare, paper_gains
+from .tables import bare, number
+from .tlc_tables import paper_gains
 
 
 def by_set(gains: pd.DataFrame, network: str, plain: str) -> Claim:

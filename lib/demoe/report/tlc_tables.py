@@ -7,9 +7,11 @@ import math
 import pandas as pd
 
 from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC, published
-from demoe.evaluation.statistics import shown, summarise
+from demoe.evaluation.statistics import MISSING, summarise
 
-from .tables import Layout, Read, best
+from .tables import Layout, Read, bare, best, interval, number
+
+NONE = "-"  # no such number
 
 PUBLISHED = {  # our rows, and what they are called among the published numbers
     NAFNET: "NAFNet",
@@ -36,9 +38,7 @@ def paper_scores() -> pd.DataFrame:
         for metric, (theirs, *_) in METRICS.items()
         for row, method in PUBLISHED.items()
     }
-    table = pd.DataFrame(rows).T
-    table.index.names = ["metric", "method"]
-    return table
+    return pd.DataFrame(rows).T.rename_axis(["metric", "method"])
 
 
 def paper_gains() -> pd.DataFrame:
@@ -56,23 +56,18 @@ def paper_gains() -> pd.DataFrame:
 
 def table_6(read: Read) -> pd.DataFrame:
     """From ``09_scores``: metrics and methods down, sets across, each set ours and then the paper's; best in bold."""
-    scores = read("09_scores")
-    means, paper = summarise(scores), paper_scores()
-    blocks = []
+    means, paper = summarise(read("09_scores")), paper_scores()
+    methods, blocks = means["method"].unique(), {}
     for metric, (_, label, decimals, _) in METRICS.items():
-        ours = means.pivot(index="method", columns="set", values=metric)
+        ours = means.pivot(index="method", columns="set", values=metric).loc[methods]
+        theirs = paper.loc[metric].reindex(methods)
+        style = {"decimals": decimals, "lowest": "↓" in label}
         columns: dict[tuple[str, str], list[str]] = {}
         for name in means["set"].unique():
-            theirs = paper.loc[metric].reindex(list(ours.index))[bare(name)]
-            columns[name, "here"] = best(ours[name], decimals, lowest="↓" in label)
-            columns[bare(name), "paper (real)"] = [
-                "-" if text == "missing" else text for text in best(theirs, decimals, lowest="↓" in label)
-            ]
-        block = pd.DataFrame(columns, index=pd.MultiIndex.from_product([[label], ours.index]))
-        blocks.append(block.loc[[(label, row) for row in means["method"].unique()]])
-    table = pd.concat(blocks)
-    table.index.names = ["metric", "method"]
-    return table
+            columns[name, "here"] = best(ours[name], **style)
+            columns[bare(name), "paper (real)"] = best(theirs[bare(name)], **style, missing=NONE)
+        blocks[label] = pd.DataFrame(columns, index=methods)
+    return pd.concat(blocks, names=["metric", "method"])
 
 
 def gains(read: Read) -> pd.DataFrame:
@@ -80,32 +75,13 @@ def gains(read: Read) -> pd.DataFrame:
     ours, paper = read("09_gains"), paper_gains().set_index(["network", "set", "metric"]).gain
     rows = {}
     for (network, name), group in ours.groupby(["network", "set"], sort=False):
-        cells = {}
+        cells = rows.setdefault((network, name), {})
         for metric, (_, label, _, decimals) in METRICS.items():
-            row = group[group.metric == metric].iloc[0]
-            text = signed(row["mean"], decimals)
-            if not math.isnan(row.low):
-                text += f" [{signed(row.low, decimals)}, {signed(row.high, decimals)}]"
             theirs = paper.get((network, bare(name), metric), math.nan)
-            cells[label, "here"] = text
-            cells[label, "paper (real)"] = "-" if math.isnan(theirs) else signed(theirs, decimals - 1)
-        rows[network, name] = cells | {("pictures", "here"): str(int(group["images"].max()))}
-    table = pd.DataFrame(rows).T
-    table.index.names = ["with TLC against without", "set"]
-    return table
-
-
-def bare(name: str) -> str:
-    """The set that a synthetic one stands in for."""
-    return name.removesuffix("-syn")
-
-
-def signed(value: float, decimals: int) -> str:
-    """A difference for a reader: always with its sign, none before a zero."""
-    if math.isnan(value):
-        return shown(value)
-    rounded = round(value, decimals) + 0.0
-    return f"{rounded:+.{decimals}f}" if rounded else f"{0:.{decimals}f}"
+            cells[label, "here"] = interval(group[group.metric == metric].iloc[0], decimals, missing=MISSING)
+            cells[label, "paper (real)"] = number(theirs, decimals - 1, True, NONE)
+        cells["pictures", "here"] = str(int(group["images"].max()))
+    return pd.DataFrame(rows).T.rename_axis(["with TLC against without", "set"])
 
 
 LAYOUTS: dict[str, Layout] = {
