@@ -36,7 +36,7 @@ def test_clear_differences_are_told_and_small_ones_are_not():
     found = statistics.compare(
         scores({"a": 0, "up": 1, "down": -1, "same": 0}), {"a": "a", "up": "a", "down": "a", "same": "a"}
     ).set_index("method")
-    assert found.sign.to_dict() == {"a": 0, "up": 1, "down": -1, "same": 0}
+    assert found.verdict.to_dict() == {"a": "undecided", "up": "better", "down": "worse", "same": "undecided"}
     assert found.difference["up"] == pytest.approx(1, abs=0.05) and (found.trainings == 3).all()
     for name in ("up", "down"):
         row = found.loc[name]
@@ -57,15 +57,15 @@ def test_another_training_can_undo_what_the_pictures_show():
     effects = {"a": 0, "b": 0.02}
     quiet = scores(effects, images=30, noise=0.001, wander=0)
     loud = quiet.assign(psnr=quiet.psnr + (quiet.method == "b") * quiet.training.map({0: 0.5, 1: -0.5, 2: 0.1}))
-    assert statistics.compare(quiet, {"b": "a"}).sign.item() == 1
-    assert statistics.compare(loud, {"b": "a"}).sign.item() == 0
+    assert statistics.compare(quiet, {"b": "a"}).verdict.item() == "better"
+    assert statistics.compare(loud, {"b": "a"}).verdict.item() == "undecided"
 
 
 def test_one_training_has_no_spread_and_a_hidden_digit_is_no_difference():
     row = statistics.compare(scores({"a": 0, "b": 1}, count=1), {"b": "a"}).iloc[0]
-    assert math.isnan(row.spread) and math.isnan(row.low_trainings) and row.sign == 1
+    assert math.isnan(row.spread) and math.isnan(row.low_trainings) and row.verdict == "better"
     tiny = statistics.compare(scores({"a": 0, "b": 0.001}, noise=0, wander=0), {"b": "a"}).iloc[0]
-    assert tiny.low > 0 and tiny.sign == 0
+    assert tiny.low > 0 and tiny.verdict == "no difference"
 
 
 def test_missing_methods_and_unequal_seeds_are_refused():

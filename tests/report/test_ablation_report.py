@@ -59,7 +59,9 @@ def test_results_stand_beside_the_papers_numbers():
     for choice in ("router", "by hand"):
         part = table[table.choice == choice]
         plk = part[part.method == "ablation-plk"].iloc[0]
-        assert (plk.paper_psnr, plk.paper_difference) == (28.46, -0.73) and plk.sign == -1 and plk.accuracy == 0.5
+        assert (
+            (plk.paper_psnr, plk.paper_difference) == (28.46, -0.73) and plk.verdict == "worse" and plk.accuracy == 0.5
+        )
         loss = part[part.method == "variant-no-class-loss"].iloc[0]
         assert loss.reference == "variant-class-loss" and loss.paper_difference == -0.28 and np.isnan(loss.accuracy)
     assert table[table.table == at.START].paper_psnr.isna().all()
@@ -105,8 +107,8 @@ def test_no_verdict_from_the_router_where_it_decides():
 
 def test_the_reference_stands_beside_its_stage_1_and_the_input():
     good, bad = at.basis(made_up({at.REFERENCE: 1})), at.basis(made_up({at.REFERENCE: 1}, routed=-3))
-    assert list(good.reference) == ["variant-class-loss", "input"] * 2 and (good.sign == 1).all()
-    assert list(bad.sign) == [-1, -1, 1, 1] and (bad.accuracy == 0.5).all()
+    assert list(good.reference) == ["variant-class-loss", "input"] * 2 and (good.verdict == "better").all()
+    assert list(bad.verdict) == ["worse", "worse", "better", "better"] and (bad.accuracy == 0.5).all()
     rows = ablation_claims.basis(bad, "ablations")
     assert [row.verdict for row in rows] == ["worse", "worse", "better", "better"]
     assert "right on 50% of" in rows[0].control and rows[2].control == ""

@@ -138,7 +138,7 @@ def _measure(
 def choices(candidates: pd.DataFrame, routing: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
     """Which candidate each method takes for every picture: index (set, image), a column a method but ``RANDOM``.
 
-    ``routing`` is the table of ``routing.add_signs``, ``limits`` that of ``routing.thresholds``. Where a method cannot
+    ``routing`` is the table of ``router.add_signs``, ``limits`` that of ``router.thresholds``. Where a method cannot
     choose (no sharp picture, no expert named by hand) the cell is "".
 
     - entropy gate: the router's best expert, or the router's mixture of all where its entropy is above the limit;

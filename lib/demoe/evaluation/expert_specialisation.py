@@ -20,7 +20,7 @@ SCALES = "beta and gamma"
 
 
 def correlations(model: DeMoE) -> pd.DataFrame:
-    """Pearson between every two experts, a row a pair and layer of a MoEBlock (``similarity.compare``; Figure 11)."""
+    """Pearson between every two experts (Figure 11): a row a pair and layer, as in ``weight_similarity.compare``."""
     experts = {name: expert_layers(model, i) for i, name in enumerate(EXPERTS)}
     return compare(experts, all_pairs(experts))
 

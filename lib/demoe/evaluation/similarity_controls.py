@@ -51,7 +51,7 @@ class Study:
     start: list[Layer] = field(repr=False)
 
     def measured(self) -> pd.DataFrame:
-        """Pearson and CKA of all pairs: the columns of ``similarity.compare`` after ``comparison``."""
+        """Pearson and CKA of all pairs: the columns of ``weight_similarity.compare`` after ``comparison``."""
         belongs = {pair: comparison for comparison, pairs in self.pairs.items() for pair in pairs}
         tables = [compare(self.networks, belongs, measure) for measure in MEASURES]
         partial = compare(self.networks, self.pairs[BLURS], "pearson", given=self.start).assign(comparison=START_OUT)

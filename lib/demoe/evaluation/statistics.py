@@ -291,9 +291,9 @@ def compare(
     ``references`` gives each method's, which may be itself. Columns: method, reference, trainings, a column a metric
     (means over trainings), spread (standard deviation of the PSNR over trainings; NaN for one), difference (dB), low
     and high (its interval over scenes, the trainings at hand given), scenes, low_trainings and high_trainings
-    (Student's interval over trainings, paired by seed; NaN for one), verdict and reason (``judge``'s word and why), and
-    sign, the verdict as +1, -1 or 0. Raises ``ValueError`` for a method or reference without scores, or where the two
-    were not trained from the same seeds.
+    (Student's interval over trainings, paired by seed; NaN for one), verdict and reason (``judge``'s word and why).
+    Raises ``ValueError`` for a method or reference without scores, or where the two were not trained from the same
+    seeds.
     """
     overall = averages(scores)
     psnr = overall.pivot(index="training", columns="method", values="psnr")
@@ -329,7 +329,7 @@ def compare(
             low_trainings=row["low_trainings"],
             high_trainings=row["high_trainings"],
         )
-        rows.append(row | {"verdict": verdict.word, "reason": verdict.reason, "sign": verdict.sign})
+        rows.append(row | {"verdict": verdict.word, "reason": verdict.reason})
     return pd.DataFrame(rows)
 
 
