@@ -5,6 +5,7 @@ The manifest is replaced last, so a state in ``<run>/state/`` appears whole or n
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sys
@@ -40,8 +41,10 @@ def save(
     content = io.BytesIO()  # a full disk must not stop PyTorch in the middle of writing: it may end the process
     torch.save(state | progress._asdict(), content)
     file = folder / f"{progress.step:07d}.pt"
-    write_bytes(file, content.getvalue())
-    manifest = {"step": progress.step, "file": file.name, "sha256": checksum(file)}
+    data = content.getvalue()
+    write_bytes(file, data)
+    digest = hashlib.sha256(data).hexdigest()  # of what was to be written: a bad write shows
+    manifest = {"step": progress.step, "file": file.name, "sha256": digest}
     write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
     for old in set(folder.glob("*.pt")) - {file}:
         old.unlink()
