@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from demoe.core.files import first_line
 from demoe.core.tasks import EXPERTS, expert_index
 
 
@@ -70,4 +71,4 @@ def sentence(error: BaseException) -> str:
         return "not enough memory for a picture of this size"
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line(error)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from demoe.core.downloads import CannotMeasure, require
+from demoe.core.files import first_line
 
 # torchvision's ImageNet networks, under which lpips puts its own linear layers; VGG also fetches its classifier.
 BACKBONES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}
@@ -63,7 +64,7 @@ def _network(net: str, device: str) -> nn.Module | CannotMeasure:
         return error
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:  # half a file
         return CannotMeasure(
-            f"weights damaged ({BACKBONES[net]})", f"{_first_line(error)}; delete the file from torch's hub cache"
+            f"weights damaged ({BACKBONES[net]})", f"{first_line(error)}; delete the file from torch's hub cache"
         )
 
 
@@ -89,7 +90,7 @@ def iqa(name: str, image: Tensor, reference: Tensor | None = None) -> Tensor:
     try:
         return metric(*pictures).flatten()
     except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
-        raise CannotMeasure(f"pyiqa refuses this picture ({_first_line(error)})") from error
+        raise CannotMeasure(f"pyiqa refuses this picture ({first_line(error)})") from error
 
 
 def check_iqa(name: str) -> None:
@@ -110,13 +111,9 @@ def _pyiqa(name: str, device: str) -> Callable[..., Tensor] | CannotMeasure:
     except CannotMeasure as error:
         return error
     except Exception as error:  # many libraries' own: hubs, pickles, MATLAB files
-        return CannotMeasure(f"pyiqa could not load {name}", _first_line(error))
+        return CannotMeasure(f"pyiqa could not load {name}", first_line(error))
 
 
 def quantise(image: Tensor) -> Tensor:
     """What an 8-bit file holds of a picture in [0, 1]: clamped, rounded to whole 255ths, float64 of the same shape."""
     return (image.double().clamp(0, 1) * 255).round() / 255
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demoe.core.files import first_line
 from demoe.core.tasks import expert_index
 from demoe.models.demoe import DeMoE
 from demoe.models.layers import NAFBlock, UNet
@@ -147,7 +148,7 @@ def export(model: DeMoE | NAFNet, path: str | os.PathLike, *, expert: str | None
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the exporters' own kinds
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise RuntimeError(f"{path}: this {type(model).__name__} cannot be exported: {first}") from error
     finally:
         partial.unlink(missing_ok=True)
