@@ -76,10 +76,13 @@ class LogHandler(LogHandlerBase):
             self.say(f"{job['name']}: done in {spent} ({self.done} of {self.total})")
 
     def complain(self, name: str, logs: list[str]) -> None:
-        """Tells of one that failed by the last line that it printed."""
+        """Tells of one that failed by the last line that it printed, ``demoe``'s own if there is one."""
         log = Path(logs[0].split(" ")[0]) if logs else None
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log and log.is_file() else []
-        reason = next((line.strip() for line in reversed(lines) if line.strip()), f"{name} failed")
+        lines = [line.strip() for line in reversed(lines) if line.strip()] + [f"{name} failed"]
+        reason = next(
+            (line for line in lines if line.startswith("demoe: ")), lines[0]
+        )  # else torchrun has the last word
         if reason.endswith(("KeyboardInterrupt", "interrupted")):
             return  # the person knows
         self.say(f"run_all.sh: {reason}" + (f" ({log})" if log else ""), sys.stderr)
