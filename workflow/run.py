@@ -122,7 +122,7 @@ def run(config: dict, fresh: bool, more: list[str]) -> int:
             record.unlink()  # what was deleted is made again
     print(f"profile {config['profile']}: {', '.join(config['selected'])}", flush=True)
     planned = write_plan(config, results / "cache" / "plan.json")
-    status = snakemake(planned, more)
+    status = snakemake(command(planned, more))
     if not {"-n", "--dry-run"} & {*more}:
         print(summary(config["selected"], results, began), flush=True)
     return 1 if status else 0
@@ -152,10 +152,14 @@ def write_plan(config: dict, file: Path) -> Path:
 
 
 def command(planned: Path, more: list[str]) -> list[str]:
-    """Snakemake's. Jobs run here, on all cores, unless ``more`` says something else."""
+    """Snakemake's. Jobs run here, on all cores, unless ``more`` says something else; DeMoE, the longest, first."""
+    networks = json.loads(planned.read_text(encoding="utf-8"))["networks"]
+    longest = [planned.parents[1] / "runs" / run for run in networks if networks[run]["experiment"] == "demoe"]
     start = f"import sys; sys.path.insert(0, {str(WORKFLOW)!r}); from snakemake.cli import main; main()"  # our logger
     call = [sys.executable, "-c", start, "--snakefile", WORKFLOW / "Snakefile", "--configfile", planned]
     call += ["--directory", project_root(), "--nolock", "--rerun-incomplete", "--logger", "demoe"]
+    if longest:
+        call += ["--prioritize", *(told(run / "SHA256SUMS") for run in longest)]
     options = [part for option in more for part in option.split("=", 1)]
     if not any(option.startswith(ELSEWHERE) for option in options):
         call += ["--cores", "all", "--resources", "gpu=1"]
@@ -165,9 +169,9 @@ def command(planned: Path, more: list[str]) -> list[str]:
     return [*map(str, call), *more]
 
 
-def snakemake(planned: Path, more: list[str]) -> int:
+def snakemake(call: list[str]) -> int:
     """Calls Snakemake in a group of processes of its own, which ends with this process, however that ends."""
-    process = subprocess.Popen(command(planned, more), stdin=subprocess.DEVNULL, process_group=0)
+    process = subprocess.Popen(call, stdin=subprocess.DEVNULL, process_group=0)
     reader, writer = os.pipe()
     # Reads nothing until this process is no more: then the jobs, too, are at an end.
     guard = subprocess.Popen(["sh", "-c", f"read -r _; kill -KILL -- -{process.pid}"], stdin=reader, process_group=0)

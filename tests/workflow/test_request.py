@@ -25,11 +25,12 @@ def asked(monkeypatch) -> list[tuple[dict, list[str]]]:
     """Calls neither Snakemake nor PyTorch: (what is planned, further options) of each call."""
     calls = []
 
-    def snakemake(planned, more):
+    def command(planned, more):
         calls.append((json.loads(planned.read_text()), more))
-        return 0
+        return []
 
-    monkeypatch.setattr(run, "snakemake", snakemake)
+    monkeypatch.setattr(run, "command", command)
+    monkeypatch.setattr(run, "snakemake", lambda call: 0)
     monkeypatch.setattr(plan, "networks", lambda profile, data_root: {})
     return calls
 
@@ -87,8 +88,12 @@ def test_environment_variables_are_the_defaults_and_options_go_to_snakemake(root
         ),
     ],
 )
-def test_where_jobs_run(more, there, absent):
-    command = run.command(run.WORKFLOW / "plan.json", more)
+def test_where_jobs_run(home, more, there, absent):
+    planned = home / "results/test/cache/plan.json"
+    planned.parent.mkdir(parents=True)
+    planned.write_text('{"networks": {"demoe-s0-12": {"experiment": "demoe"}, "baseline-s0-3": {"experiment": "b"}}}')
+    command = run.command(planned, more)
+    assert command[command.index("--prioritize") + 1] == "results/test/runs/demoe-s0-12/SHA256SUMS"
     assert set(there) <= set(command) and not set(absent) & set(command)
 
 

@@ -47,14 +47,14 @@ class LogHandler(LogHandlerBase):
         if event == LogEvent.RUN_INFO:
             stats = getattr(record, "stats", {})
             self.total = sum(stats.get(rule, 0) for rule in ("network", "notebook"))
-            if self.total:
+            if self.total and not self.jobs:
                 self.say(f"to do: {stats.get('network', 0)} networks, {stats.get('notebook', 0)} notebooks")
         elif event == LogEvent.JOB_INFO:
             wildcards = {**record.wildcards}
             name = wildcards.get("run") or wildcards.get("notebook") or record.rule_name
             self.jobs[record.jobid] = {"name": name, "rule": record.rule_name, "began": time.monotonic()}
             if self.common_settings.dryrun:
-                self.say(f"{record.rule_name} {name}: {record.reason}")
+                self.say(f"{record.rule_name} {name}: {record.reason.partition(':')[0].lower()}")
             if self.common_settings.printshellcmds and record.shellcmd:
                 self.say(record.shellcmd)
         elif event == LogEvent.JOB_FINISHED:
