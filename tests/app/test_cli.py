@@ -301,7 +301,7 @@ def test_train_and_evaluate_hand_over_what_was_asked(run, monkeypatch, tmp_path)
 
 
 def test_help_does_not_wait_for_torch():
-    code = "import sys, demoe.cli; demoe.cli._parser(); print(sorted({'torch', 'numpy', 'PIL'} & set(sys.modules)))"
+    code = "import sys, demoe.app.cli; demoe.app.cli._parser(); print(sorted({'torch', 'numpy', 'PIL'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     done = subprocess.run([sys.executable, "-m", "demoe", "--help"], capture_output=True, text=True, check=True)
@@ -314,7 +314,7 @@ def test_cost_prints_and_writes_the_table(run, monkeypatch, tmp_path):
     module = types.ModuleType("demoe.models.complexity")
     module.cost_table, module.print_costs = lambda: table, print
     monkeypatch.setitem(sys.modules, "demoe.models.complexity", module)
-    monkeypatch.setattr(sys.modules["demoe.model"], "complexity", module, raising=False)
+    monkeypatch.setattr(sys.modules["demoe.models"], "complexity", module, raising=False)
     status, out, _ = run("cost", "--csv", "new/cost.csv")
     assert status == 0 and "20150000" in out
     assert pd.read_csv(tmp_path / "new/cost.csv").equals(table.drop(columns="note"))
