@@ -125,6 +125,7 @@ def test_photographs_decide_which_run_is_meant(trained, home):
         copy = shutil.copytree(folder, folder.with_name(name))
         record = json.loads((copy / "config.json").read_text())
         record["config"] |= changes
+        record["config"]["starts_from"] |= changes  # a baseline of these photographs, or of this batch
         (copy / "config.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match=r"several runs could be meant: demoe-s0-\w+, demoe-s0-other"):
         release.package("test", folder=home / "weights")
