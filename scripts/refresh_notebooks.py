@@ -6,13 +6,16 @@ pictures and whatever depends on the machine stay out, they are in the executed 
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
 import nbformat
 
-from demoe.app.notebooks import execute
 from demoe.core.files import project_root, write_text
+
+sys.path.append(str(project_root() / "workflow"))  # whose scripts are no package
+from run_notebook import execute
 
 
 def refresh(path: Path) -> None:

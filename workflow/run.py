@@ -16,9 +16,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import plan
+from run_notebook import NotebookError, check
 from snakemake_logger_plugin_demoe import clock
 
-from demoe.app.notebooks import NotebookError, check
 from demoe.core import provenance
 from demoe.core.files import alone, project_root, results_dir, write_text
 from demoe.core.profiles import PROFILES

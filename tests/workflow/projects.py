@@ -18,14 +18,15 @@ time.sleep(0.2)
 write_text(results_dir(PROFILE) / "tables" / "{number}_table.csv", "psnr\\n" + "30.1\\n" * 1000)"""
 
 
-def notebook(root: Path, name: str, *cells: str) -> Path:
-    """``notebooks/<name>.ipynb``, which runs ``cells``; without any it writes one table."""
+def notebook(root: Path, name: str, *cells: str, parameters: int = 1) -> Path:
+    """``notebooks/<name>.ipynb``, which runs ``cells``; without any it writes one table. ``parameters``: such cells."""
     content = nbformat.v4.new_notebook()
     content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    parameters = nbformat.v4.new_code_cell('PROFILE = "smoke"\nDATA_ROOT = None')
-    parameters.metadata.tags = ["parameters"]
+    first = [nbformat.v4.new_code_cell('PROFILE = "smoke"\nDATA_ROOT = None') for _ in range(parameters)]
+    for cell in first:
+        cell.metadata.tags = ["parameters"]
     cells = cells or (TABLE.format(number=name[:2]),)
-    content.cells = [nbformat.v4.new_markdown_cell(f"# {name}"), parameters, *map(nbformat.v4.new_code_cell, cells)]
+    content.cells = [nbformat.v4.new_markdown_cell(f"# {name}"), *first, *map(nbformat.v4.new_code_cell, cells)]
     for number, cell in enumerate(content.cells):
         cell.id = f"cell-{number}"
     path = root / "notebooks" / f"{name}.ipynb"

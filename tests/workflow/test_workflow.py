@@ -148,6 +148,14 @@ def test_a_network_and_its_notebook_on_a_cluster(project):
     assert weights.stat().st_mtime_ns == before
 
 
+def test_in_smoke_a_network_has_one_thread_and_a_notebook_all(project):
+    """So that as many networks as there are cores are trained side by side."""
+    process = start(project, "--profile", "smoke", "--only", "02", "--", "--dry-run", "--cores", "4")
+    output, errors = process.communicate(timeout=300)
+    assert "network baseline-s0-" in output and ", 1 threads: missing output files" in output, errors
+    assert "notebook 02_two, 4 threads" in output
+
+
 def test_several_gpus_are_shared_by_torchrun(project):
     """What the rule runs where a profile asks for four; nothing is trained."""
     options = ["--dry-run", "--printshellcmds", "--forcerun", "network", "--set-resources", "network:gpu=4"]

@@ -54,7 +54,9 @@ class LogHandler(LogHandlerBase):
             name = wildcards.get("run") or wildcards.get("notebook") or record.rule_name
             self.jobs[record.jobid] = {"name": name, "rule": record.rule_name, "began": time.monotonic()}
             if self.common_settings.dryrun:
-                self.say(f"{record.rule_name} {name}: {record.reason.partition(':')[0].lower()}")
+                self.say(
+                    f"{record.rule_name} {name}, {record.threads} threads: {record.reason.partition(':')[0].lower()}"
+                )
             if self.common_settings.printshellcmds and record.shellcmd:
                 self.say(record.shellcmd)
         elif event == LogEvent.JOB_FINISHED:
