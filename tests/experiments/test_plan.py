@@ -82,7 +82,7 @@ def test_what_is_missing_is_seen_without_training_or_loading(home, monkeypatch):
     run = obtained("baseline")
     monkeypatch.setattr(runs.checkpoints, "load", None)  # would fail
     assert experiments.missing(SETTING, ["demoe"]) == [experiments.named("demoe", SETTING)]
-    assert experiments.weights(SETTING, ["demoe"])[0] == run.weights and len(experiments.weights(SETTING)) == 39
+    assert experiments.weights(SETTING, ["demoe"])[0] == run.weights and len(experiments.weights(SETTING)) >= 39
 
 
 # One process at a time.
