@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from demoe.core.files import write_text
+from demoe.core.markdown import markdown_table
 from demoe.core.provenance import Stamp
 
 from . import figure, targets
@@ -37,12 +38,8 @@ def number(value: float) -> str:
 
 def markdown(table: pd.DataFrame) -> str:
     """A table as Markdown; floats as ``number`` has them."""
-
-    def cell(value: object) -> str:
-        return number(value) if isinstance(value, float) else str(value)
-
-    lines = [list(table.columns), ["---"] * len(table.columns), *([cell(v) for v in row] for row in table.values)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    cells = table.map(lambda value: number(value) if isinstance(value, float) else str(value))
+    return markdown_table(cells, index=False)
 
 
 def stamps(tables: Tables) -> dict[str, str]:

@@ -10,11 +10,12 @@ import pandas as pd
 
 from benchmarks.readme import readme_block
 from demoe.core.files import project_root, results_dir, write_text
+from demoe.core.markdown import markdown_table
 from demoe.core.paper import published
 from demoe.models.complexity import readable
 from demoe.report import release_tables
 from demoe.report.similarity_claims import side_by_side
-from demoe.report.tables import by_set
+from demoe.report.tables import by_set, interval
 
 CHOOSERS = (
     "input",
@@ -128,9 +129,9 @@ def outside(tables: Path) -> str:
     table = pd.DataFrame(
         {
             "PSNR (dB), RealDOF-syn and RSBlur-syn": {name: f"{psnr[name]:.2f}" for name in names},
-            "over k=1 there [95 %]": {name: difference(gain.loc[name]) for name in names},
+            "over k=1 there [95 %]": {name: interval(gain.loc[name], 3) for name in names},
             "pictures with another choice": {name: changed(gain.loc[name]) for name in names},
-            "over k=1 on the five sets [95 %]": {name: difference(inside.loc[name]) for name in names},
+            "over k=1 on the five sets [95 %]": {name: interval(inside.loc[name], 3) for name in names},
         }
     )
     return f"""Outside the training sets, where the paper's router fails and its manual choice gains 8.30 dB on the
@@ -149,7 +150,7 @@ def variants(tables: Path) -> str:
     basis = pd.read_csv(tables / "08_scores.csv").query("method == 'ablation-demoe' and choice == 'router'")
     gains = pd.read_csv(tables / "09_gains.csv").query("set == 'Average' and metric == 'psnr'").set_index("network")
     tlc = " and ".join(
-        f"{difference(gains.loc[name])} dB on {name.split()[0]}" for name in ("NAFNet with TLC", "DeMoE with TLC")
+        f"{interval(gains.loc[name], 3)} dB on {name.split()[0]}" for name in ("NAFNet with TLC", "DeMoE with TLC")
     )
     return f"""The ablations, each row trained once and briefly (notebooks `04` and `08`): how far the order of the rows
 here follows the paper's (Spearman). The router of so short a training is right on {basis.right.mean():.0%} of the
@@ -169,23 +170,9 @@ def changed(row: pd.Series) -> str:
     return f"{row.changed:.0f} of {row.pictures:.0f}"
 
 
-def difference(row: pd.Series) -> str:
-    """ "+0.05 [+0.01, +0.09]"; without brackets where there is no interval, or nothing that could differ."""
-    nothing = pd.isna(row["low"]) or row["low"] == row["mean"] == row["high"]
-    interval = "" if nothing else f" [{signed(row['low'])}, {signed(row['high'])}]"
-    return signed(row["mean"]) + interval
-
-
-def signed(value: float, decimals: int = 3) -> str:
-    """With its sign; zero has none."""
-    return f"{round(value, decimals) + 0:+.{decimals}f}" if round(value, decimals) else f"{0:.{decimals}f}"
-
-
 def markdown(table: pd.DataFrame, corner: str) -> str:
-    """A Markdown table with the index as its first column."""
-    lines = [[corner, *table.columns], ["---"] * (len(table.columns) + 1)]
-    lines += [[str(name), *row] for name, row in zip(table.index, table.to_numpy(), strict=True)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    """A Markdown table with the index as its first column, which is headed ``corner``."""
+    return markdown_table(table.rename_axis(corner))
 
 
 def released(profile: str = "cpu") -> str:

@@ -34,7 +34,7 @@ def made_up(home, name: str, step: int, done: bool, seconds: float, folder: str 
 
 
 def rows(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.startswith("| ")][2:]
+    return [line for line in text.splitlines() if line.startswith("| ")][1:]
 
 
 def test_status_is_what_the_files_say_and_the_same_twice(home):

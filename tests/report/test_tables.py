@@ -54,11 +54,11 @@ def test_markdown_and_latex_hold_the_same_cells(home):
     shown = tables.write("t", layout("a"), "test")
     folder = results_dir("test") / "tables"
     text, tex = (folder / "t.md").read_text(), (folder / "t.tex").read_text()
-    assert shown == text and [re.sub(" +", " ", line) for line in text.splitlines()] == [
+    assert shown == text and text.splitlines() == [
         "**Scores_1, 100 % of 3#**",
         "",
         "| set_ | A_b & c | x |",
-        re.search(r"\|:-+\|-+:\|-+:\|", text)[0],
+        "|:---|---:|---:|",
         "| GoPro-syn | **1.0 ±0.1** | 50 % |",
         "| NA | a\\|b | ↑ |",
         "",
@@ -83,7 +83,7 @@ def test_the_stamp_names_all_sources_and_no_count_hides_the_data(home):
 def test_levels_become_columns_and_names():
     index = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["group", None])
     table = pd.DataFrame([["1", "2"], ["3", "4"]], index, pd.MultiIndex.from_tuples([("x", "paper"), ("x", "")]))
-    lines = [re.sub(" +", " ", line) for line in tables.markdown(table, "c", "l").splitlines()]
+    lines = tables.markdown(table, "c", "l").splitlines()
     assert lines[2] == "| group | | x, paper | x |" and lines[4] == "| a | 1 | 1 | 2 |"
     assert r"\begin{tabular}{llrr}" in tables.latex(table, "c", "l", "n")
 

@@ -24,4 +24,6 @@ def markdown_table(table: pd.DataFrame, index: bool = True) -> str:
     escaped = cells.map(lambda cell: cell.replace("|", r"\|"))
     alignment = ["left"] * labels + ["right" if index else "left"] * (cells.shape[1] - labels)
     heads = [str(head).replace("|", r"\|") for head in cells]
-    return escaped.to_markdown(index=False, headers=heads, tablefmt="pipe", colalign=alignment, disable_numparse=True)
+    text = escaped.to_markdown(index=False, headers=heads, tablefmt="pipe", colalign=alignment, disable_numparse=True)
+    head, rule, *rows = re.sub(" {2,}", " ", text).split("\n")  # nobody has to read aligned columns in a wide table
+    return "\n".join([head, re.sub("-{4,}", "---", rule), *rows])

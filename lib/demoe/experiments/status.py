@@ -8,8 +8,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pandas as pd
+
 from demoe import experiments
 from demoe.core.files import project_root, results_dir, write_text
+from demoe.core.markdown import markdown_table
 from demoe.data.setting import Setting
 
 from .progress import Progress, found
@@ -52,8 +55,6 @@ def text(setting: Setting) -> str:
             absent.append(spec.label)
         elif not run.done:
             absent.append(f"{spec.label} ({_steps(run)})")
-    table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (HEAD, *rows)]
-    table.insert(1, "| --- " * len(HEAD) + "|")
     lines = [
         f"# What is trained: profile {profile}",
         "",
@@ -62,7 +63,7 @@ def text(setting: Setting) -> str:
         "",
         _sum([run for run in runs.values() if not run.other], len(planned)),
         "",
-        *table,
+        markdown_table(pd.DataFrame(rows, columns=HEAD), index=False),
         "",
         *_missing(absent, setting),
         "",
