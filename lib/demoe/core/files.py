@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 SUMS = "SHA256SUMS"
 PARTIAL = ".demoe-part"
 
@@ -149,6 +147,8 @@ def alone(file: Path, told: str = "", wait: bool = True) -> Iterator[None]:
     Where another process has it, ``told`` is printed and this one waits, or, without ``wait``, raises ``ValueError``
     with ``told``.
     """
+    from filelock import FileLock, Timeout  # slow to import, and `demoe --help` needs none
+
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file)
     try:
