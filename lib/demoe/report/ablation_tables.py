@@ -13,10 +13,11 @@ from demoe.core.paper import published
 from demoe.core.profiles import PROFILES
 from demoe.data.setting import Setting
 from demoe.evaluation import statistics
+from demoe.evaluation.statistics import MISSING
 from demoe.experiments.ablations import BY_HAND, CHOICES, INPUT, ROUTER
 from demoe.experiments.spec import FIGURE_6, PUBLISHED, START, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, specs
 
-from .tables import Layout, Read, best, shown
+from .tables import Layout, Read, best, number, with_interval
 
 REFERENCE = "ablation-demoe"
 BASELINE = "variant-class-loss"
@@ -177,11 +178,7 @@ def _names() -> dict[str, str]:
 
 
 def _or_dash(value: float, decimals: int) -> str:
-    return "-" if math.isnan(value) else f"{value:.{decimals}f}"
-
-
-def _signed(value: float, decimals: int = 2) -> str:
-    return shown(value) if math.isnan(value) else f"{round(value, decimals) + 0.0:+.{decimals}f}"
+    return number(value, decimals, missing="-")
 
 
 def interval(row, over: str = "") -> str:
@@ -192,7 +189,7 @@ def interval(row, over: str = "") -> str:
     low, high = (row.low_trainings, row.high_trainings) if over == "trainings" else (row.low, row.high)
     if row.method == row.reference or (over == "trainings" and math.isnan(low)):
         return "-"
-    return f"{_signed(row.difference, 3)} [{_signed(low, 3)}, {_signed(high, 3)}]"
+    return with_interval(row.difference, low, high, 3, missing=MISSING)
 
 
 def _comparison(tables: Sequence[str], csv: str, read: Read) -> pd.DataFrame:
@@ -204,7 +201,7 @@ def _comparison(tables: Sequence[str], csv: str, read: Read) -> pd.DataFrame:
             ("paper (real)", "PSNR (dB) ↑"): best(table.paper_psnr),
             ("paper (real)", "SSIM ↑"): best(table.paper_ssim, 3),
             ("paper (real)", "LPIPS ↓"): best(table.paper_lpips, 3, lowest=True),
-            ("paper (real)", "difference (dB)"): [_signed(value) for value in table.paper_difference],
+            ("paper (real)", "difference (dB)"): [number(value, 2, True, MISSING) for value in table.paper_difference],
         }
     for choice, part in ((choice, every[every.choice == choice]) for choice in CHOICES):
         ours = f"here ({_kind(table)}), {WORDS[choice]}"
@@ -214,7 +211,9 @@ def _comparison(tables: Sequence[str], csv: str, read: Read) -> pd.DataFrame:
         columns[ours, "difference (dB) [95 % over pictures]"] = [interval(row) for row in part.itertuples()]
         if part.trainings.max() > 1:
             columns[ours, "[95 % over trainings]"] = [interval(row, "trainings") for row in part.itertuples()]
-            columns[ours, "standard deviation over trainings (dB)"] = [shown(value, 3) for value in part.spread]
+            columns[ours, "standard deviation over trainings (dB)"] = [
+                number(value, 3, missing=MISSING) for value in part.spread
+            ]
     columns["here", "router is right"] = ["-" if math.isnan(value) else f"{value:.0%}" for value in table.accuracy]
     return pd.DataFrame(columns, index=pd.Index(table.row, name=""))
 
@@ -256,23 +255,25 @@ def _costs(read: Read) -> pd.DataFrame:
     at = {size: part.set_index("experiment") for size, part in table.groupby("size", sort=False)}
     paper, here = at["paper"], at["here"].loc[at["paper"].index]
     printed = published_costs().reindex(paper.index)
-    return pd.DataFrame(
-        {
-            "paper: parameters (M)": [_or_dash(value, 2) for value in printed.params_m],
-            "paper: MACs (G)": [_or_dash(value, 2) for value in printed.macs_g],
-            "paper: runtime (ms)": [_or_dash(value, 1) for value in printed.runtime_ms],
-            "counted: parameters (M)": [f"{value / 1e6:.2f}" for value in paper.params],
-            "counted: MACs (G)": [f"{value / 1e9:.2f}" for value in paper.macs],
-            "activations kept (GiB)": [f"{value / 2**30:.1f}" for value in paper.activation_bytes],
-            "weights, gradients, AdamW (GiB)": [f"{value / 2**30:.2f}" for value in paper.state_bytes],
-            "here: parameters (M)": [f"{value / 1e6:.2f}" for value in here.params],
-            "here: MACs (G)": [f"{value / 1e9:.2f}" for value in here.macs],
-            "here: activations kept (MiB)": [f"{value / 2**20:.0f}" for value in here.activation_bytes],
-            "here: weights, gradients, AdamW (MiB)": [f"{value / 2**20:.0f}" for value in here.state_bytes],
-            "here: steps of all stages": [f"{value}" for value in here.steps],
-        },
-        index=pd.Index([_names()[name] for name in paper.index], name=""),
-    )
+    columns = {  # head: numbers, their unit, decimals
+        "paper: parameters (M)": (printed.params_m, 1, 2),
+        "paper: MACs (G)": (printed.macs_g, 1, 2),
+        "paper: runtime (ms)": (printed.runtime_ms, 1, 1),
+        "counted: parameters (M)": (paper.params, 1e6, 2),
+        "counted: MACs (G)": (paper.macs, 1e9, 2),
+        "activations kept (GiB)": (paper.activation_bytes, 2**30, 1),
+        "weights, gradients, AdamW (GiB)": (paper.state_bytes, 2**30, 2),
+        "here: parameters (M)": (here.params, 1e6, 2),
+        "here: MACs (G)": (here.macs, 1e9, 2),
+        "here: activations kept (MiB)": (here.activation_bytes, 2**20, 0),
+        "here: weights, gradients, AdamW (MiB)": (here.state_bytes, 2**20, 0),
+        "here: steps of all stages": (here.steps, 1, 0),
+    }
+    cells = {
+        head: [_or_dash(value / unit, decimals) for value in values]
+        for head, (values, unit, decimals) in columns.items()
+    }
+    return pd.DataFrame(cells, index=pd.Index([_names()[name] for name in paper.index], name=""))
 
 
 def _basis_layout(csv: str) -> Layout:

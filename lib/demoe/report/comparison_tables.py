@@ -7,9 +7,8 @@ import math
 import pandas as pd
 
 from demoe.core.paper import published
-from demoe.core.tasks import PAPER_ORDER
 
-from .tables import Layout, Read, best
+from .tables import Layout, Read, bare, best, interval, joined, number, sets_in_order
 
 METRICS = {"psnr": 2, "ssim": 3, "lpips": 3}  # with the decimals that the paper prints
 OURS = {"psnr": "psnr", "ssim": "ssim", "lpips": "lpips_vgg"}  # the paper does not say which LPIPS; see design
@@ -21,6 +20,7 @@ PAPER_PARAMS = {  # table and method of the published numbers of Section 5; DeMo
     "DeMoE-5, one for each set": ("section5_efficiency", "DeMoE-5 (ensemble of five task-specific networks)"),
     "DeMoE": ("table1_aio", "DeMoE_k1"),
 }
+PAPER_3 = ("DeMoE_task_specific_k1", "DeMoE_k1")
 REALBLUR = "RealBlur-J"  # what Table 3 calls RealBlur
 
 
@@ -31,33 +31,13 @@ def paper(table: str, method: str, dataset: str, metric: str) -> float:
     return float(rows.value.iloc[0]) if len(rows) else math.nan
 
 
-def _number(value: float, decimals: int, sign: bool = False) -> str:
-    return NONE if math.isnan(value) else f"{value:{'+' if sign else ''}.{decimals}f}"
-
-
 def _triple(values: dict[str, float]) -> str:
     """ "29.23 / 0.867 / 0.198", or one dash where there is nothing at all."""
-    texts = [_number(values[metric], decimals) for metric, decimals in METRICS.items()]
-    return NONE if all(text == NONE for text in texts) else " / ".join(texts)
+    return joined(number(values[metric], decimals, missing=NONE) for metric, decimals in METRICS.items())
 
 
 def _interval(row: pd.Series, decimals: int = 2, sign: bool = True) -> str:
-    """ "+0.12 [-0.03, +0.25]"; without scenes enough for an interval the mean alone."""
-    text = _number(row["mean"], decimals, sign)
-    if text == NONE or math.isnan(row["low"]):
-        return text
-    return f"{text} [{_number(row['low'], decimals, sign)}, {_number(row['high'], decimals, sign)}]"
-
-
-def _sets(summary: pd.DataFrame) -> list[str]:
-    """Ours in the order of Table 1, then the average."""
-    names = list(summary["set"].unique())
-    ordered = [f"{name}{suffix}" for name in (*PAPER_ORDER, "Average") for suffix in ("", "-syn")]
-    return [name for name in ordered if name in names]
-
-
-def _real(name: str) -> str:
-    return name.removesuffix("-syn")
+    return interval(row, decimals, sign=sign, missing=NONE)
 
 
 def _means(summary: pd.DataFrame) -> pd.Series:
@@ -69,25 +49,19 @@ def table_1(read: Read) -> pd.DataFrame:
     methods, summary = read("05_methods"), read("05_summary")
     elsewhere = methods.role.isin([f"DeMoE longer k={k}" for k in range(2, 6)]) | (methods.role == "DeMoE*")
     methods = methods[~elsewhere]  # those stand in the tables of k and of DeMoE*
-    means, columns = _means(summary), {}
-    for name in _sets(summary):
+    means, columns, groups = _means(summary), {}, methods.group.reset_index(drop=True)
+    for name in sets_in_order(summary):
         theirs, here, psnr = [], [], []
         for row in methods.itertuples():
             key = PAPER_ROWS.get(row.role, row.role)
-            theirs.append(_triple({metric: paper("table1_aio", key, _real(name), metric) for metric in METRICS}))
+            theirs.append(_triple({metric: paper("table1_aio", key, bare(name), metric) for metric in METRICS}))
             ours = {metric: means.get((row.method, name, column), math.nan) for metric, column in OURS.items()}
             here.append(_triple(ours))
             psnr.append(ours["psnr"])
-        for group in methods.group.unique():
-            places = [
-                i
-                for i, (one, value) in enumerate(zip(methods.group, psnr, strict=True))
-                if one == group and not math.isnan(value)
-            ]
-            for i, text in zip(places, best([psnr[i] for i in places]), strict=True):
-                if text.startswith("**") and len(places) > 1:
-                    here[i] = f"**{here[i]}**"
-        columns[f"{_real(name)}, paper (real)"], columns[f"{name}, here"] = theirs, here
+        for _, part in pd.Series(psnr).dropna().groupby(groups):
+            for i, text in zip(part.index, best(part), strict=True):
+                here[i] = f"**{here[i]}**" if text.startswith("**") and len(part) > 1 else here[i]
+        columns[f"{bare(name)}, paper (real)"], columns[f"{name}, here"] = theirs, here
     labels = [f"{row.method} ({row.missing})" if row.missing else row.method for row in methods.itertuples()]
     index = pd.MultiIndex.from_arrays([methods.group, labels], names=["trained", "method"])
     return pd.DataFrame(columns, index=index)
@@ -99,29 +73,18 @@ def table_1_cost(read: Read) -> pd.DataFrame:
     Of runtimes only the paper's: those measured here differ from run to run and stand in ``timings/05_runtime.json``.
     """
     counted, methods = read("05_costs"), read("05_methods").set_index("role")
-    rows = []
+    rows = {}
     for row in counted.itertuples():
         role = "DeMoE" if row.row.startswith("DeMoE") else row.row
         trained = methods.loc[role] if role in methods.index else pd.Series({"params": math.nan, "macs": math.nan})
-        rows.append(
-            (
-                row.row,
-                f"{row.paper_params_m:.2f} / {row.paper_macs_g:.2f}",
-                _number(row.paper_runtime_ms, 1),
-                _cost(row.params, row.macs, row.note),
-                _cost(trained["params"], trained["macs"], trained.get("missing", "")),
-                trained.get("method", NONE),
-            )
-        )
-    head = [
-        "method",
-        "paper",
-        "runtime in ms, paper (its GPU)",
-        "published size, counted here",
-        "size trained here",
-        "trained here is",
-    ]
-    return pd.DataFrame(rows, columns=head).set_index("method")
+        rows[row.row] = {
+            "paper": f"{row.paper_params_m:.2f} / {row.paper_macs_g:.2f}",
+            "runtime in ms, paper (its GPU)": number(row.paper_runtime_ms, 1, missing=NONE),
+            "published size, counted here": _cost(row.params, row.macs, row.note),
+            "size trained here": _cost(trained["params"], trained["macs"], trained.get("missing", "")),
+            "trained here is": trained.get("method", NONE),
+        }
+    return pd.DataFrame(rows).T.rename_axis("method")
 
 
 def _cost(params: float, macs: float, note: str) -> str:
@@ -139,30 +102,22 @@ def table_3(read: Read) -> pd.DataFrame:
     drops = differences[
         (differences["first"] == "DeMoE*") & (differences["second"] == MAIN) & (differences.metric == "psnr")
     ].set_index("set")
-    rows = []
-    for name in _sets(summary):
-        real = REALBLUR if _real(name) == "RealBlur" else _real(name)
-        theirs = [
-            _triple({metric: paper_3(method, real, metric) for metric in METRICS})
-            for method in ("DeMoE_task_specific_k1", "DeMoE_k1")
-        ]
-        drop = paper_3("DeMoE_task_specific_k1", real, "psnr") - paper_3("DeMoE_k1", real, "psnr")
-        here = [
-            _triple({metric: means.get((name_of[role], name, column), math.nan) for metric, column in OURS.items()})
+    rows = {}
+    for name in sets_in_order(summary):
+        real = REALBLUR if bare(name) == "RealBlur" else bare(name)
+        of_paper = [{metric: paper_3(method, real, metric) for metric in METRICS} for method in PAPER_3]
+        ours = [
+            {metric: means.get((name_of[role], name, column), math.nan) for metric, column in OURS.items()}
             for role in ("DeMoE*", MAIN)
         ]
-        rows.append((real, *theirs, _number(drop, 2, True), name, *here, _interval(drops.loc[name])))
-    head = [
-        "set",
-        "DeMoE*, paper (real)",
-        "DeMoE, paper (real)",
-        "drop in dB, paper",
-        "set here",
-        "DeMoE*, here",
-        "DeMoE, here",
-        "drop in dB, here [95 % interval]",
-    ]
-    return pd.DataFrame(rows, columns=head).set_index("set")
+        rows[real] = {
+            **{f"{head}, paper (real)": _triple(of) for head, of in zip(("DeMoE*", "DeMoE"), of_paper, strict=True)},
+            "drop in dB, paper": number(of_paper[0]["psnr"] - of_paper[1]["psnr"], 2, True, NONE),
+            "set here": name,
+            **{f"{head}, here": _triple(of) for head, of in zip(("DeMoE*", "DeMoE"), ours, strict=True)},
+            "drop in dB, here [95 % interval]": _interval(drops.loc[name]),
+        }
+    return pd.DataFrame(rows).T.rename_axis("set")
 
 
 def paper_3(method: str, dataset: str, metric: str) -> float:
@@ -181,7 +136,10 @@ def table_3_published(read: Read) -> pd.DataFrame:
     table = rows.pivot(index=["dataset", "method"], columns="metric", values="value")
     order = [(name, method) for name, method in rows[["dataset", "method"]].drop_duplicates().itertuples(index=False)]
     table = table.loc[order]
-    shown = {metric: [_number(value, decimals) for value in table[metric]] for metric, decimals in METRICS.items()}
+    shown = {
+        metric: [number(value, decimals, missing=NONE) for value in table[metric]]
+        for metric, decimals in METRICS.items()
+    }
     shown = {"PSNR (dB)": shown["psnr"], "SSIM": shown["ssim"], "LPIPS": shown["lpips"]}
     names = [
         (name, method.replace("DeMoE_task_specific_k1", "DeMoE* k=1").replace("_k1", " k=1")) for name, method in order
@@ -194,34 +152,19 @@ def table_k(read: Read) -> pd.DataFrame:
     costs, summary = read("05_cost_of_k"), read("05_summary")
     methods, differences = read("05_methods").set_index("role"), read("05_differences")
     average = summary[(summary["set"] == "Average") & (summary.metric == "psnr")].set_index("method")
-    rows = []
+    changes = differences[(differences["set"] == "Average") & (differences.metric == "psnr")]
+    changes = changes[changes["second"] == MAIN].set_index("first")
+    rows = {}
     for row in costs.itertuples():
-        role = f"DeMoE longer k={row.k}"
-        change = differences[
-            (differences["first"] == role)
-            & (differences["second"] == MAIN)
-            & (differences["set"] == "Average")
-            & (differences.metric == "psnr")
-        ]
-        rows.append(
-            (
-                f"{row.k}",
-                f"{row.macs / 1e9:.2f}",
-                f"{methods.macs[role] / 1e9:.3f}",
-                f"{paper('table1_aio', 'DeMoE_k1', 'Average', 'psnr'):.2f}" if row.k == 1 else NONE,
-                _interval(average.loc[methods.method[role]], sign=False),
-                NONE if change.empty else _interval(change.iloc[0], 3),
-            )
-        )
-    head = [
-        "k",
-        "MACs (G), published size",
-        "MACs (G), size trained here",
-        "PSNR, paper (real)",
-        "PSNR (dB), here [95 % interval]",
-        "change from k=1 (dB), here",
-    ]
-    return pd.DataFrame(rows, columns=head).set_index("k")
+        role, known = f"DeMoE longer k={row.k}", row.k == 1
+        rows[str(row.k)] = {
+            "MACs (G), published size": f"{row.macs / 1e9:.2f}",
+            "MACs (G), size trained here": f"{methods.macs[role] / 1e9:.3f}",
+            "PSNR, paper (real)": f"{paper('table1_aio', 'DeMoE_k1', 'Average', 'psnr'):.2f}" if known else NONE,
+            "PSNR (dB), here [95 % interval]": _interval(average.loc[methods.method[role]], sign=False),
+            "change from k=1 (dB), here": _interval(changes.loc[role], 3) if role in changes.index else NONE,
+        }
+    return pd.DataFrame(rows).T.rename_axis("k")
 
 
 def table_ensemble(read: Read) -> pd.DataFrame:
