@@ -41,8 +41,8 @@ OPTIONS = (
 
 NOTEBOOK = """
 import torch
-from demoe.explorer import Explorer
-from demoe.model.demoe import DeMoE, DeMoEConfig
+from demoe.app.explorer import Explorer
+from demoe.models.demoe import DeMoE, DeMoEConfig
 torch.manual_seed(0)
 model = DeMoE(DeMoEConfig(width=4)).eval()
 torch.nn.init.normal_(model.ending.weight, std=0.3)

@@ -10,7 +10,7 @@ from demoe.inference import allocator
 
 
 def test_thresholds_are_raised_where_glibc_is(monkeypatch):
-    code = "from demoe.allocator import raise_thresholds; print(raise_thresholds())"  # in a process of its own
+    code = "from demoe.inference.allocator import raise_thresholds; print(raise_thresholds())"  # in a process of its own
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     libc = subprocess.run(
         [sys.executable, "-c", "import platform; print(platform.libc_ver()[0])"],
@@ -27,8 +27,8 @@ def test_thresholds_are_raised_where_glibc_is(monkeypatch):
 def test_freed_memory_is_part_of_the_next_budget():
     code = """
 import torch
-from demoe.allocator import raise_thresholds
-from demoe.evaluation.memory import budget
+from demoe.inference.allocator import raise_thresholds
+from demoe.inference.memory import budget
 raise_thresholds()
 place = torch.device("cpu")
 before = budget(8 << 30, place)

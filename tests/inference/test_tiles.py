@@ -110,9 +110,9 @@ from pathlib import Path
 import psutil, torch
 from demoe import allocator
 from demoe.evaluation import memory
-from demoe.fast import strips
-from demoe.fast.fold import folded
-from demoe.model.demoe import DeMoE, DeMoEConfig
+from demoe.inference import strips
+from demoe.inference.fold import folded
+from demoe.models.demoe import DeMoE, DeMoEConfig
 
 height, width, recompute, experts = map(int, sys.argv[1:])
 allocator.raise_thresholds()

@@ -27,7 +27,7 @@ def card(folder: Path = PACKAGED) -> str:
         "",
         "The networks that come with the package; written by "
         "`python scripts/package_weights.py`. Commit, hardware, versions and the whole configuration are in each "
-        "file (`demoe.model.checkpoints.provenance(path)`).",
+        "file (`demoe.models.checkpoints.provenance(path)`).",
         "",
     ]
     for place, release in enumerate(found):

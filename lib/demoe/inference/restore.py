@@ -37,7 +37,7 @@ def restore(
     call and the modes found are put back. Raises ``ValueError`` for another shape or an expert that is not there, and
     ``NotFinite``, a ``RuntimeError``, for an output that is not finite.
 
-    NAFNet and DeMoE run optimized (``demoe.fast``): the same to rounding. ``model`` may be what ``optimize`` made.
+    NAFNet and DeMoE run optimized (``demoe.optimize``): the same to rounding. ``model`` may be what ``optimize`` made.
     """
     check(model, image, expert)
     batch = image if image.ndim == 4 else image.unsqueeze(0)  # (B,3,H,W)

@@ -158,7 +158,7 @@ class LocalAttention(nn.Module):
         """Refused: who takes SCA apart, as strips and tiles do, gathers averages over the whole picture."""
         raise ValueError(
             "a network with local statistics (TLC) cannot run in strips or tiles, which need one average a picture: "
-            "use demoe.evaluation.restore.restore, or the plain network"
+            "use demoe.inference.restore.restore, or the plain network"
         )
 
     def extra_repr(self) -> str:
