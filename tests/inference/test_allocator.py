@@ -10,7 +10,7 @@ from demoe.inference import allocator
 
 
 def test_thresholds_are_raised_where_glibc_is(monkeypatch):
-    code = "from demoe.inference.allocator import raise_thresholds; print(raise_thresholds())"  # in a process of its own
+    code = "from demoe.inference.allocator import raise_thresholds; print(raise_thresholds())"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     libc = subprocess.run(
         [sys.executable, "-c", "import platform; print(platform.libc_ver()[0])"],

@@ -108,8 +108,8 @@ import gc, sys
 from contextlib import suppress
 from pathlib import Path
 import psutil, torch
-from demoe import allocator
-from demoe.evaluation import memory
+from demoe.inference import allocator
+from demoe.inference import memory
 from demoe.inference import strips
 from demoe.inference.fold import folded
 from demoe.models.demoe import DeMoE, DeMoEConfig
