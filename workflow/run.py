@@ -153,8 +153,9 @@ def write_plan(config: dict, file: Path) -> Path:
 
 def command(planned: Path, more: list[str]) -> list[str]:
     """Snakemake's. Jobs run here, on all cores, unless ``more`` says something else; DeMoE, the longest, first."""
-    networks = json.loads(planned.read_text(encoding="utf-8"))["networks"]
-    longest = [planned.parents[1] / "runs" / run for run in networks if networks[run]["experiment"] == "demoe"]
+    plans = json.loads(planned.read_text(encoding="utf-8"))
+    loaded = {run for name in plans["selected"] for run in plans["notebooks"][name]["networks"]}
+    longest = [planned.parents[1] / "runs" / run for run in loaded if plans["networks"][run]["experiment"] == "demoe"]
     start = f"import sys; sys.path.insert(0, {str(WORKFLOW)!r}); from snakemake.cli import main; main()"  # our logger
     call = [sys.executable, "-c", start, "--snakefile", WORKFLOW / "Snakefile", "--configfile", planned]
     call += ["--directory", project_root(), "--nolock", "--rerun-incomplete", "--logger", "demoe"]

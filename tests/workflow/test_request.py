@@ -91,10 +91,17 @@ def test_environment_variables_are_the_defaults_and_options_go_to_snakemake(root
 def test_where_jobs_run(home, more, there, absent):
     planned = home / "results/test/cache/plan.json"
     planned.parent.mkdir(parents=True)
-    planned.write_text('{"networks": {"demoe-s0-12": {"experiment": "demoe"}, "baseline-s0-3": {"experiment": "b"}}}')
+    plan = {
+        "selected": ["04_stages"],
+        "networks": {"demoe-s0-12": {"experiment": "demoe"}, "baseline-s0-3": {"experiment": "b"}},
+        "notebooks": {"00_start": {"networks": []}, "04_stages": {"networks": ["demoe-s0-12", "baseline-s0-3"]}},
+    }
+    planned.write_text(json.dumps(plan))
     command = run.command(planned, more)
     assert command[command.index("--prioritize") + 1] == "results/test/runs/demoe-s0-12/SHA256SUMS"
     assert set(there) <= set(command) and not set(absent) & set(command)
+    planned.write_text(json.dumps(plan | {"selected": ["00_start"]}))  # what nothing asked for loads is not trained
+    assert "--prioritize" not in run.command(planned, more)
 
 
 def test_second_run_is_refused(root, asked, capsys):
