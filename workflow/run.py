@@ -206,9 +206,7 @@ def summary(selected: list[str], results: Path, began: float) -> str:
         spent, files = "not done", []
         if record.is_file():
             spent = clock(json.loads(record.read_text())["seconds"]) if record.stat().st_mtime >= began else "kept"
-            files = [
-                file for file in files_of(record) if not file.endswith((".pdf", ".ipynb"))
-            ]  # a PNG beside each PDF
+            files = [file for file in files_of(record) if file.endswith((".csv", ".png"))]  # other forms stand beside
         lines.append(f"{name:<{width}}  {spent:>8}  {files[0] if files else '-'}")
         lines += [f"{'':<{width}}  {'':>8}  {file}" for file in files[1:]]
     trained = sum(seal.stat().st_mtime >= began for seal in results.glob("runs/*/SHA256SUMS"))
