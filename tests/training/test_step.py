@@ -11,8 +11,8 @@ import torch
 from conftest import shake
 from test_loop import random_sets
 
+from demoe.core.files import damaged
 from demoe.data.batches import Batch, Batches, Share
-from demoe.experiments import runs
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.layers import PictureConv2d, checkpointing
 from demoe.models.nafnet import NAFNet, NAFNetConfig
@@ -206,4 +206,4 @@ def trained_once_and_then_loaded(folder, done):
     assert "step/s" in begun and "step/s" not in again  # nothing was trained again
     folders = [file.parent for file in (folder / "results/test/runs").glob("*/SHA256SUMS")]
     assert sorted(run.name.split("-")[0] for run in folders) == ["baseline", "demoe"]
-    assert not any(runs.damaged(run) or (run / "state").exists() for run in folders)
+    assert not any(damaged(run) or (run / "state").exists() for run in folders)
