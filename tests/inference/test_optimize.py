@@ -146,7 +146,7 @@ def test_bf16_is_near(size):
         assert 50 < psnr < 90  # 90: float32 would be far above
         assert torch.equal(found.weights.argmax(1), expected.weights.argmax(1))
     net = NAFNet(NAFNetConfig(**SMALL))
-    assert demoe.optimize(net, torch.bfloat16)(x).dtype == torch.float32
+    assert demoe.optimize(net, torch.bfloat16)(x).image.dtype == torch.float32
 
 
 @torch.no_grad()
