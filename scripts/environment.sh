@@ -56,12 +56,18 @@ install_package() {
     wanted=$(fingerprint)
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return; fi
     echo "Installing the package and its dependencies into $prefix (once; several minutes, mostly PyTorch)"
-    local started=$SECONDS quiet=()
+    local started=$SECONDS quiet=() index what=(-c constraints.txt -e ".[test,comparators,workflow]")
     if [ ! -t 1 ]; then quiet=(--quiet); fi
     # From the root: "-e ." and "-c constraints.txt" then hold in any folder, also in one with spaces in its name.
-    (cd "$ROOT" && "$PYTHON" -m pip install ${quiet[@]+"${quiet[@]}"} --disable-pip-version-check \
-        -c constraints.txt -e ".[test,comparators,workflow]") \
-        || fail "the installation failed; the lines above say why. The same command tries again."
+    # uv unpacks several times faster than pip, and takes pip's index. Where it cannot, pip tries.
+    cd "$ROOT"
+    index=${PIP_INDEX_URL:-$("$PYTHON" -m pip config get global.index-url 2>/dev/null || true)}
+    if ! { "$PYTHON" -m pip install --quiet --disable-pip-version-check -c constraints.txt uv \
+        && "$PYTHON" -m uv pip install ${quiet[@]+"${quiet[@]}"} --python "$PYTHON" ${index:+--default-index "$index"} "${what[@]}"; }; then
+        "$PYTHON" -m pip install ${quiet[@]+"${quiet[@]}"} --disable-pip-version-check "${what[@]}" \
+            || fail "the installation failed; the lines above say why. The same command tries again."
+    fi
+    cd - >/dev/null
     echo "$wanted" >"$stamp"
     echo "Installed in $((SECONDS - started)) seconds"
 }

@@ -79,8 +79,10 @@ def test_without_a_recent_python_it_says_so(checkout, tmp_path):
 
 def test_active_environment_is_used_and_installed_into_once(checkout, tmp_path):
     real = shell("python3", "-c", "import sys; print(sys.executable)", cwd=tmp_path).stdout.strip()
-    # Answers pip and the runner by a line in a log, everything else as Python does.
+    # Answers pip, uv and the runner by a line in a log, everything else as Python does.
     body = f"""case "$*" in
+  *"-m pip config get"*) echo "${{PIP_INDEX:-}}" ;;
+  *"-m uv pip install"*) echo "uv: $*" >>"{tmp_path}/log"; exit "${{UV_STATUS:-0}}" ;;
   *"-m pip install"*) echo "pip: $*" >>"{tmp_path}/log"; exit "${{PIP_STATUS:-0}}" ;;
   *"workflow/run.py"*) echo "runner: $* in $DEMOE_HOME" >>"{tmp_path}/log" ;;
   *"sys.prefix"*) echo "{tmp_path}/env" ;;
@@ -96,14 +98,16 @@ esac"""
         return result.returncode, (tmp_path / "log").read_text().splitlines()
 
     runner = f"runner: {checkout}/workflow/run.py --only 01, 04 in {checkout}"
+    wanted = r".*-c constraints.txt -e \.\[test,comparators,workflow\]"
     status, log = run(PIP_STATUS="1")
-    assert status == 1 and len(log) == 1, "a failed installation starts nothing"
-    status, log = run()
-    assert status == 0 and log[1:] == [runner]
-    assert re.match(r"pip: .*-c constraints.txt -e \.\[test,comparators,workflow\]", log[0])
-    assert run() == (0, [runner]), "no second installation"
+    assert status == 1 and len(log) == 2, "a failed installation starts nothing"
+    status, log = run(UV_STATUS="1")
+    assert status == 0 and log[3:] == [runner] and re.match(f"pip: {wanted}", log[2]), "where uv cannot, pip does it"
     (checkout / "constraints.txt").write_text("numpy==2.0.0\n")
-    assert len(run()[1]) == 2, "other versions are installed"
+    status, log = run(PIP_INDEX="https://index.example/simple")
+    assert status == 0 and log[2:] == [runner], "other versions are installed"
+    assert re.match(f"uv: .*--default-index https://index.example/simple{wanted}", log[1])
+    assert run() == (0, [runner]), "no second installation"
     conda = {"VIRTUAL_ENV": "", "CONDA_PREFIX": str(tmp_path / "env"), "CONDA_DEFAULT_ENV": "demoe"}
     assert run(**conda) == (0, [runner])
 
