@@ -50,7 +50,7 @@ EXPECTED = {
     "LOLBlur": "LOLBlur/test/{low_blur_noise,low_blur,high_sharp_scaled}/0201/0031.png",
     "DPDD": "dd_dp_dataset_canon/test_c/{source/1P0A0933,target/1P0A0932}.png",
     "RealDOF": "RealDOF/{source,target}/02.png",
-    "RSBlur": "RSBlur/0002/020002/{real_blur/real_blur,gt/gt_sharp}.png",
+    "RSBlur": "RSBlur/0001/020002/{real_blur/real_blur,gt/gt_sharp}.png",
     "Real-LOLBlur": "Real-LOLBlur/0000_0002.png",
     "LOLv2-real": "LOL-v2/Real_captured/Test/{Low/low00691,Normal/normal00691}.png",
 }
@@ -108,7 +108,7 @@ def test_lists_are_as_published(make, tmp_path):
         b"RealBlur-J_ECC_IMCORR_centroid_itensity_ref/scene002/blur/blur_2.png "
     )
     assert (tmp_path / "out/RSBlur/RSBlur_real_test.txt").read_text().splitlines()[1] == (
-        "RSBlur/0002/020002/gt/gt_sharp.png RSBlur/0002/020002/real_blur/real_blur.png"
+        "RSBlur/0001/020002/gt/gt_sharp.png RSBlur/0001/020002/real_blur/real_blur.png"
     )
 
 

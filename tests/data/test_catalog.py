@@ -28,7 +28,7 @@ NEW = Dataset(
     expert="local_motion",
     target=Target(28.0, None, "bound"),
     files={"blurred": "{split}/shaky/{0}.png", "sharp": "{split}/still/{0}.png"},
-    nth_key=lambda split, i: f"{i:03d}",
+    made={"train": "{000..039}", "test": "{000..002}"},
 )
 
 
@@ -51,6 +51,11 @@ def test_a_new_description_is_found_paired_checked_and_built(tmp_path, described
     assert root.name == "Newblur_v1" and (root / "train/shaky/001.png").is_file()
     made = recognition.paired_set("Newblur", "train", Roots(tmp_path / "made"))
     assert made.name == "Newblur-syn" and made.label == pairs.label and len(made) == 2
+
+
+def test_a_misspelt_field_is_refused():
+    with pytest.raises(ValueError, match=r"datasets.toml: 'licens' in \[NB\] is no field of a dataset"):
+        catalog._dataset("NB", {"licens": "none"})
 
 
 def test_what_is_described_fits_together():

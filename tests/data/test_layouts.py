@@ -551,14 +551,12 @@ def test_published_splits_are_whole():
         for name in ("GoPro", "RealBlur", "DPDD", "LOLv2-real")
     }
     assert counts == {name: dict(catalog.get(name).counts) for name in counts}
-    test, train = (set(splits.realblur()[split]) for split in ("test", "train"))
+    test, train = (splits.published("RealBlur")[split].keys() for split in ("test", "train"))
     assert not any(key.endswith("/1") for key in test) and {k[:3] for k in test}.isdisjoint(k[:3] for k in train)
     assert len({k[:3] for k in test}) == 50 and len({k[:3] for k in train}) == 182
-    steps = {target - source for source, target in splits.dpdd_targets().items()}
-    assert steps == {-1, 1, 2} and splits.dpdd_targets("val")[2027] == 2029
-    assert len(splits.dpdd_indoor()) == 37 and splits.dpdd_indoor() < set(splits.dpdd()["test"])
-    positions = [i for i, key in enumerate(splits.dpdd()["test"]) if key in splits.dpdd_indoor()]
-    assert positions == [*range(8, 14), 16, 32, *range(39, 57), *range(59, 68), 74, 75]
+    dpdd = splits.published("DPDD")
+    steps = {int(sharp[-4:]) - int(key[-4:]) for pairs in dpdd.values() for key, sharp in pairs.items()}
+    assert steps == {-1, 1, 2} and dpdd["val"]["1P0A2027"] == "1P0A2029"
 
 
 def test_left_and_right_views_among_the_combined_ones(tmp_path):

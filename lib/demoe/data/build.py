@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +26,7 @@ from demoe.core.provenance import code_hash
 from .real import catalog, pixels
 from .real.description import Dataset
 from .real.roots import MADE
+from .real.splits import expand
 
 COLUMNS = ("pair", "split", "index", "blurred", "sharp", "mask", "second", "source", "note")
 Files = dict[str, str]  # "blurred", "sharp", "mask" or "second" -> path below the set's folder
@@ -101,12 +103,10 @@ def named_files(dataset: Dataset, split: str, count: int) -> dict[str, Files]:
         raise ValueError(f"{name} has no {split} split on disk: choose one of {', '.join(counts)}")
     if count > counts[split]:
         raise ValueError(f"{name} has {counts[split]} pairs in its {split} split: names for {count} do not exist")
-    published = dataset.published().get(split, ())
-    keys = [dataset.nth_key(split, i) for i in range(count)] if dataset.nth_key else published[:count]
+    keys = {key: key for key in expand(dataset.made.get(split, ""))} or dataset.published().get(split, {})
     named = {}
-    for key in keys:
-        words = {"split": split, "Split": split.capitalize()}
-        words["sharp"] = dataset.sharp_key(key) if dataset.sharp_key else key
+    for key, sharp in islice(keys.items(), count):
+        words = {"split": split, "Split": split.capitalize(), "sharp": sharp}
         named[key] = {role: path.format(*key.split("/"), **words) for role, path in dataset.files.items()}
     return named
 

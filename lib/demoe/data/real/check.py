@@ -126,7 +126,7 @@ def _split(dataset: Dataset, split: Split, decode: bool, sample: int, seed: int,
             split, title, files.damaged, sample, seed, dark=dataset.dark, brighter=brighter, progress=progress
         )
         _note_variant(dataset, split, report.content.get("mean_difference"))
-    if dataset.sharp_key and split.pairing == "numbers":
+    if dataset.published() and split.pairing == "numbers":
         steps = [abs(pairing.number(pair.sharp.stem) - pairing.number(pair.blurred.stem)) for pair in split.pairs]
         split.note("info", "numbers", f"paired by camera number, largest step {max(steps, default=0)}")
     if dataset.masks:

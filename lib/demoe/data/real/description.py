@@ -1,22 +1,22 @@
 """How a dataset is described: what it is called on disk, how its blurred and sharp pictures find each other, how many
 there must be, how blurred they are, where it comes from.
 
-One ``Dataset`` in ``catalog_aio`` or ``catalog_other`` is all that a new one needs; synthetic pairs in its manner need
-a recipe of its name in ``blur.sets`` besides. All other code reads these descriptions and knows no dataset by name.
+One table in ``datasets.toml`` is all that a new one needs; synthetic pairs in its manner need a recipe of its name in
+``blur.sets`` besides. All other code reads these descriptions and knows no dataset by name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-EXTRA = re.compile(r"[-_ ]")
+from . import splits
 
 
 def loose(name: str) -> str:
     """A folder's name as it is compared: lower case, without ``-``, ``_`` and spaces."""
-    return EXTRA.sub("", name).lower()
+    return re.sub("[-_ ]", "", name).lower()
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Target:
     """
 
     psnr: float
-    ssim: float | None
-    source: str
+    ssim: float | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,12 @@ class Part:
     names: str  # pattern of a path; its groups are the key
     key_format: str
     shape: str  # of the names, for people
-    fits: Callable[[int, int], bool]  # whether a picture of (height, width) pixels is one of them
+    size: tuple[int, int] | None = None  # width, height of its pictures
+    narrower: int = 0  # where they have no one size: they are upright, and less wide than this
+
+    def fits(self, height: int, width: int) -> bool:
+        """Whether a picture of this size, in pixels, may be one of them."""
+        return (width, height) == self.size if self.size else width < min(height, self.narrower)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +104,9 @@ class Dataset:
     stray_why: str = ""
     inner_suffix: str = ""  # what one side's names may have before the suffix, and the other's not
     pairing: str = "key"  # "key", or "numbers": the names differ by a camera's count
-    sharp_key: Callable[[str], str] | None = None  # published key of a blurred picture -> that of its sharp one
     parts: Mapping[str, Part] = field(default_factory=dict)  # of a set without sharp pictures, by variant
 
-    # Splits.
-    published: Callable[[], Mapping[str, tuple[str, ...]]] = dict  # split -> keys; none where folders alone tell
+    # Splits. Published ones stand in ``splits.toml``.
     lists: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)  # split -> alternatives, each united
     list_fields: int = 2  # sharp and blurred picture; 1: a file name
     loose_split: str = "test"  # of a copy without split folders
@@ -124,7 +127,7 @@ class Dataset:
 
     # How synthetic pairs are written to disk in its layout; "{0}", "{1}" are the parts of the key.
     files: Mapping[str, str] = field(default_factory=dict)  # role -> path; {split}, {Split}, {sharp}: key of the sharp
-    nth_key: Callable[[str, int], str] | None = None  # key of pair i of a split, where no published split says it
+    made: Mapping[str, str] = field(default_factory=dict)  # split -> keys, where none are published; ``splits.expand``
     list_line: str = ""  # of its list files; {sharp} and {blurred} are paths
     list_break: str = "\n"  # between two lines
     second: Mapping[str, object] = field(default_factory=dict)  # options of the recipe for the role "second"
@@ -133,6 +136,10 @@ class Dataset:
     def variants(self) -> tuple[str, ...]:
         """The choices of blurred pictures; the first is the default."""
         return tuple(self.blurred)
+
+    def published(self) -> Mapping[str, Mapping[str, str]]:
+        """As ``splits.published``: split -> key of a pair -> key of its sharp picture; {} where folders alone tell."""
+        return splits.published(self.name)
 
     @property
     def ground_truth(self) -> bool:

@@ -159,14 +159,14 @@ def distribute(found: Recognition, both: Sides, listed: Lists, official: bool) -
     one published one, all together to the dataset's ``loose_split``. Only the ``official`` layout must have its lists.
     """
     dataset = found.dataset
-    by_list = dataset.split_by_list
-    keys = {**dataset.published(), **(listed.keys if by_list else {})}
+    by_list, published = dataset.split_by_list, dataset.published()
+    keys = {**published, **(listed.keys if by_list else {})}
     homes: dict[str, dict[str, None]] = {}  # of a key, or a group: its splits; two of them are an overlap, told later
     for split, some in keys.items():
         for key in some:
-            homes.setdefault(key if by_list else dataset.group_of(key), {})[split] = None
-            if dataset.sharp_key:  # the sharp pictures have numbers of their own
-                homes.setdefault(dataset.sharp_key(key), {})[split] = None
+            sharp = published.get(split, {}).get(key, key)  # which may have a number of its own
+            for name in (key if by_list else dataset.group_of(key), sharp):
+                homes.setdefault(name, {})[split] = None
     otherwise = () if by_list and keys else (dataset.loose_split,)
     shares: dict[str, Sides] = {split: ([], []) for split in listed.keys} if by_list else {}
     unlisted = []

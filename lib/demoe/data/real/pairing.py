@@ -78,15 +78,12 @@ def _match(dataset: Dataset, split: Split, both: Sides) -> Matched:
 
 def published_numbers(dataset: Dataset) -> dict[int, int]:
     """Camera number of each blurred picture -> that of its sharp one; empty where none are published."""
-    if not dataset.sharp_key:
-        return {}
-    keys = [key for some in dataset.published().values() for key in some]
-    return {number(key): number(dataset.sharp_key(key)) for key in keys}
+    return {number(key): number(sharp) for some in dataset.published().values() for key, sharp in some.items()}
 
 
 def _compare_with_lists(dataset: Dataset, split: Split, match: Matched, listed: Lists, in_path: bool) -> None:
-    published = dict.fromkeys(dataset.published().get(split.name, ()))
-    expected: Mapping[str, str | None] = listed.keys.get(split.name, published)
+    published = dataset.published().get(split.name, {})
+    expected = listed.keys.get(split.name, published)
     by_list = split.name in listed.keys
     if in_path and dataset.split_by_list and published:
         _drop_unlisted(dataset, split, match, published)
