@@ -15,7 +15,7 @@ from demoe.core.paper import published
 from demoe.models.complexity import readable
 from demoe.report import release_tables
 from demoe.report.similarity_claims import side_by_side
-from demoe.report.tables import by_set, interval
+from demoe.report.tables import NONE, by_set, interval
 
 CHOOSERS = (
     "input",
@@ -195,7 +195,7 @@ def released(profile: str = "cpu") -> str:
 
 The router names the right blur on {routing.correct.mean():.1%} of them. The paper, on the **real** sets with width 32:
 
-{markdown(paper[(paper != release_tables.NONE).any(axis=1)], "real sets")}
+{markdown(paper[(paper != NONE).any(axis=1)], "real sets")}
 """
 
 

@@ -9,7 +9,7 @@ import pytest
 from demoe.core.paper import published
 from demoe.core.tasks import DATASETS
 from demoe.experiments import NEEDED_BY
-from demoe.report import ablation_claims, ablation_figures
+from demoe.report import ablation_claims, ablation_figures, layouts
 from demoe.report import ablation_tables as at
 
 ALL = (at.FIGURE_6, at.TABLE_5_LEFT, at.TABLE_5_RIGHT, at.TABLE_7, at.START)
@@ -112,7 +112,7 @@ def test_the_reference_stands_beside_its_stage_1_and_the_input():
     rows = ablation_claims.basis(bad, "ablations")
     assert [row.verdict for row in rows] == ["worse", "worse", "better", "better"]
     assert "right on 50% of" in rows[0].control and rows[2].control == ""
-    laid = at.LAYOUTS["08_basis"].build(lambda name: bad)
+    laid = layouts.TABLES["08_basis"](lambda name: bad)
     assert list(laid.index)[:2] == [
         "DeMoE, router's expert, against its stage 1",
         "DeMoE, router's expert, against the blurred input",
@@ -129,8 +129,8 @@ def test_one_training_is_said_to_be_one():
     assert ablation_claims.noise(thrice, "08").ours > 0 and "unknown" not in ablation_claims.noise(thrice, "08").control
     assert all("one training each" in row.control for row in ablation_claims.differences(once, False))
     assert not any("one training each" in row.control for row in ablation_claims.differences(thrice, False))
-    laid = at.LAYOUTS["08_table_7"].build(lambda name: once)
-    more = at.LAYOUTS["08_table_7"].build(lambda name: thrice)
+    laid = layouts.TABLES["08_table_7"](lambda name: once)
+    more = layouts.TABLES["08_table_7"](lambda name: thrice)
     assert {name for _, name in set(more.columns) - set(laid.columns)} == {
         "[95 % over trainings]",
         "standard deviation over trainings (dB)",
@@ -139,7 +139,7 @@ def test_one_training_is_said_to_be_one():
 
 def test_layouts_hold_both_sides():
     table = at.results(made_up({}), *ALL).assign(data="synthetic")
-    laid = at.LAYOUTS["08_table_5_right"].build(lambda name: table)
+    laid = layouts.TABLES["08_table_5_right"](lambda name: table)
     assert {head for head, _ in laid.columns} == {
         "paper (real)",
         "here (-syn), router's expert",
@@ -147,10 +147,10 @@ def test_layouts_hold_both_sides():
         "here",
     }
     assert laid.loc["more MoEBlocks", ("here", "router is right")] == "50%"
-    assert laid.loc["baseline, classification loss", ("here", "router is right")] == "-"
+    assert laid.loc["baseline, classification loss", ("here", "router is right")] == "–"
     assert laid.loc["more MoEBlocks", ("paper (real)", "PSNR (dB) ↑")] == "**29.26**"
     assert list(laid.index) == [row.label for row in at.rows(at.TABLE_5_RIGHT)]
-    start = at.LAYOUTS["08_start"].build(lambda name: table)
+    start = layouts.TABLES["08_start"](lambda name: table)
     assert "paper (real)" not in {head for head, _ in start.columns}
 
 
@@ -197,12 +197,12 @@ def test_costs_as_claims():
 
 
 def test_published_costs_stand_beside_the_counted():
-    laid = at.LAYOUTS["08_costs"].build(lambda name: both_sizes())
+    laid = layouts.TABLES["08_costs"](lambda name: both_sizes())
     row = laid.loc["DarkIR experts"]
     assert (row["paper: MACs (G)"], row["counted: MACs (G)"], row["paper: runtime (ms)"]) == ("11.05", "10.74", "14.2")
-    assert laid.loc["residual fusion", "paper: MACs (G)"] == "-" and laid.loc["DeMoE", "paper: MACs (G)"] == "11.05"
+    assert laid.loc["residual fusion", "paper: MACs (G)"] == "–" and laid.loc["DeMoE", "paper: MACs (G)"] == "11.05"
     timed = pd.DataFrame({"experiment": ["ablation-demoe", "ablation-residual"], "runtime_ms": [5.04, 6], "side": 64})
-    assert at.runtimes(timed).to_numpy().tolist() == [["13.1", "5.0"], ["-", "6.0"]]
+    assert at.runtimes(timed).to_numpy().tolist() == [["13.1", "5.0"], ["–", "6.0"]]
 
 
 def test_figures_show_every_row():

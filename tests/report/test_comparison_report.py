@@ -12,7 +12,7 @@ from demoe.evaluation import benchmark
 from demoe.evaluation.comparison import MAIN, WITHOUT
 from demoe.evaluation.methods import Compared
 from demoe.report import comparison_claims as claims
-from demoe.report import comparison_figures, comparison_tables, tables
+from demoe.report import comparison_figures, comparison_tables, layouts, tables
 from demoe.report.comparison_figures import Row
 
 SETS = ("RealBlur-syn", "ReLoBlur-syn", "DPDD-syn", "LOLBlur-syn", "GoPro-syn")
@@ -182,8 +182,8 @@ def saved(home):
 
 
 def test_every_table_comes_from_the_csvs_alone(saved):
-    written, left_out = tables.write_all(comparison_tables.LAYOUTS, "test")
-    assert set(written) == set(comparison_tables.LAYOUTS) and not left_out
+    written, left_out = layouts.write_all("test")
+    assert all(name.startswith("05") for name in written) and not any(name.startswith("05") for name in left_out)
     folder = results_dir("test") / "tables"
     for name in written:
         assert "profile test · data synthetic · seed 0 · commit 1234567" in (folder / f"{name}.md").read_text()

@@ -5,7 +5,7 @@ import pytest
 from demoe.core import provenance
 from demoe.core.paper import published
 from demoe.evaluation import expert_choice
-from demoe.report import router_tables, tables
+from demoe.report import layouts, router_tables, tables
 
 SETS = ("RealDOF-syn", "RSBlur-syn", "Real-LOLBlur-syn")
 SHORT = tuple(name + router_tables.SHORT for name in ("PromptIR", "SFHFormer", "NAFNet", "DeMoE"))
@@ -64,12 +64,12 @@ def saved(home):
 
 
 def built(name: str) -> pd.DataFrame:
-    return router_tables.LAYOUTS[name].build(lambda csv: tables.read(csv, "test"))
+    return layouts.TABLES[name](lambda csv: tables.read(csv, "test"))
 
 
 def test_every_table_is_written_from_its_csvs(saved):
-    for name, layout in router_tables.LAYOUTS.items():
-        assert tables.write(name, layout, "test") == (saved / f"{name}.md").read_text()
+    for name in (name for name in layouts.TABLES if name.startswith("06")):
+        assert layouts.write(name, "test") == (saved / f"{name}.md").read_text()
         table = built(name)
         assert table.index.is_unique and table.map(lambda cell: isinstance(cell, str)).all().all()
         assert (saved / f"{name}.tex").read_text()
@@ -88,10 +88,10 @@ def test_table_2_keeps_the_papers_numbers_apart(saved):
     assert table.loc["NAFNet", "paper (RealDOF, real)"] == "24.64 / 0.762 / 0.382"
     assert table.loc["NAFNet", "here (RealDOF-syn)"].startswith("21.00")  # the baseline's, not the short one's
     assert table.loc["NAFNet, as short as these", "here (RealDOF-syn)"].startswith("22.00")
-    assert table.loc["NAFNet, as short as these", "paper (RealDOF, real)"] == router_tables.NONE
-    assert table.loc["Restormer", "here (RealDOF-syn)"] == router_tables.NONE  # not trained here
+    assert table.loc["NAFNet, as short as these", "paper (RealDOF, real)"] == tables.NONE
+    assert table.loc["Restormer", "here (RealDOF-syn)"] == tables.NONE  # not trained here
     assert table.loc["IFAN", "paper (RealDOF, real)"] == "24.71 / 0.748 / 0.306"
-    assert table.loc["LEDNet", "here (Real-LOLBlur-syn)"] == router_tables.NONE
+    assert table.loc["LEDNet", "here (Real-LOLBlur-syn)"] == tables.NONE
 
 
 @pytest.mark.parametrize(
@@ -106,11 +106,11 @@ def test_every_published_number_of_tables_8_and_9_is_there_once(saved, name, pap
     table = built(name)
     printed = table.xs(f"paper ({dataset}, real)", axis=1, level=1)
     numbers = published().query("table == @paper")
-    shown = sorted(float(cell) for cell in printed.to_numpy().ravel() if cell != router_tables.NONE)
+    shown = sorted(float(cell) for cell in printed.to_numpy().ravel() if cell != tables.NONE)
     assert shown == pytest.approx(sorted(numbers.value))
-    assert "DeMoE k=1" in printed.index and printed.loc["DeMoE k=1"].ne(router_tables.NONE).all()
+    assert "DeMoE k=1" in printed.index and printed.loc["DeMoE k=1"].ne(tables.NONE).all()
     here = table.xs(f"here ({dataset}-syn)", axis=1, level=1)
-    assert here.loc["input"].ne(router_tables.NONE).all() and here.loc["DeMoE k=5"].ne(router_tables.NONE).all()
+    assert here.loc["input"].ne(tables.NONE).all() and here.loc["DeMoE k=5"].ne(tables.NONE).all()
 
 
 def test_the_rules_tell_intervals_needs_and_cost(saved):
@@ -120,7 +120,7 @@ def test_the_rules_tell_intervals_needs_and_cost(saved):
     assert row["needs", "at inference"] == "sharp pictures"
     assert table.loc[expert_choice.ENTROPY, ("needs", "at inference")] == "nothing"
     assert row["PSNR (dB)", "RSBlur-syn"] == f"{25 + place:.2f}"
-    assert row["gap to the oracle closed", "OOD average"] == "25 % [10 %, 40 %]"
+    assert row["gap to the oracle closed", "OOD average"] == "25 % [10, 40]"
     assert row["dB over k=1", "in-distribution average"] == f"{0.1 * place:+.3f} [-0.100, +0.500]"
     assert row["another choice than k=1", "OOD pictures"] == f"{place} of 48"
     assert row["passes of encoder / decoder / experts", "OOD"] == "1 / 5 / 2.12"

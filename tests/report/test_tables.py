@@ -8,8 +8,7 @@ import pytest
 from demoe.app import cli_report
 from demoe.core import provenance
 from demoe.core.files import results_dir
-from demoe.report import tables
-from demoe.report.tables import Layout
+from demoe.report import layouts, tables
 
 MARK = provenance.Stamp("test", "synthetic", 3, "", "12345678", "a machine")
 ROWS = pd.DataFrame(
@@ -26,14 +25,17 @@ ROWS = pd.DataFrame(
 )
 
 
-def layout(*names: str) -> Layout:
+CAPTION = "Scores_1, 100 % of 3#"
+
+
+def built_of(*names: str) -> tables.Build:
     def build(read):
         frames = [read(name) for name in names]
         return pd.DataFrame(
             {"A_b & c": ["**1.0 ±0.1**", "a|b"], "x": ["50 %", "↑"]}, index=pd.Index(frames[0]["set"], name="set_")
         )
 
-    return Layout(build, "Scores_1, 100 % of 3#")
+    return build
 
 
 def test_text_stays_text_and_gaps_stay_gaps(home):
@@ -51,7 +53,7 @@ def test_text_stays_text_and_gaps_stay_gaps(home):
 
 def test_markdown_and_latex_hold_the_same_cells(home):
     tables.save(ROWS, "a", MARK)
-    shown = tables.write("t", layout("a"), "test")
+    shown = tables.write("t", built_of("a"), CAPTION, "test")
     folder = results_dir("test") / "tables"
     text, tex = (folder / "t.md").read_text(), (folder / "t.tex").read_text()
     assert shown == text and text.splitlines() == [
@@ -73,10 +75,10 @@ def test_the_stamp_names_all_sources_and_no_count_hides_the_data(home):
     tables.save(ROWS, "a", MARK)
     tables.save(ROWS, "b", provenance.Stamp("test", "real", 4, "", "aaa", ""))
     tables.save(ROWS, "c", provenance.Stamp("test", "none", 0, "", "bbb", ""))
-    tables.write("t", layout("a", "b", "c"), "test")
+    tables.write("t", built_of("a", "b", "c"), CAPTION, "test")
     text = (results_dir("test") / "tables" / "t.md").read_text()
     assert "*profile test · data real, synthetic · seed 3, 4 · commit 12345678, aaa*" in text
-    tables.write("t", layout("c"), "test")
+    tables.write("t", built_of("c"), CAPTION, "test")
     assert "data none · seed 0 · commit bbb" in (results_dir("test") / "tables" / "t.md").read_text()
 
 
@@ -95,10 +97,9 @@ def test_the_best_is_bold_as_printed():
 
 
 def test_report_writes_what_can_be_written(home, monkeypatch, capsys):
-    from demoe.report import layouts
-
     tables.save(ROWS, "a", MARK)
-    monkeypatch.setattr(layouts, "LAYOUTS", {"one": layout("a"), "two": layout("nowhere")})
+    monkeypatch.setattr(layouts, "TABLES", {"one": built_of("a"), "two": built_of("nowhere")})
+    monkeypatch.setattr(layouts, "CAPTIONS", {"one": CAPTION, "two": CAPTION})
     parser = argparse.ArgumentParser()
     cli_report.add_command(parser.add_subparsers())
     args = parser.parse_args(["report", "--profile", "test"])
@@ -110,10 +111,6 @@ def test_report_writes_what_can_be_written(home, monkeypatch, capsys):
     assert args.run(args, parser) == 1
 
 
-def test_every_table_has_a_name_of_its_own_that_begins_with_its_notebooks_number():
-    from demoe.report import ablation_tables, comparison_tables, layouts, release_tables, router_tables, tlc_tables
-
-    parts = [part.LAYOUTS for part in (comparison_tables, router_tables, ablation_tables, tlc_tables, release_tables)]
-    assert len(layouts.LAYOUTS) == sum(map(len, parts)) > 10
-    for part in parts:
-        assert all(re.match(r"\d\d_[a-z]", name) and layout.caption for name, layout in part.items())
+def test_every_table_has_a_caption_and_a_name_that_begins_with_its_notebooks_number():
+    assert set(layouts.TABLES) == set(layouts.CAPTIONS) and len(layouts.TABLES) > 10
+    assert all(re.match(r"\d\d_[a-z]", name) and "{" not in text for name, text in layouts.CAPTIONS.items())

@@ -19,11 +19,10 @@ def add_command(commands) -> None:
 def _report(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from demoe.core import profiles
     from demoe.core.files import results_dir
-    from demoe.report.layouts import LAYOUTS
-    from demoe.report.tables import write_all
+    from demoe.report.layouts import write_all
 
     profile = profiles.get(args.profile).name
-    written, left_out = write_all(LAYOUTS, profile)
+    written, left_out = write_all(profile)
     folder = results_dir(profile) / "tables"
     for name in written:
         print(f"{folder / name}.md, .tex")

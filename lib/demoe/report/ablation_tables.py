@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 
 import pandas as pd
 
-from demoe.core.paper import published
 from demoe.core.profiles import PROFILES
 from demoe.data.setting import Setting
 from demoe.evaluation import statistics
@@ -17,12 +15,13 @@ from demoe.evaluation.statistics import MISSING
 from demoe.experiments.ablations import BY_HAND, CHOICES, INPUT, ROUTER
 from demoe.experiments.spec import FIGURE_6, PUBLISHED, START, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, specs
 
-from .tables import Layout, Read, best, number, with_interval
+from .tables import NONE, Read, best, number, paper, where, with_interval
 
 REFERENCE = "ablation-demoe"
 BASELINE = "variant-class-loss"
 TABLES = (FIGURE_6, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, START)
 ALL_ROWS = "all rows"
+UNPUBLISHED = {"variant-wide": "stage 1 of twice the width", "variant-more-middle": "stage 1 of more middle NAFBlocks"}
 WORDS = {ROUTER: "router's expert", BY_HAND: "expert by hand"}
 
 
@@ -39,9 +38,8 @@ class Row:
 
 def _rows() -> list[Row]:
     """The rows of all experiments, table by table."""
-    known = specs(Setting(PROFILES["paper"])).values()  # rows are the same in every profile
     found = []
-    for spec in known:
+    for spec in specs(Setting(PROFILES["paper"])).values():  # rows are the same in every profile
         reference = BASELINE if spec.name.startswith("variant-") else REFERENCE
         for row in spec.rows:
             source = (PUBLISHED[row.table], row.method) if row.method else ("", "")
@@ -71,36 +69,20 @@ def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
     NaN without experts), paper_psnr, paper_ssim, paper_lpips, paper_difference (dB, of the paper's averages over the
     real sets; all NaN where the paper has none).
     """
-    wanted = rows(*tables)
-    numbers = published()
-    numbers = numbers[numbers["dataset"] == "Average"].set_index(["table", "method", "metric"])["value"]
-
-    def paper(row: Row, metric: str) -> float:
-        return float(numbers.get((*row.source, metric), math.nan))
-
+    wanted, records = rows(*tables), []
     # The published PSNR of what a row is compared with: that experiment's first row in the paper.
-    reference = {
-        name: paper(next(row for row in ROWS if row.experiment == name), "psnr")
-        for name in {row.reference for row in wanted}
-    }
-    records = []
+    reference = {row.experiment: paper(*row.source, "Average", "psnr") for row in reversed(ROWS)}
     for choice in CHOICES:
         part = scores[scores.choice == choice]
         found = statistics.compare(part, {row.experiment: row.reference for row in wanted}, seed).set_index("method")
         accuracy = part.groupby("method").right.mean()
         for row in wanted:
-            gap = paper(row, "psnr") - reference[row.reference]
+            theirs = {f"paper_{metric}": paper(*row.source, "Average", metric) for metric in ("psnr", "ssim", "lpips")}
             records.append(
-                {
-                    "table": row.table,
-                    "row": row.label,
-                    "choice": choice,
-                    "method": row.experiment,
-                    **found.loc[row.experiment].to_dict(),
-                    "accuracy": accuracy[row.experiment],
-                    **{f"paper_{m}": paper(row, m) for m in ("psnr", "ssim", "lpips")},
-                    "paper_difference": round(gap, 5),
-                }
+                {"table": row.table, "row": row.label, "choice": choice, "method": row.experiment}
+                | found.loc[row.experiment].to_dict()
+                | {"accuracy": accuracy[row.experiment], **theirs}
+                | {"paper_difference": round(theirs["paper_psnr"] - reference[row.reference], 5)}
             )
     return pd.DataFrame(records)
 
@@ -113,13 +95,12 @@ def basis(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     found = []
     for choice in CHOICES:
         part = scores[scores.choice == choice]
-        accuracy = part[part.method == REFERENCE].right.mean()
-        found += [
-            statistics.compare(part, {REFERENCE: other}, seed).assign(choice=choice, accuracy=accuracy)
-            for other in (BASELINE, INPUT)
-        ]
-    table = pd.concat(found, ignore_index=True)
-    return table[["choice", *(column for column in table.columns if column != "choice")]]
+        right = where(part, method=REFERENCE).right.mean()
+        for other in (BASELINE, INPUT):
+            rows = statistics.compare(part, {REFERENCE: other}, seed).assign(accuracy=right)
+            rows.insert(0, "choice", choice)
+            found.append(rows)
+    return pd.concat(found, ignore_index=True)
 
 
 def orders(table: pd.DataFrame) -> pd.DataFrame:
@@ -130,129 +111,97 @@ def orders(table: pd.DataFrame) -> pd.DataFrame:
     """
     known, found = table[table.paper_psnr.notna()], []
     for choice, chosen in known.groupby("choice", sort=False):
-        groups = [(name, part) for name, part in chosen.groupby("table", sort=False)]
+        groups = list(chosen.groupby("table", sort=False))
         if len(groups) > 1:
             groups.append((ALL_ROWS, chosen.drop_duplicates("method")))
         for name, part in groups:
-            one = statistics.order(part.paper_psnr, part.psnr)
             label = name if choice == ROUTER else f"{name}, expert by hand"
-            found.append(
-                {"table": label, "choice": choice, "rows": one.rows, "rho": one.rho, "p": one.p, "exact": one.exact}
-            )
-    return pd.DataFrame(found)
+            found.append({"table": label, "choice": choice} | vars(statistics.order(part.paper_psnr, part.psnr)))
+    columns = ["table", "choice", "rows", "rho", "p", "exact"]
+    return pd.DataFrame(found, columns=columns)
 
 
 def published_costs() -> pd.DataFrame:
     """What Tables 5 and 7 print: params_m (millions), macs_g (10^9), runtime_ms, by experiment, NaN for none."""
-    numbers = published()
-    numbers = numbers[
-        (numbers["dataset"] == "-")
-        & numbers["table"].isin([PUBLISHED[table] for table in (TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7)])
-    ]
-    wide = numbers.pivot(index=["table", "method"], columns="metric", values="value")
-    sources = {row.experiment: row.source for row in ROWS if row.source in wide.index}
-    return pd.DataFrame(
-        {name: wide.loc[source, ["params_m", "macs_g", "runtime_ms"]] for name, source in sources.items()}
-    ).T.astype(float)
+    metrics = ("params_m", "macs_g", "runtime_ms")
+    sources = {row.experiment: row.source for row in ROWS if row.table in (TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7)}
+    found = {name: [paper(*source, "-", metric) for metric in metrics] for name, source in sources.items()}
+    return pd.DataFrame(found, index=metrics).T.dropna(how="all")
 
 
 def runtimes(timed: pd.DataFrame) -> pd.DataFrame:
     """``costs.timed`` beside the published times, for display only: no two runs measure the same."""
-    paper = published_costs().runtime_ms.reindex(timed.experiment)
+    printed = published_costs().runtime_ms.reindex(timed.experiment)
     sides = ", ".join(f"{side}x{side}" for side in timed.side.unique())
-    return pd.DataFrame(
-        {
-            "paper, width 32, its GPU (ms)": [_or_dash(value, 1) for value in paper],
-            f"here, {sides} (ms)": [f"{value:.1f}" for value in timed.runtime_ms],
-        },
-        index=pd.Index([_names()[name] for name in timed.experiment], name=""),
-    )
+    columns = {"paper, width 32, its GPU (ms)": printed, f"here, {sides} (ms)": timed.runtime_ms}
+    return _numbered({head: (values, 1, 1) for head, values in columns.items()}, timed.experiment)
 
 
-def _names() -> dict[str, str]:
-    return {row.experiment: row.label for row in reversed(ROWS)} | {
-        REFERENCE: "DeMoE",
-        "variant-wide": "stage 1 of twice the width",
-        "variant-more-middle": "stage 1 of more middle NAFBlocks",
+def _numbered(columns: dict[str, tuple[pd.Series, float, int]], experiments: Iterable[str]) -> pd.DataFrame:
+    """A table for a reader: numbers, the unit that they are counted in, and their decimals, by head of the column."""
+    names = {row.experiment: row.label for row in reversed(ROWS)}
+    names |= {REFERENCE: "DeMoE"} | UNPUBLISHED
+    cells = {
+        head: [number(value / unit, decimals, missing=NONE) for value in values]
+        for head, (values, unit, decimals) in columns.items()
     }
+    return pd.DataFrame(cells, index=pd.Index([names[name] for name in experiments], name=""))
 
 
-def _or_dash(value: float, decimals: int) -> str:
-    return number(value, decimals, missing="-")
-
-
-def interval(row, over: str = "") -> str:
+def difference(row, over: str = "") -> str:
     """ "+0.120 [+0.010, +0.230]": the difference with its interval over pictures, or ``over`` "trainings".
 
-    "-" for what the others are compared with, and over a single training.
+    A dash for what the others are compared with, and over a single training.
     """
     low, high = (row.low_trainings, row.high_trainings) if over == "trainings" else (row.low, row.high)
     if row.method == row.reference or (over == "trainings" and math.isnan(low)):
-        return "-"
+        return NONE
     return with_interval(row.difference, low, high, 3, missing=MISSING)
 
 
-def _comparison(tables: Sequence[str], csv: str, read: Read) -> pd.DataFrame:
-    every = read(csv)
-    every = every[every.table.isin(tables)]
+def comparison(csv: str, name: str, read: Read) -> pd.DataFrame:
+    """The rows of the paper's table ``name`` from ``results``: its numbers, and ours for both choices of the expert."""
+    every = where(read(csv), table=name)
     table, columns = every[every.choice == ROUTER], {}
+    kind = "real" if "data" in table and set(table["data"]) == {"real"} else "-syn"  # by the stamp of the CSV
     if table.paper_psnr.notna().any():
-        columns |= {
-            ("paper (real)", "PSNR (dB) ↑"): best(table.paper_psnr),
-            ("paper (real)", "SSIM ↑"): best(table.paper_ssim, 3),
-            ("paper (real)", "LPIPS ↓"): best(table.paper_lpips, 3, lowest=True),
-            ("paper (real)", "difference (dB)"): [number(value, 2, True, MISSING) for value in table.paper_difference],
-        }
-    for choice, part in ((choice, every[every.choice == choice]) for choice in CHOICES):
-        ours = f"here ({_kind(table)}), {WORDS[choice]}"
-        columns |= {(ours, "PSNR (dB) ↑"): best(part.psnr), (ours, "SSIM ↑"): best(part.ssim, 3)}
-        if "lpips_vgg" in part:
-            columns[ours, "LPIPS ↓"] = best(part.lpips_vgg, 3, lowest=True)
-        columns[ours, "difference (dB) [95 % over pictures]"] = [interval(row) for row in part.itertuples()]
+        gaps = [number(value, 2, True, MISSING) for value in table.paper_difference]
+        columns |= _quality("paper (real)", table, "paper_psnr", "paper_ssim", "paper_lpips")
+        columns["paper (real)", "difference (dB)"] = gaps
+    for choice in CHOICES:
+        ours, part = f"here ({kind}), {WORDS[choice]}", every[every.choice == choice]
+        columns |= _quality(ours, part, "psnr", "ssim", "lpips_vgg")
+        columns[ours, "difference (dB) [95 % over pictures]"] = [difference(row) for row in part.itertuples()]
         if part.trainings.max() > 1:
-            columns[ours, "[95 % over trainings]"] = [interval(row, "trainings") for row in part.itertuples()]
-            columns[ours, "standard deviation over trainings (dB)"] = [
-                number(value, 3, missing=MISSING) for value in part.spread
-            ]
-    columns["here", "router is right"] = ["-" if math.isnan(value) else f"{value:.0%}" for value in table.accuracy]
+            columns[ours, "[95 % over trainings]"] = [difference(row, "trainings") for row in part.itertuples()]
+            spread = [number(value, 3, missing=MISSING) for value in part.spread]
+            columns[ours, "standard deviation over trainings (dB)"] = spread
+    columns["here", "router is right"] = [NONE if math.isnan(value) else f"{value:.0%}" for value in table.accuracy]
     return pd.DataFrame(columns, index=pd.Index(table.row, name=""))
 
 
-def _basis(csv: str, read: Read) -> pd.DataFrame:
+def _quality(group: str, part: pd.DataFrame, psnr: str, ssim: str, lpips: str) -> dict[tuple[str, str], list[str]]:
+    heads = {psnr: ("PSNR (dB) ↑", 2), ssim: ("SSIM ↑", 3), lpips: ("LPIPS ↓", 3)}
+    known = {column: of for column, of in heads.items() if column in part}
+    return {(group, head): best(part[one], decimals, one == lpips) for one, (head, decimals) in known.items()}
+
+
+def basis_rows(csv: str, read: Read) -> pd.DataFrame:
+    """``basis`` laid out."""
     table = read(csv)
+    columns = {
+        "PSNR (dB)": [f"{row.psnr:.2f}" for row in table.itertuples()],
+        "difference (dB) [95 % over pictures]": [difference(row) for row in table.itertuples()],
+        "router is right": [f"{value:.0%}" for value in table.accuracy],
+    }
     against = {BASELINE: "its stage 1", INPUT: "the blurred input"}
-    return pd.DataFrame(
-        {
-            "PSNR (dB)": [f"{row.psnr:.2f}" for row in table.itertuples()],
-            "difference (dB) [95 % over pictures]": [interval(row) for row in table.itertuples()],
-            "router is right": [f"{value:.0%}" for value in table.accuracy],
-        },
-        index=pd.Index(
-            [f"DeMoE, {WORDS[row.choice]}, against {against[row.reference]}" for row in table.itertuples()], name=""
-        ),
-    )
+    names = [f"DeMoE, {WORDS[row.choice]}, against {against[row.reference]}" for row in table.itertuples()]
+    return pd.DataFrame(columns, index=pd.Index(names, name=""))
 
 
-def _kind(table: pd.DataFrame) -> str:
-    """ "real" or "-syn", from the stamp of the CSV."""
-    return "real" if "data" in table and set(table["data"]) == {"real"} else "-syn"
-
-
-_SETS = "averages over the five test sets of AIO-Blur, the paper's of the real ones"
-_AGAINST = (
-    "differences are to DeMoE trained as long, those of baselines to the baseline with classification loss; "
-    "k = 1, the expert chosen by the router or by hand; baselines have no experts"
-)
-
-
-def _layout(csv: str, title: str, *tables: str) -> Layout:
-    build: Callable[[Read], pd.DataFrame] = partial(_comparison, tables, csv)
-    return Layout(build, f"{title}: {_SETS}; {_AGAINST}")
-
-
-def _costs(read: Read) -> pd.DataFrame:
-    table = read("08_costs")
-    at = {size: part.set_index("experiment") for size, part in table.groupby("size", sort=False)}
+def costs(read: Read) -> pd.DataFrame:
+    """What each ablation costs: printed, counted at the published size, and counted as trained here."""
+    at = {size: part.set_index("experiment") for size, part in read("08_costs").groupby("size", sort=False)}
     paper, here = at["paper"], at["here"].loc[at["paper"].index]
     printed = published_costs().reindex(paper.index)
     columns = {  # head: numbers, their unit, decimals
@@ -269,33 +218,4 @@ def _costs(read: Read) -> pd.DataFrame:
         "here: weights, gradients, AdamW (MiB)": (here.state_bytes, 2**20, 0),
         "here: steps of all stages": (here.steps, 1, 0),
     }
-    cells = {
-        head: [_or_dash(value / unit, decimals) for value in values]
-        for head, (values, unit, decimals) in columns.items()
-    }
-    return pd.DataFrame(cells, index=pd.Index([_names()[name] for name in paper.index], name=""))
-
-
-def _basis_layout(csv: str) -> Layout:
-    return Layout(
-        partial(_basis, csv),
-        "What every difference rests on: DeMoE trained as shortly as the ablations, "
-        "average over the five test sets of AIO-Blur",
-    )
-
-
-LAYOUTS: dict[str, Layout] = {
-    "04_figure_6_basis": _basis_layout("04_figure_6_basis"),
-    "08_basis": _basis_layout("08_basis"),
-    "04_figure_6_right": _layout("04_figure_6", "Training variants (Figure 6 right)", FIGURE_6),
-    "08_table_5_left": _layout("08_ablations", "Fusion and width (Table 5 left)", TABLE_5_LEFT),
-    "08_table_5_right": _layout("08_ablations", "Baselines and depth (Table 5 right)", TABLE_5_RIGHT),
-    "08_table_7": _layout("08_ablations", "Expert blocks (Table 7)", TABLE_7),
-    "08_start": _layout("08_ablations", "How the experts start (not stated in the paper)", START),
-    "08_costs": Layout(
-        _costs,
-        "What each ablation costs: as printed in Tables 5 and 7, counted at the published size "
-        "(MACs at 3x256x256, memory of a training step of 32 crops of 384x384 in float32) and counted "
-        "as trained here",
-    ),
-}
+    return _numbered(columns, paper.index)

@@ -12,8 +12,8 @@ from demoe.evaluation.comparison import MAIN, WITHOUT
 from demoe.evaluation.methods import EQUAL
 
 from .claims import AVERAGE, Claim, beside, claim, difference, every, judged, told_by_set
-from .comparison_tables import PAPER_PARAMS, paper
-from .tables import with_interval
+from .comparison_tables import PAPER_PARAMS
+from .tables import paper, with_interval
 
 FIVE = "DeMoE-5, one for each set"
 BASELINE = "NAFNet longer"

@@ -1,14 +1,62 @@
-"""Every table for a reader, by name: what ``demoe report`` writes from the CSVs that the notebooks saved."""
+"""Every table for a reader, by name: what builds it from the CSVs that the notebooks saved, and its caption."""
 
 from __future__ import annotations
 
-from . import ablation_tables, comparison_tables, release_tables, router_tables, tlc_tables
-from .tables import Layout
+import tomllib
+from functools import partial
+from pathlib import Path
 
-LAYOUTS: dict[str, Layout] = {
-    **comparison_tables.LAYOUTS,
-    **router_tables.LAYOUTS,
-    **ablation_tables.LAYOUTS,
-    **tlc_tables.LAYOUTS,
-    **release_tables.LAYOUTS,
+from . import ablation_tables, comparison_tables, release_tables, router_tables, tables, tlc_tables
+from .ablation_tables import FIGURE_6, START, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7
+from .tables import Build
+
+TABLES: dict[str, Build] = {
+    "04_figure_6_basis": partial(ablation_tables.basis_rows, "04_figure_6_basis"),
+    "04_figure_6_right": partial(ablation_tables.comparison, "04_figure_6", FIGURE_6),
+    "05_table_1": comparison_tables.table_1,
+    "05_table_1_cost": comparison_tables.table_1_cost,
+    "05_table_3": comparison_tables.table_3,
+    "05_table_3_published": comparison_tables.table_3_published,
+    "05_table_k": comparison_tables.table_k,
+    "05_table_ensemble": comparison_tables.table_ensemble,
+    "06_rules": router_tables.rules,
+    "06_table_2": router_tables.table_2,
+    "06_table_8_realdof": partial(router_tables.of_one_set, "table8_realdof", "RealDOF"),
+    "06_table_8_rsblur": partial(router_tables.of_one_set, "table8_rsblur", "RSBlur"),
+    "06_table_9": partial(router_tables.of_one_set, "table9_real_lolblur", "Real-LOLBlur"),
+    "08_basis": partial(ablation_tables.basis_rows, "08_basis"),
+    "08_table_5_left": partial(ablation_tables.comparison, "08_ablations", TABLE_5_LEFT),
+    "08_table_5_right": partial(ablation_tables.comparison, "08_ablations", TABLE_5_RIGHT),
+    "08_table_7": partial(ablation_tables.comparison, "08_ablations", TABLE_7),
+    "08_start": partial(ablation_tables.comparison, "08_ablations", START),
+    "08_costs": ablation_tables.costs,
+    "09_table_6": tlc_tables.table_6,
+    "09_gains": tlc_tables.gains,
+    "10_quality": release_tables.quality,
+    "10_differences": release_tables.differences,
+    "10_experts": release_tables.experts,
+    "10_router": release_tables.router,
 }
+_TEXTS = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
+CAPTIONS: dict[str, str] = {name: text.format(**_TEXTS["shared"]) for name, text in _TEXTS["captions"].items()}
+
+
+def write(name: str, profile_name: str) -> str:
+    """``tables.write`` of one of ``TABLES``: its Markdown."""
+    return tables.write(name, TABLES[name], CAPTIONS[name], profile_name)
+
+
+def write_all(profile_name: str) -> tuple[list[str], dict[str, str]]:
+    """Writes every table whose CSVs are there, without any network.
+
+    Returns the names written, and why for each of the others.
+    """
+    written, left_out = [], {}
+    for name in TABLES:
+        try:
+            write(name, profile_name)
+        except FileNotFoundError as error:
+            left_out[name] = str(error)
+        else:
+            written.append(name)
+    return written, left_out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -10,21 +11,11 @@ from demoe.core.paper import published
 from demoe.data.real import catalog
 from demoe.evaluation import expert_choice
 from demoe.evaluation.metrics import LABELS
-from demoe.evaluation.statistics import MISSING, shown
+from demoe.evaluation.statistics import MISSING
 
-from .tables import Layout, Read
+from .tables import NONE, OURS, Read, bare, interval, number, our_cell, paper_cell, where
 
 SHORT = " (short)"  # behind the name of a network that was trained for the ablations' length
-NONE = "-"  # no such number: not published, or nothing of ours
-# The paper's names of metrics, ours, and the decimals that it prints.
-METRICS = {
-    "psnr": ("psnr", 2),
-    "ssim": ("ssim", 3),
-    "lpips": ("lpips_vgg", 3),
-    "musiq": ("musiq", 2),
-    "nrqm": ("nrqm", 3),
-    "niqe": ("niqe", 3),
-}
 # A row each: label, the paper's name for it, ours. "" where there is none.
 Row = tuple[str, str, str]
 COMPARED: tuple[Row, ...] = (
@@ -37,38 +28,32 @@ COMPARED: tuple[Row, ...] = (
     ("DeMoE k=1, as short as these", "", "DeMoE" + SHORT),
     ("NAFNet", "NAFNet", expert_choice.BASELINE),
     ("DeMoE k=1", "DeMoE_k1", expert_choice.ROUTER),
+    ("DeMoE k=5", "", expert_choice.SOFT),
 )
 SETS = {dataset.name: dataset.metrics for dataset in catalog.DATASETS if dataset.metrics}
-ABOUT = (
-    "Paper: real sets, networks of full size and length. Here: the sets and the profile named below; PromptIR, "
-    'Restormer, FFTFormer, SFHFormer (slim ones where the profile is small) and the rows "as short as these" were '
-    "trained for the length of an ablation, NAFNet and DeMoE for the whole length of the profile. "
-    f"{MISSING}: the metric's package or weights are not on the machine; {NONE}: no such number."
-)
+# What the tables call the row with the expert chosen by hand; Table 8 has none for RealDOF.
+BY_HAND = {
+    "table2_ood": "DeMoE_k1_manual",
+    "table8_realdof": "",
+    "table8_rsblur": "DeMoE_k=realblur",
+    "table9_real_lolblur": "DeMoE_k=lolblur",
+}
+OTHERS = {"RUAS->MIMO": "RUAS → MIMO", "MIMO->Zero-DCE": "MIMO → Zero-DCE"}  # names written otherwise here
 
 
-def _only_paper(table: str, names: dict[str, str]) -> tuple[Row, ...]:
-    """Rows of ``table`` that only the paper has; ``names`` are those written otherwise here."""
-    known = {paper for _, paper, _ in (*COMPARED, *MANUAL) if paper} | {"DeMoE_k=realblur", "DeMoE_k=lolblur"}
-    methods = published().query("table == @table").method.unique()
-    return tuple((names.get(one, one), one, "") for one in methods if one not in known)
-
-
-MANUAL: tuple[Row, ...] = (
-    ("DeMoE k=5", "", expert_choice.SOFT),
-    ("DeMoE, expert chosen by hand", "DeMoE_k1_manual", expert_choice.MANUAL),
-)
-# What the two tables of the appendix call the row with the expert chosen by hand; Table 8 has none for RealDOF.
-BY_HAND = {"table8_realdof": "", "table8_rsblur": "DeMoE_k=realblur", "table9_real_lolblur": "DeMoE_k=lolblur"}
-OTHERS = {"RUAS->MIMO": "RUAS → MIMO", "MIMO->Zero-DCE": "MIMO → Zero-DCE"}
+def _rows(table: str) -> list[Row]:
+    """The rows of a table of the paper: those that are here, then those that only the paper has."""
+    rows = [*COMPARED, ("DeMoE, expert chosen by hand", BY_HAND[table], expert_choice.MANUAL)]
+    known = {theirs for _, theirs, _ in rows}
+    methods = where(published(), table=table).method.unique()
+    return rows + [(OTHERS.get(name, name), name, "") for name in methods if name not in known]
 
 
 def ours(read: Read) -> pd.DataFrame:
-    """Means over the pictures: index (set, method), a column a metric; of the main networks and of the short ones."""
-    both = [read(name) for name in ("06_scores", "06_short")]
-    columns = ["set", "method", *(name for name, _ in METRICS.values())]
-    every = pd.concat([table[columns].astype({name: float for name, _ in METRICS.values()}) for table in both])
-    return every.groupby(["set", "method"], sort=False).mean()
+    """Means over the pictures: index (method, set), a column a metric; of the main networks and of the short ones."""
+    both = [read(name)[["method", "set", *OURS.values()]] for name in ("06_scores", "06_short")]
+    every = pd.concat([table.astype(dict.fromkeys(OURS.values(), float)) for table in both])
+    return every.groupby(["method", "set"], sort=False).mean()
 
 
 def set_here(means: pd.DataFrame, name: str) -> str:
@@ -77,119 +62,60 @@ def set_here(means: pd.DataFrame, name: str) -> str:
     Raises ``ValueError`` where it is not among them.
     """
     for one in means.index.get_level_values("set").unique():
-        if one.removesuffix("-syn") == name:
+        if bare(one) == name:
             return one
     raise ValueError(f"the saved scores have no {name}: run notebook 06 again")
 
 
-def _paper(table: str, method: str, name: str, metric: str) -> str:
-    numbers = published()
-    found = numbers[
-        (numbers.table == table) & (numbers.method == method) & (numbers.dataset == name) & (numbers.metric == metric)
-    ].value
-    return f"{found.item():.{METRICS[metric][1]}f}" if len(found) else NONE
-
-
-def _here(means: pd.DataFrame, method: str, name: str, metric: str) -> str:
-    if (name, method) not in means.index:
-        return NONE
-    column, decimals = METRICS[metric]
-    return shown(float(means.loc[(name, method), column]), decimals)
+def paper_table(table: str, shown: Sequence[tuple[str, Sequence[str]]], read: Read) -> pd.DataFrame:
+    """Tables 2, 8 and 9: for each set and metrics of ``shown`` a pair of columns, several metrics in a cell."""
+    means, rows, columns = ours(read), _rows(table), {}
+    for name, metrics in shown:
+        here, labels = set_here(means, name), [LABELS[OURS[one]] for one in metrics]
+        head = " / ".join(label.replace(" (dB)", "") for label in labels) if len(labels) > 1 else labels[0]
+        columns[head, f"paper ({name}, real)"] = [paper_cell(table, theirs, name, metrics) for _, theirs, _ in rows]
+        columns[head, f"here ({here})"] = [our_cell(means, method, here, metrics) for _, _, method in rows]
+    return pd.DataFrame(columns, index=pd.Index([label for label, _, _ in rows], name="method"))
 
 
 def table_2(read: Read) -> pd.DataFrame:
-    """Table 2: the three sets outside AIO-Blur, several metrics in a cell."""
-    means = ours(read)
-    rows = (*COMPARED, *MANUAL, *_only_paper("table2_ood", {}))
-    columns = {}
-    for name, names in SETS.items():
-        here, what = set_here(means, name), " / ".join(LABELS[METRICS[one][0]].replace(" (dB)", "") for one in names)
-        of_paper = [[_paper("table2_ood", paper, name, one) for one in names] for _, paper, _ in rows]
-        of_ours = [[_here(means, method, here, one) for one in names] for _, _, method in rows]
-        columns[what, f"paper ({name}, real)"] = [_joined(cells) for cells in of_paper]
-        columns[what, f"here ({here})"] = [_joined(cells) for cells in of_ours]
-    return pd.DataFrame(columns, index=pd.Index([label for label, _, _ in rows], name="method"))
+    """The three sets outside AIO-Blur, all metrics of a set in a cell."""
+    return paper_table("table2_ood", list(SETS.items()), read)
 
 
-def _joined(cells: list[str]) -> str:
-    return NONE if set(cells) == {NONE} else " / ".join(cells)
-
-
-def of_one_set(read: Read, table: str, name: str) -> pd.DataFrame:
+def of_one_set(table: str, name: str, read: Read) -> pd.DataFrame:
     """Tables 8 and 9: one set outside AIO-Blur, a pair of columns a metric."""
-    means = ours(read)
-    here = set_here(means, name)
-    by_hand = ("DeMoE, expert chosen by hand", BY_HAND[table], expert_choice.MANUAL)
-    rows = (*COMPARED, MANUAL[0], by_hand, *_only_paper(table, OTHERS))
-    columns = {}
-    for metric in SETS[name]:
-        head = LABELS[METRICS[metric][0]]
-        columns[head, f"paper ({name}, real)"] = [_paper(table, paper, name, metric) for _, paper, _ in rows]
-        columns[head, f"here ({here})"] = [_here(means, method, here, metric) for _, _, method in rows]
-    return pd.DataFrame(columns, index=pd.Index([label for label, _, _ in rows], name="method"))
+    return paper_table(table, [(name, (metric,)) for metric in SETS[name]], read)
 
 
-def comparison(read: Read) -> pd.DataFrame:
-    """The rules beside router, person and oracle, from ``rules.compare``'s rows."""
+def rules(read: Read) -> pd.DataFrame:
+    """The rules beside router, person and oracle, from ``expert_choice.compare``'s rows."""
     table = read("06_comparison")
     methods = [name for name in expert_choice.METHODS if name in set(table.method)]
-    columns: dict[tuple[str, str], list[str]] = {
-        ("needs", "at inference"): [expert_choice.NEEDS.get(name, "nothing") for name in methods]
-    }
-    psnr = table[(table.quantity == "psnr") & (table["set"] != "Average")]
-    for name in psnr["set"].unique():
-        values = psnr[psnr["set"] == name].set_index("method")["mean"].reindex(methods)
-        columns["PSNR (dB)", name] = [shown(value, 2) for value in values]
-    for group, quantity, head in (
-        ("outside", "share", ("gap to the oracle closed", "OOD average")),
-        ("outside", "gain", ("dB over k=1", "OOD average")),
-        ("inside", "gain", ("dB over k=1", "in-distribution average")),
-    ):
-        chosen = table[(table.group == group) & (table.quantity == quantity) & (table["set"] == "Average")]
-        by = chosen.set_index("method").reindex(methods)
-        columns[head] = [
-            _with_interval(*row, share=quantity == "share") for row in zip(by["mean"], by.low, by.high, strict=True)
+
+    def average(group: str, quantity: str) -> pd.DataFrame:
+        rows = where(table, set="Average", group=group, quantity=quantity)
+        return rows.set_index("method").reindex(methods)
+
+    columns = {("needs", "at inference"): [expert_choice.NEEDS.get(name, "nothing") for name in methods]}
+    of_sets = table[(table.quantity == "psnr") & (table["set"] != "Average")]
+    for name, part in of_sets.groupby("set", sort=False):
+        values = part.set_index("method")["mean"].reindex(methods)
+        columns["PSNR (dB)", name] = [number(value, missing=MISSING) for value in values]
+    shares = average("outside", "share").iterrows()
+    columns["gap to the oracle closed", "OOD average"] = [
+        interval(row, 0, sign=False, unit="%", missing=NONE) for _, row in shares
+    ]
+    for group, words in (("outside", "OOD"), ("inside", "in-distribution")):
+        gains = average(group, "gain")
+        columns["dB over k=1", f"{words} average"] = [interval(row, 3, missing=NONE) for _, row in gains.iterrows()]
+        counts = gains[["changed", "pictures"]].to_numpy(float)
+        columns["another choice than k=1", f"{words} pictures"] = [
+            NONE if math.isnan(changed) else f"{changed:.0f} of {pictures:.0f}" for changed, pictures in counts
         ]
-        if quantity == "gain":
-            counts = by.reindex(columns=["changed", "pictures"]).to_numpy(float)
-            columns["another choice than k=1", head[1].replace("average", "pictures")] = [
-                NONE if math.isnan(changed) else f"{changed:.0f} of {pictures:.0f}" for changed, pictures in counts
-            ]
     for group, head in (("inside", "in distribution"), ("outside", "OOD")):
-        cost = table[(table.group == group) & table.quantity.isin(["encoder", "decoder", "experts"])]
-        by = cost.pivot(index="method", columns="quantity", values="mean").reindex(methods)
+        passes = [average(group, one)["mean"] for one in ("encoder", "decoder", "experts")]
         columns["passes of encoder / decoder / experts", head] = [
-            " / ".join(f"{value:.3g}" for value in row) for row in by[["encoder", "decoder", "experts"]].to_numpy()
+            " / ".join(f"{value:.3g}" for value in row) for row in zip(*passes, strict=True)
         ]
     return pd.DataFrame(columns, index=pd.Index(methods, name="who chooses"))
-
-
-def _with_interval(mean: float, low: float, high: float, share: bool) -> str:
-    if math.isnan(mean):
-        return NONE
-    one = (lambda value: f"{100 * value:.0f} %") if share else (lambda value: f"{round(value, 3) + 0.0:+.3f}")
-    return one(mean) if math.isnan(low) or low == high else f"{one(mean)} [{one(low)}, {one(high)}]"
-
-
-LAYOUTS: dict[str, Layout] = {
-    "06_table_2": Layout(table_2, "Table 2: sets outside the training distribution (AIO-Blur-OOD). " + ABOUT),
-    "06_table_8_realdof": Layout(
-        lambda read: of_one_set(read, "table8_realdof", "RealDOF"), "Table 8, first part: RealDOF. " + ABOUT
-    ),
-    "06_table_8_rsblur": Layout(
-        lambda read: of_one_set(read, "table8_rsblur", "RSBlur"), "Table 8, second part: RSBlur. " + ABOUT
-    ),
-    "06_table_9": Layout(
-        lambda read: of_one_set(read, "table9_real_lolblur", "Real-LOLBlur"),
-        "Table 9: Real-LOLBlur, which has no sharp pictures. " + ABOUT,
-    ),
-    "06_rules": Layout(
-        comparison,
-        "Who chooses the expert. Gap closed: 0 % is the router's k=1, 100 % the oracle (best expert of each picture); "
-        "brackets are 95 % intervals of a bootstrap over scenes; beside a gain stands on how many pictures "
-        "the choice differs from the router's, because one that differs on a few proves little. "
-        "A mixture runs all five experts in one pass of the decoder. Averages are over the "
-        "sets that have sharp pictures. The paper has no such table; of its methods, "
-        "DeMoE k=1 and DeMoE manual are here.",
-    ),
-}

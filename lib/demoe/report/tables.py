@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -14,10 +14,17 @@ import pandas as pd
 from demoe.core import provenance
 from demoe.core.files import results_dir, write_text
 from demoe.core.markdown import flat, markdown_table
+from demoe.core.paper import published
 from demoe.core.tasks import PAPER_ORDER
-from demoe.evaluation.statistics import MISSING, shown
+from demoe.evaluation.statistics import MISSING
 
 Read = Callable[[str], pd.DataFrame]  # name of a saved CSV -> its rows, stamp columns included
+# A table for a reader: row labels in its index, cells of text ready to print, ``**bold**`` where a value is to stand
+# out. A second level of the columns is written behind the first, after a comma.
+Build = Callable[[Read], pd.DataFrame]
+NONE = "–"  # no such number: not published, or nothing of ours
+DECIMALS = {"psnr": 2, "ssim": 3, "lpips": 3, "musiq": 2, "nrqm": 3, "niqe": 3}  # that the paper prints
+OURS = {name: "lpips_vgg" if name == "lpips" else name for name in DECIMALS}  # it does not say which LPIPS; see design
 # Columns that hold text whatever stands in them: a key "0007" is no number, and a commit "12345678" is none either.
 TEXTS = frozenset({"set", "image", "method", "missing", "note", "profile", "data", "commit"})
 STAMP = ("profile", "data", "seed", "commit")
@@ -29,18 +36,6 @@ LATEX = str.maketrans(
     | {letter: rf"$\{name}$" for letter, name in zip("↑↓→±×·≈≤≥†σ", MATH_NAMES, strict=True)}
     | {"…": r"\ldots{}", "–": "--", "−": "$-$", "λ": r"$\lambda$", "°": r"$^\circ$", "²": "$^2$"}
 )
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How saved rows become a table for a reader.
-
-    ``build`` gives a table whose index holds the row labels and whose cells are text ready to print, ``**bold**`` where
-    a value is to stand out. A second level of the columns is written behind the first, after a comma.
-    """
-
-    build: Callable[[Read], pd.DataFrame]
-    caption: str  # plain text: what is shown, of which data, and what paper table stands beside it
 
 
 def save(table: pd.DataFrame, name: str, mark: provenance.Stamp, decimals: int = 5) -> Path:
@@ -81,11 +76,12 @@ def _typed(cells: pd.Series) -> pd.Series:
     return pd.to_numeric(cells.where(cells != "", None)) if len(written) else cells.map(lambda _: float("nan"))
 
 
-def write(name: str, layout: Layout, profile_name: str) -> str:
-    """Builds the table from the CSVs in ``results/<profile>/tables`` and writes ``<name>.md`` and ``<name>.tex`` there.
+def write(name: str, build: Build, caption: str, profile_name: str) -> str:
+    """Builds a table from the CSVs in ``results/<profile>/tables`` and writes ``<name>.md`` and ``<name>.tex`` there.
 
-    Both hold the caption, the table, and a line with profile, data, seed and commit of the CSVs; they appear whole or
-    not at all. Returns the Markdown, for display. Raises ``FileNotFoundError`` where a CSV is missing.
+    Both hold the ``caption`` (plain text: what is shown, of which data, what paper table stands beside it), the table,
+    and a line with profile, data, seed and commit of the CSVs; they appear whole or not at all. Returns the Markdown,
+    for display. Raises ``FileNotFoundError`` where a CSV is missing.
     """
     stamps: list[pd.DataFrame] = []
 
@@ -94,29 +90,13 @@ def write(name: str, layout: Layout, profile_name: str) -> str:
         stamps.append(table[[column for column in STAMP if column in table]].astype(str))
         return table
 
-    table = layout.build(reading)
+    table = build(reading)
     line = _stamp_line(stamps)
     folder = results_dir(profile_name) / "tables"
-    text = markdown(table, layout.caption, line)
+    text = markdown(table, caption, line)
     write_text(folder / f"{name}.md", text)
-    write_text(folder / f"{name}.tex", latex(table, layout.caption, line, label=name))
+    write_text(folder / f"{name}.tex", latex(table, caption, line, label=name))
     return text
-
-
-def write_all(layouts: dict[str, Layout], profile_name: str) -> tuple[list[str], dict[str, str]]:
-    """Writes every table whose CSVs are there, without any network.
-
-    Returns the names written, and why for each of the others.
-    """
-    written, left_out = [], {}
-    for name, layout in layouts.items():
-        try:
-            write(name, layout, profile_name)
-        except FileNotFoundError as error:
-            left_out[name] = str(error)
-        else:
-            written.append(name)
-    return written, left_out
 
 
 def _stamp_line(stamps: list[pd.DataFrame]) -> str:
@@ -182,6 +162,34 @@ def interval(row: Mapping, decimals: int = 2, **style) -> str:
     return with_interval(row["mean"], row["low"], row["high"], decimals, **style)
 
 
+def where(table: pd.DataFrame, /, **values) -> pd.DataFrame:
+    """The rows in which the columns named hold these values."""
+    return table[(table[list(values)] == pd.Series(values)).all(axis=1)]
+
+
+@lru_cache
+def _published() -> pd.Series:
+    return published().set_index(["table", "method", "dataset", "metric"]).value
+
+
+def paper(table: str, method: str, dataset: str, metric: str) -> float:
+    """A published number (``demoe_tables.csv``), NaN where there is none."""
+    return float(_published().get((table, method, dataset, metric), math.nan))
+
+
+def paper_cell(table: str, method: str, dataset: str, metrics: Iterable[str]) -> str:
+    """ "29.23 / 0.867 / 0.198", what the paper prints; one dash where it has nothing at all."""
+    return joined(number(paper(table, method, dataset, one), DECIMALS[one], missing=NONE) for one in metrics)
+
+
+def our_cell(means: pd.DataFrame, method: str, name: str, metrics: Iterable[str], missing: str = MISSING) -> str:
+    """The same of ``means``, with the index (method, set) and a column a metric; a dash for what was not scored."""
+    if (method, name) not in means.index:
+        return NONE
+    row = means.loc[(method, name)]
+    return joined(number(row[OURS[one]], DECIMALS[one], missing=missing) for one in metrics)
+
+
 def bare(name: str) -> str:
     """The set that a synthetic one stands in for."""
     return name.removesuffix("-syn")
@@ -207,9 +215,9 @@ def joined(cells: Iterable[str]) -> str:
     return texts[0] if len(set(texts)) == 1 and not any(map(str.isdigit, texts[0])) else " / ".join(texts)
 
 
-def by_set(summary: pd.DataFrame, decimals: tuple[int, int] = (2, 3)) -> pd.DataFrame:
+def by_set(summary: pd.DataFrame) -> pd.DataFrame:
     """Methods down, sets across, "PSNR / SSIM" in the cells, from ``statistics.summarise``'s table."""
-    pairs = zip(summary.psnr, summary.ssim, strict=True)
-    cells = summary.assign(value=[joined(shown(*of) for of in zip(pair, decimals, strict=True)) for pair in pairs])
-    order_rows, order_columns = summary.method.unique(), summary.set.unique()
-    return cells.pivot(index="method", columns="set", values="value").loc[order_rows, order_columns]
+    means, methods = summary.set_index(["method", "set"]), summary.method.unique()
+    names = summary["set"].unique()
+    cells = {name: [our_cell(means, method, name, ("psnr", "ssim")) for method in methods] for name in names}
+    return pd.DataFrame(cells, index=pd.Index(methods, name="method")).rename_axis(columns="set")

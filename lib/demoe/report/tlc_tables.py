@@ -7,11 +7,10 @@ import math
 import pandas as pd
 
 from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC, published
+from demoe.evaluation.metrics import LABELS
 from demoe.evaluation.statistics import MISSING, summarise
 
-from .tables import Layout, Read, bare, best, interval, number
-
-NONE = "-"  # no such number
+from .tables import DECIMALS, NONE, Read, bare, best, interval, number, where
 
 PUBLISHED = {  # our rows, and what they are called among the published numbers
     NAFNET: "NAFNet",
@@ -21,36 +20,25 @@ PUBLISHED = {  # our rows, and what they are called among the published numbers
     DEMOE_PARTIAL: "DeMoE_k1_partial_tlc",
 }
 COMPARED = ((NAFNET_TLC, NAFNET), (DEMOE_TLC, DEMOE), (DEMOE_PARTIAL, DEMOE), (DEMOE_EXPERTS, DEMOE))
-# Metrics of ours, what the paper calls them, and how many decimals a score and a difference get.
-METRICS = {
-    "psnr": ("psnr", "PSNR (dB) ↑", 2, 3),
-    "ssim": ("ssim", "SSIM ↑", 3, 4),
-    "lpips_vgg": ("lpips", "LPIPS VGG ↓", 3, 4),
-}
+METRICS = {"psnr": "psnr", "ssim": "ssim", "lpips_vgg": "lpips"}  # ours, and what the paper calls them
 
 
 def paper_scores() -> pd.DataFrame:
     """Table 6 as published: rows (metric, method) with our names for both, a column a set and "Average"."""
-    numbers = published().query("table == 'table6_tlc'")
+    numbers = where(published(), table="table6_tlc")
     wide = numbers.pivot(index=["metric", "method"], columns="dataset", values="value")
-    rows = {
-        (metric, row): wide.loc[theirs, method]
-        for metric, (theirs, *_) in METRICS.items()
-        for row, method in PUBLISHED.items()
-    }
+    rows = {(metric, row): wide.loc[METRICS[metric], method] for metric in METRICS for row, method in PUBLISHED.items()}
     return pd.DataFrame(rows).T.rename_axis(["metric", "method"])
 
 
 def paper_gains() -> pd.DataFrame:
     """What TLC changes in the published Table 6. Columns: network, plain, set ("GoPro", "Average"), metric, gain."""
-    scores = paper_scores()
-    parts = []
+    scores, parts = paper_scores(), []
     for network, plain in COMPARED:
         if network in PUBLISHED:
-            both = (scores.xs(name, level="method").stack() for name in (network, plain))
-            gain = next(both) - next(both)
-            gain.index.names = ["metric", "set"]
-            parts.append(gain.round(3).rename("gain").reset_index().assign(network=network, plain=plain))
+            gain = scores.xs(network, level="method") - scores.xs(plain, level="method")
+            rows = gain.round(3).rename_axis(columns="set").stack().rename("gain").reset_index()
+            parts.append(rows.assign(network=network, plain=plain))
     return pd.concat(parts, ignore_index=True)[["network", "plain", "set", "metric", "gain"]]
 
 
@@ -58,41 +46,27 @@ def table_6(read: Read) -> pd.DataFrame:
     """From ``09_scores``: metrics and methods down, sets across, each set ours and then the paper's; best in bold."""
     means, paper = summarise(read("09_scores")), paper_scores()
     methods, blocks = means["method"].unique(), {}
-    for metric, (_, label, decimals, _) in METRICS.items():
-        ours = means.pivot(index="method", columns="set", values=metric).loc[methods]
-        theirs = paper.loc[metric].reindex(methods)
-        style = {"decimals": decimals, "lowest": "↓" in label}
+    for metric, theirs in METRICS.items():
+        here = means.pivot(index="method", columns="set", values=metric).loc[methods]
+        there = paper.loc[metric].reindex(methods)
+        style = {"decimals": DECIMALS[theirs], "lowest": "↓" in LABELS[metric]}
         columns: dict[tuple[str, str], list[str]] = {}
         for name in means["set"].unique():
-            columns[name, "here"] = best(ours[name], **style)
-            columns[bare(name), "paper (real)"] = best(theirs[bare(name)], **style, missing=NONE)
-        blocks[label] = pd.DataFrame(columns, index=methods)
+            columns[name, "here"] = best(here[name], **style)
+            columns[bare(name), "paper (real)"] = best(there[bare(name)], **style, missing=NONE)
+        blocks[LABELS[metric]] = pd.DataFrame(columns, index=methods)
     return pd.concat(blocks, names=["metric", "method"])
 
 
 def gains(read: Read) -> pd.DataFrame:
     """From ``09_gains``: what TLC changes, a row a network and set, ours with its interval beside the paper's."""
     ours, paper = read("09_gains"), paper_gains().set_index(["network", "set", "metric"]).gain
-    rows = {}
+    rows: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
     for (network, name), group in ours.groupby(["network", "set"], sort=False):
-        cells = rows.setdefault((network, name), {})
-        for metric, (_, label, _, decimals) in METRICS.items():
-            theirs = paper.get((network, bare(name), metric), math.nan)
-            cells[label, "here"] = interval(group[group.metric == metric].iloc[0], decimals, missing=MISSING)
-            cells[label, "paper (real)"] = number(theirs, decimals - 1, True, NONE)
+        cells = rows[network, name] = {}
+        for metric, theirs in METRICS.items():
+            row, gain = group[group.metric == metric].iloc[0], paper.get((network, bare(name), metric), math.nan)
+            cells[LABELS[metric], "here"] = interval(row, DECIMALS[theirs] + 1, missing=MISSING)
+            cells[LABELS[metric], "paper (real)"] = number(gain, DECIMALS[theirs], True, NONE)
         cells["pictures", "here"] = str(int(group["images"].max()))
     return pd.DataFrame(rows).T.rename_axis(["with TLC against without", "set"])
-
-
-LAYOUTS: dict[str, Layout] = {
-    "09_table_6": Layout(
-        table_6,
-        "TLC at test time (Table 6 of the paper), on pictures larger than the training crops. Paper: real sets, other "
-        "networks; the two columns of a set cannot be compared with each other.",
-    ),
-    "09_gains": Layout(
-        gains,
-        "What TLC changes on the same pictures, with 95 % bootstrap intervals over scenes, beside the differences of "
-        "the published rows (Table 6 of the paper, real sets, without intervals).",
-    ),
-}
