@@ -120,7 +120,7 @@ def test_alpha_profile_and_exif_go_along(tmp_path, model):
     before = images.read_photograph(tmp_path / "a.png")
     assert result.image.shape == (3, 12, 8)
     assert torch.equal(result.photograph.alpha, before.alpha)
-    assert result.photograph.exif == before.exif is not None
+    assert result.photograph.metadata.exif == before.metadata.exif is not None
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def test_xmp_does_not_announce_what_is_not_there(tmp_path, packet, words, gone):
     Image.fromarray(SCENE).save(tmp_path / "a.jpg", xmp=PACKET % packet)
     photograph = images.read_photograph(tmp_path / "a.jpg")
     assert photograph.note == f"its {words} not kept"
-    assert gone not in photograph.more.xmp and b'dc:title="t"' in photograph.more.xmp
+    assert gone not in photograph.metadata.xmp and b'dc:title="t"' in photograph.metadata.xmp
 
 
 def test_exif_has_the_size_of_the_turned_picture(tmp_path):
@@ -186,7 +186,7 @@ def test_exif_has_the_size_of_the_turned_picture(tmp_path):
     tags.get_ifd(0x8769).update({0xA002: 40, 0xA003: 24})
     Image.fromarray(SCENE).save(tmp_path / "a.jpg", exif=tags.tobytes())
     kept = Image.Exif()
-    kept.load(images.read_photograph(tmp_path / "a.jpg").exif)
+    kept.load(images.read_photograph(tmp_path / "a.jpg").metadata.exif)
     inner = kept.get_ifd(0x8769)
     assert (kept[0x0100], kept[0x0101]) == (inner[0xA002], inner[0xA003]) == (24, 40)
 

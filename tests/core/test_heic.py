@@ -52,14 +52,14 @@ def test_pixels_rotation_exif_and_profile(tmp_path, heif):
     assert photograph.size == (20, 34) and photograph.bit_depth == 8  # turned once, not twice
     red = photograph.pixels[0] - photograph.pixels[1]
     assert red[:17, 10:].mean() > 0.95 and red[17:].mean() < 0.05 and red[:17, :10].mean() < 0.05
-    assert photograph.icc_profile == profile and photograph.more.xmp == xmp % 1
+    assert photograph.metadata.icc_profile == profile and photograph.metadata.xmp == xmp % 1
     tags = Image.Exif()
-    tags.load(photograph.exif)
+    tags.load(photograph.metadata.exif)
     assert tags[0x010F] == "Camera" and tags[0x0112] == 1
     images.write_photograph(tmp_path / "a.png", photograph)
     again = images.read_photograph(tmp_path / "a.png")
-    assert torch.equal(again.pixels, photograph.pixels) and again.exif == photograph.exif
-    assert again.more == photograph.more
+    assert torch.equal(again.pixels, photograph.pixels) and again.metadata.exif == photograph.metadata.exif
+    assert again.metadata == photograph.metadata
 
 
 def test_ten_bits_count_as_sixteen(tmp_path, heif):

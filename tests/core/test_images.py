@@ -309,7 +309,7 @@ def test_every_kind_is_turned_upright_once(tmp_path, kind, orientation):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_exif_and_profile_are_kept(tmp_path, suffix, dtype):
     images.write_photograph(
-        tmp_path / "a.png", photograph_of(noise((8, 6, 3), dtype), icc_profile=SRGB, exif=exif_with(6))
+        tmp_path / "a.png", photograph_of(noise((8, 6, 3), dtype), metadata=Metadata(SRGB, exif_with(6)))
     )
     first = images.read_photograph(tmp_path / "a.png")
     assert first.size == (8, 6)  # 6 wide and 8 high, turned by a quarter
@@ -318,11 +318,11 @@ def test_exif_and_profile_are_kept(tmp_path, suffix, dtype):
     assert second.size == (8, 6)
     for photograph in (first, second):
         exif = Image.Exif()
-        exif.load(photograph.exif)
+        exif.load(photograph.metadata.exif)
         assert exif[MAKE] == "Camera" and exif.get(ORIENTATION, 1) == 1
         assert exif.get_ifd(EXIF_IFD)[EXPOSURE] == 0.25
         assert exif.get_ifd(GPS_IFD)[ALTITUDE] == 12.5
-        assert photograph.icc_profile == SRGB
+        assert photograph.metadata.icc_profile == SRGB
     with Image.open(tmp_path / f"b{suffix}") as image:  # and another program finds them
         assert image.getexif()[MAKE] == "Camera"
         assert image.getexif().get_ifd(EXIF_IFD)[EXPOSURE] == 0.25
@@ -335,11 +335,9 @@ XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><tiff:Orientation>%d</tiff:Orientati
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_xmp_and_resolution_are_kept(tmp_path, suffix, dtype):
-    more = Metadata(XMP % 1, (300.0, 150.0))
-    images.write_photograph(
-        tmp_path / f"a{suffix}", photograph_of(noise((8, 6, 3), dtype), more=more, exif=exif_with(1))
-    )
-    found = images.read_photograph(tmp_path / f"a{suffix}").more
+    more = Metadata(None, exif_with(1), XMP % 1, (300.0, 150.0))
+    images.write_photograph(tmp_path / f"a{suffix}", photograph_of(noise((8, 6, 3), dtype), metadata=more))
+    found = images.read_photograph(tmp_path / f"a{suffix}").metadata
     assert found.xmp == (None if suffix == ".bmp" else XMP % 1)
     assert found.dpi is None if suffix == ".webp" else found.dpi == pytest.approx((300, 150), abs=0.02)
     if dtype == np.uint8:  # another program finds them
@@ -351,10 +349,10 @@ def test_xmp_and_resolution_are_kept(tmp_path, suffix, dtype):
 def test_metadata_of_a_turned_picture_fits_it(tmp_path):
     file = tmp_path / "a.jpg"
     Image.fromarray(noise((8, 6, 3))).save(file, xmp=XMP % 6, dpi=(300, 150), exif=exif_with(6))
-    more = images.read_photograph(file).more
+    more = images.read_photograph(file).metadata
     assert more.xmp == XMP % 1 and more.dpi == (150, 300)
     Image.fromarray(noise((8, 6, 3))).save(file)
-    assert images.read_photograph(file).more.dpi is None  # no resolution is made up
+    assert images.read_photograph(file).metadata.dpi is None  # no resolution is made up
     for dtype in (np.uint8, np.uint16):
         tifffile.imwrite(
             tmp_path / "a.tif",
@@ -364,9 +362,9 @@ def test_metadata_of_a_turned_picture_fits_it(tmp_path):
             resolutionunit="CENTIMETER",
             extratags=[(ORIENTATION, "H", 1, 6, True)],
         )
-        assert images.read_photograph(tmp_path / "a.tif").more.dpi == pytest.approx((38.1, 76.2))
+        assert images.read_photograph(tmp_path / "a.tif").metadata.dpi == pytest.approx((38.1, 76.2))
     tifffile.imwrite(tmp_path / "a.tif", noise((8, 6, 3)), photometric="rgb")
-    assert images.read_photograph(tmp_path / "a.tif").more.dpi is None
+    assert images.read_photograph(tmp_path / "a.tif").metadata.dpi is None
 
 
 def test_colours_that_only_png_describes_are_told(tmp_path):
@@ -403,13 +401,13 @@ def test_what_is_not_kept_is_told(tmp_path):
 def test_xmp_that_is_a_number_is_left_out(tmp_path):
     deep = noise((4, 5, 3), np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb", extratags=[(700, "I", 1, 2**32 - 1, True)])
-    assert images.read_photograph(tmp_path / "a.tif").more.xmp is None
+    assert images.read_photograph(tmp_path / "a.tif").metadata.xmp is None
 
 
 def test_long_xmp_never_spoils_a_jpeg(tmp_path):
     for xmp, kept in ((b"x" * 65504, True), (b"x" * 65505, False)):
-        images.write_photograph(tmp_path / "a.jpg", photograph_of(noise((8, 6, 3)), more=Metadata(xmp)))
-        assert images.read_photograph(tmp_path / "a.jpg").more.xmp == (xmp if kept else None)
+        images.write_photograph(tmp_path / "a.jpg", photograph_of(noise((8, 6, 3)), metadata=Metadata(xmp=xmp)))
+        assert images.read_photograph(tmp_path / "a.jpg").metadata.xmp == (xmp if kept else None)
 
 
 def test_big_endian_exif_is_patched_in_place():
@@ -429,9 +427,9 @@ def test_broken_exif_does_not_spoil_the_picture(tmp_path):
 
 def test_profile_of_another_colour_space_is_left_out(tmp_path):
     images.write_photograph(
-        tmp_path / "a.png", photograph_of(noise((4, 4, 1)), icc_profile=SRGB)
+        tmp_path / "a.png", photograph_of(noise((4, 4, 1)), metadata=Metadata(SRGB))
     )  # gray pixels, RGB profile
-    assert images.read_photograph(tmp_path / "a.png").icc_profile is None
+    assert images.read_photograph(tmp_path / "a.png").metadata.icc_profile is None
 
 
 # Bad input: one sentence that names the file.
@@ -522,7 +520,7 @@ def test_damage_never_escapes_as_another_exception(tmp_path):
     for suffix in images.SUFFIXES:
         dtype = np.uint16 if suffix in (".png", ".tif") else np.uint8
         whole = tmp_path / f"whole{suffix}"
-        images.write_photograph(whole, photograph_of(noise((12, 10, 3), dtype), icc_profile=SRGB, exif=exif_with(6)))
+        images.write_photograph(whole, photograph_of(noise((12, 10, 3), dtype), metadata=Metadata(SRGB, exif_with(6))))
         data = whole.read_bytes()
         for _ in range(30):
             damaged = bytearray(data)

@@ -1,4 +1,4 @@
-"""Each format's decoder: opens a file far enough to know its ``Picture``; libraries do the work."""
+"""Each format's decoder: looks at a file far enough to know its ``Picture``; libraries do the work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from itertools import islice
-from typing import BinaryIO
 
 import imagecodecs
 import numpy as np
@@ -20,77 +19,65 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from . import metadata
-from .metadata import Metadata
-from .samples import MAX_PIXELS, Picture, Refused, cmyk_to_rgb, from_pillow, gray_palette, of_depth, straight, unit
+from .samples import MAX_PIXELS, Picture, Refused, from_pillow, gray_palette, of_depth, straight, unit
 
 PNG = b"\x89PNG\r\n\x1a\n"
 RAW_FILE = "a camera's raw file: develop it first, for example to a 16-bit TIFF"
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # all that PNG's pixels need
-_TOLD_CHUNKS = (b"acTL", b"gAMA", b"cICP", b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"iCCP", b"pHYs")
+_TOLD_CHUNKS = (b"acTL", b"gAMA", b"cICP", b"sRGB")
+_READ_CHUNKS = (*_TOLD_CHUNKS, b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"iCCP", b"pHYs")
 _KEPT_TEXT = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
-_LARGEST_CHUNK = 16 << 20  # bytes of one that is no pixels
 
 
 def _of_pillow(
     image: Image.Image,
-    stream: BinaryIO,
+    data: bytes,
     format: str,
     bits: int = 8,
     stored: Callable[[], np.ndarray] | None = None,
     lost: tuple[str, ...] = (),
 ) -> Picture:
     """The picture of an image that Pillow has opened; ``stored`` decodes it where Pillow itself does not."""
-    try:
-        tags = Image.Image.getexif(image)  # PNG's own would decode the pixels to look behind them
-    except Exception:  # damaged EXIF never spoils a picture
-        tags = None
-    orientation = metadata.orientation(tags, image.info.get("xmp"))
-    size = image.size[::-1] if orientation >= 5 else image.size
-    frames = getattr(image, "n_frames", 1)
-
-    def further() -> tuple[bytes | None, bytes | None, Metadata]:
-        stream.seek(0)
-        profile, exif, more = metadata.collect(image.info, size, orientation >= 5, stream.read(), lost)
-        return (None if image.mode == "CMYK" else profile), exif, more
-
-    notes = [f"first of {frames} frames"] * (frames > 1) + ["CMYK turned into RGB"] * (image.mode == "CMYK")
-    decode = stored or (lambda: from_pillow(image)[0])
-    return Picture(format, image.size, bits, orientation, decode, further, tuple(notes))
+    frames, cmyk = getattr(image, "n_frames", 1), image.mode == "CMYK"
+    notes = [f"first of {frames} frames"] * (frames > 1) + ["CMYK turned into RGB"] * cmyk
+    info = image.info | ({"icc_profile": None} if cmyk else {})
+    orientation = metadata.orientation(info)
+    decode = stored or (lambda: from_pillow(image))
+    return Picture(format, image.size, bits, orientation, decode, info, data, tuple(notes), lost)
 
 
-def open_png(stream: BinaryIO) -> Picture:
+def open_png(data: bytes) -> Picture:
     """Pixels by libpng from the chunks it needs. The others, before or behind the pixels, whole or damaged, by Pillow,
     and none of them spoils the picture."""
-    head = stream.read(33)
-    if len(head) < 33 or head[12:16] != b"IHDR" or zlib.crc32(head[12:29]) != int.from_bytes(head[29:33], "big"):
+    head = data[:33]
+    if len(head) < 33 or head[12:16] != b"IHDR" or zlib.crc32(head[12:29]) != int.from_bytes(head[29:], "big"):
         raise ValueError("its PNG header is broken")
     bits, colour = head[24], head[25]
-    pixels: list[tuple[int, int]] = []  # (place, length)
+    pixels: list[memoryview] = []
     told: dict[bytes, bytes] = {}
     kept, lost, at, name = head, [], 8, b""
     while name != b"IEND":
-        stream.seek(at)
-        length, name = struct.unpack(">I4s", stream.read(8).ljust(8, b"\0"))
-        if name == bytes(4) or len(pixels) > 1_000_000:
+        if at + 12 > len(data) or len(pixels) > 1_000_000:
             raise ValueError("the end of the PNG is missing")
+        length, name = struct.unpack_from(">I4s", data, at)
+        chunk = memoryview(data)[at : at + 12 + length]
+        at += len(chunk)
         if name in _PIXEL_CHUNKS:
-            pixels.append((at, 12 + length))
-        elif name in _TOLD_CHUNKS and name not in told:
-            body = stream.read(min(length, _LARGEST_CHUNK))
-            if zlib.crc32(name + body) != int.from_bytes(stream.read(4), "big"):
+            pixels.append(chunk)
+        elif name in _READ_CHUNKS and name not in told:
+            body = bytes(chunk[8:-4])
+            if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
                 lost.append(f"damaged {name.decode()}")
+            elif name in _TOLD_CHUNKS:
+                told[name] = body
             elif name.endswith((b"TXt", b"EXt")) and not body.startswith(_KEPT_TEXT):
                 lost.append("its text")
-            elif name in (b"acTL", b"gAMA", b"cICP"):
-                told[name] = body
             else:
-                kept += struct.pack(">I", length) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        elif name == b"sRGB":
-            told[name] = b""
-        at += 12 + length
+                kept += chunk
     if b"cICP" in told:
-        lost.append(f"HDR ({_HDR[told[b'cICP'][1]]})" if told[b"cICP"][1] in _HDR else "colour description (cICP)")
+        transfer = int.from_bytes(told[b"cICP"][1:2], "big")
+        lost.append(f"HDR ({_HDR[transfer]})" if transfer in _HDR else "colour description (cICP)")
     elif b"sRGB" not in told and b"iCCP" not in kept and told.get(b"gAMA", b"\0\0\xb1\x8f") != b"\0\0\xb1\x8f":
         lost.append("gamma (gAMA)")  # one that is not sRGB's
     end = struct.pack(">I4sI", 0, b"IDAT", zlib.crc32(b"IDAT"))  # Pillow reads up to the pixels
@@ -102,25 +89,28 @@ def open_png(stream: BinaryIO) -> Picture:
     image.n_frames = max(1, int.from_bytes(told.get(b"acTL", b"")[:4], "big"))
 
     def stored() -> np.ndarray:
-        parts = [PNG]
-        for place, length in pixels:
-            stream.seek(place)
-            parts.append(stream.read(length))
-        samples = imagecodecs.png_decode(b"".join(parts))
+        samples = imagecodecs.png_decode(b"".join((PNG, *pixels)))
         return gray_palette(samples) if colour == 3 else of_depth(samples, 16 if bits == 16 else 8)
 
-    picture = _of_pillow(image, stream, "PNG", bits, stored, tuple(dict.fromkeys(lost)))
+    picture = _of_pillow(image, data, "PNG", bits, stored, tuple(dict.fromkeys(lost)))
     if bits == 1 and colour == 0:
         picture.notes += ("black and white turned into gray",)
     return picture
 
 
-def open_jpeg(stream: BinaryIO) -> Picture:
+def open_jpeg(data: bytes) -> Picture:
     """By Pillow; frames that it does not know (12 bits, lossless) by libjpeg."""
-    stream.seek(0)
-    data = stream.read()
-    frame = _jpeg_segment(data, lambda marker: 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC))
-    if data.find(b"\xff\xd9", _jpeg_segment(data, lambda marker: marker == 0xDA)) < 0:
+    frame, at = 0, 2
+    while data[at : at + 2] != b"\xff\xda":  # the first scan
+        if at + 4 >= len(data) or data[at] != 0xFF:
+            raise Refused("is a JPEG without a frame of a kind that is read")
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            frame = frame or at
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    if not frame:
+        raise Refused("is a JPEG without a frame of a kind that is read")
+    if data.find(b"\xff\xd9", at) < 0:
         raise ValueError("the end of the JPEG is missing")
     bits = data[frame + 4]
     plain = bits == 8 and data[frame + 1] != 0xC3
@@ -128,40 +118,27 @@ def open_jpeg(stream: BinaryIO) -> Picture:
     image = jpeg_factory(BytesIO(head))
     lost = ("its comment",) * ("comment" in image.info)
     decode = None if plain else (lambda: of_depth(imagecodecs.jpeg8_decode(data), bits))
-    picture = _of_pillow(image, stream, "JPEG", bits, decode, lost)
+    picture = _of_pillow(image, data, "JPEG", bits, decode, lost)
     if bits > 8:
         picture.notes += (f"{bits} bits a sample, of which a JPEG of ours keeps 8",)
     return picture
 
 
-def _jpeg_segment(data: bytes, wanted: Callable[[int], bool]) -> int:
-    """Where the first segment with such a marker begins."""
-    at = 2
-    while at + 4 < len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if wanted(marker):
-            return at
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    raise Refused("is a JPEG without a frame of a kind that is read")
-
-
-def open_webp(stream: BinaryIO) -> Picture:
+def open_webp(data: bytes) -> Picture:
     """By Pillow. Called by its name because ``Image.open`` has a limit of its own for pixels, as the others here."""
-    return _of_pillow(WebPImageFile(stream), stream, "WebP")
+    return _of_pillow(WebPImageFile(BytesIO(data)), data, "WebP")
 
 
-def open_bmp(stream: BinaryIO) -> Picture:
+def open_bmp(data: bytes) -> Picture:
     """By Pillow, without alpha, which few programs read in a BMP and none of ours writes."""
-    image = BmpImageFile(stream)
-    if image.mode != "RGBA":
-        return _of_pillow(image, stream, "BMP")
-    return _of_pillow(image, stream, "BMP", stored=lambda: np.asarray(image)[..., :3], lost=("its alpha",))
+    image = BmpImageFile(BytesIO(data))
+    alpha = image.mode == "RGBA"
+    stored = (lambda: np.asarray(image)[..., :3]) if alpha else None
+    return _of_pillow(image, data, "BMP", stored=stored, lost=("its alpha",) * alpha)
 
 
-def open_avif(stream: BinaryIO) -> Picture:
+def open_avif(data: bytes) -> Picture:
     """By Pillow, which rounds to 8 bits; deeper stills by imagecodecs, which crashes on one of several frames."""
-    stream.seek(0)
-    data = stream.read()
     image = AvifImageFile(BytesIO(data))
     flags = data[data.find(b"av1C") + 6] >> 5 & 3  # high_bitdepth and twelve_bit of AV1's configuration
     bits = {2: 10, 3: 12}.get(flags, 8)
@@ -169,23 +146,24 @@ def open_avif(stream: BinaryIO) -> Picture:
     hdr = _HDR.get(int.from_bytes(data[transfer : transfer + 2], "big")) if transfer > 10 else None
     lost = (f"HDR ({hdr})",) * bool(hdr)
     if bits == 8 or image.n_frames > 1:
-        return _of_pillow(image, stream, "AVIF", lost=lost + (f"{bits} bits",) * (bits > 8))
-    return _of_pillow(image, stream, "AVIF", bits, lambda: of_depth(imagecodecs.avif_decode(data), bits), lost)
+        return _of_pillow(image, data, "AVIF", lost=lost + (f"{bits} bits",) * (bits > 8))
+    return _of_pillow(image, data, "AVIF", bits, lambda: of_depth(imagecodecs.avif_decode(data), bits), lost)
 
 
-def open_heic(stream: BinaryIO) -> Picture:
+def open_heic(data: bytes) -> Picture:
     """By pillow-heif: the main picture, upright already, so that the orientation in EXIF says nothing any more."""
     try:
         import pillow_heif
     except ImportError:
         raise Refused("is a HEIC image, which needs pillow-heif: pip install 'demoe[heic]'") from None
-    file = pillow_heif.open_heif(stream, convert_hdr_to_8bit=False)
+    file = pillow_heif.open_heif(BytesIO(data), convert_hdr_to_8bit=False)
     image = file[file.primary_index]
     bits, info = image.info.get("bit_depth", 8), image.info
     hdr = _HDR.get((info.get("nclx_profile") or {}).get("transfer_characteristics"))
-    auxiliary = {"its gain map": "hdrgainmap", "its depth map": "depth"}
-    lost = [what for what, word in auxiliary.items() if any(word in name.lower() for name in info.get("aux") or {})]
-    lost += ["its depth map"] * bool(info.get("depth_images")) + [f"HDR ({hdr})"] * bool(hdr)
+    names = " ".join(info.get("aux") or {}).lower()  # of auxiliary pictures
+    lost = ["its gain map"] * ("hdrgainmap" in names)
+    lost += ["its depth map"] * ("depth" in names or bool(info.get("depth_images")))
+    lost += [f"HDR ({hdr})"] * bool(hdr)
 
     def stored() -> np.ndarray:
         array = np.asarray(image)  # uint8, or uint16 with the samples in the upper bits
@@ -195,26 +173,23 @@ def open_heic(stream: BinaryIO) -> Picture:
         samples = unit(array, 255 if array.dtype == np.uint8 else (2**bits - 1) << (16 - bits)).clip(0, 1)
         return straight(samples) if "a" in image.mode else samples
 
-    def further() -> tuple[bytes | None, bytes | None, Metadata]:
-        stream.seek(0)
-        return metadata.collect(info, image.size, False, stream.read(), tuple(dict.fromkeys(lost)))
-
-    notes = (f"first of {len(file)} frames",) if len(file) > 1 else ()
-    return Picture("HEIC", image.size, bits, 1, stored, further, notes)
+    notes = (f"first of {len(file)} frames",) * (len(file) > 1)
+    return Picture("HEIC", image.size, bits, 1, stored, info, data, notes, tuple(lost))
 
 
-def open_jxl(stream: BinaryIO) -> Picture:
+def open_jxl(data: bytes) -> Picture:
     """By libjxl through imagecodecs, which turns it upright and gives no colour profile."""
-    stream.seek(0)
-    data = stream.read()
-    start, info, lost, at = 0, {}, [], 0
+    start, info, lost, at = 0, {}, (), 0
     while data[0] == 0 and at + 8 <= len(data):  # boxes around the codestream
         length, name = struct.unpack_from(">I4s", data, at)
         if name in (b"jxlc", b"jxlp") and not start:
             start = at + (8 if name == b"jxlc" else 12)
-        info |= {"exif": metadata.EXIF_PREFIX + data[at + 12 : at + length]} if name == b"Exif" else {}
-        info |= {"xmp": data[at + 8 : at + length]} if name == b"xml " else {}
-        lost += ["compressed metadata"] if name == b"brob" else []
+        elif name == b"Exif":
+            info["exif"] = metadata.EXIF_PREFIX + data[at + 12 : at + length]
+        elif name == b"xml ":
+            info["xmp"] = data[at + 8 : at + length]
+        elif name == b"brob":
+            lost = ("compressed metadata",)
         at += max(8, length) if length else len(data)
     bits = int.from_bytes(data[start + 2 : start + 42], "little")
 
@@ -230,8 +205,7 @@ def open_jxl(stream: BinaryIO) -> Picture:
     height, ratio = side(small), take(3)
     num, den = ((0, 0), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio]
     width = height * num // den if ratio else side(small)
-    extra, depth = 0 if take(1) else take(1), 8
-    if extra and take(3) >= 4:  # orientation 5 to 8
+    if not take(1) and take(1) and take(3) >= 4:  # orientation 5 to 8
         width, height = height, width
 
     def stored() -> np.ndarray:
@@ -239,78 +213,60 @@ def open_jxl(stream: BinaryIO) -> Picture:
         samples = samples[0] if samples.ndim == 4 else samples
         return of_depth(samples, 8 * samples.dtype.itemsize)
 
-    def further() -> tuple[bytes | None, bytes | None, Metadata]:
-        return metadata.collect(info, (width, height), False, data, tuple(lost))
-
-    return Picture("JPEG XL", (width, height), depth, 1, stored, further, ("colours taken for sRGB",))
+    return Picture("JPEG XL", (width, height), 8, 1, stored, info, data, ("colours taken for sRGB",), lost)
 
 
-def open_tiff(stream: BinaryIO) -> Picture:
+_TIFF_COLOURS = {  # channels of each kind that is read, and what Pillow calls it where Pillow turns it into RGB
+    "MINISBLACK": (1, ""),
+    "MINISWHITE": (1, ""),
+    "PALETTE": (1, ""),
+    "RGB": (3, ""),
+    "YCBCR": (3, "YCbCr"),
+    "CIELAB": (3, "LAB"),
+    "SEPARATED": (4, "CMYK"),
+}
+_IN_RGB = (6, 7, 33003, 33004, 33005, 34712, 34892, 50001, 50002)  # compressions whose decoders give RGB
+
+
+def open_tiff(data: bytes) -> Picture:
     """By tifffile: the largest page, wherever a preview stands."""
-    stream.seek(0)
-    file = tifffile.TiffFile(stream)
+    file = tifffile.TiffFile(BytesIO(data))
     pages = [page for page in _tiff_pages(file) if not page.subfiletype & 4] or [file.pages.first]  # 4: a mask
     page = max(pages, key=lambda page: page.imagewidth * page.imagelength)  # the first of equal ones
-    kind = page.photometric.name
+    kind, tags = page.photometric.name, page.tags
     if kind in ("CFA", "LINEAR_RAW") or 50706 in file.pages.first.tags:  # DNG's version
         raise Refused(f"is {RAW_FILE}")
-    colours = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "SEPARATED": 4}.get(kind, 3)
-    if kind not in _TIFF_KINDS or page.imagedepth != 1 or (kind in ("CIELAB", "PALETTE") and page.bitspersample > 8):
+    if kind not in _TIFF_COLOURS or page.imagedepth != 1 or (kind in ("CIELAB", "PALETTE") and page.bitspersample > 8):
         raise Refused(f"is a {page.bitspersample}-bit TIFF of a kind that is not read ({kind})")
     if page.compression == 34887 and file.byteorder == ">" and page.bitspersample > 8:
         raise Refused("is a big-endian TIFF with LERC inside, which tifffile gives with its bytes exchanged")
     if page.nbytes > 16 * MAX_PIXELS:
         raise Refused(f"is too large: {page.samplesperpixel} samples a pixel")
-    alpha = int(
-        kind != "PALETTE" and page.extrasamples[:1] in ((1,), (2,))
-    )  # 1: colours are times alpha; 0: not alpha but anything
-    more = page.samplesperpixel - colours - alpha
+    alpha = int(kind != "PALETTE" and page.extrasamples[:1] in ((1,), (2,)))  # 0: not alpha but anything
+    more = page.samplesperpixel - _TIFF_COLOURS[kind][0] - alpha
     same = sum((other.imagewidth, other.imagelength) == (page.imagewidth, page.imagelength) for other in pages)
-    notes = [f"first of {same} frames"] * (same > 1)
-    notes += [f"largest of {len(pages)} pages"] * (same == 1 < len(pages)) + _TIFF_KINDS[kind] * (more >= 0)
+    notes = [f"first of {same} frames"] * (same > 1) + [f"largest of {len(pages)} pages"] * (same == 1 < len(pages))
+    notes += ["CMYK turned into RGB"] * (kind == "SEPARATED") + ["Lab turned into RGB"] * (kind == "CIELAB")
     notes += ["floating-point samples rounded to 16 bits"] * (page.dtype is not None and page.dtype.kind == "f")
-    notes += ["black and white turned into gray"] * (page.bitspersample == 1 and colours == 1)
+    notes += ["black and white turned into gray"] * (page.bitspersample == 1 and kind.startswith("MINIS"))
     lost = ["extra channels" if more > 1 else "extra channel"] * (more > 0)
-    tags = page.tags
-    orientation = metadata.orientation({metadata.ORIENTATION: tags.valueof(274)}, tags.valueof(metadata.XMP_TAG))
-    size = (page.imagewidth, page.imagelength)
-    upright = size[::-1] if orientation >= 5 else size
+    lost += ["IPTC data"] * (metadata.IPTC_TAG in tags)
+    info = {"xmp": tags.valueof(metadata.XMP_TAG), "icc_profile": None if kind == "SEPARATED" else page.iccprofile}
+    if 282 in tags and 283 in tags and tags.valueof(296, 2) in (2, 3):  # inches, centimetres; else a pixel's shape
+        info["dpi"] = page.get_resolution("INCH")
+    try:
+        info["exif"] = metadata.exif_of_tiff(data)
+    except Exception:  # of BigTIFF, or damaged
+        lost += ["EXIF"] * (metadata.EXIF_IFD in tags)
+    orientation = metadata.orientation({"xmp": info["xmp"]}, tags.valueof(metadata.ORIENTATION))
 
     def stored() -> np.ndarray:
         if 0 in page.databytecounts:
             raise ValueError("some of its pixels are missing")
-        return _tiff_samples(page, kind, colours, alpha)
+        return _tiff_samples(page, kind, alpha)
 
-    def further() -> tuple[bytes | None, bytes | None, Metadata]:
-        stream.seek(0)
-        data = stream.read()
-        scale = {2: 1.0, 3: 2.54}.get(tags.valueof(296, 2), 0)  # inches; centimetres; else only the pixel's shape
-        values = [tags.valueof(tag) for tag in (282, 283)]
-        info = {"xmp": tags.valueof(metadata.XMP_TAG), "icc_profile": page.iccprofile}
-        info["dpi"] = [scale * value[0] / value[1] for value in values] if all(values) and values[0][1] else None
-        if metadata.IPTC_TAG in tags:
-            lost.append("IPTC data")
-        try:
-            exif = metadata.exif_of_tiff(data, upright)
-        except Exception:  # of BigTIFF, or damaged
-            exif = None
-            if metadata.EXIF_IFD in tags:
-                lost.append("EXIF")
-        profile, _, further = metadata.collect(info, upright, orientation >= 5, data, tuple(lost))
-        return (None if kind == "SEPARATED" else profile), exif, further
-
-    return Picture("TIFF", size, page.bitspersample, orientation, stored, further, tuple(notes))
-
-
-_TIFF_KINDS = {
-    "MINISBLACK": [],
-    "MINISWHITE": [],
-    "RGB": [],
-    "PALETTE": [],
-    "YCBCR": [],
-    "SEPARATED": ["CMYK turned into RGB"],
-    "CIELAB": ["Lab turned into RGB"],
-}
+    size = (page.imagewidth, page.imagelength)
+    return Picture("TIFF", size, page.bitspersample, orientation, stored, info, data, tuple(notes), tuple(lost))
 
 
 def _tiff_pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
@@ -320,7 +276,8 @@ def _tiff_pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
             yield from islice(page.pages, 100)
 
 
-def _tiff_samples(page: tifffile.TiffPage, kind: str, colours: int, alpha: int) -> np.ndarray:
+def _tiff_samples(page: tifffile.TiffPage, kind: str, alpha: int) -> np.ndarray:
+    colours, mode = _TIFF_COLOURS[kind]
     array = page.asarray()
     if array.ndim == 2:
         array = array[..., None]
@@ -331,22 +288,18 @@ def _tiff_samples(page: tifffile.TiffPage, kind: str, colours: int, alpha: int) 
     array = array[..., : colours + alpha]
     if kind == "PALETTE":
         return gray_palette((page.colormap[:, array[..., 0]] >> 8).astype(np.uint8).transpose(1, 2, 0))
-    if kind in ("CIELAB", "YCBCR") and array.dtype == np.uint8 and page.compression not in _IN_RGB:
-        mode = "LAB" if kind == "CIELAB" else "YCbCr"
-        image = Image.frombytes(mode, array.shape[1::-1], np.ascontiguousarray(array[..., :3]).tobytes(), "raw", mode)
-        return np.asarray(image.convert("RGB"))
-    if kind == "SEPARATED" and array.dtype == np.uint8 and not alpha:
-        image = Image.frombytes("CMYK", array.shape[1::-1], np.ascontiguousarray(array).tobytes())
-        return np.asarray(cmyk_to_rgb(image, page.iccprofile))
+    convert = not alpha if kind == "SEPARATED" else mode and page.compression not in _IN_RGB
+    if convert and array.dtype == np.uint8:
+        colour = np.ascontiguousarray(array[..., :colours])
+        image = Image.frombytes(mode, colour.shape[1::-1], colour.tobytes(), "raw", mode)
+        image.info["icc_profile"] = page.iccprofile
+        return from_pillow(image)
     samples = of_depth(array, page.bitspersample)
     if kind == "MINISWHITE":
         peak = 1 if samples.dtype.kind == "f" else np.iinfo(samples.dtype).max
         samples = np.concatenate((peak - samples[..., :1], samples[..., 1:]), axis=-1)
     if kind == "SEPARATED":
         samples = unit(samples)
-        ink = 1 - samples[..., :4]
-        samples = np.concatenate((ink[..., :3] * ink[..., 3:], samples[..., 4:]), axis=-1)
+        colour = (1 - samples[..., :3]) * (1 - samples[..., 3:4])
+        samples = np.concatenate((colour, samples[..., 4:]), axis=-1)
     return straight(unit(samples)) if alpha and page.extrasamples[0] == 1 else samples
-
-
-_IN_RGB = (6, 7, 33003, 33004, 33005, 34712, 34892, 50001, 50002)  # compressions whose decoders give RGB

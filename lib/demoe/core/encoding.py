@@ -1,39 +1,39 @@
-"""Encoding of picture files: Pillow where it can hold the samples, imagecodecs and tifffile for 16 bits."""
+"""Encoding of picture files: Pillow where it can hold the samples, imagecodecs for 16 bits."""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from itertools import accumulate
 
 import imagecodecs
 import numpy as np
-import tifffile
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from . import metadata
-from .metadata import NOTHING, Metadata
+from .metadata import EXIF_IFD, EXIF_PREFIX, GPS_IFD, ICC_TAG, TEXT_TAGS, XMP_TAG, Metadata
+
+STRIP = 256 << 10  # bytes of a TIFF's strip before it is compressed
 
 
-def encode(
-    format: str, samples: np.ndarray, icc_profile: bytes | None, exif: bytes | None, more: Metadata = NOTHING
-) -> bytes:
+def encode(format: str, samples: np.ndarray, more: Metadata) -> bytes:
     """The file's bytes for (H,W,C) samples, uint8 or, for PNG and TIFF, uint16; C as of ``Picture.samples``.
 
     PNG, TIFF, WebP and BMP are lossless; JPEG has quality 95 without chroma subsampling. Raises ``ValueError`` for
     alpha in JPEG and BMP.
     """
-    channels = samples.shape[-1]
+    channels, exif, profile = samples.shape[-1], more.exif, more.icc_profile
     if channels in (2, 4) and format in ("JPEG", "BMP"):
         raise ValueError(f"a {format} file cannot hold transparency; write a .png, .tif or .webp")
     space = b"GRAY" if channels <= 2 and format != "WebP" else b"RGB "  # WebP has no gray
-    if icc_profile and icc_profile[16:20] != space:
-        icc_profile = None
+    if profile and profile[16:20] != space:
+        profile = None
     if format == "PNG":
-        return _encode_png(samples, icc_profile, exif, more)
+        return _encode_png(samples, profile, more)
     if format == "TIFF":
-        return _encode_tiff(samples, icc_profile, exif, more)
+        return _encode_tiff(samples, profile, more)
     image = Image.fromarray(samples[..., 0] if channels == 1 else samples)
     options: dict = {}
     if format == "JPEG":
@@ -49,7 +49,7 @@ def encode(
     elif more.dpi:
         options["dpi"] = more.dpi
     if format != "BMP":
-        options |= {"icc_profile": icc_profile} | ({"exif": exif} if exif else {})
+        options |= {"icc_profile": profile} | ({"exif": exif} if exif else {})
     file = BytesIO()
     image.save(file, format=format, **options)
     return file.getvalue()
@@ -60,7 +60,7 @@ def png_chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def _encode_png(samples: np.ndarray, icc_profile: bytes | None, exif: bytes | None, more: Metadata) -> bytes:
+def _encode_png(samples: np.ndarray, profile: bytes | None, more: Metadata) -> bytes:
     pixels = samples[..., 0] if samples.shape[-1] == 1 else samples
     data = imagecodecs.png_encode(pixels, level=6, strategy=imagecodecs.PNG.STRATEGY.FILTERED)
     chunks = b""
@@ -68,50 +68,36 @@ def _encode_png(samples: np.ndarray, icc_profile: bytes | None, exif: bytes | No
         chunks += png_chunk(b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in more.dpi), 1))
     if more.xmp:
         chunks += png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + more.xmp)
-    if icc_profile:
-        chunks += png_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile))
-    if exif:
-        chunks += png_chunk(b"eXIf", exif.removeprefix(metadata.EXIF_PREFIX))
+    if profile:
+        chunks += png_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile))
+    if more.exif:
+        chunks += png_chunk(b"eXIf", more.exif.removeprefix(EXIF_PREFIX))
     head = 8 + 12 + 13  # signature and IHDR
     return data[:head] + chunks + data[head:]
 
 
-def _encode_tiff(samples: np.ndarray, icc_profile: bytes | None, exif: bytes | None, more: Metadata) -> bytes:
-    tags = Image.Exif()
-    if exif:
-        tags.load(exif)
-    extra = [(tag, "s", 0, str(tags[tag]).encode("utf-8"), True) for tag in metadata.TEXT_TAGS if tag in tags]
-    folders = {tag: tags.get_ifd(tag) for tag in (metadata.EXIF_IFD, metadata.GPS_IFD) if tags.get_ifd(tag)}
-    # tifffile refuses the tags of these two, so a neighbour keeps the place of each until it is filled in below.
-    extra += [(tag - 1, "I", 1, 0, True) for tag in folders]
-    if more.xmp:
-        extra.append((metadata.XMP_TAG, "B", len(more.xmp), more.xmp, True))
-    resolution = {"resolution": more.dpi, "resolutionunit": "INCH"} if more.dpi else {}
-    file = BytesIO()
-    channels = samples.shape[-1]
-    tifffile.imwrite(
-        file,
-        samples[..., 0] if channels == 1 else samples,
-        byteorder="<",
-        metadata=None,
-        software=False,
-        photometric="rgb" if channels >= 3 else "minisblack",
-        planarconfig="contig" if channels > 1 else None,
-        extrasamples=["unassalpha"] if channels in (2, 4) else None,
-        compression="adobe_deflate",
-        predictor=True,
-        iccprofile=icc_profile,
-        extratags=extra,
-        **resolution,
-    )
-    data = bytearray(file.getvalue())
-    for tag, values in folders.items():
-        data += b"\0" * (len(data) % 2)  # a directory starts on an even byte
-        entry = data.index(struct.pack("<HHII", tag - 1, 4, 1, 0))  # the file begins with its directory
-        struct.pack_into("<HHII", data, entry, tag, 4, 1, len(data))
-        directory = ImageFileDirectory_v2(b"II*\0\0\0\0\0")
-        for inner, value in values.items():
-            if not isinstance(value, dict):  # a folder within the folder: interoperability tags, of no use here
-                directory[inner] = value
-        data += directory.tobytes(len(data))
-    return bytes(data)
+def _encode_tiff(samples: np.ndarray, profile: bytes | None, more: Metadata) -> bytes:
+    """Little-endian, in strips that are compressed side by side; Pillow writes the directories in front of them."""
+    height, width, channels = samples.shape
+    rows = min(height, max(1, STRIP // samples[0].nbytes))
+    parts = [samples[top : top + rows] for top in range(0, height, rows)]
+    with ThreadPoolExecutor() as pool:
+        strips = list(pool.map(lambda part: imagecodecs.zlib_encode(imagecodecs.delta_encode(part, axis=1)), parts))
+    lengths = [len(strip) for strip in strips]
+    tags: dict[int, object] = {256: width, 257: height, 258: (8 * samples.itemsize,) * channels, 277: channels}
+    tags |= {259: 8, 317: 2}  # Deflate of differences between neighbours
+    tags |= {262: 2 if channels >= 3 else 1} | ({338: 2} if channels in (2, 4) else {})  # RGB or gray; straight alpha
+    tags |= {273: [0, *accumulate(lengths[:-1])], 278: rows, 279: lengths}
+    tags |= {282: more.dpi[0], 283: more.dpi[1], 296: 2} if more.dpi else {}
+    tags |= {XMP_TAG: more.xmp} if more.xmp else {}
+    tags |= {ICC_TAG: profile} if profile else {}
+    if more.exif:
+        exif = Image.Exif()
+        exif.load(more.exif)
+        tags |= {tag: exif[tag] for tag in TEXT_TAGS if tag in exif}
+        tags |= {tag: exif.get_ifd(tag) for tag in (EXIF_IFD, GPS_IFD) if exif.get_ifd(tag)}
+    directory, file = ImageFileDirectory_v2(b"II*\0\0\0\0\0"), BytesIO()
+    for tag, value in tags.items():
+        directory[tag] = value
+    directory.save(file)  # and adds its own length to the strips' places
+    return b"".join((file.getvalue(), *strips))

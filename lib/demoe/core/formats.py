@@ -111,9 +111,8 @@ def _check_file(path: Path) -> None:
 
 
 def open_picture(stream: BinaryIO) -> Picture:
-    """The picture in a stream that can be sought. Raises ``Refused``, and for damage whatever its decoder raises."""
+    """The picture in a stream. Raises ``Refused``, and for damage whatever its decoder raises."""
     head = stream.read(64)
-    stream.seek(0)
     if not head:
         raise Refused("is empty (0 bytes)")
     format = format_of(head)
@@ -121,7 +120,8 @@ def open_picture(stream: BinaryIO) -> Picture:
         kind = next((kind for start, kind in _OTHERS.items() if re.match(start, head, re.DOTALL)), None)
         known = "PNG, JPEG, TIFF, WebP, BMP, HEIC, AVIF or JPEG XL image"
         raise Refused(f"is {kind}" if kind else f"is not a {known}")
-    picture = _OPENERS[format](stream)
+    stream.seek(0)
+    picture = _OPENERS[format](stream.read())
     check_size(*picture.stored_size)
     return picture
 

@@ -37,10 +37,8 @@ class Photograph:
     alpha: torch.Tensor | None = None  # (1,H,W) float32 in [0,1]; never touched
     bit_depth: int = 8  # 8 or 16, of the file it came from; written at 16 where the format can
     gray: bool = False
-    icc_profile: bytes | None = None
-    exif: bytes | None = None  # orientation already applied and reset
     note: str = ""  # what a person should be told about this file, for example that only its first frame was read
-    more: Metadata = NOTHING  # XMP and resolution
+    metadata: Metadata = NOTHING  # ICC profile, EXIF, XMP and resolution
 
     @property
     def size(self) -> tuple[int, int]:
@@ -58,18 +56,17 @@ def read_photograph(path: str | os.PathLike) -> Photograph:
     """
     path = Path(path)
     with formats.opened(path) as picture:
-        samples = picture.samples()
-        icc_profile, exif, more = picture.metadata()
+        samples, metadata = picture.samples(), picture.metadata()
     named = formats.FORMAT_OF.get(suffix := path.suffix.lower()) or formats.READ_ONLY.get(suffix)
     notes = [*picture.notes] + [f"its content is {picture.format}"] * (named not in (None, picture.format))
-    notes += [f"{lost} not kept" for lost in more.lost]
-    return _photograph(samples, icc_profile, exif, ", ".join(notes), more)
+    notes += [f"{lost} not kept" for lost in metadata.lost]
+    return _photograph(samples, ", ".join(notes), metadata)
 
 
 def from_pillow(image: Image.Image) -> Photograph:
     """A Pillow image, taken as it stands: its EXIF orientation is not applied. ``ValueError`` for modes without RGB."""
-    samples, icc_profile = from_pillow_image(image)
-    return _photograph(samples, icc_profile)
+    profile = None if image.mode == "CMYK" else image.info.get("icc_profile")  # CMYK becomes sRGB
+    return _photograph(from_pillow_image(image), metadata=Metadata(profile))
 
 
 def from_array(array: np.ndarray) -> Photograph:
@@ -84,20 +81,14 @@ def from_array(array: np.ndarray) -> Photograph:
     return replace(photograph, bit_depth=16 if array.dtype == np.uint16 else 8)
 
 
-def _photograph(
-    samples: np.ndarray,
-    icc_profile: bytes | None = None,
-    exif: bytes | None = None,
-    note: str = "",
-    more: Metadata = NOTHING,
-) -> Photograph:
+def _photograph(samples: np.ndarray, note: str = "", metadata: Metadata = NOTHING) -> Photograph:
     bit_depth = 8 if samples.dtype == np.uint8 else 16
     samples = unit(samples) if samples.dtype.kind == "u" else samples
     channels = torch.from_numpy(np.ascontiguousarray(samples.transpose(2, 0, 1)))  # (C,H,W)
     gray = channels.shape[0] <= 2
     colour = channels[:1].repeat(3, 1, 1) if gray else channels[:3].contiguous()
     alpha = channels[-1:].clone() if channels.shape[0] in (2, 4) else None
-    return Photograph(colour, alpha, bit_depth, gray, icc_profile, exif, note, more)
+    return Photograph(colour, alpha, bit_depth, gray, note, metadata)
 
 
 def write_photograph(path: str | os.PathLike, photograph: Photograph) -> None:
@@ -127,7 +118,7 @@ def write_photograph(path: str | os.PathLike, photograph: Photograph) -> None:
     peak = 65535 if deep else 255
     samples = (pixels.clamp(0, 1) * peak).round().permute(1, 2, 0).numpy().astype(np.uint16 if deep else np.uint8)
     try:
-        data = encode(format, np.ascontiguousarray(samples), photograph.icc_profile, photograph.exif, photograph.more)
+        data = encode(format, np.ascontiguousarray(samples), photograph.metadata)
     except Exception as error:  # encoders' limits, for example a WebP side above 16383 pixels
         raise ValueError(f"{path} cannot be written: {first_line(error)}") from error
     write_bytes(path, data)

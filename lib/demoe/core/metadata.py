@@ -9,8 +9,10 @@ import io
 import re
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from xml.etree import ElementTree
+from xml.dom import minidom
+from xml.parsers.expat import ExpatError
 
 from PIL import Image
 
@@ -35,7 +37,9 @@ _ANNOUNCING = (
 class Metadata:
     """What goes along to the result, each where its format can hold it."""
 
-    xmp: bytes | None = None  # an XML packet; its orientation is 1, as that of the pixels
+    icc_profile: bytes | None = None
+    exif: bytes | None = None  # its orientation is 1, as that of the pixels
+    xmp: bytes | None = None  # an XML packet; its orientation is 1, too
     dpi: tuple[float, float] | None = None  # dots an inch, across and down, of the upright picture
     lost: tuple[str, ...] = ()  # names of what the file has and the result will not have
 
@@ -43,29 +47,31 @@ class Metadata:
 NOTHING = Metadata()
 
 
-def orientation(tags: Image.Exif | None, xmp: bytes | str | None) -> int:
-    """The camera's orientation 1..8: EXIF's, where that has none XMP's, else 1."""
-    value = None if tags is None else tags.get(ORIENTATION)
-    if value is None and (packet := _bytes(xmp)):
+def orientation(info: Mapping, value: object = None) -> int:
+    """The camera's orientation 1..8: ``value`` or EXIF's, where that has none XMP's, else 1.
+    ``info`` is that of ``collect``.
+    """
+    if value is None:
+        tags = Image.Exif()
+        with suppress(Exception):  # damaged EXIF never spoils a picture
+            tags.load(_exif(info))
+            value = tags.get(ORIENTATION)
+    if value is None and (packet := _bytes(info.get("xmp"))):
         written = re.search(rb'tiff:Orientation\s*(?:=\s*["\']|>)\s*([1-8])', packet)
         value = int(written[1]) if written else 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def collect(
-    info: Mapping, size: tuple[int, int], turned: bool, data: bytes, lost: tuple[str, ...] = ()
-) -> tuple[bytes | None, bytes | None, Metadata]:
-    """(ICC profile, EXIF, the rest) for the result of a picture whose upright ``size`` is (width, height).
+def collect(info: Mapping, size: tuple[int, int], turned: bool, data: bytes, lost: tuple[str, ...]) -> Metadata:
+    """What the result of a picture gets whose upright ``size`` is (width, height).
 
     ``info`` has Pillow's names: exif, xmp, icc_profile, dpi, photoshop; ``turned``: width and height were exchanged;
-    ``data``: the whole file. What cannot be understood is left out: it never spoils a picture.
+    ``data``: the whole file; ``lost``: what its decoder knows of. What cannot be understood is left out: it never
+    spoils a picture.
     """
-    missing = []
-    raw, exif = info.get("exif"), None
+    missing, exif = [], None
     try:
-        if not raw and "Raw profile type exif" in info:  # as ImageMagick wrote it before PNG had EXIF
-            raw = bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
-        exif = upright_exif(raw, size) if raw else None
+        exif = upright_exif(raw, size) if (raw := _exif(info)) else None
     except Exception:  # every kind of damage has its own exception here
         missing.append("damaged EXIF")
     if _IPTC_RESOURCE in (info.get("photoshop") or {}):
@@ -77,13 +83,23 @@ def collect(
     xmp, announced = _honest_xmp(_bytes(info.get("xmp")))
     if b"MotionPhoto_Data" in data and "its motion video" not in announced:  # Samsung's, with or without XMP
         missing.append("its motion video")
-    dpi = resolution(info.get("dpi"))
-    profile = info.get("icc_profile")
-    profile = profile if isinstance(profile, bytes) and profile else None
-    return profile, exif, Metadata(xmp, dpi[::-1] if dpi and turned else dpi, (*missing, *announced, *lost))
+    dpi = _resolution(info.get("dpi"))
+    dpi = dpi[::-1] if dpi and turned else dpi
+    return Metadata(_bytes(info.get("icc_profile")), exif, xmp, dpi, (*missing, *announced, *lost))
 
 
-def resolution(values) -> tuple[float, float] | None:
+def _exif(info: Mapping) -> bytes | None:
+    """EXIF, also as ImageMagick wrote it before PNG had any. Raises ``ValueError`` where that is damaged."""
+    old = info.get("Raw profile type exif")
+    return info.get("exif") or (bytes.fromhex("".join(old.split("\n")[3:])) if old else None)
+
+
+def _bytes(value: object) -> bytes | None:
+    value = value.encode() if isinstance(value, str) else value
+    return value if isinstance(value, bytes) and value else None  # a damaged TIFF may call it a number
+
+
+def _resolution(values) -> tuple[float, float] | None:
     """Dots an inch as two numbers; None where they are none that a JPEG, with 16 bits for each, could hold."""
     try:
         across, down = (float(value) for value in values)
@@ -125,8 +141,8 @@ def upright_exif(raw: bytes, size: tuple[int, int]) -> bytes:
     return EXIF_PREFIX + bytes(body)
 
 
-def exif_of_tiff(data: bytes, size: tuple[int, int]) -> bytes | None:
-    """A classic TIFF file's tags about the photograph, without those about its storage. ``size``: (width, height)."""
+def exif_of_tiff(data: bytes) -> bytes | None:
+    """A classic TIFF file's tags about the photograph, without those about its storage."""
     tags, kept = Image.Exif(), Image.Exif()
     tags.load_from_fp(io.BytesIO(data))
     for tag in TEXT_TAGS:
@@ -135,12 +151,7 @@ def exif_of_tiff(data: bytes, size: tuple[int, int]) -> bytes | None:
     for tag in (EXIF_IFD, GPS_IFD):
         if tags.get_ifd(tag):
             kept[tag] = dict(tags.get_ifd(tag))
-    return upright_exif(kept.tobytes(), size) if len(kept) else None
-
-
-def _bytes(xmp) -> bytes | None:
-    xmp = xmp.encode() if isinstance(xmp, str) else xmp
-    return xmp if isinstance(xmp, bytes) and xmp else None  # a damaged TIFF may call it a number
+    return kept.tobytes() if len(kept) else None
 
 
 def _honest_xmp(xmp: bytes | None) -> tuple[bytes | None, list[str]]:
@@ -158,16 +169,13 @@ def _honest_xmp(xmp: bytes | None) -> tuple[bytes | None, list[str]]:
         return xmp, []
     announced = [name for name, word in names.items() if re.search(word, xmp)]
     try:
-        for _, (prefix, uri) in ElementTree.iterparse(io.BytesIO(xmp), ["start-ns"]):
-            if not re.fullmatch(r"ns\d+|xml", prefix):
-                ElementTree.register_namespace(prefix, uri)  # else the names would be written as ns0:...
-        root = ElementTree.fromstring(xmp)
-    except (ElementTree.ParseError, ValueError):
+        document = minidom.parseString(xmp)
+    except (ExpatError, ValueError):
         return None, [*announced, "damaged XMP"]
-    spoken_of = tuple("{" + name for name in _ANNOUNCING)
-    for element in root.iter():
-        for child in [child for child in element if child.tag.startswith(spoken_of)]:
-            element.remove(child)
-        for name in [name for name in element.attrib if name.startswith(spoken_of)]:
-            del element.attrib[name]
-    return ElementTree.tostring(root), announced
+    for element in document.getElementsByTagName("*"):
+        if (element.namespaceURI or "").startswith(_ANNOUNCING) and element.parentNode is not document:
+            element.parentNode.removeChild(element)
+        for attribute in list(element.attributes.values()):  # the namespaces' declarations are attributes, too
+            if (attribute.namespaceURI or "").startswith(_ANNOUNCING) or attribute.value.startswith(_ANNOUNCING):
+                element.removeAttributeNode(attribute)
+    return document.documentElement.toxml("utf-8"), announced

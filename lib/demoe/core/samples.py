@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageCms
 
+from . import metadata
 from .metadata import Metadata
 
 MAX_PIXELS = 200_000_000  # beyond this a picture is taken for a decompression bomb
@@ -27,8 +29,10 @@ class Picture:
     bits: int  # a sample, as the file says
     orientation: int  # EXIF's 1..8
     stored: Callable[[], np.ndarray]  # (H,W,C) samples as the file has them
-    metadata: Callable[[], tuple[bytes | None, bytes | None, Metadata]]  # as ``metadata.collect``
+    info: Mapping  # what the file says besides, by Pillow's names: exif, xmp, icc_profile, dpi, photoshop
+    data: bytes  # the whole file
     notes: tuple[str, ...] = ()  # what a person is told about what is read
+    lost: tuple[str, ...] = ()  # names of what the file has and the result will not have
 
     @property
     def turned(self) -> bool:
@@ -52,6 +56,10 @@ class Picture:
         if self.orientation in (3, 4, 7, 8):
             samples = samples[::-1]
         return np.ascontiguousarray(samples)
+
+    def metadata(self) -> Metadata:
+        """What goes along to the result."""
+        return metadata.collect(self.info, self.size, self.turned, self.data, self.lost)
 
 
 def check_size(width: int, height: int) -> None:
@@ -88,23 +96,22 @@ def of_depth(array: np.ndarray, bits: int) -> np.ndarray:
     return array if array.dtype in (np.uint8, np.uint16) and bits in (8, 16) else unit(array, peak=2**bits - 1)
 
 
-def from_pillow(image: Image.Image) -> tuple[np.ndarray, bytes | None]:
-    """(samples as of ``Picture``, ICC profile that fits them) of a Pillow image in any mode."""
-    profile, mode = image.info.get("icc_profile"), image.mode
-    if mode == "F" or mode.startswith("I"):
+def from_pillow(image: Image.Image) -> np.ndarray:
+    """The samples, as ``Picture.samples`` are, of a Pillow image in any mode. CMYK becomes sRGB."""
+    mode = image.mode
+    if mode == "F":
+        return unit(np.asarray(image))
+    if mode.startswith("I"):  # 32-bit integers are how some programs hand over 16-bit gray
         array = np.asarray(image)
-        if mode.startswith("I"):  # 32-bit integers are how some programs hand over 16-bit gray
-            if array.min() < 0 or array.max() > 65535:
-                raise Refused("has integer values outside 0..65535")
-            array = array.astype(np.uint16)
-        return (array[..., None] if array.dtype == np.uint16 else unit(array)), profile
+        if array.min() < 0 or array.max() > 65535:
+            raise Refused("has integer values outside 0..65535")
+        return array.astype(np.uint16)[..., None]
     if mode == "CMYK":
-        return np.asarray(cmyk_to_rgb(image, profile)), None
+        return np.asarray(_cmyk_to_rgb(image))
     transparent = mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
-    gray = mode in ("1", "L", "LA", "La")
-    target = ("LA" if transparent else "L") if gray else ("RGBA" if transparent else "RGB")
+    target = ("L" if mode in ("1", "L", "LA", "La") else "RGB") + "A" * transparent
     samples = np.asarray(image.convert(target))
-    return (gray_palette(samples) if mode in ("P", "PA") else of_depth(samples, 8)), profile
+    return gray_palette(samples) if mode in ("P", "PA") else of_depth(samples, 8)
 
 
 def gray_palette(samples: np.ndarray) -> np.ndarray:
@@ -112,14 +119,12 @@ def gray_palette(samples: np.ndarray) -> np.ndarray:
     return np.delete(samples, (1, 2), axis=-1) if (samples[..., :1] == samples[..., 1:3]).all() else samples
 
 
-def cmyk_to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """By the profile where it is sound, else by Pillow's formula."""
-    if profile:
-        try:
+def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
+    """By its profile where that is sound, else by Pillow's formula."""
+    if profile := image.info.get("icc_profile"):
+        with suppress(ImageCms.PyCMSError):
             srgb = ImageCms.createProfile("sRGB")
             return ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, outputMode="RGB")
-        except ImageCms.PyCMSError:
-            pass  # a broken profile: convert without it
     return image.convert("RGB")
 
 
