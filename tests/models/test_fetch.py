@@ -16,6 +16,7 @@ from demoe.models.fetch import CannotFetch
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 
 CONTENT = bytes(range(256)) * 40  # 10240 bytes
+NOBODY = 2**31 - 1  # no process has this number
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -85,11 +86,11 @@ def test_a_whole_file(server, tmp_path):
 def test_a_broken_connection_leaves_nothing_and_can_be_repeated(server, tmp_path, sum_known):
     thing = item(server) if sum_known else item(server, sha256="")
     server.cut = 4000
+    (tmp_path / f".0.{NOBODY}.demoe-part").write_bytes(b"of a process that was killed")
     with pytest.raises(CannotFetch, match=r"broke off after 4000 of 10240 bytes: run this again"):
         fetch.fetch(thing, folder=tmp_path)
     assert visible(tmp_path) == []
     server.cut = None
-    (tmp_path / "w.bin.part").write_bytes(b"of a process that was killed")
     assert fetch.fetch(thing, folder=tmp_path).read_bytes() == CONTENT and visible(tmp_path) == ["w.bin"]
 
 

@@ -12,9 +12,10 @@ from tqdm.auto import tqdm
 
 from demoe.core import __version__
 from demoe.core.downloads import no_answer, unreachable
-from demoe.core.files import alone
+from demoe.core.files import alone, checksum, replacing
 
-from .pretrained import Item, sha256
+from . import checkpoints
+from .pretrained import Item
 
 TIMEOUT = 20.0  # seconds without a byte
 
@@ -33,73 +34,65 @@ def fetch(item: Item, source: str | None = None, folder: Path | None = None, pro
     """
     folder = Path(folder) if folder else item.home()
     target = folder / item.file
-    wanted = source or item.url
-    url = wanted + item.file if wanted.endswith("/") else wanted
-    online = url.startswith(("http://", "https://"))
-    if not target.is_file():  # what is refused at once leaves no folder and no lock
-        if item.owner:
-            raise CannotFetch(f"{item.name} comes with {item.page} and is not fetched")
-        if not wanted:
-            raise CannotFetch(
-                f"no address of {item.file} is known: get it from {item.page}, then "
-                f"demoe weights fetch {item.name} --from FILE"
-            )
-        if online and (why := no_answer(url) if source else unreachable(url)):
-            raise CannotFetch(
-                f"{item.file} cannot be fetched from {url} ({why}): fetch it on another machine from "
-                f"{item.page}, then demoe weights fetch {item.name} --from FILE; or name a mirror "
-                "with --from ADDRESS"
-            )
-        if not online:
-            _file(Path(wanted), item.file)
+    if not target.is_file():
+        _place(item, source)  # what is refused at once leaves no folder and no lock
     with alone(folder / f".{item.file}.lock", f"another process is fetching {item.file}: waiting for it"):
         if target.is_file():
             _check(item, target, f"delete {target} and fetch it again")
             return target
-        partial = target.with_name(target.name + ".part")
-        try:
-            if online:
-                _download(url, partial, progress)
-                _check(item, partial, "run this again, or name another source with --from")
-            else:
-                shutil.copyfile(_file(Path(wanted), item.file), partial)
+        place = _place(item, source)
+        with replacing(target) as partial:
+            if isinstance(place, Path):
+                shutil.copyfile(place, partial)
                 _check(item, partial, "name another file with --from")
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+            else:
+                _download(place, partial, item.file, progress)
+                _check(item, partial, "run this again, or name another source with --from")
     return target
 
 
-def _check(item: Item, path: Path, advice: str) -> None:
-    digest = sha256(path)
-    if not digest.startswith(item.sha256):
+def _place(item: Item, source: str | None) -> str | Path:
+    """The address, which answers, or the file to take it from."""
+    wanted, by_hand = source or item.url, f"demoe weights fetch {item.name} --from FILE"
+    if item.owner:
+        raise CannotFetch(f"{item.name} comes with {item.page} and is not fetched")
+    if not wanted:
+        raise CannotFetch(f"no address of {item.file} is known: get it from {item.page}, then {by_hand}")
+    if not wanted.startswith(("http://", "https://")):
+        file = Path(wanted).expanduser()
+        file = file / item.file if file.is_dir() else file
+        if not file.is_file():
+            raise CannotFetch(f"there is no file {file}")
+        return file
+    url = wanted + item.file if wanted.endswith("/") else wanted
+    if why := no_answer(url) if source else unreachable(url):
         raise CannotFetch(
-            f"{item.file} has SHA-256 {digest}, expected {item.sha256}{'...' * (len(item.sha256) < 64)}; {advice}"
+            f"{item.file} cannot be fetched from {url} ({why}): fetch it on another machine from {item.page}, then "
+            f"{by_hand}; or name a mirror with --from ADDRESS"
         )
-    if item.network:
-        from . import checkpoints
+    return url
 
+
+def _check(item: Item, path: Path, advice: str) -> None:
+    digest = checksum(path)
+    if not digest.startswith(item.sha256):
+        expected = item.sha256 + "..." * (len(item.sha256) < 64)
+        raise CannotFetch(f"{item.file} has SHA-256 {digest}, expected {expected}; {advice}")
+    if item.network:
         try:
             checkpoints.load(path)
         except checkpoints.CheckpointError as error:
             raise CannotFetch(f"this is no {item.file}: {error} {advice}") from None
 
 
-def _file(source: Path, name: str) -> Path:
-    source = source.expanduser()
-    source = source / name if source.is_dir() else source
-    if not source.is_file():
-        raise CannotFetch(f"there is no file {source}")
-    return source
-
-
-def _download(url: str, partial: Path, progress: bool) -> None:
+def _download(url: str, partial: Path, name: str, progress: bool) -> None:
     """The whole of what the address gives, in ``partial``.
 
     By hand, because ``torch.hub.download_url_to_file`` waits for ever where a server falls silent, takes the page that
     Google Drive shows instead of a file, and takes what a connection brought before it broke off for the whole.
     """
     request = urllib.request.Request(url, headers={"User-Agent": f"demoe/{__version__}"})
+    again = "run this again, or name another source with --from"
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             if answer.headers.get_content_type() == "text/html":
@@ -107,7 +100,7 @@ def _download(url: str, partial: Path, progress: bool) -> None:
             length = int(answer.headers.get("Content-Length") or 0)
             if length > shutil.disk_usage(partial.parent).free:
                 raise CannotFetch(f"{url} has {length} bytes, which do not fit on the disk of {partial.parent}")
-            bar = {"total": length or None, "desc": partial.stem, "leave": False, "disable": not progress}
+            bar = {"total": length or None, "desc": name, "leave": False, "disable": not progress}
             with partial.open("wb") as file, tqdm.wrapattr(answer, "read", **bar) as stream:
                 shutil.copyfileobj(stream, file)
     except urllib.error.HTTPError as error:
@@ -115,7 +108,6 @@ def _download(url: str, partial: Path, progress: bool) -> None:
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, OSError) and error.filename:  # this machine's disk
             raise
-        reason = getattr(error, "reason", error)
-        raise CannotFetch(f"{url} broke off ({reason}): run this again, or name another source with --from") from None
+        raise CannotFetch(f"{url} broke off ({getattr(error, 'reason', error)}): {again}") from None
     if partial.stat().st_size < length:
         raise CannotFetch(f"{url} broke off after {partial.stat().st_size} of {length} bytes: run this again")
