@@ -18,6 +18,7 @@ from demoe.core import profiles
 from demoe.data.setting import Setting
 from demoe.experiments import runs
 from demoe.experiments.progress import read
+from demoe.models.checkpoint_files import read_weights
 from demoe.training import loop
 
 TINY = profiles.get(
@@ -134,7 +135,7 @@ def test_a_training_stopped_and_continued_elsewhere_gives_the_bytes_of_one_long_
     monkeypatch.setattr(runs.provenance, "hardware", lambda: "another machine")
     for run in (obtained("demoe"), obtained("baseline")):
         other = tmp_path / "whole/results/test/runs" / run.folder.name / "model.safetensors"
-        first, second = (runs.checkpoints.tensors(file) for file in (run.weights, other))
+        first, second = (read_weights(file).tensors for file in (run.weights, other))
         assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
         assert not (run.folder / "state").exists()
     on = read(run.folder).hardware.split("; ")

@@ -26,6 +26,7 @@ def readers() -> dict:
     from demoe.core import images
     from demoe.data.real import pixels
     from demoe.models import checkpoints
+    from demoe.models.checkpoint_files import read_weights
 
     torch.set_num_threads(1)
     return {
@@ -34,7 +35,7 @@ def readers() -> dict:
         "windows": (lambda path: pixels.read_pixels(path, (1, 2, 3, 4), bits=16), ValueError),
         "headers": (lambda path: (pixels.header(path), pixels.size(path)), ValueError),
         "checkpoints": (checkpoints.load, checkpoints.CheckpointError),
-        "tensors": (checkpoints.tensors, checkpoints.CheckpointError),
+        "tensors": (read_weights, checkpoints.CheckpointError),
         "provenance": (checkpoints.provenance, checkpoints.CheckpointError),
     }
 

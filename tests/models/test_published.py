@@ -11,7 +11,7 @@ from demoe.models.comparators import spandrel_network
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 
 NAF = NAFNetConfig(4, (1, 1), 1, (1, 1))
-RESTORMER = ("spandrel_extra_arches.architectures.Restormer", "Restormer")
+RESTORMER = "spandrel_extra_arches.architectures.Restormer"
 SLIM = {"dim": 8, "num_blocks": [1, 1, 1, 1], "num_refinement_blocks": 1}
 
 
@@ -19,7 +19,7 @@ SLIM = {"dim": 8, "num_blocks": [1, 1, 1, 1], "num_refinement_blocks": 1}
 def restormer():
     pytest.importorskip("spandrel_extra_arches")
     torch.manual_seed(0)
-    return spandrel_network(*RESTORMER, **SLIM).eval()
+    return spandrel_network(RESTORMER, **SLIM).eval()
 
 
 def test_a_network_of_spandrel_is_told_from_its_tensors(tmp_path, restormer):
@@ -74,7 +74,7 @@ def test_what_is_no_network_is_refused_in_one_sentence(tmp_path, restormer, monk
 def test_one_for_another_task_is_refused(tmp_path):
     pytest.importorskip("spandrel_extra_arches")
     file = tmp_path / "dual.pth"
-    model = spandrel_network(*RESTORMER, **SLIM, inp_channels=6, dual_pixel_task=True)
+    model = spandrel_network(RESTORMER, **SLIM, inp_channels=6, dual_pixel_task=True)
     torch.save(model.state_dict(), file)
     with pytest.raises(CheckpointError, match=r"dual\.pth holds a Restormer that does not restore RGB pictures"):
         published.load(file)

@@ -18,6 +18,8 @@ import safetensors
 import torch
 from torch import Tensor
 
+from demoe.core.files import first_line
+
 # One metadata entry only: safetensors orders several at random, and the same network should give the same bytes.
 METADATA_KEY = "demoe"
 # Where people keep the tensors, in order of preference: the weights as trained before their running average.
@@ -57,24 +59,23 @@ def read_weights(path: Path) -> Contents:
     if size == 0:
         raise CheckpointError(f"{path} is empty (0 bytes): download or write it again.")
     if path.suffix == ".safetensors" or (head[8:9] == b"{" and head[4:8] == bytes(4)):  # length of the header, header
-        state, record = _read_safetensors(path)
-        return Contents(state, record) if record else Contents(*_of_one_network(path, state, ""))
-    return Contents(*_of_one_network(path, *_unwrapped(path, _read_pickle(path, head))))
+        contents = _read_safetensors(path)
+        return contents if contents.record else _of_one_network(path, contents.tensors, [])
+    return _of_one_network(path, *_unwrapped(path, _read_pickle(path, head)))
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+def _read_safetensors(path: Path) -> Contents:
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
+            record = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (a file, not a dictionary)
-        record = json.loads(metadata.get(METADATA_KEY, "{}"))
     except Exception as error:  # safetensors raises its own error, ValueError or OSError, by kind of damage
         raise CheckpointError(
             f"{path} is truncated, or not a safetensors file: download or write it again ({reason(error)})."
         ) from None
     if not isinstance(record, dict):
         raise CheckpointError(f"{path} has an unreadable configuration inside: write it again with this package.")
-    return state, record
+    return Contents(state, record)
 
 
 def _read_pickle(path: Path, head: bytes) -> dict:
@@ -99,9 +100,9 @@ def _read_pickle(path: Path, head: bytes) -> dict:
     return content
 
 
-def _unwrapped(path: Path, content: dict) -> tuple[dict[str, Tensor], str]:
+def _unwrapped(path: Path, content: dict) -> tuple[dict[str, Tensor], list[str]]:
     """The first network that the dictionary holds, and the others in words."""
-    left = []
+    left: list[str] = []
     while wrappers := [key for key in (*WRAPPERS, *AVERAGES) if isinstance(content.get(key), dict)]:
         first, *others = wrappers
         left += [f"{first!r} is taken of {path}, and {', '.join(map(repr, others))} left"] if others else []
@@ -110,11 +111,11 @@ def _unwrapped(path: Path, content: dict) -> tuple[dict[str, Tensor], str]:
         if not isinstance(key, str) or not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
             what = f"its entry {str(key)[:80]!r} is not a plain tensor"
             raise CheckpointError(f"{path} is not a checkpoint of NAFNet or DeMoE: {what}.")
-    return {key: value.detach() for key, value in content.items()}, "; ".join(left)
+    return {key: value.detach() for key, value in content.items()}, left
 
 
-def _of_one_network(path: Path, state: dict[str, Tensor], left: str) -> tuple[dict[str, Tensor], dict, str]:
-    """The tensors by the network's own names, without counters; no record; and what was left aside."""
+def _of_one_network(path: Path, state: dict[str, Tensor], left: list[str]) -> Contents:
+    """The tensors by the network's own names, without counters, and what was left aside."""
     tensors: dict[str, Tensor] = {}
     for key, value in state.items():
         parts = [part for part in key.split(".") if part != "_orig_mod"]  # torch.compile's, at any place
@@ -126,14 +127,13 @@ def _of_one_network(path: Path, state: dict[str, Tensor], left: str) -> tuple[di
         if name.rpartition(".")[2] not in COUNTERS:
             tensors[name] = value
     prefixes = [name.removesuffix(ANCHOR) for name in tensors if name.endswith("." + ANCHOR)]
-    if ANCHOR in tensors or not prefixes:
-        return tensors, {}, left
-    prefix = min(prefixes, key=lambda prefix: "ema" in prefix)  # the weights as trained, where there are both
-    others = sorted({name.partition(".")[0] for name in tensors if not name.startswith(prefix)})
-    if others:
-        more = f"{prefix[:80]!r} is taken of {path}, and {', '.join(map(repr, others))[:120]} left"
-        left = f"{left}; {more}" if left else more
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}, {}, left
+    if prefixes and ANCHOR not in tensors:
+        prefix = min(prefixes, key=lambda prefix: "ema" in prefix)  # the weights as trained, where there are both
+        if others := sorted({name.partition(".")[0] for name in tensors if not name.startswith(prefix)}):
+            names = ", ".join(map(repr, others))
+            left = [*left, f"{prefix[:80]!r} is taken of {path}, and {names[:120]} left"]
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return Contents(tensors, {}, "; ".join(left))
 
 
 def _is_packed(path: Path) -> bool:
@@ -158,5 +158,4 @@ def _holds_objects(path: Path, head: bytes) -> bool:
 
 def reason(error: Exception) -> str:
     """The first sentence of an error, short, for the end of ours."""
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return re.split(r"(?<=[a-z])\. ", first)[0][:120].rstrip(". ")
+    return re.split(r"(?<=[a-z])\. ", first_line(error))[0][:120].rstrip(". ")

@@ -22,17 +22,17 @@ from torch import Tensor, nn
 
 from demoe.core.files import replacing
 
-from . import comparator_sizes
+from . import comparators
 from .checkpoint_files import METADATA_KEY, CheckpointError, read_weights, reason
 from .demoe import DeMoE, DeMoEConfig
 from .experts import EXPERT_BLOCKS, expert_block
 from .nafnet import NAFNet, NAFNetConfig
 
-NETWORKS = {"NAFNet": (NAFNet, NAFNetConfig), "DeMoE": (DeMoE, DeMoEConfig), **comparator_sizes.NETWORKS}
+NETWORKS = {"NAFNet": (NAFNet, NAFNetConfig), "DeMoE": (DeMoE, DeMoEConfig), **comparators.NETWORKS}
 TENSORS = 4  # at least, of a block of any network
 MOST_LEVELS = 40  # of any network, with the middle and the decoder's
 PARTS = ("intro.", "encoders.", "downs.", "middle_blks.", "ups.", "decoders.", "ending.", "experts.", "mlp_branch.")
-Config = NAFNetConfig | DeMoEConfig | comparator_sizes.Config
+Config = NAFNetConfig | DeMoEConfig | comparators.Config
 
 
 def save(model: nn.Module, path: str | Path, provenance: dict | None = None, half: bool = False) -> Path:
@@ -97,19 +97,6 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
     return model.to(device).eval()
 
 
-def tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors by name of a file of any network, on the CPU; nothing in it is executed.
-
-    Raises ``CheckpointError`` for a file that is damaged, or holds something else.
-    """
-    return read_weights(Path(path)).tensors
-
-
-def is_own(path: str | Path) -> bool:
-    """Whether ``save`` wrote this file, which then holds its configuration."""
-    return bool(read_weights(Path(path)).record)
-
-
 def provenance(path: str | Path) -> dict:
     """What ``save`` was told about the network's origin; empty for the public releases."""
     return read_weights(Path(path)).record.get("provenance", {})
@@ -161,28 +148,25 @@ def _inferred(path: Path, state: dict[str, Tensor]) -> tuple[str, Config]:
     if levels > MOST_LEVELS:
         raise CheckpointError(f"{path} is a checkpoint of another network: it has {levels} levels.")
     inner = r"modules_list\." if any(key.startswith("experts.") for key in state) else ""
-    encoder = tuple(_count(state, rf"encoders\.{level}\.{inner}(\d+)\.") for level in range(levels))
-    decoder = tuple(_count(state, rf"decoders\.{level}\.{inner}(\d+)\.") for level in range(levels))
-    middle = _count(state, rf"middle_blks\.{inner}(\d+)\.")
-    if not inner:
+    encoder, decoder = (
+        tuple(_count(state, rf"{part}\.{level}\.{inner}(\d+)\.") for level in range(levels))
+        for part in ("encoders", "decoders")
+    )
+    sizes = (width, encoder, _count(state, rf"middle_blks\.{inner}(\d+)\."), decoder)
+    config: Config
+    if inner:
+        config = DeMoEConfig(
+            *sizes,
+            num_experts=_count(state, r"experts\.0\.experts\.(\d+)\."),
+            moe_per_level=max(1, _count(state, r"experts\.(\d+)\.experts\.") // (levels + 1)),
+            expert=_expert_kind(path, state, width * 2**levels),
+        )
+    else:
         scores = state.get("mlp_branch.classifier.6.weight")
         classes = {} if scores is None or scores.ndim == 0 else {"num_experts": len(scores)}
-        plain = NAFNetConfig(
-            width, encoder, middle, decoder, router=any(key.startswith("mlp_branch.") for key in state), **classes
-        )
-        _check_counts(path, plain, state)
-        return "NAFNet", plain
-    config = DeMoEConfig(
-        width,
-        encoder,
-        middle,
-        decoder,
-        num_experts=_count(state, r"experts\.0\.experts\.(\d+)\."),
-        moe_per_level=max(1, _count(state, r"experts\.(\d+)\.experts\.") // (levels + 1)),
-        expert=_expert_kind(path, state, width * 2**levels),
-    )
+        config = NAFNetConfig(*sizes, router=any(key.startswith("mlp_branch.") for key in state), **classes)
     _check_counts(path, config, state)
-    return "DeMoE", config
+    return "DeMoE" if inner else "NAFNet", config
 
 
 def _count(state: dict[str, Tensor], pattern: str) -> int:

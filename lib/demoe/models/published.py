@@ -6,17 +6,18 @@ row says whose weights they are, and never stands for a training of this project
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from demoe.core.files import checksum
+
 from . import checkpoints
-from .checkpoint_files import CheckpointError
+from .checkpoint_files import CheckpointError, read_weights
 from .comparators import NOT_INSTALLED
 from .outputs import Restored
 
@@ -52,25 +53,21 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Published:
     try:
         model = checkpoints.load(path, device)
         kind = type(model).__name__
-    except CheckpointError as ours:
-        try:
-            state = checkpoints.tensors(path)
-        except CheckpointError:  # damaged, or not a checkpoint at all: the first reason stands
-            raise ours from None
-        if checkpoints.is_own(path):
+    except CheckpointError:
+        contents = read_weights(path)  # of a file that is damaged, or no checkpoint at all, it says so again
+        if contents.record:
             raise
-        descriptor = _spandrel(path, state)
+        descriptor = _spandrel(path, contents.tensors)
         model, kind = _Foreign(descriptor).to(device).eval(), descriptor.architecture.name
-    return Published(f"{kind} (weights {path.name})", model, hashlib.sha256(path.read_bytes()).hexdigest())
+    return Published(f"{kind} (weights {path.name})", model, checksum(path))
 
 
 def load_all(paths: Sequence[str | Path], device: str | torch.device = "cpu") -> list[Published]:
     """``load`` for several files; two of one name are told apart by the beginning of their hash."""
-    found = [load(path, device) for path in paths]
-    labels = [one.label for one in found]
+    networks = [load(path, device) for path in paths]
+    labels = [one.label for one in networks]
     return [
-        one if labels.count(one.label) == 1 else Published(f"{one.label} {one.sha256[:6]}", one.model, one.sha256)
-        for one in found
+        one if labels.count(one.label) == 1 else replace(one, label=f"{one.label} {one.sha256[:6]}") for one in networks
     ]
 
 
@@ -94,12 +91,8 @@ def _spandrel(path: Path, state: dict[str, Tensor]):
         raise CheckpointError(
             f"{path} is a checkpoint of a network that nobody here knows, nor does spandrel ({type(error).__name__})."
         ) from None
-    if not isinstance(found, spandrel.ImageModelDescriptor) or (
-        found.input_channels,
-        found.output_channels,
-        found.scale,
-    ) != (3, 3, 1):
-        raise CheckpointError(
-            f"{path} holds a {found.architecture.name} that does not restore RGB pictures at their own size."
-        )
+    sizes = (found.input_channels, found.output_channels, found.scale)
+    if not isinstance(found, spandrel.ImageModelDescriptor) or sizes != (3, 3, 1):
+        name = found.architecture.name
+        raise CheckpointError(f"{path} holds a {name} that does not restore RGB pictures at their own size.")
     return found
