@@ -7,7 +7,7 @@ from demoe import experiments
 from demoe.core import profiles
 from demoe.data.setting import Setting
 from demoe.experiments import comparisons, runs
-from demoe.models import comparator_sizes
+from demoe.models import comparators
 
 TINY = profiles.get(
     "test",
@@ -62,7 +62,7 @@ def test_comparators_see_what_the_variants_of_the_baseline_see(home, trainings):
     assert run.spec.loss == (("pixel", 1.0),)
     again = obtained("comparator-sfhformer", SETTING)
     assert again.folder == run.folder and len(trainings) == 2
-    assert comparator_sizes.label(again.model.config) == "SFHFormer (width 4, 1+1+2+1+1 blocks)"
+    assert comparators.label(again.model.config) == "SFHFormer (width 4, 1+1+2+1+1 blocks)"
 
 
 def test_demoe_star_starts_from_the_baseline_and_learns_one_set(home, trainings):

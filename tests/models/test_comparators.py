@@ -4,11 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from demoe.models.comparator_sizes import FFTFormer, Restormer
 from demoe.models.comparators import (
+    FFTFormer,
+    FFTFormerConfig,
     PromptBlock,
     PromptIR,
     PromptIRConfig,
+    Restormer,
+    RestormerConfig,
     SFHBlock,
     SFHFormer,
     SFHFormerConfig,
@@ -112,10 +115,11 @@ def test_sfh_block_starts_as_the_identity():
 
 
 @pytest.mark.parametrize(
-    ("module", "network"),
-    [("spandrel_extra_arches.architectures.Restormer", Restormer), ("spandrel.architectures.FFTformer", FFTFormer)],
+    ("network", "config"),
+    [(Restormer, RestormerConfig()), (FFTFormer, FFTFormerConfig())],
+    ids=["Restormer", "FFTFormer"],
 )
-def test_missing_package(monkeypatch, module, network):
-    monkeypatch.setitem(sys.modules, module, None)  # what import sees where it is not installed
+def test_missing_package(monkeypatch, network, config):
+    monkeypatch.setitem(sys.modules, network.module, None)  # what import sees where it is not installed
     with pytest.raises(ModuleNotFoundError, match=r"pip install -e '.\[comparators\]'"):
-        network()
+        network(config)

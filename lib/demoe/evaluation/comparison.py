@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 from torch import Tensor
 
-from demoe.models import comparator_sizes, complexity
+from demoe.models import comparators, complexity
 from demoe.models.demoe import DEMOE_PRESETS, DeMoE
 from demoe.models.nafnet import NAFNET_PRESETS, NAFNet
 
@@ -16,7 +16,7 @@ from . import statistics
 from .methods import EQUAL, Compared
 from .metrics import busiest_window
 
-COMPARATORS = tuple(comparator_sizes.NETWORKS)  # in the order of Table 1
+COMPARATORS = tuple(comparators.NETWORKS)  # in the order of Table 1
 LONGER_K = "DeMoE longer k="
 MAIN = f"{LONGER_K}1"  # the DeMoE that is compared with DeMoE*, with other k and with the input
 WITHOUT = "Average without LOLBlur"

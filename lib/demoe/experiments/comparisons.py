@@ -13,7 +13,7 @@ from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
 from demoe.evaluation.methods import EQUAL, FOREIGN, INPUT, LONGER, TASK, Compared, Made, blurred_input
 from demoe.evaluation.methods import network as as_method
-from demoe.models import comparator_sizes, published
+from demoe.models import comparators, published
 from demoe.models.comparators import NOT_INSTALLED
 
 from .runs import Run, default_device, obtain
@@ -34,7 +34,7 @@ def compared(setting: Setting, weights: Sequence[str | Path] = (), tile: int | N
     Comparators whose package is missing are left out (``not_installed``). ``tile`` is that of ``methods.network``.
     """
     profile, known = setting.profile, specs(setting)
-    size = "" if profile.width == comparator_sizes.PUBLISHED_FROM else f" (width {profile.width})"
+    size = "" if profile.width == comparators.PUBLISHED_FROM else f" (width {profile.width})"
     length = f"{profile.ablation_steps} steps"
     found = [Compared("input", "blurred input", INPUT, "", "", blurred_input)]
 
@@ -45,7 +45,7 @@ def compared(setting: Setting, weights: Sequence[str | Path] = (), tile: int | N
     for name in COMPARATORS:
         if name not in not_installed():
             run = obtain(known[f"comparator-{name.lower()}"], setting)
-            add(name, comparator_sizes.label(run.model.config), EQUAL, length, run)
+            add(name, comparators.label(run.model.config), EQUAL, length, run)
     add("NAFNet", f"NAFNet{size}", EQUAL, length, obtain(known["variant-class-loss"], setting))
     add(
         "DeMoE",

@@ -21,7 +21,7 @@ from demoe.data.batches import Batches, Fresh, workers_for
 from demoe.data.own_pairs import fingerprint
 from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
-from demoe.models import checkpoints, comparator_sizes
+from demoe.models import checkpoints, comparators
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import distributed, stages, state
@@ -165,7 +165,7 @@ def initial_network(spec: Spec, setting: Setting, deadline: float | None = None)
         return as_it_learns(spec, model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.init_seed)
-        return comparator_sizes.untrained(network)
+        return comparators.untrained(network)
 
 
 def as_it_learns(spec: Spec, model: DeMoE) -> DeMoE:

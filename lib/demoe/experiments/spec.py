@@ -18,7 +18,7 @@ from demoe.core import provenance
 from demoe.core.tasks import DATASETS
 from demoe.data import aio_blur
 from demoe.data.setting import Setting
-from demoe.models import comparator_sizes
+from demoe.models import comparators
 from demoe.models.demoe import DeMoEConfig
 from demoe.models.nafnet import NAFNetConfig
 
@@ -26,7 +26,7 @@ ROUTER_NOISE = 1.0  # standard deviation on the logits; not stated in the paper,
 CONTROL = "LOLv2-real"  # of Figure 8: pictures that are dark and not blurred
 SPECIALISTS = (*DATASETS, CONTROL)  # the sets that a network of its own is trained on
 OTHER_START = ("GoPro", "DPDD")  # trained a second time, from other random weights
-COMPARATORS = tuple(comparator_sizes.NETWORKS)  # in the order of Table 1
+COMPARATORS = tuple(comparators.NETWORKS)  # in the order of Table 1
 PIXEL = (("pixel", 1.0),)  # L1 alone
 
 # Tables of the paper whose rows are ablations, and their names in ``core.paper.published``.
@@ -242,7 +242,7 @@ def _comparators(short: Spec, width: int) -> Iterator[Spec]:
     beyond "on the AIO-Blur dataset" is not stated.
     """
     for name in COMPARATORS:
-        network = comparator_sizes.at_width(name, width)
+        network = comparators.at_width(name, width)
         about = f"{name} on AIO-Blur, as long as the variants of the baseline."
         yield replace(short, name=f"comparator-{name.lower()}", network=network, loss=PIXEL, about=about)
 

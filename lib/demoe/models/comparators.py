@@ -1,14 +1,19 @@
-"""The networks the paper compares with (Table 1), at their published sizes: for the cost table and for training.
+"""The networks the paper compares with (Table 1): for the cost table, and to be trained, slimmed, saved and loaded.
 
 PromptIR and SFHFormer are written here. Restormer and FFTFormer come from spandrel's packages, an optional extra:
-``pip install -e '.[comparators]'``. Inputs are (B, 3, H, W) in [0, 1]; the outputs' images have the same shape.
+``pip install -e '.[comparators]'``. All take (B, 3, H, W) in [0, 1], any H, W >= 1 -> ``Restored`` of the same shape.
+
+At width 32, the paper's for NAFNet and DeMoE, each has its published size, that of a configuration's defaults. Narrower
+profiles take a slim one: few blocks and few channels, chosen so that a training step costs about as much as one of
+NAFNet or DeMoE there. A slim network says how the architecture does in a minute of training, nothing about the
+published one: ``label`` says so.
 """
 
 from __future__ import annotations
 
 import importlib
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +24,7 @@ from .layers import pad_to_multiple, upsample
 from .outputs import Restored
 
 NOT_INSTALLED = "not installed: pip install -e '.[comparators]'"
+PUBLISHED_FROM = 32  # a profile's width from which on the published sizes are taken
 
 
 @dataclass(frozen=True)
@@ -54,14 +60,14 @@ class PromptBlock(nn.Module):
 
 
 class PromptIR(nn.Module):
-    """Restormer whose decoder is told the degradation by learnt prompts. Any H, W >= 1: zeros are padded and cropped.
+    """Restormer whose decoder is told the degradation by learnt prompts.
 
     Level 1 is the full resolution; each level below halves it and doubles the channels.
     """
 
-    def __init__(self, config: PromptIRConfig | None = None):
+    def __init__(self, config: PromptIRConfig):
         super().__init__()
-        c = self.config = config or PromptIRConfig()
+        c = self.config = config
         widths = [c.width * 2**level for level in range(4)]
         one, two, three, four = widths
         self.intro = nn.Conv2d(3, one, 3, padding=1, bias=False)
@@ -230,11 +236,11 @@ class SFHBlock(nn.Module):
 
 
 class SFHFormer(nn.Module):
-    """A U-Net of two levels whose blocks mix in space and in frequency. Any H, W >= 1: zeros are padded and cropped."""
+    """A U-Net of two levels whose blocks mix in space and in frequency."""
 
-    def __init__(self, config: SFHFormerConfig | None = None):
+    def __init__(self, config: SFHFormerConfig):
         super().__init__()
-        c = self.config = config or SFHFormerConfig()
+        c = self.config = config
         top, middle, bottom = c.width, 2 * c.width, 4 * c.width
         widths = (top, middle, bottom, middle, top)
         self.intro = nn.Conv2d(3, top, 3, padding=1)
@@ -259,11 +265,12 @@ class SFHFormer(nn.Module):
         return Restored(y[..., :height, :width])
 
 
-def spandrel_network(module: str, name: str, **sizes) -> nn.Module:
-    """A network of spandrel's packages, (B, 3, H, W) -> the same: ``sizes`` go to the class ``name`` of ``module``.
+def spandrel_network(module: str, **sizes) -> nn.Module:
+    """A network of spandrel's packages, (B, 3, H, W) -> the same: the class that ``module`` is named by, of ``sizes``.
 
     Raises ``ModuleNotFoundError``, which says how to install it, where the package is missing.
     """
+    name = module.rpartition(".")[2]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's, about how an architecture we do not use is written
@@ -271,3 +278,113 @@ def spandrel_network(module: str, name: str, **sizes) -> nn.Module:
     except ImportError as error:
         raise ModuleNotFoundError(f"{name} is {NOT_INSTALLED}", name=module.partition(".")[0]) from error
     return network(**sizes)
+
+
+@dataclass(frozen=True)
+class RestormerConfig:
+    """Sizes of a Restormer (Zamir et al., CVPR 2022)."""
+
+    width: int = 48  # channels at full resolution
+    blocks: tuple[int, int, int, int] = (4, 6, 6, 8)  # a level, full resolution first; the decoder repeats the first 3
+    refinement_blocks: int = 4
+    heads: tuple[int, int, int, int] = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class FFTFormerConfig:
+    """Sizes of an FFTFormer (Kong et al., CVPR 2023)."""
+
+    width: int = 48  # channels at full resolution
+    blocks: tuple[int, int, int] = (6, 6, 12)  # a level, full resolution first; the decoder repeats them
+    refinement_blocks: int = 4
+
+
+class _Spandrel(nn.Module):
+    """A network of spandrel's, made fit for any H, W >= 1: zeros are padded and cropped.
+
+    Raises ``ModuleNotFoundError`` where spandrel's package is missing.
+    """
+
+    module: str
+    multiple: int  # of which its height and width must be
+
+    def __init__(self, config: RestormerConfig | FFTFormerConfig):
+        super().__init__()
+        self.config = config
+        sizes = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
+        names = {"width": "dim", "blocks": "num_blocks", "refinement_blocks": "num_refinement_blocks"}  # there
+        sizes = {names.get(key, key): value for key, value in sizes.items()}
+        self.network = spandrel_network(self.module, **sizes)
+
+    def forward(self, x: Tensor) -> Restored:
+        height, width = x.shape[-2:]
+        return Restored(self.network(pad_to_multiple(x, self.multiple))[..., :height, :width])  # (B, 3, H, W)
+
+
+class Restormer(_Spandrel):
+    """spandrel's Restormer."""
+
+    module, multiple = "spandrel_extra_arches.architectures.Restormer", 8
+
+
+class FFTFormer(_Spandrel):
+    """spandrel's FFTFormer."""
+
+    module, multiple = "spandrel.architectures.FFTformer", 32
+
+    def to(self, *args, memory_format=None, **kwargs) -> FFTFormer:
+        """As every module's, but for the memory format: some of its parameters have five dimensions, not four."""
+        return super().to(*args, **kwargs)
+
+    def forward(self, x: Tensor) -> Restored:
+        return super().forward(x.contiguous())  # without channels last, which only costs time here
+
+
+Config = PromptIRConfig | RestormerConfig | FFTFormerConfig | SFHFormerConfig
+NETWORKS: dict[str, tuple[type[nn.Module], type]] = {  # in the order of Table 1
+    "PromptIR": (PromptIR, PromptIRConfig),
+    "Restormer": (Restormer, RestormerConfig),
+    "FFTFormer": (FFTFormer, FFTFormerConfig),
+    "SFHFormer": (SFHFormer, SFHFormerConfig),
+}
+
+
+def at_width(name: str, width: int) -> Config:
+    """The size of the network called ``name`` for a profile whose NAFNet has ``width`` channels (a multiple of 4).
+
+    Raises ``ValueError`` for an unknown name.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}: choose one of {', '.join(NETWORKS)}")
+    if width >= PUBLISHED_FROM:
+        return NETWORKS[name][1]()
+    slim: dict[str, Config] = {
+        # Prompts keep a third of the published share of the channels, else they would cost more than the network.
+        "PromptIR": PromptIRConfig(width, (1, 1, 1, 1), 1, prompt_channels=(4, 8, 16), prompt_sizes=(16, 8, 4)),
+        "Restormer": RestormerConfig(width, (1, 1, 1, 1), 1),
+        "FFTFormer": FFTFormerConfig(width // 2, (1, 1, 1), 1),  # twice the cost of the others at equal width
+        "SFHFormer": SFHFormerConfig(width, (1, 1, 2, 1, 1)),
+    }
+    return slim[name]
+
+
+def untrained(config: Config) -> nn.Module:
+    """The network with random weights (torch's random numbers), its last convolution at zero: it returns its input.
+
+    NAFNet and DeMoE start as the identity here too (a choice of ours): a short training would otherwise compare how
+    long each network needs to unlearn its noise. The published codes leave the last convolution random. Raises
+    ``ModuleNotFoundError`` where an optional package is missing.
+    """
+    model = next(network for network, kind in NETWORKS.values() if isinstance(config, kind))(config)
+    last = model.network.output if isinstance(model, _Spandrel) else model.ending
+    for parameter in last.parameters():
+        nn.init.zeros_(parameter)
+    return model
+
+
+def label(config: Config) -> str:
+    """What a table calls the network: "Restormer", or "Restormer (width 8, 1+1+1+1 blocks)" for another size."""
+    name = next(name for name, (_, kind) in NETWORKS.items() if isinstance(config, kind))
+    if config == NETWORKS[name][1]():
+        return name
+    return f"{name} (width {config.width}, {'+'.join(map(str, config.blocks))} blocks)"

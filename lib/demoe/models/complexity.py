@@ -14,6 +14,8 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import pandas as pd
 import ptflops.pytorch_ops
@@ -24,8 +26,7 @@ from tqdm.auto import tqdm
 
 from demoe.core.paper import published
 
-from .comparator_sizes import FFTFormer, Restormer
-from .comparators import NOT_INSTALLED, PromptIR, SFHFormer
+from .comparators import NETWORKS, NOT_INSTALLED
 from .demoe import DEMOE_PRESETS, DeMoE
 from .layers import PictureConv2d
 from .nafnet import NAFNET_PRESETS, NAFNet
@@ -37,18 +38,19 @@ DARKIR_NOTE = "the public DarkIR block has 10.74 G MACs here; the paper's 11.05 
 
 @dataclass(frozen=True)
 class CostRow:
-    """One published row: where it stands, and how to build its network."""
+    """One published row: where it stands, and what network it is."""
 
     table: str  # as the paper numbers it
     row: str
     source: tuple[str, str]  # table and method in ``published()``
     network: Callable[..., nn.Module]
-    config: object = None  # given to ``network``; none for its published size
+    config: object  # what ``network`` is given
     note: str = ""
 
-    def build(self) -> nn.Module:
-        """The network. Raises ``ModuleNotFoundError`` where an optional package is missing."""
-        return self.network() if self.config is None else self.network(self.config)
+
+def _table_1(name: str) -> CostRow:
+    network, config = NETWORKS[name]
+    return CostRow("Table 1", name, ("table1_aio", name), network, config())
 
 
 def _nafnet(table: str, row: str, source: tuple[str, str], preset: str) -> CostRow:
@@ -59,14 +61,11 @@ def _demoe(table: str, row: str, source: tuple[str, str], preset: str, note: str
     return CostRow(table, row, source, DeMoE, DEMOE_PRESETS[preset], note)
 
 
-_T1, _T5, _T7 = "table1_aio", "table5_baseline_ablation", "table7_experts"
+_T5, _T7 = "table5_baseline_ablation", "table7_experts"
 COST_ROWS: tuple[CostRow, ...] = (
-    CostRow("Table 1", "PromptIR", (_T1, "PromptIR"), PromptIR),
-    CostRow("Table 1", "Restormer", (_T1, "Restormer"), Restormer),
-    CostRow("Table 1", "FFTFormer", (_T1, "FFTFormer"), FFTFormer),
-    CostRow("Table 1", "SFHFormer", (_T1, "SFHFormer"), SFHFormer),
-    _nafnet("Table 1", "NAFNet", (_T1, "NAFNet"), "baseline"),
-    _demoe("Table 1", "DeMoE k=1", (_T1, "DeMoE_k1"), "demoe"),
+    *map(_table_1, NETWORKS),
+    _nafnet("Table 1", "NAFNet", ("table1_aio", "NAFNet"), "baseline"),
+    _demoe("Table 1", "DeMoE k=1", ("table1_aio", "DeMoE_k1"), "demoe"),
     _nafnet("Table 5", "baseline, no classification loss", (_T5, "baseline_without_classification_loss"), "baseline"),
     _nafnet("Table 5", "baseline, original architecture", (_T5, "baseline_original_architecture"), "original"),
     # The paper counts the baseline without the router that the classification loss trains.
@@ -93,10 +92,8 @@ def count(model: nn.Module, size: tuple[int, int, int] = SIZE, k: int = 1) -> tu
     before = {module: set(vars(module)) for module in modes}
     said = io.StringIO()
 
-    def black(
-        shape: tuple[int, ...],
-    ) -> Tensor | dict:  # ptflops' own input is whatever lay in memory: a router may saturate
-        like = next(model.parameters(), torch.empty(0))
+    def black(shape: tuple[int, ...]) -> Tensor | dict:
+        like = next(model.parameters(), torch.empty(0))  # ptflops' own is whatever lay in memory: a router may saturate
         x = torch.zeros(1, *shape, dtype=like.dtype, device=like.device)
         return {"x": x, "k": k} if experts_of(model) else x
 
@@ -145,36 +142,41 @@ def cost_table(progress: bool = True, tables: tuple[str, ...] | None = None) -> 
     Columns: table, row, params, macs (whole counts, missing where a package is not installed), paper_params_m
     (millions), paper_macs_g (10^9), note, paper_runtime_ms (on the authors' GPU). One network is in memory at a time.
     """
-    counted: dict[tuple, tuple[int, int]] = {}
     records = []
-    rows = [row for row in COST_ROWS if tables is None or row.table in tables]
-    for row in tqdm(rows, desc="counting", unit="row", disable=not progress):
-        key, note = (row.network, row.config), row.note
-        try:
-            if key not in counted:
-                counted[key] = count(_skeleton(row))
-                gc.collect()
-            params, macs = counted[key]
-        except ModuleNotFoundError:
-            params, macs, note = pd.NA, pd.NA, NOT_INSTALLED
-        paper = _paper(row)
-        printed = paper["params_m"], paper["macs_g"]
-        records.append((row.table, row.row, params, macs, *printed, note, paper["runtime_ms"]))
+    for row, counts, paper in _measured("counting", lambda row: count(_skeleton(row)), tables, progress):
+        params, macs = counts or (pd.NA, pd.NA)
+        note = row.note if counts else NOT_INSTALLED
+        records.append(
+            (row.table, row.row, params, macs, paper["params_m"], paper["macs_g"], note, paper["runtime_ms"])
+        )
     columns = ["table", "row", "params", "macs", "paper_params_m", "paper_macs_g", "note", "paper_runtime_ms"]
     return pd.DataFrame(records, columns=columns).astype({"params": "Int64", "macs": "Int64"})
 
 
-def _paper(row: CostRow) -> dict[str, float]:
+def _measured(
+    title: str, measure: Callable[[CostRow], Any], tables: tuple[str, ...] | None, progress: bool
+) -> Iterator[tuple[CostRow, Any, dict[str, float]]]:
+    """Each row, what ``measure`` makes of it (once a network; None where a package is missing), the paper's numbers."""
+    found: dict[tuple, Any] = {}
     numbers = published()
-    mine = numbers[(numbers["table"] == row.source[0]) & (numbers["method"] == row.source[1])]
-    mine = mine[mine["dataset"] == "-"]
-    return dict(zip(mine["metric"], mine["value"], strict=True))
+    rows = [row for row in COST_ROWS if tables is None or row.table in tables]
+    for row in tqdm(rows, desc=title, unit="row", disable=not progress):
+        key = (row.network, row.config)
+        if key not in found:
+            try:
+                found[key] = measure(row)
+            except ModuleNotFoundError:
+                found[key] = None
+            gc.collect()
+        table, method = row.source
+        mine = numbers[(numbers.table == table) & (numbers.method == method) & (numbers.dataset == "-")]
+        yield row, found[key], dict(zip(mine.metric, mine.value, strict=True))
 
 
 def _skeleton(row: CostRow) -> nn.Module:
     """A row's network with as little behind it as counting needs: no initialisation, and no memory where possible."""
     with torch.device("meta"):
-        model = row.build()
+        model = row.network(row.config)
     if row.network is DeMoE:
         model.to_empty(device="cpu")
         with torch.no_grad():
@@ -222,22 +224,18 @@ def measure_runtime(
     x = torch.rand(1, *size, device=first.device, dtype=first.dtype)
     options, training = {"k": k} if experts_of(model) else {}, model.training
     model.eval()
+    wait = partial(torch.cuda.synchronize, first.device) if first.device.type == "cuda" else lambda: None
     seconds = []
     with torch.inference_mode():
         for turn in range(warm_up + repeats):
-            _wait_for(first.device)
+            wait()
             start = time.perf_counter()
             model(x, **options)
-            _wait_for(first.device)
+            wait()
             if turn >= warm_up:
                 seconds.append(time.perf_counter() - start)
     model.train(training)
     return statistics.median(seconds)
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def runtime_table(
@@ -254,17 +252,12 @@ def runtime_table(
     take up to a minute a pass at 256x256 on one core: give a smaller ``size`` (multiples of 32) there.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    measured: dict[tuple, float] = {}
+
+    def milliseconds(row: CostRow) -> float:
+        return 1e3 * measure_runtime(row.network(row.config).to(device), size, repeats, warm_up=1)
+
     records = []
-    rows = [row for row in COST_ROWS if row.table in tables]
-    for row in tqdm(rows, desc="timing", unit="row", disable=not progress):
-        key, note = (row.network, row.config), ""
-        try:
-            if key not in measured:
-                measured[key] = 1e3 * measure_runtime(row.build().to(device), size, repeats, warm_up=1)
-                gc.collect()
-            milliseconds = measured[key]
-        except ModuleNotFoundError:
-            milliseconds, note = math.nan, NOT_INSTALLED
-        records.append((row.table, row.row, milliseconds, _paper(row)["runtime_ms"], str(device), note))
+    for row, time_of, paper in _measured("timing", milliseconds, tables, progress):
+        note = NOT_INSTALLED if time_of is None else ""
+        records.append((row.table, row.row, time_of or math.nan, paper["runtime_ms"], str(device), note))
     return pd.DataFrame(records, columns=["table", "row", "runtime_ms", "paper_runtime_ms", "device", "note"])

@@ -1,7 +1,7 @@
 """What an expert can be made of: the NAFBlock of DeMoE and the four blocks of Table 7 (supplement).
 
 The paper names the blocks but gives no sizes. Those below are the ones with which the whole network (five experts in
-each of five MoEBlocks) has the published parameters and MACs; ``tests/model/test_complexity.py`` holds them to it.
+each of five MoEBlocks) has the published parameters and MACs; ``tests/models/test_complexity.py`` holds them to it.
 
 Every block maps (B, C, H, W) to the same shape, for any H, W >= 1, and is residual. Blocks with learnt scales
 (NAFBlock, wavelet, DarkIR) start as the identity; Restormer's and PLK's have none and start as their papers' do.
