@@ -13,7 +13,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
+
+import psutil
 
 SUMS = "SHA256SUMS"
 PARTIAL = ".demoe-part"
@@ -72,7 +75,8 @@ def replacing(file: Path) -> Iterator[Path]:
 def sweep(folder: Path) -> None:
     """Removes what processes that no longer run left half-written in this folder."""
     for left in folder.glob(f".*{PARTIAL}"):
-        if not _alive(left.name.split(".")[-2]):
+        process = left.name.split(".")[-2]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
             left.unlink(missing_ok=True)
 
 
@@ -152,17 +156,15 @@ def alone(file: Path, told: str = "", wait: bool = True) -> Iterator[None]:
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file)
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         if not wait:
             raise ValueError(told) from None
         if told:
             print(told, flush=True)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -217,14 +219,11 @@ class Journal:
     def _read(self) -> list[dict[str, str]]:
         """The whole rows of the file, up to the first that is not."""
         stored = self.file.read_bytes().decode(errors="replace")
-        rows = []
-        if stored.startswith(self._head):
-            for line in stored[len(self._head) :].split("\n")[:-1]:  # what follows the last line's end is torn
-                cells = next(csv.reader([line]), [])
-                if len(cells) != len(self.header):
-                    break
-                rows.append(dict(zip(self.header, cells, strict=True)))
-        return rows
+        if not stored.startswith(self._head):
+            return []
+        lines = stored[len(self._head) :].split("\n")[:-1]  # what follows the last line's end is torn
+        cells = takewhile(lambda cells: len(cells) == len(self.header), csv.reader(lines))
+        return [dict(zip(self.header, row, strict=True)) for row in cells]
 
     def append(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Adds rows, which have all columns of the header, and sees them onto the disk."""
@@ -247,13 +246,3 @@ def _csv_line(cells: Sequence[object]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow([re.sub(r"[\r\n]+", " ", str(cell)) for cell in cells])
     return text.getvalue()
-
-
-def _alive(process: str) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except (ValueError, OverflowError, PermissionError):  # not one of ours, or another person's
-        return True
-    return True

@@ -31,9 +31,16 @@ FORMAT_OF = {
 READ_ONLY = {".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC", ".avif": "AVIF", ".jxl": "JPEG XL"}
 MAX_BYTES = 2 << 30  # of a file: more than the largest picture that is read needs, even without compression
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_JXL, _JXL_BOXES = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"
-_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_FORMATS = {  # how files begin, and what opens them
+    "PNG": (rb"\x89PNG\r\n\x1a\n", decoders.open_png),
+    "JPEG": (rb"\xff\xd8\xff", decoders.open_jpeg),
+    "TIFF": (rb"II\*\0(?!....CR)|MM\0\*|II\+\0|MM\0\+", decoders.open_tiff),
+    "WebP": (rb"RIFF....WEBP", decoders.open_webp),
+    "BMP": (rb"BM", decoders.open_bmp),
+    "AVIF": (rb"....ftyp(avi[fs]|m[is]f1.*avif)", decoders.open_avif),
+    "HEIC": (rb"....ftyp(hei[cxms]|hev[cx]|m[is]f1)", decoders.open_heic),
+    "JPEG XL": (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", decoders.open_jxl),
+}
 _OTHERS = {  # how files begin that are told by name and not read
     rb"GIF8": "a GIF image, which is not read",
     rb"8BPS": "a Photoshop document: save it as TIFF",
@@ -59,16 +66,7 @@ class ImageError(ValueError):
 
 def format_of(head: bytes) -> str | None:
     """The format of a file that begins with these bytes (64 tell all): as in ``Picture``, or None."""
-    if head[4:8] == b"ftyp":
-        if head[8:12] in (b"avif", b"avis") or (head[8:12] in (b"mif1", b"msf1") and b"avif" in head[12:64]):
-            return "AVIF"
-        return "HEIC" if head[8:12] in _HEIC else None
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "WebP"
-    if re.match(rb"II\*\0....CR", head, re.DOTALL):
-        return None
-    starts = {"PNG": decoders.PNG, "JPEG": b"\xff\xd8\xff", "TIFF": _TIFF, "BMP": b"BM", "JPEG XL": (_JXL, _JXL_BOXES)}
-    return next((name for name, start in starts.items() if head.startswith(start)), None)
+    return next((name for name, (start, _) in _FORMATS.items() if re.match(start, head, re.DOTALL)), None)
 
 
 @contextmanager
@@ -121,18 +119,6 @@ def open_picture(stream: BinaryIO) -> Picture:
         known = "PNG, JPEG, TIFF, WebP, BMP, HEIC, AVIF or JPEG XL image"
         raise Refused(f"is {kind}" if kind else f"is not a {known}")
     stream.seek(0)
-    picture = _OPENERS[format](stream.read())
+    picture = _FORMATS[format][1](stream.read())
     check_size(*picture.stored_size)
     return picture
-
-
-_OPENERS = {
-    "PNG": decoders.open_png,
-    "JPEG": decoders.open_jpeg,
-    "TIFF": decoders.open_tiff,
-    "WebP": decoders.open_webp,
-    "BMP": decoders.open_bmp,
-    "HEIC": decoders.open_heic,
-    "AVIF": decoders.open_avif,
-    "JPEG XL": decoders.open_jxl,
-}

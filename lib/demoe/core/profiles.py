@@ -10,7 +10,9 @@ cpu is quick's counterpart for a machine without a GPU: half the width, hours in
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -49,35 +51,9 @@ class Profile:
     checkpoint_every: int = 200  # steps; at most this much work is lost to a crash
 
 
-NAMES = ("test", "smoke", "cpu", "quick", "paper")
-_VALUES = {  # a column each
-    "width": (4, 8, 16, 32, 32),
-    "patch": (32, 96, 112, 192, 384),
-    "batch": (5, 8, 8, 32, 32),
-    "stage1_steps": (6, 1600, 6000, 20_000, 250_400),
-    "stage2_steps": (4, 600, 3500, 20_000, 250_400),
-    "stage2_patch": (32, 64, 96, 192, 384),
-    "train_images": (2, 300, 1200, 400, 4006),
-    "test_images": (2, 24, 50, 50, 200),
-    "image_size": (64, 128, 192, 384, 512),
-    "bench_size": (32, 64, 256, 256, 256),
-    "bench_repeats": (1, 3, 10, 100, 1000),
-    "specialist_steps": (3, 140, 600, 3000, 250_400),
-    "specialist_patch": (32, 64, 64, 128, 384),
-    "ablation_steps": (3, 180, 800, 4000, 250_400),
-    "ablation_patch": (32, 64, 64, 128, 384),
-    "large_size": (96, 256, 512, 720, 720),
-    "large_images": (1, 8, 8, 20, 200),
-    "ablation_seeds": (1, 1, 1, 3, 1),
-    "threads": (0, 1, 0, 0, 0),
-    "precision": ("", "", "bfloat16", "", ""),
-    "average": (0.0, 0.0, 0.995, 0.0, 0.0),
-    "fresh": (False, False, False, True, False),
-    "class_weight": (0.1, 0.1, 0.1, 0.001, 0.001),
-    "checkpoint_every": (3, 200, 200, 1000, 2000),
-}
+_VALUES = tomllib.loads(Path(__file__).with_name("profiles.toml").read_text(encoding="utf-8"))  # a column each
 PROFILES: dict[str, Profile] = {
-    name: Profile(name, **{field: values[i] for field, values in _VALUES.items()}) for i, name in enumerate(NAMES)
+    name: Profile(**{field: values[i] for field, values in _VALUES.items()}) for i, name in enumerate(_VALUES["name"])
 }
 
 
@@ -90,8 +66,3 @@ def get(name: str | None = None, **changes) -> Profile:
     if name not in PROFILES:
         raise ValueError(f"unknown profile {name!r}: choose one of {', '.join(PROFILES)}")
     return replace(PROFILES[name], **changes)
-
-
-def as_dict(profile: Profile) -> dict:
-    """The profile as plain values, for a run's configuration file."""
-    return asdict(profile)

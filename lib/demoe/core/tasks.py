@@ -35,11 +35,7 @@ def _key(name: str) -> str:
     return name.lower().removesuffix("-syn").replace("_", "").replace("-", "")
 
 
-_INDEX = (
-    {_key(task.expert): task.index for task in TASKS}
-    | {_key(task.dataset): task.index for task in TASKS}
-    | {_key("RealBlur-J"): 1}
-)
+_INDEX = {_key(name): task.index for task in TASKS for name in (task.expert, task.dataset)} | {_key("RealBlur-J"): 1}
 
 
 def expert_index(name: str) -> int:
