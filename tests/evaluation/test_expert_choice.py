@@ -250,7 +250,9 @@ def test_rules_choose_as_they_say():
 def scored(predicted=None, candidates=None) -> pd.DataFrame:
     candidates = made(THREE) if candidates is None else candidates
     predicted = predicted or ["local_motion"] * len(candidates[["set", "image"]].drop_duplicates())
-    return expert_choice.score(candidates, expert_choice.choices(candidates, routed(candidates, predicted), LIMITS))
+    return expert_choice.score_choices(
+        candidates, expert_choice.choices(candidates, routed(candidates, predicted), LIMITS)
+    )
 
 
 def test_scores_are_those_of_the_candidates_chosen():
@@ -303,11 +305,12 @@ def test_gap_without_a_gap_has_no_share():
     assert same.share.isna().all() and same.low.isna().all() and (same.gap == 0).all()
 
 
-def test_gap_interval_equals_a_slow_bootstrap():
+def test_gap_interval_equals_a_slow_bootstrap(monkeypatch):
+    monkeypatch.setattr(statistics, "RESAMPLES", 200)
     rng = np.random.default_rng(0)
     candidates = made({OUTSIDE: (25 + rng.normal(size=(7, 5))).tolist()})
     scores = scored(predicted=[EXPERTS[i] for i in rng.integers(0, 5, 7)], candidates=candidates)
-    found = expert_choice.gap_closed(scores, expert_choice.MANUAL, resamples=200).iloc[0]
+    found = expert_choice.gap_closed(scores, expert_choice.MANUAL).iloc[0]
     table = scores.pivot(index="image", columns="method", values="psnr")
     scenes = pd.factorize(pd.Series([statistics.scene(OUTSIDE, key) for key in table.index]))[0]
     draws = np.random.default_rng([0, zlib.crc32(OUTSIDE.encode())]).integers(3, size=(200, 3))
@@ -324,7 +327,7 @@ def test_gap_interval_equals_a_slow_bootstrap():
 
 def test_compare_holds_gains_and_passes():
     scores = scored()
-    table = expert_choice.compare(scores, [INSIDE], [OUTSIDE, BLIND])
+    table = expert_choice.compare_methods(scores, [INSIDE], [OUTSIDE, BLIND])
     by = table.set_index(["group", "quantity", "method", "set"])["mean"]
     assert by["outside", "gain", expert_choice.ORACLE, "Average"] == pytest.approx(1.5)  # Real-LOLBlur has no truth
     assert (
@@ -338,12 +341,12 @@ def test_compare_holds_gains_and_passes():
     assert BLIND not in set(table["set"])
     counts = table[table.quantity == "gain"].groupby(["group", "set"]).scenes.unique()
     assert counts["inside", INSIDE] == [3] and counts["outside", "Average"] == [2]
-    both = expert_choice.compare(scores, [INSIDE, OUTSIDE], [BLIND]).query("quantity == 'gain'")
+    both = expert_choice.compare_methods(scores, [INSIDE, OUTSIDE], [BLIND]).query("quantity == 'gain'")
     assert both[both["set"] == "Average"].scenes.eq(2).all() and both[both["set"] == INSIDE].scenes.eq(3).all()
-    assert table.equals(expert_choice.compare(scores, [INSIDE], [OUTSIDE, BLIND]))
+    assert table.equals(expert_choice.compare_methods(scores, [INSIDE], [OUTSIDE, BLIND]))
     over = table[(table.quantity == "over input") & (table.method == expert_choice.ROUTER)].set_index("set")
     assert over.loc[OUTSIDE, "mean"] == pytest.approx(3.0) and over.loc[OUTSIDE, "changed"] == 2
-    only_blind = expert_choice.compare(scores, [INSIDE], [BLIND])
+    only_blind = expert_choice.compare_methods(scores, [INSIDE], [BLIND])
     assert set(only_blind[only_blind.group == "outside"].quantity) == {"encoder", "decoder", "experts"}
 
 
@@ -352,8 +355,8 @@ def test_a_gate_that_changes_few_pictures_is_counted():
     candidates = made(THREE).replace({"image": {"0001_b": "0001_a"}})
     distance = [0.9, 0.1, 0.1, 0.9, 0.9, 0.9]
     seen = routed(candidates, ["low_light"] * 6, distance=distance)
-    scores = expert_choice.score(candidates, expert_choice.choices(candidates, seen, LIMITS))
-    table = expert_choice.compare(scores, [], [INSIDE, OUTSIDE, BLIND])
+    scores = expert_choice.score_choices(candidates, expert_choice.choices(candidates, seen, LIMITS))
+    table = expert_choice.compare_methods(scores, [], [INSIDE, OUTSIDE, BLIND])
     counts = table[table.quantity == "gain"].set_index(["method", "set"])[["pictures", "changed", "changed_scenes"]]
     assert counts.loc[(expert_choice.DISTANCE, INSIDE)].tolist() == [3, 1, 1]
     assert counts.loc[(expert_choice.DISTANCE, OUTSIDE)].tolist() == [2, 2, 1]

@@ -5,7 +5,7 @@ import torch
 from conftest import shake
 
 from demoe.evaluation import similarity_controls
-from demoe.evaluation.weight_similarity import KINDS, compare, layers
+from demoe.evaluation.weight_similarity import KINDS, compare_layers, layers
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 
 SMALL = NAFNetConfig(4, (1, 1), 1, (1, 1))
@@ -51,7 +51,7 @@ def test_a_reordered_network_computes_the_same_function_with_other_weights():
     assert inside and not any(same[name] for name in inside if "conv3.bias" not in name and "conv5.bias" not in name)
     outside = ("intro", "downs", "ups", "ending", "mlp_branch")
     assert all(same[name] for name in same if "norm" in name or name.startswith(outside))
-    spatial = compare({"a": layers(model), "b": layers(copy)}, [("a", "b")]).query("layer.str.endswith('conv2')")
+    spatial = compare_layers({"a": layers(model), "b": layers(copy)}, [("a", "b")]).query("layer.str.endswith('conv2')")
     assert len(spatial) == 6 and spatial.value.abs().max() < 0.8
 
 

@@ -33,7 +33,7 @@ def scores(effects: dict[str, float], count=3, images=8, noise=0.02, wander=0.01
 
 
 def test_clear_differences_are_told_and_small_ones_are_not():
-    found = statistics.compare(
+    found = statistics.compare_trainings(
         scores({"a": 0, "up": 1, "down": -1, "same": 0}), {"a": "a", "up": "a", "down": "a", "same": "a"}
     ).set_index("method")
     assert found.verdict.to_dict() == {"a": "undecided", "up": "better", "down": "worse", "same": "undecided"}
@@ -45,7 +45,7 @@ def test_clear_differences_are_told_and_small_ones_are_not():
 
 def test_student_and_spread_against_scipy():
     table = scores({"a": 0, "b": 0.1}, count=4)
-    row = statistics.compare(table, {"b": "a"}).iloc[0]
+    row = statistics.compare_trainings(table, {"b": "a"}).iloc[0]
     by = table.groupby(["training", "method"]).psnr.mean().unstack()
     wanted = stats.ttest_rel(by["b"], by["a"]).confidence_interval(0.95)
     assert (row.low_trainings, row.high_trainings) == (pytest.approx(wanted.low), pytest.approx(wanted.high))
@@ -57,23 +57,23 @@ def test_another_training_can_undo_what_the_pictures_show():
     effects = {"a": 0, "b": 0.02}
     quiet = scores(effects, images=30, noise=0.001, wander=0)
     loud = quiet.assign(psnr=quiet.psnr + (quiet.method == "b") * quiet.training.map({0: 0.5, 1: -0.5, 2: 0.1}))
-    assert statistics.compare(quiet, {"b": "a"}).verdict.item() == "better"
-    assert statistics.compare(loud, {"b": "a"}).verdict.item() == "undecided"
+    assert statistics.compare_trainings(quiet, {"b": "a"}).verdict.item() == "better"
+    assert statistics.compare_trainings(loud, {"b": "a"}).verdict.item() == "undecided"
 
 
 def test_one_training_has_no_spread_and_a_hidden_digit_is_no_difference():
-    row = statistics.compare(scores({"a": 0, "b": 1}, count=1), {"b": "a"}).iloc[0]
+    row = statistics.compare_trainings(scores({"a": 0, "b": 1}, count=1), {"b": "a"}).iloc[0]
     assert math.isnan(row.spread) and math.isnan(row.low_trainings) and row.verdict == "better"
-    tiny = statistics.compare(scores({"a": 0, "b": 0.001}, noise=0, wander=0), {"b": "a"}).iloc[0]
+    tiny = statistics.compare_trainings(scores({"a": 0, "b": 0.001}, noise=0, wander=0), {"b": "a"}).iloc[0]
     assert tiny.low > 0 and tiny.verdict == "no difference"
 
 
 def test_missing_methods_and_unequal_seeds_are_refused():
     table = scores({"a": 0, "b": 1})
     with pytest.raises(ValueError, match="no scores of 'c': choose from a, b"):
-        statistics.compare(table, {"c": "a"})
+        statistics.compare_trainings(table, {"c": "a"})
     with pytest.raises(ValueError, match="not trained from the same seeds"):
-        statistics.compare(table[(table.method == "a") | (table.training == 0)], {"b": "a"})
+        statistics.compare_trainings(table[(table.method == "a") | (table.training == 0)], {"b": "a"})
 
 
 @pytest.mark.parametrize("ours", [(1, 2, 3, 4), (4, 3, 2, 1), (2, 2, 5, 1), (0.3, 0.1, 0.2, 0.9)])

@@ -9,7 +9,7 @@ from conftest import shake
 from scipy.stats import ortho_group, pearsonr
 
 from demoe.evaluation import weight_similarity
-from demoe.evaluation.weight_similarity import cka, compare, expert_layers, layers, pearson
+from demoe.evaluation.weight_similarity import cka, compare_layers, expert_layers, layers, pearson
 from demoe.models import checkpoints
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
@@ -50,7 +50,7 @@ def test_pearson_and_cka_of_saved_weights_agree_with_independent_formulations(tm
     first, second = (checkpoints.load(checkpoints.save(trained(i), tmp_path / f"{i}.safetensors")) for i in (0, 1))
     second.load_state_dict({k: 0.6 * v + 0.4 * second.state_dict()[k] for k, v in first.state_dict().items()})
     networks = {"a": layers(first), "b": layers(second)}
-    found = {m: compare(networks, [("a", "b")], m).set_index("layer") for m in weight_similarity.MEASURES}
+    found = {m: compare_layers(networks, [("a", "b")], m).set_index("layer") for m in weight_similarity.MEASURES}
     weights = [{k: v.double().numpy() for k, v in model.state_dict().items()} for model in (first, second)]
     for name, row in found["pearson"].iterrows():
         a, b = (w[f"{name}.weight"] for w in weights)
@@ -96,8 +96,8 @@ def test_layers_come_in_the_order_of_the_picture_and_in_the_papers_kinds():
 def test_a_network_is_like_itself_and_similarity_is_symmetric():
     networks = {"a": layers(trained(0)), "b": layers(trained(1))}
     for measure in weight_similarity.MEASURES:
-        assert np.allclose(compare(networks, [("a", "a")], measure).value, 1, atol=1e-12)
-        there, back = (compare(networks, [pair], measure).value for pair in (("a", "b"), ("b", "a")))
+        assert np.allclose(compare_layers(networks, [("a", "a")], measure).value, 1, atol=1e-12)
+        there, back = (compare_layers(networks, [pair], measure).value for pair in (("a", "b"), ("b", "a")))
         assert np.allclose(there, back, atol=1e-14) and there.between(-1, 1).all()
 
 
@@ -129,10 +129,10 @@ def test_scaled_copies_of_a_network():
             for parameter in copies[name].parameters():
                 parameter.mul_(factor)
     networks = {"0": layers(model)} | {name: layers(one) for name, one in copies.items()}
-    assert np.allclose(compare(networks, [("0", "a")]).value, 1, atol=1e-6)
-    assert np.allclose(compare(networks, [("0", "b")]).value, -1, atol=1e-6)
+    assert np.allclose(compare_layers(networks, [("0", "a")]).value, 1, atol=1e-6)
+    assert np.allclose(compare_layers(networks, [("0", "b")]).value, -1, atol=1e-6)
     for measure in ("cka rbf", "cka linear"):
-        assert np.allclose(compare(networks, [("0", "a"), ("0", "b")], measure).value, 1, atol=1e-6)
+        assert np.allclose(compare_layers(networks, [("0", "a"), ("0", "b")], measure).value, 1, atol=1e-6)
 
 
 def test_permuted_copies_of_a_network():
@@ -146,12 +146,12 @@ def test_permuted_copies_of_a_network():
                 flat[torch.arange(len(flat)), torch.arange(len(flat)) % flat.shape[1]] = 1
                 parameter.copy_(flat.view(parameter.shape))
                 moved.get_parameter(name).copy_(flat.roll(1, dims=1).view(parameter.shape))
-    table = compare({"a": layers(model), "b": layers(moved)}, [("a", "b")])
+    table = compare_layers({"a": layers(model), "b": layers(moved)}, [("a", "b")])
     sizes = {layer.name: layer.weights.shape[1] for layer in layers(model)}
     table = table[table.kind != "LayerNorm"]
     assert np.allclose(table.value, [-1 / (sizes[name] - 1) for name in table.layer], atol=1e-12)
     # Moving places is a rotation of the space that the filters are in: to CKA nothing happened.
-    alike = compare({"a": layers(model), "b": layers(moved)}, [("a", "b")], "cka rbf")
+    alike = compare_layers({"a": layers(model), "b": layers(moved)}, [("a", "b")], "cka rbf")
     assert np.allclose(alike.value[alike.kind != "LayerNorm"], 1, atol=1e-12)
 
 
@@ -189,7 +189,7 @@ def test_an_untrained_networks_constant_layers_have_no_value_and_say_why():
     torch.manual_seed(0)
     networks = {"untrained": layers(NAFNet(SMALL)), "trained": layers(trained())}
     for measure in weight_similarity.MEASURES:
-        table = compare(networks, [("untrained", "trained")], measure)
+        table = compare_layers(networks, [("untrained", "trained")], measure)
         empty = table.value.isna()
         assert set(table.kind[empty]) == {"LayerNorm", "3x3 convolution"} and "ending" in set(table.layer[empty])
         assert (empty == (table.excluded == table.filters)).all() and empty.sum() == 2 * 8 + 1
@@ -203,21 +203,21 @@ def test_experts_of_the_same_place_are_compared():
     assert list(dict.fromkeys(layer.level for layer in experts["3"])) == ["middle", "decoder 2", "decoder 1"]
     pairs = weight_similarity.all_pairs(experts)
     assert len(pairs) == 10 and pairs[0] == ("0", "1")
-    table = compare(experts, pairs).dropna()
+    table = compare_layers(experts, pairs).dropna()
     same = (table["first"] == "0") & (table["second"] == "1") & (table.level == "middle")
     assert np.allclose(table.value[same], 1) and table.value[~same].abs().max() < 0.99
 
 
 def test_rows_come_pair_by_pair_and_other_architectures_are_refused():
     networks = {"a": layers(trained(0)), "b": layers(trained(1)), "c": layers(NAFNet(NAFNetConfig(6, (1,), 1, (1,))))}
-    table = compare(networks, [("b", "a"), ("a", "a")])
+    table = compare_layers(networks, [("b", "a"), ("a", "a")])
     count = len(networks["a"])
     assert list(table["first"]) == ["b"] * count + ["a"] * count
     assert list(table.layer[:count]) == [layer.name for layer in networks["a"]]
     with pytest.raises(ValueError, match="b and c have different layers"):
-        compare(networks, [("b", "c")])
+        compare_layers(networks, [("b", "c")])
     with pytest.raises(ValueError, match="unknown measure 'kendall': choose one of pearson, cka rbf, cka linear"):
-        compare(networks, [("a", "b")], "kendall")
+        compare_layers(networks, [("a", "b")], "kendall")
     with pytest.raises(ValueError, match="of one shape"):
         pearson(np.ones((2, 3)), np.ones((2, 4)))
     with pytest.raises(ValueError, match="the same examples twice: there are 2 and 3"):

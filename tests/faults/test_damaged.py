@@ -124,7 +124,7 @@ def scored(**more):
 
 
 @DAMAGE
-@pytest.mark.parametrize("name", ["scores.csv", "summary.csv", "scenes.csv", files.SUMS])
+@pytest.mark.parametrize("name", ["scores.csv", files.SUMS])
 def test_damaged_scores_are_computed_again(home, name, damage):
     _, folder = scored()
     before = {path.name: path.read_bytes() for path in folder.glob("[!.]*")}

@@ -90,7 +90,7 @@ def test_doubt_tells_both_signs_and_what_the_limit_comes_from():
 
 
 def comparison(values: Values, scenes: int = 9, changed: int = 9, over: Values | None = None) -> pd.DataFrame:
-    """``expert_choice.compare``'s table: (mean, low, high) of the gain by (group, method); others are at zero.
+    """``expert_choice.compare_methods``'s table: (mean, low, high) of the gain by (group, method); others are at zero.
 
     ``over`` are those over the untouched input. ``changed`` pictures, each a scene, get another choice.
     """

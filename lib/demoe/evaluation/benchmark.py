@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from demoe.core import images, provenance
@@ -19,10 +19,9 @@ from demoe.inference.restore import restore
 
 from . import metrics
 from .methods import Made, Method, blurred_input
-from .statistics import by_scene, intervals
 
 DECIMALS = 5  # of a score in a CSV
-SUMMARIES = {"summary.csv": intervals, "scenes.csv": lambda scores, seed: by_scene(scores)}  # made of scores.csv
+Rows = Callable[[PairedSet, int], list[dict]]  # what is measured of picture i of a set
 
 
 def score(
@@ -54,48 +53,64 @@ def score(
     """
     head = ["set", "image", "method", *metrics.columns(measured), "missing", "how", *(mark.columns() if mark else ())]
     _check(sets, compared)
-    how = sets, compared, measured, device, progress, mark, pictures
-    if file is None:
-        return pd.DataFrame([row for rows in _rows(*how) for row in rows], columns=head)
-    stamped = [mark.columns() if mark else None, str(pictures)]
-    identity = provenance.config_hash(_identity(sets, compared, measured, config, stamped))
-    busy = f"another process is writing {file}: wait for it to end, or choose another file"
-    with alone(file.with_name(f".{file.name}.lock"), busy, wait=False):
-        journal = Journal(file.with_name(f"{file.name}.partial"), head, identity, len(compared), fresh)
-        for rows in _rows(*how, len(journal.rows) // len(compared)):
-            journal.append([{column: cell(row[column]) for column in head} for row in rows])
-        journal.finish(file)
-    return read(file)
 
-
-def _rows(
-    sets: Sequence[PairedSet],
-    compared: Mapping[str, Method],
-    measured: Sequence[str],
-    device: str,
-    progress: bool,
-    mark: provenance.Stamp | None,
-    pictures: Path | None,
-    done: int = 0,
-) -> Iterator[list[dict]]:
-    """The rows of one picture at a time; the first ``done`` pictures are left out."""
-    todo = [(pairs, i) for pairs in sets for i in range(len(pairs))]
-    shown = {"desc": "scoring", "unit": "picture", "leave": False, "disable": not progress}
-    for pairs, i in tqdm(todo[done:], initial=done, total=len(todo), **shown):
-        blurred, sharp = (None if side is None else side.unsqueeze(0).to(device) for side in pairs.pair(i))
-        stamp = mark.columns() | {"data": pairs.data} if mark else {}
+    def rows_of(pairs: PairedSet, i: int) -> list[dict]:
+        blurred, sharp = batch_of_one(pairs, i, device)
         rows = []
         for name, method in compared.items():
             made = method(blurred, pairs)
             image, how = made if isinstance(made, Made) else (made, "" if made is None else "whole")
             if pictures and image is not None:
-                images.write_photograph(
-                    picture_file(pictures, pairs.name, name, pairs.keys[i]), images.Photograph(image[0])
-                )
+                target = picture_file(pictures, pairs.name, name, pairs.keys[i])
+                images.write_photograph(target, images.Photograph(image[0]))
             found = metrics.measure(image, sharp, measured)
             row = {"set": pairs.name, "image": pairs.keys[i], "method": name, **found.values}
-            rows.append(row | {"missing": found.reasons, "how": how} | stamp)
-        yield rows
+            row |= {"missing": found.reasons, "how": how}
+            rows.append(row | mark.columns() | {"data": pairs.data} if mark else row)
+        return rows
+
+    if file is None:
+        return pd.DataFrame([row for rows in _all_rows(sets, rows_of, progress) for row in rows], columns=head)
+    stamped = [mark.columns() if mark else None, str(pictures)]
+    identity = provenance.config_hash(_identity(sets, compared, measured, config, stamped))
+    busy = f"another process is writing {file}: wait for it to end, or choose another file"
+    with alone(file.with_name(f".{file.name}.lock"), busy, wait=False):
+        write_scores(file, head, identity, sets, rows_of, len(compared), progress, fresh)
+    return read_scores(file)
+
+
+def batch_of_one(pairs: PairedSet, i: int, device: str) -> tuple[Tensor, Tensor | None]:
+    """Pair ``i`` as (1, 3, H, W) in [0, 1] on ``device``: blurred, and sharp or None."""
+    blurred, sharp = pairs.pair(i)
+    return blurred.unsqueeze(0).to(device), None if sharp is None else sharp.unsqueeze(0).to(device)
+
+
+def _all_rows(sets: Sequence[PairedSet], rows_of: Rows, progress: bool, done: int = 0) -> Iterator[list[dict]]:
+    """``rows_of`` every picture, one after the other; the first ``done`` pictures are left out."""
+    todo = [(pairs, i) for pairs in sets for i in range(len(pairs))]
+    shown = {"desc": "scoring", "unit": "picture", "leave": False, "disable": not progress}
+    for pairs, i in tqdm(todo[done:], initial=done, total=len(todo), **shown):
+        yield rows_of(pairs, i)
+
+
+def write_scores(
+    file: Path,
+    head: Sequence[str],
+    identity: str,
+    sets: Sequence[PairedSet],
+    rows_of: Rows,
+    count: int,
+    progress: bool = True,
+    fresh: bool = False,
+) -> None:
+    """Writes the CSV ``file`` with the columns ``head``: ``rows_of`` every picture, ``count`` of them each time.
+
+    Interrupted, it goes on with the rows that were made for the same ``identity``, unless ``fresh``.
+    """
+    journal = Journal(file.with_name(f"{file.name}.partial"), head, identity, count, fresh)
+    for rows in _all_rows(sets, rows_of, progress, len(journal.rows) // count):
+        journal.append([{column: _cell(row[column]) for column in head} for row in rows])
+    journal.finish(file)
 
 
 def picture_file(folder: Path, dataset: str, method: str, key: str) -> Path:
@@ -117,21 +132,11 @@ def _check(sets: Sequence[PairedSet], compared: Mapping[str, Method]) -> None:
 
 
 def _identity(
-    sets: Sequence[PairedSet],
-    compared: Mapping[str, Method],
-    measured: Sequence[str],
-    config: Mapping | None,
-    more: object = None,
+    sets: Sequence[PairedSet], compared: Mapping[str, Method], measured: Sequence[str], config: Mapping | None, more
 ) -> dict:
     """All that the rows depend on, as far as it is known here."""
-    return {
-        "methods": list(compared),
-        "metrics": list(measured),
-        "config": dict(config or {}),
-        "more": more,
-        "missing": missing_metrics(measured),
-        **pictures_and_code(sets),
-    }
+    known = {"methods": list(compared), "metrics": list(measured), "config": dict(config or {}), "more": more}
+    return known | {"missing": missing_metrics(measured), **pictures_and_code(sets)}
 
 
 def pictures_and_code(sets: Sequence[PairedSet]) -> dict:
@@ -149,21 +154,21 @@ def missing_metrics(measured: Sequence[str]) -> dict[str, str]:
     return {name: error.reason for name, error in metrics.missing(measured).items()}
 
 
-def cell(value: object) -> str:
+def _cell(value: object) -> str:
     """A value as it stands in a CSV of scores: numbers with ``DECIMALS``, nothing for what is missing."""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.{DECIMALS}f}"
     return str(value)
 
 
-def gain(model: nn.Module, pairs: PairedSet, device: str = "cpu") -> tuple[float, float]:
+def mean_psnr(model: nn.Module, pairs: PairedSet, device: str = "cpu") -> tuple[float, float]:
     """Mean PSNR (dB) of a set's blurred pictures, and of what ``model`` makes of them."""
     compared = {"input": blurred_input, "network": lambda image, pairs: restore(model, image).image}
     means = score([pairs], compared, device, progress=False, measured=("psnr",)).groupby("method").psnr.mean()
     return float(means["input"]), float(means["network"])
 
 
-def read(file: Path) -> pd.DataFrame:
+def read_scores(file: Path) -> pd.DataFrame:
     """The scores in a CSV that ``score`` wrote. Text stays text: a key "007" is no number, and "NA" is no gap."""
     head = pd.read_csv(file, nrows=0).columns
     texts = dict.fromkeys(("set", "image", "method", "missing", "how", "profile", "data", "commit"), str)
@@ -185,36 +190,48 @@ def run(
     pictures: bool = False,
     fresh: bool = False,
 ) -> tuple[pd.DataFrame, Path]:
-    """``score`` as a run with a folder of its own: done once, loaded afterwards, continued if it was interrupted.
+    """``score`` as a run with a folder of its own (``kept_scores``), ``benchmark-<name>-s<seed>-<hash>``.
 
-    ``config`` says what the methods are (hashes of the trainings, files of weights, whole or tiled). The folder,
-    ``results/<profile>/runs/benchmark-<name>-s<seed>-<hash>``, gets scores.csv (a row a picture), scenes.csv (means of
-    each scene), summary.csv (``intervals``: means with bootstrap intervals over scenes), config.json, and with
-    ``pictures`` the restored pictures. Returns the scores and the folder. A process that finds another one at work in
-    the folder waits for it; files that are damaged are set aside and made again.
+    ``config`` says what the methods are (hashes of the trainings, files of weights, whole or tiled). With ``pictures``
+    the restored pictures are kept as well. Returns the scores and the folder.
     """
+
+    def make(file: Path) -> None:
+        folder = file.with_name("pictures") if pictures else None
+        score(sets, compared, device, progress, measured=measured, file=file, config=config, mark=mark, pictures=folder)
+
     identity = _identity(sets, compared, measured, config, pictures)
-    folder = provenance.run_folder(mark.profile, f"benchmark-{name}", mark.seed, identity)
+    about = {
+        "config": dict(config),
+        "sets": {pairs.name: len(pairs) for pairs in sets},
+        "methods": list(compared),
+        "metrics": list(measured),
+        "missing": missing_metrics(measured),
+    }
+    return kept_scores(f"benchmark-{name}", identity, about, mark, make, progress, fresh)
+
+
+def kept_scores(
+    name: str,
+    identity: dict,
+    about: Mapping,
+    mark: provenance.Stamp,
+    make: Callable[[Path], None],
+    progress: bool = True,
+    fresh: bool = False,
+) -> tuple[pd.DataFrame, Path]:
+    """The scores that ``make`` writes into a CSV: done once, loaded afterwards, continued if they were interrupted.
+
+    The folder, ``results/<profile>/runs/<name>-s<seed>-<hash of identity>``, gets scores.csv (a row a picture) and
+    config.json, which says ``about``. A process that finds another one at work there waits for it; a file that is
+    damaged is set aside and made again. Returns the scores and the folder.
+    """
+    folder = provenance.run_folder(mark.profile, name, mark.seed, identity)
+    file = folder / "scores.csv"
     busy = f"another process is scoring {folder.name}: waiting for it" if progress else ""
-    with kept(folder, ("scores.csv", *SUMMARIES), busy=busy, fresh=fresh) as missing:
-        file = folder / "scores.csv"
-        if file.name in missing:
-            about = {
-                "config": dict(config),
-                "sets": {pairs.name: len(pairs) for pairs in sets},
-                "methods": list(compared),
-                "metrics": list(measured),
-                "missing": missing_metrics(measured),
-            }
-            text = json.dumps(provenance.full(mark) | about, indent=2, default=str) + "\n"
+    with kept(folder, [file.name], busy=busy, fresh=fresh) as missing:
+        if missing:
+            text = json.dumps(provenance.full(mark) | dict(about), indent=2, default=str) + "\n"
             write_text(folder / "config.json", text)
-            more = {"config": config, "mark": mark, "pictures": folder / "pictures" if pictures else None}
-            scores = score(sets, compared, device, progress, measured=measured, file=file, **more)
-            missing = SUMMARIES
-        else:
-            scores = read(file)
-        for summary in (name for name in SUMMARIES if name in missing):
-            table = SUMMARIES[summary](scores, mark.seed).assign(**mark.columns())
-            text = table.to_csv(index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n")
-            write_text(folder / summary, text)
-    return scores, folder
+            make(file)
+    return read_scores(file), folder

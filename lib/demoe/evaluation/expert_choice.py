@@ -6,10 +6,8 @@ so that rules are compared without noise, and a new rule costs nothing.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +15,8 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from demoe.core import provenance
-from demoe.core.files import Journal, kept, write_text
 from demoe.core.tasks import DATASETS, EXPERTS
 from demoe.data.pairs import PairedSet
 from demoe.inference.restore import evaluation_mode, finished, restore
@@ -29,7 +25,7 @@ from demoe.models.layers import pad_to_multiple
 from demoe.models.outputs import Restored
 
 from . import metrics, statistics
-from .benchmark import cell, missing_metrics, pictures_and_code, read
+from .benchmark import batch_of_one, kept_scores, missing_metrics, pictures_and_code, write_scores
 from .metrics import metric_q, psnr
 
 MEASURED = ("psnr", "ssim", "lpips_vgg", "musiq", "nrqm", "niqe")  # Tables 2, 8 and 9
@@ -83,56 +79,35 @@ def candidates(
     progress: bool = True,
     measured: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """The metrics of all ``CANDIDATES`` of every picture: done once, loaded afterwards, continued if interrupted.
+    """The metrics of all ``CANDIDATES`` of every picture, in the folder ``routing-s<seed>-<hash>`` of ``kept_scores``.
 
     ``config`` says what the networks are (the hashes of their trainings). ``measured`` are the metrics of every set;
     without it they are what each ``needed``. Columns: set, image, method, a column a metric (NaN where it was not
     measured), sharpness (Metric Q, which needs no sharp picture), missing, and ``mark``'s, whose commit is that of the
-    code that measured. Pictures go through whole. The rows lie in
-    ``results/<profile>/runs/routing-s<seed>-<hash>/scores.csv``. A process that finds another one at work there waits
-    for it; a file that is damaged is set aside and made again.
+    code that measured. Pictures go through whole.
     """
     names = {pairs.name: tuple(measured or needed(pairs)) for pairs in sets}
     every = [name for name in measured or MEASURED if any(name in some for some in names.values())]
-    identity = {"config": dict(config), "metrics": names, "missing": missing_metrics(every), **pictures_and_code(sets)}
-    folder = provenance.run_folder(mark.profile, "routing", mark.seed, identity)
-    file = folder / "scores.csv"
-    busy = f"another process is scoring {folder.name}: waiting for it" if progress else ""
-    with kept(folder, [file.name], busy=busy) as missing:
-        if missing:
-            about = {"config": dict(config), "metrics": names}
-            write_text(folder / "config.json", json.dumps(provenance.full(mark) | about, indent=2) + "\n")
-            _measure(demoe, baseline, sets, names, every, file, mark, device, progress)
-    return read(file)
-
-
-def _measure(
-    demoe: DeMoE,
-    baseline: nn.Module,
-    sets: Sequence[PairedSet],
-    names: Mapping[str, Sequence[str]],
-    every: Sequence[str],
-    file: Path,
-    mark: provenance.Stamp,
-    device: str,
-    progress: bool,
-) -> None:
-    """Writes ``file``, the rows of ``candidates``. Rows of another commit are not continued: a file has one stamp."""
     columns = metrics.columns(every)
     head = ["set", "image", "method", *columns, "sharpness", "missing", *mark.columns()]
-    journal = Journal(file.with_name(f"{file.name}.partial"), head, f"commit {mark.commit}", len(CANDIDATES))
-    todo = [(pairs, i) for pairs in sets for i in range(len(pairs))][len(journal.rows) // len(CANDIDATES) :]
-    for pairs, i in tqdm(todo, desc="candidates", unit="picture", leave=False, disable=not progress):
-        blurred, sharp = (None if side is None else side.unsqueeze(0).to(device) for side in pairs.pair(i))
+
+    def rows_of(pairs: PairedSet, i: int) -> list[dict]:
+        blurred, sharp = batch_of_one(pairs, i, device)
         images = {INPUT: blurred, BASELINE: restore(baseline, blurred).image} | restore_each(demoe, blurred)
         rows = []
         for name in CANDIDATES:
             found = metrics.measure(images[name], sharp, names[pairs.name])
-            values = dict.fromkeys(columns, math.nan) | found.values | {"sharpness": float(metric_q(images[name]))}
-            row = {"set": pairs.name, "image": pairs.keys[i], "method": name, **values, "missing": found.reasons}
+            row = {"set": pairs.name, "image": pairs.keys[i], "method": name, **dict.fromkeys(columns, math.nan)}
+            row |= found.values | {"sharpness": float(metric_q(images[name])), "missing": found.reasons}
             rows.append(row | mark.columns() | {"data": pairs.data})
-        journal.append([{column: cell(row[column]) for column in head} for row in rows])
-    journal.finish(file)
+        return rows
+
+    def make(file: Path) -> None:  # rows of another commit are not continued: a file has one stamp
+        write_scores(file, head, f"commit {mark.commit}", sets, rows_of, len(CANDIDATES), progress)
+
+    about = {"config": dict(config), "metrics": names}
+    identity = about | {"missing": missing_metrics(every), **pictures_and_code(sets)}
+    return kept_scores("routing", identity, about, mark, make, progress)[0]
 
 
 def choices(candidates: pd.DataFrame, routing: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
@@ -162,7 +137,7 @@ def choices(candidates: pd.DataFrame, routing: pd.DataFrame, limits: Mapping[str
     return found[[name for name in METHODS if name != RANDOM]]
 
 
-def score(candidates: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+def score_choices(candidates: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     """The metrics of every method on every picture, from those of the candidates and ``choices``.
 
     Columns: set, image, method, choice, encoder, decoder, experts (passes of each: a mixture runs five experts in one
@@ -180,53 +155,39 @@ def score(candidates: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     found["encoder"] = (found.method != INPUT).astype(int)
     found["decoder"] = found["encoder"].where(~found.method.isin([SHARPEST, ORACLE]), len(EXPERTS))
     found["experts"] = found["decoder"].where(~found.choice.isin([SOFT, EQUAL]), len(EXPERTS))
-    order = {name: i for i, name in enumerate(METHODS)}
-    pictures = {key: i for i, key in enumerate(chosen.index)}
-    places = [(pictures[a, b], order[m]) for a, b, m in zip(found["set"], found["image"], found.method, strict=True)]
-    found = found.iloc[sorted(range(len(found)), key=places.__getitem__)].reset_index(drop=True)
+    order = [(*picture, method) for picture in chosen.index for method in METHODS]
+    found = found.set_index(["set", "image", "method"]).loc[order].reset_index()
     return found[["set", "image", "method", "choice", "encoder", "decoder", "experts", *values, "missing"]]
 
 
-def gap_closed(
-    scores: pd.DataFrame, method: str, seed: int = 0, resamples: int = 2000, level: float = 0.95
-) -> pd.DataFrame:
+def gap_closed(scores: pd.DataFrame, method: str, seed: int = 0) -> pd.DataFrame:
     """How much of the way from the router to the oracle ``method`` goes in PSNR: 0 the router's, 1 the oracle's.
 
     A row a set with sharp pictures, and "Average" (mean gain over mean gap of the sets). Columns: set, method, gap
     (dB), share, low, high: the percentile interval of a bootstrap over scenes, as in ``statistics.intervals``. A
     mixture can pass 1, because the oracle has only single experts. NaN where the gap is under ``LEAST_GAP``.
     """
-    table = scores.pivot(index=["set", "image"], columns="method", values="psnr")
-    table = table.dropna(subset=[ROUTER, ORACLE, method])
-    gains, gaps, names = [], [], []
-    for name in dict.fromkeys(scores["set"]):
-        if name not in table.index.get_level_values("set"):
-            continue
-        part = table.loc[name]
-        numbers, draws = statistics.scene_draws(name, part.index, seed, resamples)
-        scenes = draws.shape[1]
-        draws = np.vstack([np.arange(scenes), draws])  # first the sample itself
-        for means, other in ((gains, method), (gaps, ORACLE)):
-            means.append(statistics.resampled_means((part[other] - part[ROUTER]).to_numpy(), numbers, draws))
-        names.append((name, scenes))
-    columns = ["set", "method", "gap", "share", "low", "high"]
-    if not names:
-        return pd.DataFrame(columns=columns)
-    gains.append(np.mean(gains, axis=0))
-    gaps.append(np.mean(gaps, axis=0))
-    names.append(("Average", min(scenes for _, scenes in names)))
+    found = []  # name, scenes, mean gain and mean gap: of the set itself, then of every resample
+    for name, pictures in scores.groupby("set", sort=False):
+        part = pictures.pivot(index="image", columns="method", values="psnr").dropna(subset=[ROUTER, ORACLE, method])
+        if len(part):
+            numbers, draws = statistics.scene_draws(name, part.index, seed)
+            draws = np.vstack([np.arange(draws.shape[1]), draws])
+            gains = [(part[other] - part[ROUTER]).to_numpy() for other in (method, ORACLE)]
+            found.append((name, draws.shape[1], *(statistics.resampled_means(one, numbers, draws) for one in gains)))
+    if found:
+        _, scenes, gains, gaps = zip(*found, strict=True)
+        found.append(("Average", min(scenes), np.mean(gains, axis=0), np.mean(gaps, axis=0)))
     rows = []
-    for (name, scenes), gain, gap in zip(names, gains, gaps, strict=True):
-        share, low, high = math.nan, math.nan, math.nan
+    for name, scenes, gain, gap in found:
+        shares = np.full_like(gain, math.nan)
         if gap[0] >= LEAST_GAP:
-            shares = np.divide(gain, gap, out=np.full_like(gain, np.nan), where=gap > 1e-6)
-            share = shares[0]
-            low, high = statistics.percentiles(shares[1:], level) if scenes > 1 else (math.nan, math.nan)
-        rows.append((name, method, gap[0], share, low, high))
-    return pd.DataFrame(rows, columns=columns)
+            np.divide(gain, gap, out=shares, where=gap > 1e-6)
+        rows.append((name, method, gap[0], shares[0], *statistics.percentiles(shares[1:], scenes)))
+    return pd.DataFrame(rows, columns=["set", "method", "gap", "share", "low", "high"])
 
 
-def compare(scores: pd.DataFrame, inside: Sequence[str], outside: Sequence[str], seed: int = 0) -> pd.DataFrame:
+def compare_methods(scores: pd.DataFrame, inside: Sequence[str], outside: Sequence[str], seed: int = 0) -> pd.DataFrame:
     """Everything about the methods in one long table: method, group, set, quantity, mean, low, high, scenes, pictures,
     changed, changed_scenes.
 
@@ -269,7 +230,8 @@ def compare(scores: pd.DataFrame, inside: Sequence[str], outside: Sequence[str],
 
 
 def _changes(scores: pd.DataFrame, method: str, other: str, differences: pd.DataFrame) -> pd.DataFrame:
-    """On how many pictures with a sharp one ``method`` takes another candidate than ``other``: ``compare``'s counts.
+    """On how many pictures with a sharp one ``method`` takes another candidate than ``other``: pictures, changed,
+    changed_scenes as in ``compare_methods``.
 
     ``differences`` are the mean differences of the two, by set: they say which set carries the average.
     """
@@ -287,41 +249,28 @@ def _changes(scores: pd.DataFrame, method: str, other: str, differences: pd.Data
     return of_sets.reset_index()
 
 
-@dataclass(frozen=True)
-class Example:
-    """One picture as several networks restore it: (title, picture (3, H, W) in [0, 1]) each, the input first."""
-
-    set: str
-    key: str
-    images: list[tuple[str, Tensor]]
-
-
 def examples(
     demoe: DeMoE,
     networks: Mapping[str, nn.Module],
     sets: Sequence[PairedSet],
     shown: Mapping[str, Sequence[str]],
     device: str = "cpu",
-) -> list[Example]:
+) -> list[tuple[str, str, list[tuple[str, Tensor]]]]:
     """Figure 14: the pictures ``shown`` (keys by set), as ``networks`` restore them, DeMoE's router, and a person.
 
-    Titles have the PSNR of the whole picture. The last is the sharp picture, where there is one.
+    Each is set, key, and (title, picture (3, H, W) in [0, 1]) of every network, the input first. Titles have the PSNR
+    of the whole picture. The last is the sharp picture, where there is one.
     """
     found = []
-    for pairs in sets:
-        for key in shown.get(pairs.name, ()):
-            blurred, sharp = (
-                None if side is None else side.unsqueeze(0).to(device)
-                for side in pairs.pair(list(pairs.keys).index(key))
-            )
-            by_expert, chosen = restore_each(demoe, blurred), restore(demoe, blurred).weights[0].argmax()
-            images = {"input": blurred} | {name: restore(model, blurred).image for name, model in networks.items()}
-            images[f"DeMoE, router:\n{EXPERTS[int(chosen)]}"] = by_expert[EXPERTS[int(chosen)]]
-            if pairs.label is not None:
-                images[f"DeMoE, by hand:\n{EXPERTS[pairs.label]}"] = by_expert[EXPERTS[pairs.label]]
-            titled = [
-                (name + ("" if sharp is None else f"\n{float(psnr(image, sharp)):.2f} dB"), image[0].cpu())
-                for name, image in images.items()
-            ]
-            found.append(Example(pairs.name, key, titled if sharp is None else [*titled, ("sharp", sharp[0].cpu())]))
+    for pairs, key in ((one, key) for one in sets for key in shown.get(one.name, ())):
+        blurred, sharp = batch_of_one(pairs, list(pairs.keys).index(key), device)
+        by_expert, chosen = restore_each(demoe, blurred), EXPERTS[int(restore(demoe, blurred).weights[0].argmax())]
+        images = {"input": blurred} | {name: restore(model, blurred).image for name, model in networks.items()}
+        images[f"DeMoE, router:\n{chosen}"] = by_expert[chosen]
+        if pairs.label is not None:
+            images[f"DeMoE, by hand:\n{EXPERTS[pairs.label]}"] = by_expert[EXPERTS[pairs.label]]
+        if sharp is not None:
+            images = {f"{name}\n{float(psnr(image, sharp)):.2f} dB": image for name, image in images.items()}
+            images["sharp"] = sharp
+        found.append((pairs.name, key, [(title, image[0].cpu()) for title, image in images.items()]))
     return found

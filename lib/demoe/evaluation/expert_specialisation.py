@@ -14,15 +14,15 @@ from demoe.inference.restore import restore
 from demoe.models.demoe import DeMoE
 
 from .methods import Method, blurred_input
-from .weight_similarity import all_pairs, compare, expert_layers, pearson
+from .weight_similarity import all_pairs, compare_layers, expert_layers, pearson
 
 SCALES = "beta and gamma"
 
 
 def correlations(model: DeMoE) -> pd.DataFrame:
-    """Pearson between every two experts (Figure 11): a row a pair and layer, as in ``weight_similarity.compare``."""
+    """Pearson between every two experts (Figure 11), as ``weight_similarity.compare_layers`` tabulates it."""
     experts = {name: expert_layers(model, i) for i, name in enumerate(EXPERTS)}
-    return compare(experts, all_pairs(experts))
+    return compare_layers(experts, all_pairs(experts))
 
 
 def moved(model: DeMoE, start: DeMoE) -> pd.DataFrame:

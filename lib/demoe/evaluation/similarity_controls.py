@@ -18,7 +18,7 @@ from torch import Tensor
 from demoe.models.layers import NAFBlock
 from demoe.models.nafnet import NAFNet
 
-from .weight_similarity import HIGH, KINDS, MEASURES, Layer, all_pairs, compare, layers
+from .weight_similarity import HIGH, KINDS, MEASURES, Layer, all_pairs, compare_layers, layers
 
 BLURS = "different blurs, one start"  # Figures 2, 7 and 9
 LOW_LIGHT = "a blur and low light, one start"  # Figure 8
@@ -51,10 +51,12 @@ class Study:
     start: list[Layer] = field(repr=False)
 
     def measured(self) -> pd.DataFrame:
-        """Pearson and CKA of all pairs: the columns of ``weight_similarity.compare`` after ``comparison``."""
+        """Pearson and CKA of all pairs: the columns of ``weight_similarity.compare_layers`` after ``comparison``."""
         belongs = {pair: comparison for comparison, pairs in self.pairs.items() for pair in pairs}
-        tables = [compare(self.networks, belongs, measure) for measure in MEASURES]
-        partial = compare(self.networks, self.pairs[BLURS], "pearson", given=self.start).assign(comparison=START_OUT)
+        tables = [compare_layers(self.networks, belongs, measure) for measure in MEASURES]
+        partial = compare_layers(self.networks, self.pairs[BLURS], "pearson", given=self.start).assign(
+            comparison=START_OUT
+        )
         table = pd.concat(tables, ignore_index=True)
         table["comparison"] = [belongs[pair] for pair in zip(table["first"], table["second"], strict=True)]
         table = pd.concat([table, partial], ignore_index=True)

@@ -1,7 +1,8 @@
 """From rows of pictures to tables: means, how far they can be trusted, and when a difference is one (``judge``).
 
 Pictures of one scene resemble each other, so intervals come from a bootstrap over scenes, not over pictures. Where a
-network was trained several times, ``compare`` and ``order`` say what differs by more than another training would.
+network was trained several times, ``compare_trainings`` and ``order`` say what differs by more than another training
+would.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from demoe.models.moe import normalised_entropy
 from .metrics import LABELS
 
 MISSING = "missing"  # what a table shows for NaN
+RESAMPLES, LEVEL = 2000, 0.95  # of every bootstrap here, and of every interval
 EXACT = 8  # rows up to which ``order`` looks at all permutations (8! = 40 320)
 # Smallest difference that counts: half of the last digit that the paper's tables print of the metric (half of the
 # hundredth for those not named). What no published digit would show is no difference.
@@ -47,16 +49,12 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     """
     metrics = metric_columns(scores)
     grouped = scores.groupby(["set", "method"], sort=False)
-    means = grouped[metrics].mean()
-    means["images"] = grouped.size()
-    means = means.reset_index()
+    means = grouped[metrics].mean().assign(images=grouped.size())
     by_method = means.groupby("method", sort=False)
-    average = by_method[metrics].agg(lambda values: values.mean(skipna=False)).reset_index()
-    average["images"] = by_method["images"].sum().to_numpy()
-    table = pd.concat([means, average.assign(set="Average")], ignore_index=True)
-    table["set"] = pd.Categorical(table["set"], _order(list(means["set"].unique())))
-    table = table.sort_values("set", kind="stable").reset_index(drop=True)
-    return table.astype({"set": str})
+    averages = by_method[metrics].agg(lambda values: values.mean(skipna=False)).assign(images=by_method["images"].sum())
+    table = pd.concat([means.reset_index(), averages.reset_index().assign(set="Average")], ignore_index=True)
+    places = {name: place for place, name in enumerate(_order(list(scores["set"].unique())))}
+    return table.sort_values("set", key=lambda names: names.map(places), kind="stable", ignore_index=True)
 
 
 def _order(names: list[str]) -> list[str]:
@@ -75,15 +73,7 @@ def scene(dataset: str, key: str) -> str:
     return key.rpartition("/")[0] or key
 
 
-def by_scene(scores: pd.DataFrame) -> pd.DataFrame:
-    """Means of every scene. Columns: set, scene, method, a column a metric, images."""
-    scenes = [scene(*names) for names in zip(scores["set"], scores["image"], strict=True)]
-    grouped = scores.assign(scene=scenes).groupby(["set", "scene", "method"], sort=False)
-    means = grouped[metric_columns(scores)].mean()
-    return means.assign(images=grouped.size()).reset_index()
-
-
-def intervals(scores: pd.DataFrame, seed: int = 0, resamples: int = 2000, level: float = 0.95) -> pd.DataFrame:
+def intervals(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """The means of ``summarise`` in long form, each with its bootstrap percentile interval.
 
     Columns: set, method, metric, mean, low, high, images (those with a value), missing (those without), scenes (of the
@@ -91,14 +81,12 @@ def intervals(scores: pd.DataFrame, seed: int = 0, resamples: int = 2000, level:
     set separately, with the same draws for all methods. ``low`` and ``high`` are NaN for fewer than two scenes; for a
     handful they are too narrow, as any bootstrap's. Same seed, same numbers.
     """
-    if not 0 < level < 1 or resamples < 1:
-        raise ValueError(f"an interval needs a level between 0 and 1 and resamples, got {level} and {resamples}")
     rows = []
     replicates: dict[tuple[str, str], list[np.ndarray]] = {}  # by method and metric, a set each
     sets = _order(list(scores["set"].unique()))[:-1]
     for name in sets:
         pictures = scores[scores["set"] == name]
-        numbers, draws = scene_draws(name, pictures["image"], seed, resamples)
+        numbers, draws = scene_draws(name, pictures["image"], seed)
         numbers = pd.Series(numbers, index=pictures.index)
         for method, part in pictures.groupby("method", sort=False):
             for metric in metric_columns(scores):
@@ -106,28 +94,27 @@ def intervals(scores: pd.DataFrame, seed: int = 0, resamples: int = 2000, level:
                 means = resampled_means(values.to_numpy(float), numbers[values.index].to_numpy(), draws)
                 replicates.setdefault((method, metric), []).append(means)
                 scenes = numbers[values.index].nunique()
-                ends = percentiles(means, level) if scenes > 1 else (math.nan, math.nan)
                 counts = len(values), len(part) - len(values), scenes
-                rows.append((name, method, metric, values.mean(), *ends, *counts))
+                rows.append((name, method, metric, values.mean(), *percentiles(means, scenes), *counts))
     columns = ["set", "method", "metric", "mean", "low", "high", "images", "missing", "scenes"]
     table = pd.DataFrame(rows, columns=columns)
+    by = {key: part for key, part in table.groupby(["method", "metric"], sort=False)}
     averages = []
-    for (method, metric), parts in replicates.items():
-        of_sets = table[(table["method"] == method) & (table["metric"] == metric)]
-        every = len(parts) == len(sets) and of_sets["low"].notna().all()
-        ends = percentiles(np.mean(parts, axis=0), level) if every else (math.nan, math.nan)
-        counts = of_sets["images"].sum(), of_sets["missing"].sum(), of_sets["scenes"].min()
-        averages.append(("Average", method, metric, of_sets["mean"].mean(skipna=False), *ends, *counts))
+    for key, parts in replicates.items():
+        of_sets, scenes = by[key], by[key]["scenes"].min()
+        ends = percentiles(np.mean(parts, axis=0), scenes if len(parts) == len(sets) else 0)
+        counts = of_sets["images"].sum(), of_sets["missing"].sum(), scenes
+        averages.append(("Average", *key, of_sets["mean"].mean(skipna=False), *ends, *counts))
     return pd.concat([table, pd.DataFrame(averages, columns=columns)], ignore_index=True)
 
 
-def scene_draws(dataset: str, keys: Iterable[str], seed: int, resamples: int) -> tuple[np.ndarray, np.ndarray]:
+def scene_draws(dataset: str, keys: Iterable[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The bootstrap over scenes: the scene's number of each of N pictures (N,), and the scenes drawn with replacement,
-    (resamples, scenes). The same for a set whatever else is compared."""
+    (RESAMPLES, scenes). The same for a set whatever else is compared."""
     numbers = pd.factorize(pd.Series([scene(dataset, key) for key in keys]))[0]
     scenes = numbers.max() + 1
     rng = np.random.default_rng([seed, zlib.crc32(dataset.encode())])
-    return numbers, rng.integers(scenes, size=(resamples, scenes))
+    return numbers, rng.integers(scenes, size=(RESAMPLES, scenes))
 
 
 def resampled_means(values: np.ndarray, numbers: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -141,30 +128,42 @@ def resampled_means(values: np.ndarray, numbers: np.ndarray, draws: np.ndarray) 
         return sums[draws].sum(1) / counts[draws].sum(1)
 
 
-def percentiles(means: np.ndarray, level: float) -> tuple[float, float]:
-    """The middle ``level`` of the finite ones of (resamples,) means: low and high; NaN where there are none."""
+def percentiles(means: np.ndarray, scenes: int) -> tuple[float, float]:
+    """The middle ``LEVEL`` of the finite ones of (resamples,) means: low and high. NaN where there are none, and for
+    fewer than two ``scenes``."""
     means = means[np.isfinite(means)]
-    if not len(means):
+    if scenes < 2 or not len(means):
         return math.nan, math.nan
-    low, high = np.percentile(means, [50 * (1 - level), 50 * (1 + level)])
+    low, high = np.percentile(means, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return float(low), float(high)
 
 
-def difference(
-    scores: pd.DataFrame, method: str, other: str, seed: int = 0, resamples: int = 2000, level: float = 0.95
-) -> pd.DataFrame:
-    """``method`` minus ``other`` on the same pictures, as ``intervals`` shows it: what tells whether one is better.
+def difference(scores: pd.DataFrame, method: str, other: str, seed: int = 0) -> pd.DataFrame:
+    """``method`` minus ``other`` on the same pictures: what tells whether one is better.
 
-    Raises ``ValueError`` for a method that is not in ``scores``.
+    Columns: first, second (the two), then those of ``intervals`` but for the method. Raises ``ValueError`` for a method
+    that is not in ``scores``.
     """
-    sides = []
-    for name in (method, other):
-        rows = scores[scores["method"] == name]
-        if rows.empty:
-            raise ValueError(f"there are no scores of {name!r}: choose from {', '.join(scores['method'].unique())}")
-        sides.append(rows.set_index(["set", "image"])[metric_columns(scores)])
-    paired = sides[0].sub(sides[1]).loc[sides[0].index].reset_index()
-    return intervals(paired.assign(method=f"{method} - {other}"), seed, resamples, level)
+    first, second = (
+        rows_of(scores, name).set_index(["set", "image"])[metric_columns(scores)] for name in (method, other)
+    )
+    paired = first.sub(second).loc[first.index].reset_index().assign(method=method)
+    table = intervals(paired, seed).rename(columns={"method": "first"})
+    table.insert(1, "second", other)
+    return table[["first", "second", *table.columns.drop(["first", "second"])]]
+
+
+def rows_of(scores: pd.DataFrame, method: str) -> pd.DataFrame:
+    """The rows of one method. Raises ``ValueError`` naming the methods where it has none."""
+    rows = scores[scores["method"] == method]
+    if rows.empty:
+        raise ValueError(f"there are no scores of {method!r}: choose from {', '.join(scores['method'].unique())}")
+    return rows
+
+
+def differences(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
+    """``difference`` of each of ``pairs``."""
+    return pd.concat([difference(scores, *pair, seed) for pair in pairs], ignore_index=True)
 
 
 @dataclass(frozen=True)
@@ -243,17 +242,6 @@ def judge(
     return Verdict("undecided", f"the interval holds differences of less and of more than {least:g}{again}")
 
 
-def differences(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
-    """``difference`` of each of ``pairs``: columns first, second, then those of ``difference`` but for the method."""
-    tables = []
-    for first, second in pairs:
-        table = difference(scores, first, second, seed).drop(columns="method")
-        table.insert(0, "first", first)
-        table.insert(1, "second", second)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
-
-
 def shown(value: float, decimals: int = 3) -> str:
     """A number for a reader; NaN is "missing", never 0."""
     return MISSING if math.isnan(value) else f"{value:.{decimals}f}"
@@ -272,63 +260,39 @@ def report(table: pd.DataFrame) -> str:
     return pd.DataFrame(lines, columns=columns).to_string(index=False)
 
 
-def averages(scores: pd.DataFrame) -> pd.DataFrame:
-    """The average over the sets of every training. Columns: training, method, and one a metric.
-
-    ``scores`` are ``benchmark.score``'s with a column ``training``, the seed. NaN where a set has no value.
-    """
-    metrics = metric_columns(scores)
-    means = scores.groupby(["training", "method", "set"], sort=False)[metrics].mean()
-    by = means.groupby(["training", "method"], sort=False)
-    return by.agg(lambda values: values.mean(skipna=False)).reset_index()
-
-
-def compare(
-    scores: pd.DataFrame, references: dict[str, str], seed: int = 0, resamples: int = 2000, level: float = 0.95
-) -> pd.DataFrame:
+def compare_trainings(scores: pd.DataFrame, references: dict[str, str], seed: int = 0) -> pd.DataFrame:
     """Every method beside its reference, PSNR averaged over the sets as in the paper's tables.
 
-    ``references`` gives each method's, which may be itself. Columns: method, reference, trainings, a column a metric
-    (means over trainings), spread (standard deviation of the PSNR over trainings; NaN for one), difference (dB), low
+    ``scores`` are ``benchmark.score``'s with a column ``training``, the seed. ``references`` gives each method's
+    reference, which may be itself. Columns: method, reference, trainings, a column a metric (means over trainings, NaN
+    where a set has no value), spread (standard deviation of the PSNR over trainings; NaN for one), difference (dB), low
     and high (its interval over scenes, the trainings at hand given), scenes, low_trainings and high_trainings
     (Student's interval over trainings, paired by seed; NaN for one), verdict and reason (``judge``'s word and why).
     Raises ``ValueError`` for a method or reference without scores, or where the two were not trained from the same
     seeds.
     """
-    overall = averages(scores)
-    psnr = overall.pivot(index="training", columns="method", values="psnr")
+    tables = [summarise(part).assign(training=training) for training, part in scores.groupby("training", sort=False)]
+    overall = pd.concat(tables).query("set == 'Average'").set_index("training")
     images = scores.groupby(["set", "image", "method"], sort=False)["psnr"].mean().reset_index()  # over trainings
     rows = []
     for method, reference in references.items():
-        for name in (method, reference):
-            if name not in psnr:
-                raise ValueError(f"there are no scores of {name!r}: choose from {', '.join(psnr.columns)}")
-        if not psnr[method].notna().equals(psnr[reference].notna()):
+        own, other = (rows_of(overall, name)[metric_columns(scores)] for name in (method, reference))
+        if not own["psnr"].notna().equals(other["psnr"].notna()):
             raise ValueError(
                 f"{method!r} and {reference!r} were not trained from the same seeds: train what is missing"
             )
-        own = psnr[method].dropna()
-        row = {"method": method, "reference": reference, "trainings": len(own)}
-        row |= overall[overall.method == method][metric_columns(scores)].mean(skipna=False).to_dict()
-        row["spread"] = own.std(ddof=1) if len(own) > 1 else math.nan
-        gaps = (psnr[method] - psnr[reference]).dropna().to_numpy()
-        row |= {"difference": gaps.mean(), "low": math.nan, "high": math.nan, "scenes": 0}
+        gaps = (own["psnr"] - other["psnr"]).dropna().to_numpy()
+        interval = {"low": math.nan, "high": math.nan, "scenes": 0}
+        over_trainings = (math.nan, math.nan)
         if method != reference:
-            found = difference(images, method, reference, seed, resamples, level)
-            average = found[found["set"] == "Average"].iloc[0]
-            row |= average[["low", "high", "scenes"]].to_dict()
-        row["low_trainings"], row["high_trainings"] = math.nan, math.nan
-        if method != reference and len(gaps) > 1:
-            row["low_trainings"], row["high_trainings"] = stats.ttest_1samp(gaps, 0).confidence_interval(level)
-        verdict = judge(
-            row["difference"],
-            row["low"],
-            row["high"],
-            row["scenes"],
-            trainings=row["trainings"],
-            low_trainings=row["low_trainings"],
-            high_trainings=row["high_trainings"],
-        )
+            found = difference(images, method, reference, seed)
+            interval = found.loc[found["set"] == "Average", list(interval)].iloc[0].to_dict()
+            if len(gaps) > 1:
+                over_trainings = stats.ttest_1samp(gaps, 0).confidence_interval(LEVEL)
+        interval |= dict(zip(("low_trainings", "high_trainings"), over_trainings, strict=True))
+        row = {"method": method, "reference": reference, "trainings": int(own["psnr"].notna().sum())}
+        row |= own.mean(skipna=False).to_dict() | {"spread": own["psnr"].std(), "difference": gaps.mean(), **interval}
+        verdict = judge(row["difference"], trainings=row["trainings"], **interval)
         rows.append(row | {"verdict": verdict.word, "reason": verdict.reason})
     return pd.DataFrame(rows)
 
@@ -368,11 +332,11 @@ def order(published: Sequence[float], ours: Sequence[float], seed: int = 0, draw
     exact = len(a) <= EXACT
     found = stats.permutation_test(
         (b,),
-        lambda ranks, axis: stats.pearsonr(np.broadcast_to(a, ranks.shape), ranks, axis=axis).statistic,
+        lambda ranks, axis: (a * ranks).sum(axis),  # grows with rho, and of halves it is exact: ties stay ties
         permutation_type="pairings",
         alternative="greater",
         n_resamples=math.factorial(EXACT) if exact else draws,
         vectorized=True,
         rng=np.random.default_rng(seed),
     )
-    return Order(float(found.statistic), float(found.pvalue), len(a), exact)
+    return Order(float(stats.spearmanr(a, b).statistic), float(found.pvalue), len(a), exact)

@@ -177,7 +177,7 @@ def examples(layer: Layer) -> np.ndarray:
     return layer.weights.T if layer.kind == "LayerNorm" else layer.weights
 
 
-def compare(
+def compare_layers(
     networks: dict[str, Sequence[Layer]],
     pairs: Iterable[tuple[str, str]],
     measure: Measure = "pearson",

@@ -34,7 +34,7 @@ def basis(table: pd.DataFrame, name: str) -> list[Claim]:
 
 
 def _claim(key: str, row, control: str, routed: bool, **more) -> Claim:
-    """A row of ``statistics.compare``, which has judged it; undecided where routing decides."""
+    """A row of ``statistics.compare_trainings``, which has judged it; undecided where routing decides."""
     over = ""
     if not math.isnan(row.low_trainings):
         over = f"over trainings [{row.low_trainings:+.3f}, {row.high_trainings:+.3f}]"

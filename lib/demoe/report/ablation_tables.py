@@ -63,18 +63,19 @@ def experiments_of(*tables: str) -> list[str]:
 
 
 def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
-    """A row a row of these tables and a choice of the expert: ``trainings.compare`` beside the published averages.
+    """A row a row of these tables and a choice of the expert: ``compare_trainings`` beside the published averages.
 
-    ``scores`` are ``ablations.score``'s. Columns: table, row, choice, those of ``compare``, accuracy (of the router;
-    NaN without experts), paper_psnr, paper_ssim, paper_lpips, paper_difference (dB, of the paper's averages over the
-    real sets; all NaN where the paper has none).
+    ``scores`` are ``ablations.score``'s. Columns: table, row, choice, those of ``compare_trainings``, accuracy (of the
+    router; NaN without experts), paper_psnr, paper_ssim, paper_lpips, paper_difference (dB, of the paper's averages
+    over the real sets; all NaN where the paper has none).
     """
     wanted, records = rows(*tables), []
     # The published PSNR of what a row is compared with: that experiment's first row in the paper.
     reference = {row.experiment: paper(*row.source, "Average", "psnr") for row in reversed(ROWS)}
     for choice in CHOICES:
         part = scores[scores.choice == choice]
-        found = statistics.compare(part, {row.experiment: row.reference for row in wanted}, seed).set_index("method")
+        references = {row.experiment: row.reference for row in wanted}
+        found = statistics.compare_trainings(part, references, seed).set_index("method")
         accuracy = part.groupby("method").right.mean()
         for row in wanted:
             theirs = {f"paper_{metric}": paper(*row.source, "Average", metric) for metric in ("psnr", "ssim", "lpips")}
@@ -90,21 +91,21 @@ def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
 def basis(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Whether the reference is worth comparing with: against its own stage 1 and the blurred input, for each choice.
 
-    ``scores`` are ``ablations.score``'s. Columns: choice, those of ``trainings.compare``, accuracy (of the router).
+    ``scores`` are ``ablations.score``'s. Columns: choice, those of ``compare_trainings``, accuracy (of the router).
     """
     found = []
     for choice in CHOICES:
         part = scores[scores.choice == choice]
         right = where(part, method=REFERENCE).right.mean()
         for other in (BASELINE, INPUT):
-            rows = statistics.compare(part, {REFERENCE: other}, seed).assign(accuracy=right)
+            rows = statistics.compare_trainings(part, {REFERENCE: other}, seed).assign(accuracy=right)
             rows.insert(0, "choice", choice)
             found.append(rows)
     return pd.concat(found, ignore_index=True)
 
 
 def orders(table: pd.DataFrame) -> pd.DataFrame:
-    """``trainings.order`` of every table's PSNR, and of all published rows together, each experiment once.
+    """``statistics.order`` of every table's PSNR, and of all published rows together, each experiment once.
 
     ``table`` is ``results``'. Columns: table (ending in ", expert by hand" where it was so chosen), choice, rows, rho,
     p (one-sided, not corrected for how many there are), exact.

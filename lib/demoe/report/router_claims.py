@@ -83,7 +83,7 @@ def outside(routing: pd.DataFrame) -> list[Claim]:
 def gains(comparison: pd.DataFrame) -> list[Claim]:
     """On each set outside: k=1 over the untouched input and over the baseline, and the expert chosen by hand over k=1.
 
-    ``comparison`` is that of ``expert_choice.compare``. The paper's differences are those of its real sets.
+    ``comparison`` is that of ``expert_choice.compare_methods``. The paper's differences are those of its real sets.
     """
     pairs = (
         (expert_choice.INPUT, "DeMoE k=1", "the untouched input", None),

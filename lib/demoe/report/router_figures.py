@@ -162,18 +162,18 @@ def shown_pictures(routing: pd.DataFrame, name: str) -> list[str]:
     return [part.image.iloc[order[place]] for place in dict.fromkeys([(len(part) - 1) // 2, 0])]
 
 
-def examples(pictures_shown: Sequence[expert_choice.Example]) -> Figure:
+def examples(pictures_shown: Sequence[tuple[str, str, list[tuple[str, Tensor]]]]) -> Figure:
     """Figure 14: ``expert_choice.examples``, one a row.
 
     Of large pictures the middle ``MIDDLE`` pixels are shown. The inset enlarges the framed square, that in which the
     input varies most. Dark pictures are multiplied by one factor in all columns, which stands beside the row.
     """
     rows, labels, places = [], [], []
-    for example in pictures_shown:
-        row = [(title, _middle(image)) for title, image in example.images]
+    for name, key, images in pictures_shown:
+        row = [(title, _middle(image)) for title, image in images]
         factor = brightening(row[0][1])
         rows.append([(title, (factor * image).clamp(0, 1)) for title, image in row])
-        labels.append(f"{example.set}\n{example.key}" + (f"\nshown {factor:.1f} x brighter" if factor > 1 else ""))
+        labels.append(f"{name}\n{key}" + (f"\nshown {factor:.1f} x brighter" if factor > 1 else ""))
         places.append(busiest(row[0][1]))
     figure = pictures(rows, labels, width=1.7)
     columns = len(figure.axes) // len(rows)
