@@ -62,7 +62,7 @@ def test_sets_at_hand_are_measured_alike():
         synthetic(name, "test", 3, 48, options=Options(canvas=canvas), source="photos", progress=False)
         for name in ("GoPro", "Real-LOLBlur")
     ]
-    table = blur_strength.measure(sets, progress=False)
+    table = blur_strength.input_quality(sets, progress=False)
     expected = blur_strength.calibrate(
         3, 48, names=["GoPro"], splits=("test",), canvases={"synthetic": canvas}, progress=False
     )

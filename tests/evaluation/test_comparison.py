@@ -122,7 +122,7 @@ def test_differences_are_paired_and_only_between_those_that_are_there():
     methods = pd.DataFrame(
         {"role": ["input", "NAFNet", "DeMoE", "Restormer"], "method": ["input!", "NAFNet!", "DeMoE!", "Restormer!"]}
     )
-    table = comparison.differences(scores, methods)
+    table = comparison.role_differences(scores, methods)
     assert {(one.first, one.second) for one in table.itertuples()} == {
         ("DeMoE", "NAFNet"),
         ("DeMoE", "input"),
@@ -138,9 +138,9 @@ def test_the_average_without_lolblur_is_that_of_the_other_sets():
     dark = scores[scores["set"] == "DPDD-syn"].assign(set="LOLBlur-syn")
     dark.loc[dark.method == "NAFNet!", "psnr"] += 5  # brighter
     methods = pd.DataFrame({"role": ["input", "NAFNet"], "method": ["input!", "NAFNet!"]})
-    mean = comparison.differences(pd.concat([scores, dark], ignore_index=True), methods).set_index("set")["mean"]
+    mean = comparison.role_differences(pd.concat([scores, dark], ignore_index=True), methods).set_index("set")["mean"]
     assert mean["Average"] == pytest.approx((0.1 + 0.1 + 5.1) / 3) and mean[comparison.WITHOUT] == pytest.approx(0.1)
-    assert comparison.WITHOUT not in set(comparison.differences(dark, methods)["set"])  # nothing would be left
+    assert comparison.WITHOUT not in set(comparison.role_differences(dark, methods)["set"])  # nothing would be left
 
 
 def test_the_picture_of_median_gain_by_hand():

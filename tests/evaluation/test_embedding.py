@@ -3,6 +3,7 @@ import pytest
 import torch
 from conftest import shake
 
+from demoe.core import downloads
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import embedding
 from demoe.models.demoe import DeMoE, DeMoEConfig
@@ -96,10 +97,10 @@ def test_missing_clip_weights_are_named_at_once(monkeypatch, tmp_path):
     monkeypatch.delenv("DEMOE_CLIP", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: None)
-    with pytest.raises(embedding.WeightsMissing, match=r"neither in .* nor can it be fetched .*\$DEMOE_CLIP"):
+    with pytest.raises(downloads.CannotMeasure, match=r"neither in .* nor can it be fetched .*\$DEMOE_CLIP"):
         embedding.clip_features([torch.zeros(3, 8, 8)], progress=False)
     monkeypatch.setenv("DEMOE_CLIP", str(tmp_path / "no.pt"))
-    with pytest.raises(embedding.WeightsMissing, match=r"no\.pt, which is not a file"):
+    with pytest.raises(downloads.CannotMeasure, match=r"no\.pt, which is not a file"):
         embedding.clip_features([torch.zeros(3, 8, 8)], progress=False)
 
 

@@ -3,10 +3,10 @@ import pytest
 import torch
 from conftest import shake
 
+from demoe.core.downloads import CannotMeasure
 from demoe.core.tasks import DATASETS, EXPERTS
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import benchmark, embedding, expert_specialisation
-from demoe.evaluation.embedding import WeightsMissing
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.report import similarity_figures as drawn
@@ -101,7 +101,7 @@ def networks() -> dict[str, NAFNet]:
 
 def test_without_clip_the_second_reading_is_empty_and_says_why(monkeypatch):
     def missing(pictures, progress=True):
-        raise WeightsMissing("no weights here")
+        raise CannotMeasure("no weights here")
 
     monkeypatch.setattr(embedding, "clip_features", missing)
     seen = embedding.encoder_views(networks(), sets(), progress=False)

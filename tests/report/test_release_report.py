@@ -65,15 +65,15 @@ def verdicts(table: pd.DataFrame) -> dict[str, str]:
 
 
 def test_claims_and_figures_follow_the_numbers():
-    good = released.differences(released.with_choices(made_up()))
+    good = released.released_differences(released.with_choices(made_up()))
     assert verdicts(good)["demoe-k-1-input"] == verdicts(good)["demoe-k-1-baseline"] == "better"
     assert verdicts(good)["demoe-manual-average-wrong-expert"] == "better"
-    bad = released.differences(released.with_choices(made_up({**GAINS, released.DEMOE: -0.2}, lead=-0.8)))
+    bad = released.released_differences(released.with_choices(made_up({**GAINS, released.DEMOE: -0.2}, lead=-0.8)))
     assert verdicts(bad)["demoe-k-1-input"] == verdicts(bad)["demoe-manual-average-wrong-expert"] == "worse"
     row = next(row for row in release_claims.differences(bad) if row.id == "release-demoe-k-1-input")
     assert row.control == f"worse on {', '.join(good['set'].unique()[:5])}"
     alone = {name: gain for name, gain in GAINS.items() if name != released.BASELINE}
-    without = released.differences(released.with_choices(made_up(alone)))
+    without = released.released_differences(released.with_choices(made_up(alone)))
     assert "demoe-k-1-baseline" not in verdicts(without) and set(without["first"]) == {released.DEMOE, released.MANUAL}
     for table, count in ((good, 3), (without, 2)):
         axes = release_figures.gains(table).axes
@@ -89,7 +89,7 @@ def test_claims_and_figures_follow_the_numbers():
 
 
 def test_one_scene_a_set_gives_a_mean_without_interval():
-    single = released.differences(released.with_choices(made_up(pictures=1)))
+    single = released.released_differences(released.with_choices(made_up(pictures=1)))
     for row in release_claims.differences(single):
         assert row.verdict == "undecided" and "[" not in row.here and "nan" not in row.sentence
 
@@ -113,7 +113,7 @@ def test_tables_from_the_csvs(home):
     for name, table in {
         "scores": scores,
         "summary": statistics.intervals(scores),
-        "differences": released.differences(scores),
+        "differences": released.released_differences(scores),
         "routing": routing,
     }.items():
         tables.save(table, f"10_{name}", mark)

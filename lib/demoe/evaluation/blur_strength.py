@@ -5,8 +5,7 @@ The targets come from several places, not all of them certain; ``Target.source``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 from torch import Tensor
@@ -22,8 +21,6 @@ from demoe.data.real.description import Target
 from .metrics import psnr, ssim
 
 TOLERANCE = 1.5  # dB; the mean over 64 patches is itself known to about 0.4 dB
-
-
 TARGETS: dict[str, Target] = {dataset.name: dataset.target for dataset in catalog.DATASETS if dataset.target}
 
 
@@ -34,8 +31,6 @@ def calibrate(
     names: Sequence[str] = SETS,
     splits: Sequence[str] = ("train", "test"),
     canvases: dict[str, Callable[..., tuple[Tensor, str]]] | None = None,
-    seed: int = 0,
-    options: Options | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Mean PSNR and SSIM of the blurred input of ``count`` samples for every set, split and kind of sharp pictures.
@@ -48,33 +43,29 @@ def calibrate(
     todo = [(name, kind, split) for name in names for kind in canvases for split in splits]
     rows = []
     for name, kind, split in tqdm(todo, desc="calibrating", unit="set", leave=False, disable=not progress):
-        chosen = replace(options or Options(), canvas=canvases[kind])
-        scores = []
-        for index in range(count):
-            made = synthesize(name, split, index, size=size, seed=seed, options=chosen)
-            both = made.blurred[None], made.sharp[None]
-            scores.append((psnr(*both).item(), ssim(*both).item()))
-        rows.append(_row(name, kind, split, pd.DataFrame(scores, columns=["psnr", "ssim"])))
+        options = Options(canvas=canvases[kind])
+        samples = (synthesize(name, split, index, size=size, options=options) for index in range(count))
+        rows.append(_row(name, kind, split, ((made.blurred, made.sharp) for made in samples)))
     return pd.DataFrame(rows)
 
 
-def measure(sets: Sequence[PairedSet], progress: bool = True) -> pd.DataFrame:
+def input_quality(sets: Sequence[PairedSet], progress: bool = True) -> pd.DataFrame:
     """The same columns for the blurred pictures of test sets at hand, real ones above all.
 
     Sets without sharp pictures, and those that no target is known for, are left out.
     """
     rows = []
     for pairs in tqdm(sets, desc="input PSNR", unit="set", leave=False, disable=not progress):
-        every = map(pairs.pair, range(len(pairs)))
-        both = ((blurred[None], sharp[None]) for blurred, sharp in every if sharp is not None)
-        scores = pd.DataFrame([(psnr(*pair).item(), ssim(*pair).item()) for pair in both], columns=["psnr", "ssim"])
         name = pairs.name.removesuffix("-syn")
-        if name in TARGETS and len(scores):
-            rows.append(_row(name, pairs.data, "test", scores))
+        if name in TARGETS and len(pairs) and pairs.pair(0)[1] is not None:
+            rows.append(_row(name, pairs.data, "test", map(pairs.pair, range(len(pairs)))))
     return pd.DataFrame(rows)
 
 
-def _row(name: str, kind: str, split: str, scores: pd.DataFrame) -> dict:
+def _row(name: str, kind: str, split: str, samples: Iterable[tuple[Tensor, Tensor]]) -> dict:
+    """The row of pairs (3, H, W), blurred and sharp."""
+    both = ((blurred[None], sharp[None]) for blurred, sharp in samples)
+    scores = pd.DataFrame([(psnr(*pair).item(), ssim(*pair).item()) for pair in both], columns=["psnr", "ssim"])
     target = TARGETS[name]
     difference = scores.psnr.mean() - target.psnr
     facts = {"set": name, "pictures": kind, "split": split, "count": len(scores)}

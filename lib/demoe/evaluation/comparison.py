@@ -52,7 +52,7 @@ def pairs_to_compare(roles: Iterable[str]) -> list[tuple[str, str]]:
     return [(first, second) for first, second in wanted if first in roles and second in roles]
 
 
-def differences(scores: pd.DataFrame, methods: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def role_differences(scores: pd.DataFrame, methods: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """First minus second on the same pictures, for ``pairs_to_compare``, with intervals (``statistics.differences``).
 
     Columns: first, second (roles), set, metric, mean, low, high, images, missing, scenes. Besides each set and
@@ -63,10 +63,10 @@ def differences(scores: pd.DataFrame, methods: pd.DataFrame, seed: int = 0) -> p
     others = scores[scores["set"].str.removesuffix("-syn") != "LOLBlur"]
     tables = []
     for first, second in pairs_to_compare(scored.index):
-        pair = [(scored[first], scored[second])]
-        table = statistics.differences(scores, pair, seed)
+        pair = scored[first], scored[second]
+        table = statistics.difference(scores, *pair, seed)
         if 0 < len(others) < len(scores):
-            rest = statistics.differences(others, pair, seed)
+            rest = statistics.difference(others, *pair, seed)
             table = pd.concat([table, rest[rest["set"] == "Average"].assign(set=WITHOUT)])
         tables.append(table.assign(first=first, second=second))
     return pd.concat(tables, ignore_index=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable
 from functools import lru_cache
@@ -23,9 +22,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 from tqdm.auto import tqdm
 
-from demoe.core.downloads import no_answer
-from demoe.core.files import write_bytes
-from demoe.core.provenance import code_hash, config_hash
+from demoe.core.downloads import CannotMeasure, no_answer
 from demoe.data.pairs import PairedSet
 from demoe.models.layers import pad_to_multiple
 
@@ -41,17 +38,13 @@ READINGS = (POOLED, PICTURED)
 NO_NETWORK = "no network"
 
 
-class WeightsMissing(RuntimeError):
-    """Pretrained weights are not on this machine and cannot be fetched. The message says how to provide them."""
-
-
 @lru_cache(maxsize=1)
 def _clip() -> tuple[nn.Module, object]:
     import open_clip
 
     given = os.environ.get("DEMOE_CLIP")
     if given and not Path(given).is_file():
-        raise WeightsMissing(f"$DEMOE_CLIP names {given}, which is not a file: let it name OpenAI's ViT-B-32.pt")
+        raise CannotMeasure(f"$DEMOE_CLIP names {given}, which is not a file: let it name OpenAI's ViT-B-32.pt")
     if not given:
         _check_clip_can_be_had()
     model, _, transform = open_clip.create_model_and_transforms(CLIP_MODEL, pretrained=given or CLIP_WEIGHTS)
@@ -67,7 +60,7 @@ def _check_clip_can_be_had() -> None:
         return
     host = constants.ENDPOINT
     if why := "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else no_answer(host):
-        raise WeightsMissing(
+        raise CannotMeasure(
             f"CLIP ViT-B/32 (OpenAI's weights, 350 MB) is neither in {constants.HF_HUB_CACHE} nor can it be fetched "
             f"from {host} ({why}): run this once with network, or let $DEMOE_CLIP name a ViT-B-32.pt"
         )
@@ -78,7 +71,7 @@ def clip_features(pictures: list[Tensor], progress: bool = True) -> np.ndarray:
     """CLIP ViT-B/32 image features of unit length, (N, 512) float32, of pictures (3, H, W) in [0, 1].
 
     CLIP sees each picture as it was trained to: the shorter side at 224 pixels (bicubic), the centre of it. Raises
-    ``WeightsMissing`` within seconds where OpenAI's weights are not at hand.
+    ``CannotMeasure`` within seconds where OpenAI's weights are not at hand.
     """
     model, transform = _clip()
     features = []
@@ -134,17 +127,17 @@ def labels(sets: list[PairedSet]) -> np.ndarray:
     return np.array([pairs.name for pairs in sets for _ in range(len(pairs))])
 
 
-def tsne(features: np.ndarray, seed: int = 0, perplexity: float = 30) -> np.ndarray:
+def tsne(features: np.ndarray, seed: int = 0) -> np.ndarray:
     """t-SNE of (N, D) features to (N, 2), started from their main components; the same seed gives the same bytes.
 
     Perplexity 30, or a third of the number of pictures where there are fewer than 91 of them. Not stated in the paper.
     """
-    perplexity = min(perplexity, max(1.0, (len(features) - 1) / 3))
+    perplexity = min(30, max(1.0, (len(features) - 1) / 3))
     method = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed, n_jobs=1)
     return method.fit_transform(np.asarray(features, dtype=np.float32))
 
 
-def separability(features: np.ndarray, groups: np.ndarray, seed: int = 0, neighbours: int = 5) -> dict[str, float]:
+def separability(features: np.ndarray, groups: np.ndarray, seed: int = 0) -> dict[str, float]:
     """How well (N, D) ``features`` tell the ``groups`` (N,) apart. Features are standardised first.
 
     ``silhouette`` is in [-1, 1], above 0 where pictures lie nearer to their own group; ``knn`` is the accuracy of 5
@@ -158,11 +151,12 @@ def separability(features: np.ndarray, groups: np.ndarray, seed: int = 0, neighb
     scaled = StandardScaler().fit_transform(np.asarray(features, dtype=np.float64))
     rng = np.random.default_rng(seed)
 
+    smallest = int(sizes.min())
+    folds = StratifiedKFold(min(5, smallest), shuffle=True, random_state=seed)
+    learnt = smallest - -(-smallest // folds.n_splits)  # of the smallest group, in each fold
+    classifier = KNeighborsClassifier(min(5, learnt))
+
     def accuracy(truth: np.ndarray) -> float:
-        smallest = int(sizes.min())
-        folds = StratifiedKFold(min(5, smallest), shuffle=True, random_state=seed)
-        learnt = smallest - -(-smallest // folds.n_splits)  # of the smallest group, in each fold
-        classifier = KNeighborsClassifier(min(neighbours, learnt))
         return float((cross_val_predict(classifier, scaled, truth, cv=folds) == truth).mean())
 
     return {
@@ -181,27 +175,14 @@ class Embedded(NamedTuple):
     missing: str  # why it is not CLIP's; "" if it is
 
 
-def clip_or_encoder(
-    sets: list[PairedSet], encoder: Callable[[], nn.Module], cache: Path | None = None, progress: bool = True
-) -> Embedded:
+def clip_or_encoder(sets: list[PairedSet], encoder: Callable[[], nn.Module], progress: bool = True) -> Embedded:
     """CLIP's features of the blurred pictures; where its weights are missing those of a trained ``encoder``, so named.
 
-    ``encoder`` is called only then. CLIP's features are kept in the folder ``cache``.
+    ``encoder`` is called only then.
     """
-    code = code_hash("core", "blur", "data", "evaluation")
-    names = config_hash({pairs.name: list(pairs.keys) for pairs in sets} | {"code": code})
-    file = cache / f"clip-{names}.npy" if cache else None
     try:
-        if file and file.exists():
-            features = np.load(file)
-        else:
-            features = clip_features(blurred_pictures(sets), progress)
-            if file:
-                content = io.BytesIO()
-                np.save(content, features)
-                write_bytes(file, content.getvalue())
-        return Embedded(features, labels(sets), "CLIP ViT-B/32", "")
-    except WeightsMissing as error:
+        return Embedded(clip_features(blurred_pictures(sets), progress), labels(sets), "CLIP ViT-B/32", "")
+    except CannotMeasure as error:
         features = encoder_features(encoder(), sets, progress)
         return Embedded(features, labels(sets), "trained encoder (not CLIP: no weights here)", str(error))
 
@@ -233,7 +214,7 @@ def encoder_views(
                     features = pooled[name] = encoder_features(model, sets, progress)
                 else:
                     features = clip_features(feature_pictures(model, sets), progress)
-            except WeightsMissing as error:
+            except CannotMeasure as error:
                 missing = str(error)
                 numbers.append(row | {"note": "CLIP's weights are not on this machine"})
                 continue

@@ -6,7 +6,7 @@ A metric that cannot be had for a picture or on a machine is NaN with a reason, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -124,14 +124,10 @@ class Metric:
     """One thing to measure. ``function`` takes a picture and its reference, (1, 3, H, W): one value a column."""
 
     columns: Mapping[str, str]  # of the CSV, with what a table's head says
-    function: Callable[[Tensor, Tensor | None], Sequence[Tensor | float]]
+    function: Callable[[Tensor, Tensor | None], Iterable[Tensor | float]]
     reference: bool = True  # whether a sharp picture is needed
     smallest: int = 1  # side in pixels
     check: Callable[[], None] | None = None  # raises CannotMeasure where this machine lacks what is needed
-
-
-def _one(function: Callable[..., Tensor]) -> Callable[[Tensor, Tensor | None], Sequence[Tensor]]:
-    return lambda image, reference: (function(image, reference),)
 
 
 def _aligned(image: Tensor, reference: Tensor) -> tuple[float, float]:
@@ -139,42 +135,39 @@ def _aligned(image: Tensor, reference: Tensor) -> tuple[float, float]:
     return found.psnr, found.ssim
 
 
-def _without_reference(name: str, head: str) -> Metric:
-    return Metric(
-        {name: head}, lambda image, reference: (iqa(name, image),), reference=False, check=partial(check_iqa, name)
-    )
+def _iqa(name: str, head: str, reference: bool = False) -> Metric:
+    def function(image: Tensor, sharp: Tensor | None) -> Tensor:
+        return iqa(name, image, sharp if reference else None)
+
+    return Metric({name: head}, function, reference, check=partial(check_iqa, name))
 
 
-def _lpips(head: str, net: str, authors: bool) -> Metric:
+def _lpips(head: str, net: str, authors: bool = False) -> Metric:
     column = f"lpips_{net}" + ("_authors" if authors else "")
-    return Metric(
-        {column: head},
-        _one(partial(lpips, net=net, authors=authors)),
-        smallest=LPIPS_SMALLEST[net],
-        check=partial(check_lpips, net),
-    )
+    function, check = partial(lpips, net=net, authors=authors), partial(check_lpips, net)
+    return Metric({column: head}, function, smallest=LPIPS_SMALLEST[net], check=check)
 
 
 METRICS: dict[str, Metric] = {
-    "psnr": Metric({"psnr": "PSNR (dB) ↑"}, _one(psnr)),
-    "psnr_8bit": Metric({"psnr_8bit": "PSNR of 8-bit files (dB) ↑"}, _one(psnr_8bit)),
-    "ssim": Metric({"ssim": "SSIM ↑"}, _one(ssim), smallest=11),
-    "lpips_vgg": _lpips("LPIPS VGG ↓", "vgg", False),
-    "lpips_vgg_authors": _lpips("LPIPS VGG, authors' convention ↓", "vgg", True),
-    "lpips_alex": _lpips("LPIPS Alex ↓", "alex", False),
-    "lpips_alex_authors": _lpips("LPIPS Alex, authors' convention ↓", "alex", True),
+    "psnr": Metric({"psnr": "PSNR (dB) ↑"}, psnr),
+    "psnr_8bit": Metric({"psnr_8bit": "PSNR of 8-bit files (dB) ↑"}, psnr_8bit),
+    "ssim": Metric({"ssim": "SSIM ↑"}, ssim, smallest=11),
+    "lpips_vgg": _lpips("LPIPS VGG ↓", "vgg"),
+    "lpips_vgg_authors": _lpips("LPIPS VGG, authors' convention ↓", "vgg", authors=True),
+    "lpips_alex": _lpips("LPIPS Alex ↓", "alex"),
+    "lpips_alex_authors": _lpips("LPIPS Alex, authors' convention ↓", "alex", authors=True),
     "aligned": Metric(
         {"psnr_aligned": "PSNR, RealBlur's alignment (dB) ↑", "ssim_aligned": "SSIM, RealBlur's alignment ↑"},
         _aligned,
         smallest=11,
         check=check_align,
     ),
-    "musiq": _without_reference("musiq", "MUSIQ ↑"),
-    "nrqm": _without_reference("nrqm", "NRQM ↑"),
-    "niqe": _without_reference("niqe", "NIQE ↓"),
-    "brisque": _without_reference("brisque", "BRISQUE ↓"),
-    "pi": _without_reference("pi", "PI ↓"),
-    "pieapp": Metric({"pieapp": "PieAPP ↓"}, _one(partial(iqa, "pieapp")), check=partial(check_iqa, "pieapp")),
+    "musiq": _iqa("musiq", "MUSIQ ↑"),
+    "nrqm": _iqa("nrqm", "NRQM ↑"),
+    "niqe": _iqa("niqe", "NIQE ↓"),
+    "brisque": _iqa("brisque", "BRISQUE ↓"),
+    "pi": _iqa("pi", "PI ↓"),
+    "pieapp": _iqa("pieapp", "PieAPP ↓", reference=True),
 }
 DEFAULT = ("psnr", "ssim")
 LABELS: dict[str, str] = {name: head for metric in METRICS.values() for name, head in metric.columns.items()}

@@ -59,21 +59,17 @@ def check_lpips(net: str) -> None:
 def _network(net: str, device: str) -> nn.Module | CannotMeasure:
     try:
         check_lpips(net)
-        return _load_lpips(net).to(device)
+        import lpips as package
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torchvision's, about the way in which lpips asks for its weights
+            return package.LPIPS(net=net, verbose=False).requires_grad_(False).to(device)
     except CannotMeasure as error:
         return error
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:  # half a file
         return CannotMeasure(
             f"weights damaged ({BACKBONES[net]})", f"{first_line(error)}; delete the file from torch's hub cache"
         )
-
-
-def _load_lpips(net: str) -> nn.Module:
-    import lpips as package
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torchvision's, about the way in which lpips asks for its weights
-        return package.LPIPS(net=net, verbose=False).requires_grad_(False)
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from demoe.models import checkpoints
 from demoe.models.pretrained import Release
 
 from . import statistics
+from .benchmark import batch_of_one
 from .expert_specialisation import by_hand
 from .methods import Method, blurred_input, network
 from .metrics import psnr
@@ -40,21 +41,14 @@ def networks(release: Release, device: str = "cpu") -> dict[str, nn.Module]:
 
 def about(release: Release, models: Mapping[str, nn.Module], pictures: str) -> pd.DataFrame:
     """Which files were measured on what. Columns: network, release, file, sha256, width, params, run, pictures."""
-    paths = {DEMOE: release.demoe, BASELINE: release.baseline}
-    rows = [
-        {
-            "network": name,
-            "release": release.name,
-            "file": paths[name].name,
-            "sha256": checksum(paths[name]),
-            "width": model.config.width,
-            "params": sum(p.numel() for p in model.parameters()),
-            "run": checkpoints.provenance(paths[name]).get("config", ""),
-            "pictures": pictures,
-        }
-        for name, model in models.items()
-    ]
-    return pd.DataFrame(rows).sort_values("network", key=lambda names: names != DEMOE)
+    rows = []
+    for name, file in ((DEMOE, release.demoe), (BASELINE, release.baseline)):
+        if name in models:
+            size = models[name].config.width, sum(p.numel() for p in models[name].parameters())
+            run = checkpoints.provenance(file).get("config", "")
+            rows.append((name, release.name, file.name, checksum(file), *size, run, pictures))
+    columns = ["network", "release", "file", "sha256", "width", "params", "run", "pictures"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def test_sets(setting: Setting, release: Release, held_out: str | Path | None = None) -> tuple[list[PairedSet], str]:
@@ -82,33 +76,22 @@ def test_sets(setting: Setting, release: Release, held_out: str | Path | None = 
             "one: give others"
         )
     canvas.splits = dict.fromkeys(canvas.splits, names)  # none of them is for training here
-    sets = [
-        synthetic(
-            name,
-            "test",
-            setting.profile.test_images,
-            setting.profile.image_size,
-            0,
-            setting.cache,
-            setting.progress,
-            Options(canvas=canvas),
-            f"{canvas.identity}-all",
-        )
-        for name in DATASETS
-    ]
+    size, kept = (setting.profile.test_images, setting.profile.image_size), (setting.cache, setting.progress)
+    source = Options(canvas=canvas), f"{canvas.identity}-all"
+    sets = [synthetic(name, "test", *size, 0, *kept, *source) for name in DATASETS]
     which = "that training has not seen" if noted else "of another folder than that of training"
     return sets, f"{len(names)} photographs {which} ({canvas.identity})"
 
 
-def methods(models: Mapping[str, nn.Module]) -> dict[str, Method]:
+def released_methods(models: Mapping[str, nn.Module]) -> dict[str, Method]:
     """The input, the networks, and DeMoE with each expert chosen by hand."""
     experts = {name: method for name, method in by_hand(models[DEMOE]).items() if name in EXPERTS}
     return {INPUT: blurred_input, **{name: network(model) for name, model in models.items()}, **experts}
 
 
 def with_choices(scores: pd.DataFrame) -> pd.DataFrame:
-    """``scores`` of ``methods``, with rows for DeMoE with the expert of the set's own blur, and for the mean over the
-    four others."""
+    """``scores`` of ``released_methods``, with rows for DeMoE with the expert of the set's own blur, and for the mean
+    over the four others."""
     metrics = statistics.metric_columns(scores)
     own = scores["set"].map(lambda name: EXPERTS[expert_index(name)])
     by_an_expert = scores.method.isin(EXPERTS)
@@ -118,20 +101,18 @@ def with_choices(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([scores, right.assign(method=MANUAL), wrong.assign(method=WRONG)], ignore_index=True)
 
 
-def differences(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def released_differences(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """What ``COMPARED`` differ by on the same pictures (``statistics.differences``), from ``with_choices``. A network
     that is not there is left out."""
     return statistics.differences(scores, [pair for pair in COMPARED if set(pair) <= set(scores.method)], seed)
 
 
-def examples(models: Mapping[str, nn.Module], sets: Sequence[PairedSet]) -> list[list[tuple[str, torch.Tensor]]]:
+def first_pictures(models: Mapping[str, nn.Module], sets: Sequence[PairedSet]) -> list[list[tuple[str, torch.Tensor]]]:
     """The first picture of each set, as rows of (title with its PSNR, picture): input, networks, sharp."""
-    rows = []
+    rows, device = [], str(next(models[DEMOE].parameters()).device)
     for pairs in sets:
-        blurred, sharp = pairs.pair(0)
-        row = [(INPUT, blurred)]
-        device = next(models[DEMOE].parameters()).device
-        row += [(name, network(model)(blurred[None].to(device), pairs)[0].cpu()) for name, model in models.items()]
-        titled = [(f"{name}, {psnr(image[None], sharp[None]).item():.2f} dB", image) for name, image in row]
-        rows.append([*titled, ("sharp", sharp)])
+        blurred, sharp = batch_of_one(pairs, 0, device)
+        images = {INPUT: blurred} | {name: network(model)(blurred, pairs) for name, model in models.items()}
+        titled = {f"{name}, {psnr(image, sharp).item():.2f} dB": image for name, image in images.items()}
+        rows.append([(title, image[0].cpu()) for title, image in (titled | {"sharp": sharp}).items()])
     return rows

@@ -180,7 +180,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
             "a reliability diagram needs a confidence in [0, 1] and right or wrong for every picture, "
             f"got {len(confidence)} and {len(correct)}"
         )
-    which, edges = _bins(confidence, bins)
+    edges, which = np.linspace(0, 1, bins + 1), _bins(confidence, bins)
     count = np.bincount(which, minlength=bins)
     with np.errstate(invalid="ignore"):
         means = [np.bincount(which, values, bins) / count for values in (confidence, correct)]
@@ -189,9 +189,8 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
     )
 
 
-def _bins(confidence: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    edges = np.linspace(0, 1, bins + 1)
-    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1), edges
+def _bins(confidence: np.ndarray, bins: int) -> np.ndarray:
+    return pd.cut(confidence, np.linspace(0, 1, bins + 1), labels=False, include_lowest=True)
 
 
 def calibration_error(diagram: pd.DataFrame) -> float:
@@ -209,7 +208,7 @@ def chance_error(
     """
     rng = np.random.default_rng(seed)
     confidence = np.asarray(confidence, float)
-    which, _ = _bins(confidence, bins)
+    which = _bins(confidence, bins)
     found = []
     for _ in range(draws):
         right = rng.random(len(confidence)) < confidence

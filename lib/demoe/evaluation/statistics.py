@@ -286,7 +286,7 @@ def compare_trainings(scores: pd.DataFrame, references: dict[str, str], seed: in
         over_trainings = (math.nan, math.nan)
         if method != reference:
             found = difference(images, method, reference, seed)
-            interval = found.loc[found["set"] == "Average", list(interval)].iloc[0].to_dict()
+            interval = found.loc[found["set"] == "Average", list(interval)].to_dict("records")[0]
             if len(gaps) > 1:
                 over_trainings = stats.ttest_1samp(gaps, 0).confidence_interval(LEVEL)
         interval |= dict(zip(("low_trainings", "high_trainings"), over_trainings, strict=True))
@@ -339,4 +339,4 @@ def order(published: Sequence[float], ours: Sequence[float], seed: int = 0, draw
         vectorized=True,
         rng=np.random.default_rng(seed),
     )
-    return Order(float(stats.spearmanr(a, b).statistic), float(found.pvalue), len(a), exact)
+    return Order(float(stats.pearsonr(a, b).statistic), float(found.pvalue), len(a), exact)

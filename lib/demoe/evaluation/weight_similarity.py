@@ -104,7 +104,9 @@ def pearson(first: np.ndarray, second: np.ndarray, given: np.ndarray | None = No
     changed in a new direction. Raises ``ValueError`` for arrays of different shapes.
     """
     arrays = [first, second] if given is None else [first, second, given]
-    _same_shape(*arrays)
+    shapes = {np.shape(array) for array in arrays}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+        raise ValueError(f"expected filters (filters, numbers) of one shape, got {sorted(shapes)}")
     (a, a_varies), (b, b_varies), *rest = (_unit(array) for array in arrays)
     varies = a_varies & b_varies
     for start, start_varies in rest:  # a constant start is zero here: nothing is taken away from its filters
@@ -200,7 +202,7 @@ def compare_layers(
         raise ValueError(f"{used[0]} and {other} have different layers: only equal architectures can be compared")
     if measure not in MEASURES:
         raise ValueError(f"unknown measure {measure!r}: choose one of {', '.join(MEASURES)}")
-    rows = []
+    rows: dict[tuple[str, str], list[tuple]] = {pair: [] for pair in pairs}
     for i, place in enumerate(networks[used[0]] if used else []):
         if measure != "pearson":  # each kernel matrix once, however many pairs it is in
             grams = {name: gram(examples(networks[name][i]), measure.removeprefix("cka "), fraction) for name in used}
@@ -212,20 +214,11 @@ def compare_layers(
                 value, count = _alignment(grams[first], grams[second]), len(place.weights)
                 found = Similarity(value, count, count if np.isnan(value) else 0)
             numbers = found.filters, found.excluded, found.value
-            rows.append((measure, first, second, place.name, place.kind, place.level, *numbers))
+            rows[first, second].append((measure, first, second, place.name, place.kind, place.level, *numbers))
     columns = ["measure", "first", "second", "layer", "kind", "level", "filters", "excluded", "value"]
-    table = pd.DataFrame(rows, columns=columns)
-    order = {pair: i for i, pair in enumerate(pairs)}
-    ranks = [order[pair] for pair in zip(table["first"], table["second"], strict=True)]
-    return table.iloc[np.argsort(ranks, kind="stable")].reset_index(drop=True)
+    return pd.DataFrame([row for of_pair in rows.values() for row in of_pair], columns=columns)
 
 
 def all_pairs(names: Iterable[str]) -> list[tuple[str, str]]:
     """Every two of ``names``, in order: the ten pairs of five networks."""
     return list(combinations(names, 2))
-
-
-def _same_shape(*arrays: np.ndarray) -> None:
-    shapes = {np.shape(array) for array in arrays}
-    if len(shapes) != 1 or len(next(iter(shapes))) != 2:
-        raise ValueError(f"expected filters (filters, numbers) of one shape, got {sorted(shapes)}")

@@ -91,7 +91,7 @@ def figure_5(rows: Sequence[Row], columns: Sequence[str], width: float = 1.35) -
 def gains(differences: pd.DataFrame, methods: pd.DataFrame) -> Figure:
     """Average PSNR over the blurred input, of the same pictures, with its 95 % interval; a colour and mark a group.
 
-    With and without LOLBlur, where ``differences`` has both (``comparison.differences``).
+    With and without LOLBlur, where ``differences`` has both (``comparison.role_differences``).
     """
     rows = differences[(differences["second"] == "input") & (differences.metric == "psnr")]
     titles = {AVERAGE: "all sets", WITHOUT: "without LOLBlur"}

@@ -12,7 +12,7 @@ from .claims import AVERAGE, Claim, claim, difference, told_by_set
 def differences(table: pd.DataFrame) -> list[Claim]:
     """Each of ``released.COMPARED`` that is there: the averages, and beside them every set.
 
-    ``table`` is ``released.differences``'; a network without its baseline has fewer rows.
+    ``table`` is ``released.released_differences``'; a network without its baseline has fewer rows.
     """
     rows = []
     for first, second in COMPARED:
