@@ -26,5 +26,6 @@ def test_files_that_the_pages_name_are_there():
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
         named = re.findall(r"`((?:[\w.-]+/)+[\w.-]+\.\w+)`", text)
-        rooms = [ROOT, ROOT / "lib" / "demoe", ROOT / "lib" / "demoe" / "data"]
+        package = ROOT / "lib" / "demoe"
+        rooms = [ROOT, package, package / "data", package / "related"]
         assert named and not [name for name in named if not any((room / name).is_file() for room in rooms)], page

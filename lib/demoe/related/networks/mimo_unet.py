@@ -1,0 +1,151 @@
+"""MIMO-UNet and MIMO-UNet+ (Cho et al., ICCV 2021): one U-Net that reads and restores a picture at three sizes.
+
+The names are those of the authors' code, so that their weights load.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .shared import Fusion, Network
+
+
+class BasicConv(nn.Module):
+    """A convolution, with a ReLU unless ``relu`` is False; a kernel of 4 is that of one that doubles the size."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool = True):
+        super().__init__()
+        if kernel == 4:
+            convolution = nn.ConvTranspose2d(inputs, outputs, kernel, stride=2, padding=1)
+        else:
+            convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
+        self.main = nn.Sequential(convolution, *([nn.ReLU()] if relu else []))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.main(x)
+
+
+class ResidualBlock(nn.Module):
+    """3x3, ReLU, 3x3, added to its input: (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.main = nn.Sequential(BasicConv(channels, channels, 3), BasicConv(channels, channels, 3, relu=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.main(x)
+
+
+class Blocks(nn.Module):
+    """Residual blocks in a row, encoder and decoder alike."""
+
+    def __init__(self, channels: int, count: int):
+        super().__init__()
+        self.layers = nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class ShallowConvolutions(nn.Module):
+    """SCM, features of a smaller picture: (B, 3, h, w) -> (B, C, h, w)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        quarter, half = channels // 4, channels // 2
+        self.main = nn.Sequential(
+            BasicConv(3, quarter, 3),
+            BasicConv(quarter, half, 1),
+            BasicConv(half, half, 3),
+            BasicConv(half, channels - 3, 1),
+        )
+        self.conv = BasicConv(channels, channels, 1, relu=False)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return self.conv(torch.cat((picture, self.main(picture)), 1))
+
+
+class FeatureAttention(nn.Module):
+    """FAM, features of the level above and of the smaller picture joined; (B, C, h, w) all of them."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.merge = BasicConv(channels, channels, 3, relu=False)
+
+    def forward(self, x: Tensor, picture: Tensor) -> Tensor:
+        return x + self.merge(x * picture)
+
+
+class AsymmetricFusion(nn.Module):
+    """AFF: the features of all levels, resized (nearest) to one: three of (B, C_i, h_i, w_i) -> (B, C, h, w)."""
+
+    def __init__(self, inputs: int, channels: int):
+        super().__init__()
+        self.conv = nn.Sequential(BasicConv(inputs, channels, 1), BasicConv(channels, channels, 3, relu=False))
+
+    def forward(self, levels: list[Tensor], size: torch.Size) -> Tensor:
+        return self.conv(torch.cat([F.interpolate(level, size) for level in levels], 1))
+
+
+class MIMOUNet(Network):
+    """Restored pictures at 1/4, 1/2 and full size. ``num_res``: residual blocks of each encoder and decoder level.
+
+    A prior may enter after each of the two 1x1 convolutions that follow a concatenation.
+    """
+
+    multiple = 4
+    dropout = 0.0  # of the channels of the two fused skips
+
+    def __init__(self, width: int = 32, num_res: int = 8):
+        super().__init__()
+        if width < 16 or width % 4:
+            raise ValueError(f"MIMO-UNet's width is a multiple of 4 from 16 on, not {width}")
+        one, two, three = width, 2 * width, 4 * width
+        self.Encoder = nn.ModuleList(Blocks(channels, num_res) for channels in (one, two, three))
+        self.feat_extract = nn.ModuleList(
+            (
+                BasicConv(3, one, 3),
+                BasicConv(one, two, 3, stride=2),
+                BasicConv(two, three, 3, stride=2),
+                BasicConv(three, two, 4),
+                BasicConv(two, one, 4),
+                BasicConv(one, 3, 3, relu=False),
+            )
+        )
+        self.Decoder = nn.ModuleList(Blocks(channels, num_res) for channels in (three, two, one))
+        self.Convs = nn.ModuleList((BasicConv(three, two, 1), BasicConv(two, one, 1)))
+        self.ConvsOut = nn.ModuleList((BasicConv(three, 3, 3, relu=False), BasicConv(two, 3, 3, relu=False)))
+        self.AFFs = nn.ModuleList(AsymmetricFusion(one + two + three, channels) for channels in (one, two))
+        self.FAM1, self.SCM1 = FeatureAttention(three), ShallowConvolutions(three)
+        self.FAM2, self.SCM2 = FeatureAttention(two), ShallowConvolutions(two)
+        self.fusions = nn.ModuleList((Fusion(two, 1), Fusion(one, 0)))
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        half, quarter = x[..., ::2, ::2], x[..., ::4, ::4]  # nearest: (B, 3, H/2, W/2), (B, 3, H/4, W/4)
+        first = self.Encoder[0](self.feat_extract[0](x))  # (B, C, H, W)
+        second = self.Encoder[1](self.FAM2(self.feat_extract[1](first), self.SCM2(half)))  # (B, 2C, H/2, W/2)
+        third = self.Encoder[2](self.FAM1(self.feat_extract[2](second), self.SCM1(quarter)))  # (B, 4C, H/4, W/4)
+        skips = []
+        for fuse, level in zip(self.AFFs, (first, second), strict=True):
+            skip = fuse([first, second, third], level.shape[-2:])
+            skips.append(F.dropout2d(skip, self.dropout, self.training) if self.dropout else skip)
+
+        y = self.Decoder[0](third)
+        found = [quarter + self.ConvsOut[0](y)]
+        y = torch.cat((self.feat_extract[3](y), skips[1]), 1)  # (B, 4C, H/2, W/2)
+        y = self.Decoder[1](self.fusions[0](self.Convs[0](y), None))  # (B, 2C, H/2, W/2)
+        found.append(half + self.ConvsOut[1](y))
+        y = torch.cat((self.feat_extract[4](y), skips[0]), 1)  # (B, 2C, H, W)
+        y = self.Decoder[2](self.fusions[1](self.Convs[1](y), None))  # (B, C, H, W)
+        return [*found, x + self.feat_extract[5](y)]
+
+
+class MIMOUNetPlus(MIMOUNet):
+    """MIMO-UNet+: more blocks, and dropout in training."""
+
+    dropout = 0.1
+
+    def __init__(self, width: int = 32, num_res: int = 20):
+        super().__init__(width, num_res)
