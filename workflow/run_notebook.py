@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from demoe.app.notebooks import portable
+from portable import portable
+
 from demoe.core.files import figures_dir, project_root, results_dir, write_text
 
 

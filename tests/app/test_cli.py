@@ -267,7 +267,7 @@ def test_train_and_evaluate_hand_over_what_was_asked(run, monkeypatch, tmp_path)
         seen["train"] = (spec.name, setting.profile.name, setting.seed, setting.roots, deadline, pairs)
         return types.SimpleNamespace(weights=tmp_path / "model.safetensors")
 
-    def evaluate_command(**options):
+    def evaluate_network(**options):
         seen["evaluate"] = options
         return 0
 
@@ -277,9 +277,7 @@ def test_train_and_evaluate_hand_over_what_was_asked(run, monkeypatch, tmp_path)
     monkeypatch.setattr(
         "demoe.experiments.status.write", lambda setting: seen.update(status=(setting.seed, setting.roots))
     )
-    module = types.ModuleType("demoe.app.cli_evaluate")
-    module.evaluate_command = evaluate_command
-    monkeypatch.setitem(sys.modules, "demoe.app.cli_evaluate", module)
+    monkeypatch.setattr("demoe.app.cli_evaluate.evaluate_network", evaluate_network)
     status, out, _ = run("train", "--experiment", "baseline", "--profile", "test", "--seed", "3", "--fresh")
     assert status == 0 and out.strip() == str(tmp_path / "model.safetensors")
     assert seen["train"] == ("baseline", "test", 3, Roots(), None, None) and seen["status"] == (3, Roots())
@@ -311,10 +309,8 @@ def test_help_does_not_wait_for_torch():
 def test_cost_prints_and_writes_the_table(run, monkeypatch, tmp_path):
     columns = {"table": ["Table 1"], "row": ["DeMoE"], "params": [20_150_000], "macs": [11_050_000_000]}
     table = pd.DataFrame(columns | {"paper_params_m": [20.15], "paper_macs_g": [11.05], "note": [""]})
-    module = types.ModuleType("demoe.models.complexity")
-    module.cost_table, module.print_costs = lambda: table, print
-    monkeypatch.setitem(sys.modules, "demoe.models.complexity", module)
-    monkeypatch.setattr(sys.modules["demoe.models"], "complexity", module, raising=False)
+    monkeypatch.setattr("demoe.app.cli_cost.cost_table", lambda: table)
+    monkeypatch.setattr("demoe.app.cli_cost.print_costs", print)
     status, out, _ = run("cost", "--csv", "new/cost.csv")
     assert status == 0 and "20150000" in out
     assert pd.read_csv(tmp_path / "new/cost.csv").equals(table.drop(columns="note"))

@@ -4,7 +4,6 @@ import io
 from datetime import datetime
 from unittest.mock import Mock
 
-import nbformat
 import numpy as np
 import pytest
 import torch
@@ -12,7 +11,6 @@ from conftest import shake
 from PIL import Image
 
 from demoe.app.explorer import AUTOMATIC, SHOWN, Explorer
-from demoe.app.notebooks import portable
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 
@@ -128,14 +126,3 @@ def test_a_still_picture_takes_its_place_and_networks_without_experts_are_fine(e
     assert "without experts" in plain.message.value
     with pytest.raises(ValueError, match="at least one photograph"):
         Explorer(plain.model, {})
-
-
-def test_an_executed_copy_keeps_the_still_picture_and_no_dead_widget():
-    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "x"}
-    outputs = [
-        nbformat.v4.new_output("display_data", widget | {"image/png": "aGVsbG8="}),
-        nbformat.v4.new_output("display_data", widget),
-    ]  # the second is a progress bar
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=outputs)])
-    (kept,) = nbformat.reads(portable(nbformat.writes(notebook), {}), 4).cells[0].outputs
-    assert set(kept.data) == {"image/png", "text/plain"}

@@ -1,11 +1,10 @@
-import argparse
 import math
 import re
 
 import pandas as pd
 import pytest
 
-from demoe.app import cli_report
+from demoe.app import cli
 from demoe.core import provenance
 from demoe.core.files import results_dir
 from demoe.report import layouts, tables
@@ -100,15 +99,11 @@ def test_report_writes_what_can_be_written(home, monkeypatch, capsys):
     tables.save(ROWS, "a", MARK)
     monkeypatch.setattr(layouts, "TABLES", {"one": built_of("a"), "two": built_of("nowhere")})
     monkeypatch.setattr(layouts, "CAPTIONS", {"one": CAPTION, "two": CAPTION})
-    parser = argparse.ArgumentParser()
-    cli_report.add_command(parser.add_subparsers())
-    args = parser.parse_args(["report", "--profile", "test"])
-    assert args.run(args, parser) == 0
+    assert cli.main(["report", "--profile", "test"]) == 0
     said = capsys.readouterr().out
     assert "one.md" in said and "two was left out: there is no" in said
     assert (results_dir("test") / "tables" / "one.tex").is_file()
-    args = parser.parse_args(["report", "--profile", "smoke"])
-    assert args.run(args, parser) == 1
+    assert cli.main(["report", "--profile", "smoke"]) == 1
 
 
 def test_every_table_has_a_caption_and_a_name_that_begins_with_its_notebooks_number():

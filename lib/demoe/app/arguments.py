@@ -1,22 +1,26 @@
-"""What the commands of ``demoe`` share: arguments, complaints, errors as sentences."""
+"""What the commands of ``demoe`` share: options, types of arguments, complaints, errors as sentences."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
 from pathlib import Path
 
 from demoe.core.files import first_line
 from demoe.core.tasks import EXPERTS, expert_index
 
 
-def add(commands, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
-    """A command with ``--debug``; ``run(args, parser)`` gives its exit status."""
+def add(commands, name: str, text: str, debug: bool = True) -> argparse.ArgumentParser:
+    """A command, whose name with all before it (``demoe data check``) is ``args.command``."""
     sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    sub.set_defaults(run=run)
+    if debug:
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    sub.set_defaults(command=sub.prog)
     return sub
 
 
@@ -34,24 +38,67 @@ def add_network(sub: argparse.ArgumentParser, expert_help: str) -> None:
     )
 
 
+def in_words(convert: Callable[[str], object]) -> Callable[[str], object]:
+    """The type of an argument: of a ``ValueError`` a person reads the words, not only that the argument is bad."""
+
+    @wraps(convert)
+    def converted(text: str) -> object:
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return converted
+
+
+@in_words
 def expert(name: str) -> str | None:
-    """An expert's name of an argument; None for "auto"."""
-    if name == "auto":
-        return None
-    try:
-        return EXPERTS[expert_index(name)]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    """An expert's name; None for "auto"."""
+    return None if name == "auto" else EXPERTS[expert_index(name)]
 
 
+@in_words
 def memory(text: str) -> int:
-    """Bytes of an argument such as 3G."""
+    """Bytes of a size such as 3G."""
     from demoe.inference.memory import memory_size
 
-    try:
-        return memory_size(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return memory_size(text)
+
+
+@in_words
+def dataset(name: str) -> str:
+    """The name of a real dataset as we write it."""
+    from demoe.data.real import catalog
+
+    return catalog.get(name).name
+
+
+@in_words
+def count(text: str) -> int:
+    """A whole number from 0 on."""
+    if not text.isdigit():
+        raise ValueError(f"{text!r} is no whole number of 0 or more")
+    return int(text)
+
+
+@in_words
+def rate(text: str):
+    """Frames a second, such as 30000/1001, as a ``Fraction`` above 0."""
+    from fractions import Fraction
+
+    with suppress(ValueError, ZeroDivisionError):
+        if 0 < Fraction(text) <= 1000:
+            return Fraction(text)
+    raise ValueError(f"{text!r} is no number of frames a second: write 25 or 30000/1001")
+
+
+@in_words
+def deadline(text: str) -> float:
+    """When so many minutes are over, on the clock of ``time.monotonic``: what loading PyTorch takes counts as well."""
+    with suppress(ValueError):
+        if 0 < (minutes := float(text)) < float("inf"):
+            return time.monotonic() + 60 * minutes
+    raise ValueError(f"{text!r} must be a positive number of minutes")
 
 
 def complain(text: str, debug: bool = False) -> None:

@@ -1,7 +1,7 @@
 """The command ``demoe``: deblur photographs, count costs, train, evaluate, look after data.
 
-Exit status 0 if everything was done, 1 if something failed, 2 for a command that makes no sense. Heavy imports stand
-inside the functions, so that ``demoe --help`` answers at once.
+Exit status 0 if everything was done, 1 if something failed, 2 for a command that makes no sense. Here are the options;
+what a command does is imported when it runs, so that ``demoe --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from pathlib import Path
 
 from demoe.core import __version__
 from demoe.core.profiles import PROFILES
+from demoe.core.tasks import EXPERTS
 from demoe.inference import allocator
 
-from . import arguments, cli_data, cli_photos, cli_weights
-from . import cli_report as report_command
+from . import arguments
+
+EXPERT_HELP = f"auto (the router chooses; default) or one of {', '.join(EXPERTS)}, or a dataset's name"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,25 +46,164 @@ def execute(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> i
         return 1
 
 
+def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    match args.command:
+        case "demoe deblur":
+            from .cli_photos import deblur as run
+        case "demoe frames":
+            from .cli_frames import frames as run
+        case "demoe export":
+            from .cli_weights import export as run
+        case "demoe cost":
+            from .cli_cost import cost as run
+        case "demoe train":
+            from .cli_train import train as run
+        case "demoe evaluate":
+            from .cli_evaluate import evaluate as run
+        case "demoe status":
+            from .cli_train import status as run
+        case "demoe data check":
+            from .cli_data import check as run
+        case "demoe data where":
+            from .cli_data import where as run
+        case "demoe data build":
+            from .cli_data import build as run
+        case "demoe weights":
+            from .cli_weights import show as run
+        case "demoe weights fetch":
+            from .cli_weights import fetch as run
+        case "demoe report":
+            from .cli_report import report as run
+    return run(args, parser)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="demoe", description="Unified image deblurring with a mixture-of-experts decoder (DeMoE)."
     )
     parser.add_argument("--version", action="version", version=f"demoe {__version__}")
+    parser.set_defaults(run=_run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    def command(name: str, run, text: str) -> argparse.ArgumentParser:
-        return arguments.add(commands, name, run, text)
-
-    cli_photos.add_commands(commands)
-    export = command("export", _export, "write a network for other programs (.pt2 or .onnx)")
+    _add_photos(commands)
+    export = arguments.add(commands, "export", "write a network for other programs (.pt2 or .onnx)")
     export.add_argument("output", type=Path, metavar="FILE", help="its suffix says which: .pt2 or .onnx")
     arguments.add_network(export, "fix this expert (default: the router inside)")
-
-    cost = command("cost", _cost, "print parameters and MACs of every published network beside the paper's")
+    cost = arguments.add(commands, "cost", "print parameters and MACs of every published network beside the paper's")
     cost.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
+    _add_experiments(commands)
+    _add_data(commands)
+    weights = arguments.add(commands, "weights", "list pretrained weights, or fetch some")
+    weights.add_argument("--check", action="store_true", help="compute the SHA-256 of what is here, and compare")
+    inner = weights.add_subparsers(title="commands", metavar="COMMAND")
+    fetch = arguments.add(inner, "fetch", "fetch one of them, checked")
+    fetch.add_argument("name", metavar="NAME", help="as `demoe weights` lists it")
+    fetch.add_argument(
+        "--from",
+        dest="source",
+        metavar="ADDRESS|PATH",
+        help="a mirror (http or https), or a file or folder on this machine",
+    )
+    fetch.add_argument("--to", type=Path, metavar="DIR", help="where to put it (default: torch's hub cache)")
+    report = arguments.add(commands, "report", "write the tables of a profile's results as Markdown and LaTeX")
+    report.add_argument("--profile", choices=tuple(PROFILES), help="default: $DEMOE_PROFILE, else smoke")
+    return parser
 
-    train = command("train", _train, "train a named experiment, or continue where it stopped")
+
+def _add_photos(commands) -> None:
+    """``deblur`` and ``frames``.
+
+    Frames have a command of their own because they have another kind of input and output (one folder each, in order,
+    continued when interrupted), and because one decision for each photograph is what ``deblur`` promises.
+    """
+    deblur = arguments.add(commands, "deblur", "deblur photographs, at their own size")
+    deblur.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="IN",
+        help="an image file (PNG, JPEG, TIFF, WebP, BMP, AVIF, JPEG XL, HEIC with the extra heic) or a folder, whose "
+        "subfolders are included",
+    )
+    deblur.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for the results, named as the photographs; those of HEIC are .png",
+    )
+    arguments.add_network(deblur, EXPERT_HELP)
+    deblur.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace results that are there already; the photographs themselves never are",
+    )
+    deblur.add_argument(
+        "--route",
+        choices=("image", "tile"),
+        help="one decision of the router for the photograph (default), or one a tile",
+    )
+    deblur.add_argument("--tile", type=int, metavar="PIXELS", help="cut into tiles of this side in any case")
+    deblur.add_argument(
+        "--bf16",
+        action="store_true",
+        help="compute in bfloat16: faster where the processor has it, half the memory, nearly the same",
+    )
+    deblur.add_argument(
+        "--expert-map",
+        action="store_true",
+        help="with --route tile, which it implies: also write which expert each tile had, "
+        "as NAME.experts.png and NAME.experts.csv",
+    )
+    deblur.add_argument(
+        "--compare",
+        action="store_true",
+        help="also write NAME.compare.png: photograph, result and the five experts side by side, "
+        "whole (made smaller) and a detail; takes up to six times as long",
+    )
+
+    frames = arguments.add(commands, "frames", "deblur a folder of numbered frames, or a video")
+    frames.add_argument("input", type=Path, metavar="IN", help="a folder of frames, or a video file")
+    frames.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for the frames: those of a folder keep their names, those of a video are "
+        "000001.png, ...; an interrupted call is continued",
+    )
+    arguments.add_network(frames, EXPERT_HELP)
+    frames.add_argument(
+        "--smooth",
+        type=float,
+        default=0.8,  # frames.SMOOTH, which imports PyTorch
+        metavar="S",
+        help="from 0 (each frame decides alone) to below 1: how much of the router's average is past (default 0.8)",
+    )
+    frames.add_argument(
+        "--video",
+        type=Path,
+        metavar="FILE",
+        help="also put the results together as a video, without sound: .mp4, .m4v, .mov, .mkv or .avi",
+    )
+    frames.add_argument(
+        "--fps", type=arguments.rate, metavar="N", help="its frames a second (default: the input's, else 25)"
+    )
+    for sub in (deblur, frames):
+        sub.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is a GPU")
+        sub.add_argument(
+            "--max-memory",
+            type=arguments.memory,
+            metavar="SIZE",
+            help="for the whole process, such as 3G (default: four fifths of what is free); a picture "
+            "that needs more is cut into tiles",
+        )
+
+
+def _add_experiments(commands) -> None:
+    """``train``, ``evaluate`` and ``status``."""
+    train = arguments.add(commands, "train", "train a named experiment, or continue where it stopped")
     train.add_argument("--experiment", metavar="NAME", help="default demoe; --list shows all")
     train.add_argument(
         "--pairs",
@@ -83,12 +223,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument(
         "--minutes",
-        type=_minutes,
+        dest="deadline",
+        type=arguments.deadline,
         metavar="M",
         help="stop after so many minutes and keep the whole state; the same command goes on from it, "
         "also on another machine",
     )
-    evaluate = command("evaluate", _evaluate, "score a network on the test sets, or one folder against another")
+    evaluate = arguments.add(commands, "evaluate", "score a network on the test sets, or one folder against another")
     evaluate.add_argument(
         "folders",
         nargs="*",
@@ -97,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
         help="score these pictures, paired by their names, instead of a network",
     )
     network = evaluate.add_mutually_exclusive_group()
-    network.add_argument("--experiment", default=None, metavar="NAME", help="default demoe; trained if need be")
+    network.add_argument("--experiment", metavar="NAME", help="default demoe; trained if need be")
     network.add_argument("--weights", type=Path, metavar="FILE", help="a network from a file instead")
     evaluate.add_argument(
         "--csv",
@@ -121,11 +262,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PIXELS",
         help="restore in tiles of this side, where the network is ours (default: whole pictures)",
     )
-    status = command("status", _status, "what of a profile is trained, for how long, on what, and what is missing")
+    status = arguments.add(
+        commands, "status", "what of a profile is trained, for how long, on what, and what is missing"
+    )
     for sub in (train, evaluate, status):
         sub.add_argument("--profile", choices=tuple(PROFILES), help="default: $DEMOE_PROFILE, else smoke")
         sub.add_argument("--seed", type=int, default=0, help="default 0")
-    for sub in (train, evaluate, status):
         sub.add_argument(
             "--data-root",
             metavar="DIR",
@@ -137,148 +279,46 @@ def _parser() -> argparse.ArgumentParser:
             metavar="DIR",
             help="sharp photographs to make the synthetic sets from (default: $DEMOE_SHARP_IMAGES, else bundled ones)",
         )
-    cli_data.add_commands(commands)
-    cli_weights.add_commands(commands)
-    report_command.add_command(commands)
-    return parser
 
 
-# demoe export, cost, train, evaluate
+def _add_data(commands) -> None:
+    """``data check``, ``data where`` and ``data build``."""
+    data = arguments.add(commands, "data", "find and check the real datasets, or build synthetic ones", debug=False)
+    inner = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    check = arguments.add(inner, "check", "say what is there of each dataset, and what is wrong with it")
+    check.add_argument("--json", metavar="FILE", help="also write the report there, for machines; - prints it instead")
+    check.add_argument("--pairs", action="store_true", help="name every pair in the JSON report")
+    check.add_argument("--decode", action="store_true", help="read every pixel, not only the ends of each file (slow)")
+    check.add_argument(
+        "--sample",
+        type=arguments.count,
+        default=24,
+        metavar="N",
+        help="pairs of each split whose content is looked at (default 24, 0 for none)",
+    )
+    check.add_argument("--seed", type=arguments.count, default=0, help="chooses these pairs (default 0)")
+    where = arguments.add(inner, "where", "say where each dataset comes from and what to download")
+    for sub in (check, where):
+        sub.add_argument("names", nargs="*", type=arguments.dataset, metavar="NAME", help="datasets (default: all ten)")
+        sub.add_argument(
+            "--data-root",
+            metavar="DIR",
+            help="a folder that holds datasets, or a .toml file that names a folder for each "
+            "(default: $DEMOE_DATA_ROOT, else data.toml)",
+        )
 
-
-def _export(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from demoe.inference.export import export
-
-    from .photos import default_model
-
-    print(export(default_model(args.weights, "cpu"), args.output, expert=args.expert, k=args.k))
-    return 0
-
-
-def _cost(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from demoe.models.complexity import cost_table, print_costs
-
-    table = cost_table()
-    print_costs(table)
-    if args.csv:
-        from demoe.core.files import write_text
-
-        columns = ["table", "row", "params", "macs", "paper_params_m", "paper_macs_g"]
-        write_text(args.csv, table[columns].to_csv(index=False, lineterminator="\n"))
-    return 0
-
-
-def _minutes(text: str) -> float:
-    """A length of time of an argument, above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a positive number of minutes")
-    return value
-
-
-def _setting(args: argparse.Namespace):
-    from demoe.data.setting import Setting
-
-    return Setting.of(args.profile, args.seed, args.data_root, sharp_images=args.sharp_images)
-
-
-def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    began = time.monotonic()  # what loading PyTorch takes counts as well
-    if args.json and not args.list:
-        parser.error("--json says how --list is printed: it goes with --list")
-    if args.all and (args.pairs or args.experiment is not None or args.fresh):
-        parser.error("--all trains every experiment: leave --experiment, --pairs and --fresh out")
-    if args.all and "LOCAL_RANK" in os.environ:
-        parser.error("--all trains on one device: start it without torchrun")
-    from demoe import experiments
-    from demoe.experiments import listing, status
-    from demoe.training import distributed
-
-    setting = _setting(args)
-    if args.list:
-        print(listing.as_json(setting) if args.json else listing.as_text(setting))
-        return 0
-    deadline = began + 60 * args.minutes if args.minutes is not None else None
-    try:
-        with distributed.processes():
-            message = _train_all(setting, deadline) if args.all else _train_one(args, setting, deadline)
-    except experiments.TimeUp as error:
-        message = f"{error}; the same command goes on from there"
-    if os.environ.get("RANK", "0") != "0":  # the first of several processes speaks for all
-        return 0
-    print(message)
-    if args.pairs is None:
-        status.write(setting)
-    return 0
-
-
-def _train_one(args: argparse.Namespace, setting, deadline: float | None) -> Path:
-    from demoe import experiments
-
-    pairs = _own_pairs(args.pairs, setting) if args.pairs else None
-    if pairs:
-        spec = experiments.own_specialist(pairs, setting)
-    else:
-        spec = experiments.named(args.experiment or "demoe", setting)
-    if args.fresh:
-        experiments.forget(spec, setting)
-    return experiments.obtain(spec, setting, deadline, pairs).weights
-
-
-def _own_pairs(folder: Path, setting):
-    from demoe.data.own_pairs import complaints, own_pairs
-
-    pairs = own_pairs(folder)
-    for problem in complaints(pairs, setting.profile.specialist_patch, progress=sys.stderr.isatty()):
-        if problem.level == "error":
-            raise ValueError(f"{pairs.name}: {problem.sentence}")
-        if os.environ.get("RANK", "0") == "0":
-            print(f"demoe: {pairs.name}: {problem.sentence}", file=sys.stderr)
-    return pairs
-
-
-def _train_all(setting, deadline: float | None) -> str:
-    from demoe import experiments
-
-    planned, missing = experiments.plan(setting), experiments.missing(setting)
-    for number, spec in enumerate(missing, 1):
-        start = time.monotonic()
-        experiments.obtain(spec, setting, deadline)
-        print(f"trained {spec.label} in {time.monotonic() - start:.0f} s ({number} of {len(missing)})", flush=True)
-    return f"all {len(planned)} networks are trained"
-
-
-def _status(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from demoe.experiments import status
-
-    setting = _setting(args)
-    written, kept = status.write(setting), status.file(setting)
-    print((written or kept).read_text(encoding="utf-8"), end="")
-    if written is None:
-        print(f"\n(no runs of this profile are here: {status.shown_path(kept)} is as it was)")
-    return 0
-
-
-def _evaluate(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    measured = args.metrics + (["aligned"] if args.aligned and "aligned" not in args.metrics else [])
-    if args.folders:
-        if len(args.folders) != 2 or args.weights or args.experiment or args.save_images:
-            parser.error("give PRED_DIR and GT_DIR alone, without a network or --save-images")
-        from .cli_evaluate import evaluate_folders
-
-        return evaluate_folders(*args.folders, measured, args.csv, args.no_resume)
-    from .cli_evaluate import evaluate_command
-
-    return evaluate_command(
-        experiment=None if args.weights else args.experiment or "demoe",
-        weights=args.weights,
-        setting=_setting(args),
-        csv=args.csv,
-        measured=measured,
-        pictures=args.save_images,
-        fresh=args.no_resume,
-        tile=args.tile,
+    build = arguments.add(inner, "build", "write synthetic sets to disk in the layout of the real ones")
+    build.add_argument("folder", type=Path, metavar="DIR", help="where to write; each set gets a folder in it")
+    build.add_argument(
+        "--sets", nargs="+", type=arguments.dataset, metavar="NAME", help="default: all that have this split"
+    )
+    build.add_argument("--split", default="train", choices=("train", "val", "test"), help="default train")
+    build.add_argument("--count", type=arguments.count, default=100, metavar="N", help="pairs a set (default 100)")
+    build.add_argument("--size", type=arguments.count, default=256, metavar="PIXELS", help="their side (default 256)")
+    build.add_argument("--seed", type=arguments.count, default=0, help="default 0")
+    build.add_argument(
+        "--sharp-images",
+        type=Path,
+        metavar="DIR",
+        help="sharp photographs to blur (default: those that come with the package)",
     )

@@ -1,7 +1,8 @@
-"""``demoe evaluate`` of a network: trains it if need be, scores it on the test sets, and prints what came out."""
+"""``demoe evaluate``: a network on the test sets, trained first if need be, or anyone's pictures beside sharp ones."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +19,29 @@ from demoe.models import published
 from demoe.models.outputs import experts_of
 from demoe.report import tables
 
+SHOWN = 30  # pictures printed one by one
 
-def evaluate_command(
+
+def evaluate(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Scores the two folders, or else the network, that are named."""
+    measured = args.metrics + (["aligned"] if args.aligned and "aligned" not in args.metrics else [])
+    if args.folders:
+        if len(args.folders) != 2 or args.weights or args.experiment or args.save_images:
+            parser.error("give PRED_DIR and GT_DIR alone, without a network or --save-images")
+        return evaluate_folders(*args.folders, measured, args.csv, args.no_resume)
+    return evaluate_network(
+        experiment=None if args.weights else args.experiment or "demoe",
+        weights=args.weights,
+        setting=Setting.of(args.profile, args.seed, args.data_root, sharp_images=args.sharp_images),
+        csv=args.csv,
+        measured=measured,
+        pictures=args.save_images,
+        fresh=args.no_resume,
+        tile=args.tile,
+    )
+
+
+def evaluate_network(
     experiment: str | None,
     weights: Path | None,
     setting: Setting,
@@ -28,33 +50,36 @@ def evaluate_command(
     pictures: Path | None = None,
     fresh: bool = False,
     tile: int | None = None,
-    max_memory: int | None = None,
 ) -> int:
-    """``demoe evaluate``: prints the metrics a set and the router's accuracy; ``csv`` gets a row a picture.
+    """Prints the metrics a set and the router's accuracy; ``csv`` gets a row a picture.
 
     The network is that of ``weights`` (ours or others', ``published.load``), or the experiment's, trained first if need
     be. ``pictures`` is a folder for the restored pictures. With ``csv``, an interrupted call is continued unless
-    ``fresh``. ``tile`` and ``max_memory`` (bytes) are those of ``network``. Returns the exit status, 0.
+    ``fresh``. ``tile`` is that of ``network``. Returns the exit status, 0.
     """
-    metrics.columns(measured)  # an unknown one is told before anything is trained
+    metrics.columns(measured)  # an unknown one is refused before anything is trained
     device = experiments.default_device()
     if weights:
-        found = published.load(weights, device)
-        model, name, config = found.model, found.label, {"weights": found.sha256}
+        loaded = published.load(weights, device)
+        model, name, config = loaded.model, loaded.label, {"weights": loaded.sha256}
     else:
         spec = experiments.named(experiment, setting)
         model, name, config = experiments.obtain(spec, setting).model, "network", {"training": spec.configuration()}
-    large = {"tile": tile, "max_memory": max_memory}
-    config |= large
     # A DeMoE of ours is shown beside the baseline that it was made from; a file's has none that we know.
     known = experts_of(model) and not weights
     baseline = experiments.obtain(experiments.named("baseline", setting), setting).model if known else None
     sets = aio_blur.aio_blur(setting, "test")
-    plain = {"input": blurred_input, name: network(model, **large)}
-    compared = methods(baseline, model, **large) if experts_of(model) else plain
-    mark = provenance.stamp(setting.profile.name, aio_blur.kind(sets), setting.seed)
+    plain = {"input": blurred_input, name: network(model, tile=tile)}
     scores = score(
-        sets, compared, device, measured=measured, file=csv, config=config, mark=mark, pictures=pictures, fresh=fresh
+        sets,
+        methods(baseline, model, tile=tile) if experts_of(model) else plain,
+        device,
+        measured=measured,
+        file=csv,
+        config=config | {"tile": tile},
+        mark=provenance.stamp(setting.profile.name, aio_blur.kind(sets), setting.seed),
+        pictures=pictures,
+        fresh=fresh,
     )
     if tuple(measured) == metrics.DEFAULT:
         print(f"PSNR (dB) / SSIM, {aio_blur.kind(sets)} data, profile {setting.profile.name}")
@@ -73,24 +98,6 @@ def evaluate_command(
     return 0
 
 
-# ``demoe evaluate PREDICTIONS REFERENCES``: the scores of anyone's pictures.
-
-
-SHOWN = 30  # pictures printed one by one
-
-
-def paired(predictions: Path, references: Path) -> pairs.PairedSet:
-    """Two folders of pictures with equal names below them (suffixes may differ), as a set: predictions as "blurred".
-
-    Files of 16 bits are read by their upper 8. Raises ``FileNotFoundError`` for a missing or empty folder, and
-    ``ValueError`` naming a picture without a partner, a pair of different sizes or a file that is no picture.
-    """
-    found = pairs.folder(references.resolve().name or str(references), predictions, references)
-    for i in range(len(found)):
-        found.read(i, (0, 0, 1, 1))  # only their heads: a pair of different sizes is told before anything is scored
-    return found
-
-
 def evaluate_folders(
     predictions: Path,
     references: Path,
@@ -101,23 +108,21 @@ def evaluate_folders(
 ) -> int:
     """Prints the metrics of every picture (of up to 30) and their means; ``csv`` gets a row a picture.
 
-    With ``csv``, an interrupted call is continued unless ``fresh`` or a picture has changed. Returns the exit status:
-    0 also if a metric is missing, which is said. Raises ``ValueError`` for an unknown metric, and as ``paired`` does.
+    Pictures have equal names below both folders (suffixes may differ); files of 16 bits are read by their upper 8. With
+    ``csv``, an interrupted call is continued unless ``fresh`` or a picture has changed. Returns the exit status: 0 also
+    if a metric is missing, which is said. Raises ``ValueError`` for an unknown metric and naming a picture without
+    a partner, a pair of different sizes or a file that is no picture; ``FileNotFoundError`` for a missing or empty
+    folder.
     """
     names = metrics.columns(measured)
-    pair = paired(predictions, references)
+    paired = pairs.folder(references.resolve().name or str(references), predictions, references)
+    for i in range(len(paired)):
+        paired.read(i, (0, 0, 1, 1))  # only their heads: a pair of different sizes is refused before any is scored
     files = [file for folder in (predictions, references) for file in images.list_photographs(folder)]
     state = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    method = predictions.resolve().name or str(predictions)
-    scores = score(
-        [pair],
-        {method: blurred_input},
-        progress=progress,
-        measured=measured,
-        file=csv,
-        config={"files": state},
-        fresh=fresh,
-    )
+    method = {predictions.resolve().name or str(predictions): blurred_input}
+    settings = {"measured": measured, "file": csv, "config": {"files": state}, "fresh": fresh}
+    scores = score([paired], method, progress=progress, **settings)
     if len(scores) <= SHOWN:
         cells = {column: [shown(value) for value in scores[column]] for column in names}
         print(scores[["image"]].assign(**cells).rename(columns=metrics.LABELS).to_string(index=False), end="\n\n")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from html import escape
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import nn
@@ -15,7 +16,7 @@ from torch import nn
 from demoe.core import images
 from demoe.core.tasks import EXPERTS
 
-from .photos import Deblurred, Picture, as_photograph, deblur
+from .photos import Deblurred, Picture, as_photograph, deblur, eight_bit
 
 AUTOMATIC = "automatic (the router chooses)"
 SHOWN = 640  # long side of what is shown, pixels; what is computed has the photograph's own size
@@ -88,17 +89,16 @@ class Explorer:
         self.picture.layout.width = self.edge.layout.width = f"{self._sides[0].width}px"  # the handle below the edge
         self.picture.layout.min_height = f"{self._sides[0].height}px"
         self.edge.layout.margin = "0"
-        weights = ", ".join(f"{name} {share:.0%}" for name, share in _largest(self.result.weights))
-        router = ", ".join(f"{name} {share:.0%}" for name, share in _largest(self.result.router))
+        weights, router = _percent(self.result.weights), _percent(self.result.router)
         width, height = photograph.size
         smaller = "" if max(width, height) <= SHOWN else ", shown smaller"
-        said = f"{width} x {height} pixels{smaller}; used: {weights or 'one network without experts'}"
-        self._say(said + (f"; the router sees {router}" if router else ""), *self.result.warnings)
+        message = f"{width} x {height} pixels{smaller}; used: {weights or 'one network without experts'}"
+        self._say(message + (f"; the router sees {router}" if router else ""), *self.result.warnings)
         self._draw()
 
-    def _say(self, said: str, *warnings: str) -> None:
-        self._said = said
-        self.message.value = "<br>".join(_escaped(line) for line in (said, *warnings))
+    def _say(self, message: str, *warnings: str) -> None:
+        self._said = message
+        self.message.value = "<br>".join(escape(line, quote=False) for line in (message, *warnings))
 
     def _draw(self, change: object = None) -> None:
         before, after = self._sides
@@ -119,18 +119,17 @@ class Explorer:
                 except images.ImageError as error:
                     self._say(str(error).replace(str(kept), name))
                     continue
-            number, unique = 1, name
-            while unique in self.pictures:
-                number += 1
-                unique = f"{name} ({number})"
+            names = (f"{name} ({number})" if number > 1 else name for number in count(1))
+            unique = next(unused for unused in names if unused not in self.pictures)
             self.pictures[unique] = photograph
             self.photograph.options = list(self.pictures)
             self.photograph.value = unique  # which restores it
 
 
-def _largest(shares: Mapping[str, float], least: float = 0.005) -> list[tuple[str, float]]:
+def _percent(shares: Mapping[str, float]) -> str:
     """The shares worth a mention, largest first."""
-    return sorted(((name, share) for name, share in shares.items() if share >= least), key=lambda one: -one[1])
+    largest = sorted(shares.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {share:.0%}" for name, share in largest if share >= 0.005)
 
 
 def _pictures(before: torch.Tensor, after: torch.Tensor) -> tuple[Image.Image, Image.Image]:
@@ -138,8 +137,7 @@ def _pictures(before: torch.Tensor, after: torch.Tensor) -> tuple[Image.Image, I
     enlarged by whole pixels, so that there is something to see."""
     made = []
     for pixels in (before, after):
-        array = (pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()  # (H,W,3)
-        picture = Image.fromarray(np.ascontiguousarray(array))
+        picture = Image.fromarray(eight_bit(pixels))
         long = max(picture.size)
         if long > SHOWN:
             picture.thumbnail((SHOWN, SHOWN))
@@ -153,7 +151,3 @@ def _png(picture: Image.Image) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return stream.getvalue()
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

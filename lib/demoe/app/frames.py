@@ -11,8 +11,9 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -85,43 +86,38 @@ def natural(name: str) -> list:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts]
 
 
-def listed(folder: Path) -> list[Path]:
-    """The image files of one folder in their natural order; subfolders and hidden files are left out.
+def listed(folder: Path) -> dict[str, Path]:
+    """The image files of one folder by the names of their results, in their natural order; subfolders and hidden files
+    are left out.
 
     Raises ``ValueError`` if there are none or two would have results of one name.
     """
-    found = sorted(
-        (
-            file
-            for file in folder.iterdir()
-            if file.is_file() and not file.name.startswith(".") and file.suffix.lower() in images.READABLE
-        ),
-        key=lambda file: natural(file.name),
-    )
-    if not found:
-        raise ValueError(f"{folder} holds no frames: image files with numbered names are expected")
-    results = [images.result_name(file, file).name for file in found]
-    names = Counter(name.casefold() for name in results)
-    for file, name in zip(found, results, strict=True):
-        if names[name.casefold()] > 1:
+    files: dict[str, Path] = {}
+    taken: set[str] = set()  # lower case: some file systems do not tell A.jpg from a.jpg
+    for file in sorted(folder.iterdir(), key=lambda file: natural(file.name)):
+        if not file.is_file() or file.name.startswith(".") or file.suffix.lower() not in images.READABLE:
+            continue
+        name = images.result_name(file, file).name
+        if name.casefold() in taken:
             raise ValueError(f"{file} and another frame would both be written as {name}: rename one")
-    return found
+        taken.add(name.casefold())
+        files[name] = file
+    if not files:
+        raise ValueError(f"{folder} holds no frames: image files with numbered names are expected")
+    return files
 
 
 def check_sizes(source: Path) -> None:
     """Raises ``ValueError`` naming two frames of a folder whose sizes differ, and one that cannot be read: no video can
     be made of them. Reads the files' heads."""
-    first: tuple[Path, tuple[int, int]] | None = None
-    for file in listed(source):
+    sizes: dict[tuple[int, int], Path] = {}  # (width, height): the first frame that has it
+    for file in listed(source).values():
         with opened(file) as picture:
-            size = picture.size
-        if first is None:
-            first = file, size
-        if size != first[1]:
-            (width, height), (other_width, other_height) = first[1], size
+            sizes.setdefault(picture.size, file)
+        if len(sizes) > 1:
+            (first, other), words = sizes.values(), " and ".join(f"{width}x{height}" for width, height in sizes)
             raise ValueError(
-                f"{first[0]} and {file} are frames of different sizes, of which no video can be made: "
-                f"{width}x{height} and {other_width}x{other_height}"
+                f"{first} and {other} are frames of different sizes, of which no video can be made: {words}"
             )
 
 
@@ -141,59 +137,52 @@ def deblur_frames(
 
     Frames of a folder keep their names (HEIC becomes .png), those of a video are 000001.png, ... ``expert``, ``k`` and
     ``max_memory`` as in ``photos.deblur``; a fixed expert is not smoothed. A frame that cannot be read or restored is
-    told and left out, and the average goes on without it. ``tell`` gets such sentences.
+    reported and left out, and the average goes on without it. ``tell`` gets such sentences.
 
     Nothing is overwritten: results of an earlier call with the same settings and inputs are kept. Raises
     ``FileExistsError`` for a folder that holds other results, ``ValueError`` for no frames or bad numbers,
     ``video.NoReader`` for a video where PyAV is not installed.
     """
     source, folder = Path(source), Path(folder)
-    Smoother(smooth, k)  # a bad number is told before anything is done
-    is_folder = source.is_dir()
+    Smoother(smooth, k)  # a bad number is refused before anything is done
     if not source.exists():
         raise FileNotFoundError(2, "does not exist", str(source))
-    if is_folder and folder.exists() and source.samefile(folder):
+    if source.is_dir() and folder.exists() and source.samefile(folder):
         raise FileExistsError(17, "is the folder of the frames themselves; choose another -o", str(folder))
     with alone(folder / ".demoe-frames.lock", f"another process writes to {folder}: wait for it", wait=False):
-        return _deblur_frames(source, folder, is_folder, model, expert, k, smooth, max_memory, progress, tell)
+        return _deblur_frames(source, folder, model, expert, k, smooth, max_memory, progress, tell)
 
 
-def _deblur_frames(source, folder, is_folder, model, expert, k, smooth, max_memory, progress, tell) -> Done:
+def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, progress, tell) -> Done:
     smoother = Smoother(smooth, k)
-    files = listed(source) if is_folder else []
+    files = listed(source) if source.is_dir() else {}
     settings = {
         "demoe": __version__,
         "network": _fingerprint(model),
         "expert": expert,
         "k": k,
         "smooth": smooth,
-        "video": None if is_folder else checksum(source),
+        "video": None if source.is_dir() else checksum(source),
     }
-    journal = _open_journal(folder, settings, [images.result_name(file, file).name for file in files])
+    journal = _open_journal(folder, settings, [*files])
     rows = {row["frame"]: row for row in journal.rows}
     done, last, last_alone = Done(), None, None
-    stream = _of_files(files) if is_folder else _of_video(source)
-    total = len(files) or None
-    for name, identity, read in tqdm(stream, total=total, unit="frame", leave=False, disable=not progress):
+    stream = _of_files(files) if source.is_dir() else _of_video(source)
+    for name, identity, read in tqdm(stream, total=len(files) or None, unit="frame", leave=False, disable=not progress):
         target, row = folder / name, rows.get(name)
         if row and row["input_sha256"] != identity:
             raise FileExistsError(17, f"was made from another {name} than is there now; choose another -o", str(target))
         if row and target.exists():
             done.kept += 1
             if row["smoothed_" + EXPERTS[0]]:
-                smoother.past = torch.tensor(
-                    [[float(row[f"smoothed_{each}"]) for each in EXPERTS]], dtype=torch.float64
-                )
+                smoother.past = torch.tensor([_of_experts(row, "smoothed")], dtype=torch.float64)
+        elif target.exists():
+            raise FileExistsError(17, "exists already and is not in this folder's list; choose another -o", str(target))
         else:
-            if target.exists():
-                raise FileExistsError(
-                    17, "exists already and is not in this folder's list; choose another -o", str(target)
-                )
             smoothed = expert is None and experts_of(model) > 0
+            choice = smoother.choose if smoothed else expert
             try:
-                result = photos.deblur(
-                    read(), model=model, expert=smoother.choose if smoothed else expert, k=k, max_memory=max_memory
-                )
+                result = photos.deblur(read(), model=model, expert=choice, k=k, max_memory=max_memory)
                 row = _row(name, identity, result, smoother.now if smoothed else None)
                 if name not in rows:
                     journal.append([row])
@@ -207,7 +196,7 @@ def _deblur_frames(source, folder, is_folder, model, expert, k, smooth, max_memo
         done.files.append(target)
         done.warned += bool(row["warnings"])
         if row["expert"]:
-            router = [float(row[f"router_{each}"]) for each in EXPERTS]
+            router = _of_experts(row, "router")
             alone = EXPERTS[router.index(max(router))]
             done.experts[row["expert"]] += 1
             done.switches += last not in (None, row["expert"])
@@ -216,51 +205,51 @@ def _deblur_frames(source, folder, is_folder, model, expert, k, smooth, max_memo
     return done
 
 
-def _of_files(files: list[Path]) -> Iterator[tuple[str, str, Callable]]:
-    for file in files:
-        yield images.result_name(file, file).name, checksum(file), lambda file=file: images.read_photograph(file)
+def _of_files(files: dict[str, Path]) -> Iterator[tuple[str, str, Callable]]:
+    for name, file in files.items():
+        yield name, checksum(file), partial(images.read_photograph, file)
 
 
 def _of_video(source: Path) -> Iterator[tuple[str, str, Callable]]:
     for number, array in enumerate(video.frames(source), 1):
-        yield f"{number:06d}.png", "", lambda array=array: images.from_array(array)
+        yield f"{number:06d}.png", "", partial(images.from_array, array)
+
+
+def _of_experts(row: Mapping[str, str], kind: str) -> list[float]:
+    return [float(row[f"{kind}_{name}"]) for name in EXPERTS]
 
 
 def _row(name: str, identity: str, result: photos.Deblurred, smoothed: Tensor | None) -> dict[str, str]:
-    known = tuple(result.router) == EXPERTS
-    router = [repr(result.router[each]) if known else "" for each in EXPERTS]
-    average = [repr(value) for value in smoothed[0].tolist()] if smoothed is not None and known else [""] * len(EXPERTS)
-    undecided = "" if not known else f"{normalised_entropy(list(result.router.values())).item():.6f}"
-    said = "; ".join(result.warnings)
-    return dict(
-        zip(
-            HEAD,
-            [name, identity, result.expert if known and result.expert else "", undecided, *router, *average, said],
-            strict=True,
-        )
-    )
+    row = dict.fromkeys(HEAD, "")
+    row |= {"frame": name, "input_sha256": identity, "warnings": "; ".join(result.warnings)}
+    if tuple(result.router) == EXPERTS:  # else there are no columns for its experts
+        row |= {f"router_{name}": repr(share) for name, share in result.router.items()}
+        entropy = normalised_entropy(list(result.router.values())).item()
+        row |= {"expert": result.expert or "", "normalised_entropy": f"{entropy:.6f}"}
+        if smoothed is not None:
+            shares = zip(EXPERTS, smoothed[0].tolist(), strict=True)
+            row |= {f"smoothed_{name}": repr(share) for name, share in shares}
+    return row
 
 
 def _open_journal(folder: Path, settings: dict, names: list[str]) -> Journal:
-    """That of an earlier call with these settings; a new one otherwise."""
-    place, rows = folder / SETTINGS, folder / JOURNAL
-    if not place.exists():
-        taken = next((name for name in [JOURNAL, *names] if (folder / name).exists()), None)
-        if taken is None and not names and folder.is_dir() and any(folder.glob("*.png")):
-            taken = next(folder.glob("*.png")).name
-        if taken:
-            raise FileExistsError(
-                17, "exists already and was not made by demoe frames; choose another -o", str(folder / taken)
-            )
-        write_text(place, json.dumps(settings, indent=1) + "\n")
+    """That of an earlier call with these settings; a new one otherwise. ``names`` of results: none for a video."""
+    file = folder / SETTINGS
+    if not file.exists():
+        for name in (JOURNAL, *(names or [picture.name for picture in folder.glob("*.png")])):
+            if (folder / name).exists():
+                problem = "exists already and was not made by demoe frames; choose another -o"
+                raise FileExistsError(17, problem, str(folder / name))
+        write_text(file, json.dumps(settings, indent=1) + "\n")
     try:
-        found = json.loads(place.read_text())
+        earlier = json.loads(file.read_text())
     except ValueError:
-        raise FileExistsError(17, "is damaged; choose another -o", str(place)) from None
-    if found != settings:
-        other = [key for key in settings if found.get(key) != settings[key]] if isinstance(found, dict) else ["all"]
+        raise FileExistsError(17, "is damaged; choose another -o", str(file)) from None
+    if earlier != settings:
+        known = isinstance(earlier, dict)
+        other = [key for key in settings if earlier.get(key) != settings[key]] if known else ["all"]
         raise FileExistsError(17, f"holds frames made otherwise ({', '.join(other)}); choose another -o", str(folder))
-    return Journal(rows, HEAD)
+    return Journal(folder / JOURNAL, HEAD)
 
 
 def _fingerprint(model: nn.Module) -> str:

@@ -109,28 +109,27 @@ def deblur(
         image = image.mean(0, keepdim=True).repeat(3, 1, 1)
     used = {} if out.weights is None else _by_name(out.weights)
     router = {} if out.logits is None else _by_name(out.logits.float().softmax(0))
-    strongest = max(used, key=used.__getitem__) if used else None
-    undecided = normalised_entropy(list(router.values())).item() if router else None
+    entropy = normalised_entropy(list(router.values())).item() if router else None
     if out.map is not None:
-        undecided = normalised_entropy(out.map.router).mean().item()
+        entropy = normalised_entropy(out.map.router).mean().item()
     difference = change(photograph.pixels, image)
-    said = warnings(
-        difference, None if isinstance(expert, str) else undecided, used.get("low_light", 0) >= BRIGHTENING, k
+    doubts = warnings(
+        difference, None if isinstance(expert, str) else entropy, used.get("low_light", 0) >= BRIGHTENING, k
     )
     if out.recomputed:
-        said.insert(0, "the first result was not finite and was computed anew in float32")
+        doubts.insert(0, "the first result was not finite and was computed anew in float32")
     return Deblurred(
-        image,
-        replace(photograph, pixels=image),
-        used,
-        router,
-        strongest,
-        photograph.note,
-        difference,
-        undecided,
-        tuple(said),
-        out.map,
-        out.plan.tile,
+        image=image,
+        photograph=replace(photograph, pixels=image),
+        weights=used,
+        router=router,
+        expert=max(used, key=used.__getitem__) if used else None,
+        note=photograph.note,
+        change=difference,
+        entropy=entropy,
+        warnings=tuple(doubts),
+        expert_map=out.map,
+        tile=out.plan.tile,
     )
 
 
@@ -172,29 +171,30 @@ def default_model(weights: str | os.PathLike | None = None, device: str | None =
 _HOW = "give one with --weights FILE or $DEMOE_WEIGHTS, or train one with ./run_all.sh or demoe train"
 
 
-def _packaged() -> Path:
-    """The best network that comes with the package, else the one trained last in this checkout."""
-    if found := pretrained.releases(PACKAGED_WEIGHTS):
-        return found[0].demoe
+def default_path(weights: str | os.PathLike | None = None) -> Path:
+    """The file that ``default_model`` loads. Raises ``FileNotFoundError`` where none comes along and none is named."""
+    if named := weights or os.environ.get("DEMOE_WEIGHTS"):
+        return Path(named)
+    if releases := pretrained.releases(PACKAGED_WEIGHTS):
+        return releases[0].demoe
     runs = project_root().glob("results/*/runs/demoe-*/model.safetensors")
     if not (trained := sorted(runs, key=lambda path: path.stat().st_mtime_ns)):
         raise FileNotFoundError(f"no weights come with this installation; {_HOW}")
     return trained[-1]
 
 
-def default_path(weights: str | os.PathLike | None = None) -> Path:
-    """The file that ``default_model`` loads. Raises ``FileNotFoundError`` where none comes along and none is named."""
-    return Path(weights or os.environ.get("DEMOE_WEIGHTS") or _packaged())
-
-
 def default_label() -> str:
-    """What a person is told that ``default_model`` uses when nothing is asked for. Raises as ``default_path``."""
+    """What ``default_model`` uses when nothing is asked for, for a person to read. Raises as ``default_path``."""
     path = default_path()
-    of_a_run = path.parent.parent.name == "runs"
-    return next(
-        (one.label for one in pretrained.releases(PACKAGED_WEIGHTS) if one.demoe == path),
-        f"{path.parent.name}, trained in this checkout" if of_a_run else path.name,
-    )
+    for release in pretrained.releases(PACKAGED_WEIGHTS):
+        if release.demoe == path:
+            return release.label
+    return f"{path.parent.name}, trained in this checkout" if path.parent.parent.name == "runs" else path.name
+
+
+def eight_bit(pixels: torch.Tensor) -> np.ndarray:
+    """(3,H,W) in [0,1] as (H,W,3) uint8, rounded."""
+    return np.ascontiguousarray((pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
 
 
 @lru_cache(maxsize=2)
@@ -221,22 +221,13 @@ def deblur_folder(model: nn.Module, folder: str | Path, out: Path) -> pd.DataFra
     for number, file in enumerate(images.list_photographs(Path(folder)), 1):
         photo = images.read_photograph(file)
         result = deblur(photo, model=model)
-        both = torch.cat([photo.pixels, result.image], dim=2)
-        images.write_photograph(out / f"{number:03d}_{file.stem}.png", images.Photograph(both))
-        rows.append(
-            {
-                "photograph": number,
-                "height": photo.pixels.shape[1],
-                "width": photo.pixels.shape[2],
-                "expert": result.expert,
-                "normalised_entropy": result.entropy,
-                "change": result.change.mean,
-                "psnr_to_input": result.change.psnr,
-                "brightness": result.change.brightness,
-                "sharpness": _sharper(photo.pixels, result.image),
-                "warnings": "; ".join(result.warnings),
-            }
-        )
+        both = torch.cat([photo.pixels, result.image], dim=2)  # (3, H, 2 W)
+        images.write_photograph(out / f"{number:03d}_{file.stem}.png", Photograph(both))
+        change, (height, width) = result.change, photo.pixels.shape[1:]
+        row = {"photograph": number, "height": height, "width": width, "expert": result.expert}
+        row |= {"normalised_entropy": result.entropy, "change": change.mean, "psnr_to_input": change.psnr}
+        row |= {"brightness": change.brightness, "sharpness": _sharper(photo.pixels, result.image)}
+        rows.append(row | {"warnings": "; ".join(result.warnings)})
     return pd.DataFrame(rows)
 
 

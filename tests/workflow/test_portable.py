@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 import nbformat
+import projects  # noqa: F401  first: it says where the next is
 import pytest
 
-from demoe.app.notebooks import WIDGET, portable
+from portable import WIDGET, portable  # isort: skip
 
 
 def test_portable_replaces_whole_paths_only(tmp_path):
@@ -49,3 +50,14 @@ def test_paths_are_replaced_in_linear_time(word):
     began = time.process_time()
     portable(nbformat.writes(content), {"/srv/app": "", "/srv/app/lib": "lib"})
     assert time.process_time() - began < 5
+
+
+def test_an_executed_copy_keeps_the_still_picture_and_no_dead_widget():
+    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "x"}
+    outputs = [
+        nbformat.v4.new_output("display_data", widget | {"image/png": "aGVsbG8="}),
+        nbformat.v4.new_output("display_data", widget),
+    ]  # the second is a progress bar
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=outputs)])
+    (kept,) = nbformat.reads(portable(nbformat.writes(notebook), {}), 4).cells[0].outputs
+    assert set(kept.data) == {"image/png", "text/plain"}

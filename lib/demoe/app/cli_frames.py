@@ -1,0 +1,64 @@
+"""``demoe frames``: a folder of numbered frames, or a video."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from demoe.core import images
+
+from . import arguments, photos, video
+from .frames import JOURNAL, check_sizes, deblur_frames
+
+
+def frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Deblurs the frames and, with ``--video``, puts them together; 1 if any failed."""
+    if not 0 <= args.smooth < 1:
+        parser.error("--smooth is at least 0 and below 1")
+    if args.video and args.video.exists():
+        parser.error(f"{args.video} exists already; choose another --video")
+    if args.output.exists() and not args.output.is_dir():
+        parser.error(f"-o needs a folder, and {args.output} is a file")
+    if not args.output.exists() and args.output.suffix.lower() in (*images.READABLE, *video.SUFFIXES):
+        parser.error(
+            f"-o needs a folder for the frames, and {args.output} is the name of a file; "
+            "--video FILE makes a video of them"
+        )
+    if args.video and args.video.suffix.lower() not in video.CONTAINERS:
+        parser.error(
+            f"{args.video} has no suffix of a video that can be written: use one of {', '.join(video.CONTAINERS)}"
+        )
+    if args.video or args.input.is_file():
+        video.require()  # before an hour's work
+    if args.video and args.input.is_dir():
+        check_sizes(args.input)
+    described = video.describe(args.input) if args.input.is_file() else None
+    for phrase in described.lost if described else ():
+        print(f"  not kept: {phrase}", flush=True)
+    done = deblur_frames(
+        args.input,
+        args.output,
+        model=photos.default_model(args.weights, args.device),
+        expert=args.expert,
+        k=args.k,
+        max_memory=args.max_memory,
+        smooth=args.smooth,
+        progress=sys.stderr.isatty(),
+        tell=arguments.complain,
+    )
+    shares = ", ".join(f"{name} {count}" for name, count in done.experts.most_common())
+    print(f"{args.input} -> {args.output}  {done.made} frames deblurred, {done.kept} kept, {len(done.failed)} failed")
+    if shares:
+        print(f"  experts: {shares}; {done.switches} switches ({done.alone} had each frame decided alone)")
+    print(f"  decisions: {args.output / JOURNAL}" + (f"; warnings on {done.warned} frames" * bool(done.warned)))
+    if args.video and done.failed:
+        arguments.complain(f"{args.video} was not written: frames are missing")
+    elif args.video:
+        rate = args.fps or (described.rate if described else 25)
+        pictures = (photos.eight_bit(images.read_photograph(file).pixels) for file in done.files)
+        padded = video.write_video(args.video, pictures, rate)
+        print(
+            f"  video: {args.video}, {float(rate):g} frames a second, without sound"
+            + ("; one pixel more at odd sides, which H.264 cannot have" if padded else "")
+        )
+    return 1 if done.failed else 0

@@ -1,0 +1,82 @@
+"""``demoe train`` and ``demoe status``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from demoe import experiments
+from demoe.data.own_pairs import complaints, own_pairs
+from demoe.data.pairs import PairedSet
+from demoe.data.setting import Setting
+from demoe.experiments import listing
+from demoe.experiments import status as kept
+from demoe.training import distributed
+
+
+def train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Trains what is asked for, or lists what can be."""
+    if args.json and not args.list:
+        parser.error("--json says how --list is printed: it goes with --list")
+    if args.all and (args.pairs or args.experiment is not None or args.fresh):
+        parser.error("--all trains every experiment: leave --experiment, --pairs and --fresh out")
+    if args.all and "LOCAL_RANK" in os.environ:
+        parser.error("--all trains on one device: start it without torchrun")
+    setting = Setting.of(args.profile, args.seed, args.data_root, sharp_images=args.sharp_images)
+    if args.list:
+        print(listing.as_json(setting) if args.json else listing.as_text(setting))
+        return 0
+    try:
+        with distributed.processes():
+            message = _train_all(setting, args.deadline) if args.all else _train_one(args, setting)
+    except experiments.TimeUp as error:
+        message = f"{error}; the same command goes on from there"
+    if os.environ.get("RANK", "0") != "0":  # the first of several processes speaks for all
+        return 0
+    print(message)
+    if args.pairs is None:
+        kept.write(setting)
+    return 0
+
+
+def _train_one(args: argparse.Namespace, setting: Setting) -> Path:
+    pairs = _own_pairs(args.pairs, setting) if args.pairs else None
+    if pairs:
+        spec = experiments.own_specialist(pairs, setting)
+    else:
+        spec = experiments.named(args.experiment or "demoe", setting)
+    if args.fresh:
+        experiments.forget(spec, setting)
+    return experiments.obtain(spec, setting, args.deadline, pairs).weights
+
+
+def _own_pairs(folder: Path, setting: Setting) -> PairedSet:
+    pairs = own_pairs(folder)
+    for problem in complaints(pairs, setting.profile.specialist_patch, progress=sys.stderr.isatty()):
+        if problem.level == "error":
+            raise ValueError(f"{pairs.name}: {problem.sentence}")
+        if os.environ.get("RANK", "0") == "0":
+            print(f"demoe: {pairs.name}: {problem.sentence}", file=sys.stderr)
+    return pairs
+
+
+def _train_all(setting: Setting, deadline: float | None) -> str:
+    planned, missing = experiments.plan(setting), experiments.missing(setting)
+    for number, spec in enumerate(missing, 1):
+        start = time.monotonic()
+        experiments.obtain(spec, setting, deadline)
+        print(f"trained {spec.label} in {time.monotonic() - start:.0f} s ({number} of {len(missing)})", flush=True)
+    return f"all {len(planned)} networks are trained"
+
+
+def status(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Writes the status of a profile and prints it."""
+    setting = Setting.of(args.profile, args.seed, args.data_root, sharp_images=args.sharp_images)
+    written, path = kept.write(setting), kept.file(setting)
+    print((written or path).read_text(encoding="utf-8"), end="")
+    if written is None:
+        print(f"\n(no runs of this profile are here: {kept.shown_path(path)} is as it was)")
+    return 0
