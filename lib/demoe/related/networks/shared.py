@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -82,7 +83,8 @@ class Network(nn.Module):
 class Stages(Restored):
     """The best picture as ``image``, and beside it all of them, as a training with several outputs needs them.
 
-    ``features`` are those of a prior's student, mapped to its teacher's channels; empty without one.
+    ``features`` are those of a prior's student, mapped to its teacher's channels; empty without one, or where nothing
+    can learn from them.
     """
 
     pictures: list[Tensor]
@@ -97,9 +99,9 @@ class Restoring(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor) -> Stages:
-        # What only a loss looks at is not computed when nothing is learnt.
-        features = self.training and hasattr(self.network, "student_features")
-        pictures, features = self.network(x, with_features=True) if features else (self.network(x), [])
+        # What only a loss looks at is not computed where nothing can learn from it.
+        wanted = torch.is_grad_enabled() and hasattr(self.network, "student_features")
+        pictures, features = self.network(x, with_features=True) if wanted else (self.network(x), [])
         output = Stages(pictures[-1])
         output.pictures, output.features = pictures, features
         return output
