@@ -40,10 +40,11 @@ def test_a_difference_is_better_only_where_its_interval_leaves_zero_out(values, 
 
 def test_a_limit_decides_and_says_so():
     for value, verdict in ((0.5, "holds"), (0.05, "undecided"), (0.01, "fails")):  # above 0.1; fails at 0.02
-        found = claims.claim("demoe-weights-blur-or-low-light", value)
+        found = claims.claim("demoe-weights-blur-or-low-light", value, norms="0.5")
         assert found.verdict == verdict and found.criterion == "above 0.1; fails at 0.02"
+        assert found.control == "layer norms 0.5"
     for value, verdict in ((0.29, "holds"), (0.3, "fails"), (math.nan, "fails")):
-        assert claims.claim("demoe-f8-low-light", value).verdict == verdict
+        assert claims.claim("demoe-f8-low-light", value, one="SCA 0.1", two="0.2").verdict == verdict
     assert claims.claim("demoe-t1-average", holds=None).verdict == "undecided"
     assert claims.claim("demoe-t1-params", 2.0).verdict == ""
 

@@ -10,6 +10,7 @@ from demoe.experiments.ablations import BY_HAND, INPUT, ROUTER
 
 from .ablation_tables import ALL_ROWS, BASELINE, REFERENCE, TABLE_5_RIGHT, WORDS, published_costs
 from .claims import UNDECIDED, Claim, beside, claim
+from .tables import where
 
 AGAINST = {BASELINE: "its own stage 1", INPUT: "the blurred input", REFERENCE: "DeMoE"}
 ROUTED = "the router's mistakes decide this, not the variants"
@@ -18,19 +19,7 @@ ROUTED = "the router's mistakes decide this, not the variants"
 def routing_decides(basis: pd.DataFrame) -> bool:
     """Whether the reference with the router's expert is below the stage 1 that it was made from, so that what is
     compared at k = 1 is how much each row loses by wrong experts. ``basis``: ``ablation_tables.basis``."""
-    row = basis[(basis.choice == ROUTER) & (basis.reference == BASELINE)].iloc[0]
-    return bool(row.difference < 0)
-
-
-def basis(table: pd.DataFrame, name: str) -> list[Claim]:
-    """``ablation_tables.basis``: the reference against its stage 1 and the input, for a notebook's table ``name``."""
-    right = f"the router is right on {table.accuracy.iloc[0]:.0%} of the test pictures"
-    rows = []
-    for row in table.itertuples():
-        names = {"table": name, "other": AGAINST[row.reference], "choice": WORDS[row.choice]}
-        control = right if row.choice == ROUTER else ""
-        rows.append(_claim("demoe-{table}-basis-{choice}-{other}", row, control, False, **names))
-    return rows
+    return bool(where(basis, choice=ROUTER, reference=BASELINE).difference.iloc[0] < 0)
 
 
 def _claim(key: str, row, control: str, routed: bool, **more) -> Claim:
@@ -40,7 +29,16 @@ def _claim(key: str, row, control: str, routed: bool, **more) -> Claim:
         over = f"over trainings [{row.low_trainings:+.3f}, {row.high_trainings:+.3f}]"
     verdict, reason = (UNDECIDED, ROUTED) if routed else (row.verdict, row.reason)
     fields = {"low": row.low, "high": row.high, "trainings": int(row.trainings), "criterion": reason}
-    return claim(key, row.difference, beside(over, control, ROUTED if routed else ""), verdict, **fields, **more)
+    names = {"choice": WORDS[row.choice], "reference": AGAINST.get(row.reference, row.reference)}
+    control = beside(over, control, ROUTED if routed else "")
+    return claim(key, row.difference, control, verdict, **fields, **names, **more)
+
+
+def basis(table: pd.DataFrame, name: str) -> list[Claim]:
+    """``ablation_tables.basis``: the reference against its stage 1 and the input, for a notebook's table ``name``."""
+    right = f"the router is right on {table.accuracy.iloc[0]:.0%} of the test pictures"
+    key = "demoe-{table}-basis-{choice}-{reference}"
+    return [_claim(key, row, right if row.choice == ROUTER else "", False, table=name) for row in table.itertuples()]
 
 
 def differences(table: pd.DataFrame, routed: bool) -> list[Claim]:
@@ -48,33 +46,23 @@ def differences(table: pd.DataFrame, routed: bool) -> list[Claim]:
 
     With the router's expert nothing is judged where ``routing_decides``.
     """
-    return [
-        _claim(
-            "demoe-{table}-{variant}-{choice}",
-            row,
-            "one training each: what another would change is unknown" if row.trainings < 2 else "",
-            routed and row.choice == ROUTER,
-            published=row.paper_difference,
-            place="" if math.isnan(row.paper_difference) else row.table,
-            **{
-                "table": row.table,
-                "variant": row.row,
-                "choice": WORDS[row.choice],
-                "reference": AGAINST.get(row.reference, row.reference),
-            },
-        )
-        for row in table[table.method != table.reference].itertuples()
-    ]
+    rows = []
+    for row in table[table.method != table.reference].itertuples():
+        once = "one training each: what another would change is unknown" if row.trainings < 2 else ""
+        place = "" if math.isnan(row.paper_difference) else row.table
+        names = {"table": row.table, "variant": row.row, "published": row.paper_difference, "place": place}
+        rows.append(_claim("demoe-{table}-{variant}-{choice}", row, once, routed and row.choice == ROUTER, **names))
+    return rows
 
 
 def noise(table: pd.DataFrame, name: str) -> Claim:
     """What the intervals do not cover, for all rows at once."""
-    compared = table[table.method != table.reference].drop_duplicates(["method", "difference"])
-    control = f"of {len(compared)} intervals at 95 %, about {len(compared) / 20:.1f} leave zero out by chance alone"
+    count = len(table[table.method != table.reference].drop_duplicates(["method", "difference"]))
+    names = {"table": name, "count": count, "chance": count / 20}
     if table.trainings.min() < 2:
         unknown = "one training each: unknown, so that no difference can be put down to the variant alone"
-        return claim("demoe-{table}-noise", control=beside(unknown, control), holds=None, table=name)
-    return claim("demoe-{table}-noise", table.spread.max(), control, table=name, trainings=int(table.trainings.min()))
+        return claim("demoe-{table}-noise", control=unknown, holds=None, **names)
+    return claim("demoe-{table}-noise", table.spread.max(), trainings=int(table.trainings.min()), **names)
 
 
 def order(orders: pd.DataFrame, routed: bool) -> list[Claim]:
@@ -97,8 +85,7 @@ def order(orders: pd.DataFrame, routed: bool) -> list[Claim]:
 
 def router_noise(plain: float, noisy: float, sigma: float) -> Claim:
     """Whether noise on the router's logits does what it is for, from ``statistics.experts_in_use`` without and with."""
-    control = f"{noisy:.2f} a test picture instead of {plain:.2f} (exp of the entropy, 1 to 5), sigma {sigma:g}"
-    return claim("demoe-f6-router-noise", noisy - plain, control)
+    return claim("demoe-f6-router-noise", noisy - plain, noisy=noisy, plain=plain, sigma=sigma)
 
 
 def costs(counted: pd.DataFrame, table: pd.DataFrame) -> list[Claim]:
@@ -106,16 +93,16 @@ def costs(counted: pd.DataFrame, table: pd.DataFrame) -> list[Claim]:
 
     ``counted``: ``costs.counted`` at the published size and here, with the column size, "paper" or "here".
     """
-    at = counted[counted["size"] == "here"].set_index("experiment")
+    at = where(counted, size="here").set_index("experiment")
     memory, macs = at.activation_bytes + at.state_bytes, at.macs / at.macs[REFERENCE]
     least, most = (f"{memory[name] / 2**20:.0f} MiB ({name})" for name in (memory.idxmin(), memory.idxmax()))
-    rows = table[(table.reference == REFERENCE) & (table.choice == BY_HAND) & table.paper_difference.notna()]
-    rows = rows.drop_duplicates("method")
+    rows = where(table, reference=REFERENCE, choice=BY_HAND)
+    rows = rows[rows.paper_difference.notna()].drop_duplicates("method")
     dearer = rows[[macs[method] > 1.01 for method in rows.method]]
-    better, theirs = dearer[dearer.verdict == "better"], dearer[dearer.paper_difference > 0]
+    better, theirs = where(dearer, verdict="better"), dearer[dearer.paper_difference > 0]
     names = ", ".join(f"{row.row} ({macs[row.method]:.2f} times)" for row in better.itertuples())
     words = f"{len(theirs)}: {', '.join(theirs.row)}"
-    ours = counted[counted["size"] == "paper"].set_index("experiment").macs / 1e9
+    ours = where(counted, size="paper").set_index("experiment").macs / 1e9
     printed = published_costs().macs_g
     other = [name for name in printed.index if f"{ours[name]:.2f}" != f"{printed[name]:.2f}"]
     off = ", ".join(f"{name} {ours[name]:.2f} G counted, {printed[name]:.2f} G published" for name in other)

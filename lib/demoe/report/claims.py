@@ -21,7 +21,7 @@ from demoe.core.markdown import markdown_table
 from demoe.core.provenance import Stamp
 from demoe.evaluation.statistics import Verdict, judge
 
-from .tables import with_interval
+from .tables import where, with_interval
 
 FILE = "claims.csv"
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"  # beside the words of ``Verdict``, of differences
@@ -83,13 +83,16 @@ class Claim:
 def ledger() -> dict[str, dict]:
     """What is claimed, by id: fields of ``Claim``, and ``above`` or ``below`` with ``fails`` where a limit decides.
 
-    Ids and texts hold names in braces, which ``claim`` fills in: "demoe-t1-{other}" stands for a row a network.
+    Ids and texts hold names in braces, which ``claim`` fills in: "demoe-t1-{other}" stands for a row a network, and
+    "{share:.0%} of them" in ``control`` for a number.
     """
     return tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))
 
 
 def claim(key: str, ours: float = math.nan, control: str = "", holds: bool | str | None = "", **more) -> Claim:
     """A row of the ledger with its numbers. ``more`` are fields of ``Claim``, and the names that its texts hold.
+
+    ``control`` stands before that of the ledger.
 
     The verdict: by the row's limit, if it has one: "holds" beyond it, "fails" on the other side of ``fails`` (or of the
     limit), "undecided" between. Else ``holds``: True, False, None for undecided, or a verdict in words.
@@ -105,7 +108,8 @@ def claim(key: str, ours: float = math.nan, control: str = "", holds: bool | str
     texts = {name: value.format(**names) for name, value in row.items() if isinstance(value, str)}
     verdict = {True: HOLDS, False: FAILS, None: UNDECIDED}.get(holds, holds)
     id = key.format(**{name: slug(str(value)) for name, value in names.items()})
-    return Claim(**{"id": id, "ours": float(ours), "control": control, "verdict": verdict, **row, **texts, **more})
+    texts["control"] = beside(control, texts.get("control", ""))
+    return Claim(**{"id": id, "ours": float(ours), "verdict": verdict, **row, **texts, **more})
 
 
 def difference(key: str, row: pd.Series, control: str = "", metric: str = "psnr", **more) -> Claim:
@@ -123,6 +127,16 @@ def judged(row: pd.Series, metric: str = "psnr") -> Verdict:
     """``statistics.judge`` of a row as ``difference`` takes it."""
     scenes = min(row["scenes"], row.get("changed_scenes", math.inf))
     return judge(row["mean"], row["low"], row["high"], scenes, metric=metric)
+
+
+def pair(differences: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """The rows of PSNR of ``statistics.differences`` for two methods, by set."""
+    return where(differences, first=first, second=second, metric="psnr").set_index("set")
+
+
+def averaged(key: str, rows: pd.DataFrame, control: str = "", **more) -> Claim:
+    """``difference`` of the average in ``rows``, by set; beside it ``control``, and what each set says."""
+    return difference(key, rows.loc[AVERAGE], beside(control, told_by_set(rows)), **more)
 
 
 def every(verdicts: Iterable[str]) -> bool | None:
@@ -144,8 +158,8 @@ def beside(*texts: str) -> str:
 
 
 def told_by_set(rows: pd.DataFrame) -> str:
-    """ "better on A, B; undecided on C": ``judged`` for every set, which is the index of ``rows``."""
-    words = pd.Series({name: judged(row).word for name, row in rows.iterrows()})
+    """ "better on A, B; undecided on C": ``judged`` for every set in the index of ``rows``, averages left out."""
+    words = pd.Series({name: judged(row).word for name, row in rows.iterrows() if not name.startswith(AVERAGE)})
     kinds = [word for word in ("better", "worse", "no difference", "undecided") if (words == word).any()]
     return "; ".join(f"{word} on {', '.join(words.index[words == word])}" for word in kinds)
 

@@ -12,6 +12,7 @@ from demoe.evaluation.weight_similarity import KINDS
 
 from .claims import Claim, beside, claim, every, judged, told_by_set
 from .similarity_claims import by_kind
+from .tables import where
 
 MARGIN = 0.1  # of accuracy, about two standard errors for 120 pictures; less is not called a difference
 
@@ -23,10 +24,10 @@ def weights(start: str, correlations: pd.DataFrame, at_start: pd.DataFrame) -> l
     started = before[others.index].mean()
     same = ", so that it says nothing about what they learnt" if abs(started - others.mean()) < 0.1 else ""
     constant = "constant before training" if pd.isna(norm) else f"{norm:.2f} before training"
-    control = f"{by_kind(others)}; mean before training {started:.2f}{same}"
+    names = {"start": start, "kinds": by_kind(others), "started": started, "same": same}
     return [
         claim("demoe-f11-{start}-norms", r["LayerNorm"], constant, start=start),
-        claim("demoe-f11-{start}-others", others.abs().max(), control, start=start),
+        claim("demoe-f11-{start}-others", others.abs().max(), **names),
     ]
 
 
@@ -38,7 +39,7 @@ def specialisation(start: str, matrix: pd.DataFrame, scores: pd.DataFrame, seed:
     by, leads, worse = matrix[list(EXPERTS)], {}, []
     for name, means in by.iterrows():
         own = EXPERTS[expert_index(name)]
-        part = scores.loc[scores["set"] == name, ["set", "image", "method", "psnr"]]
+        part = where(scores, set=name)[["set", "image", "method", "psnr"]]
         leads[name] = statistics.difference(part, own, means.drop(own).idxmax(), seed).iloc[0]
         worse += [name] if means[own] < matrix.loc[name, "input"] else []
     rows = pd.DataFrame(leads).T
@@ -51,13 +52,11 @@ def specialisation(start: str, matrix: pd.DataFrame, scores: pd.DataFrame, seed:
 
 def movement(start: str, moved: pd.DataFrame) -> Claim:
     """How far the experts that started ``start`` went (``expert_specialisation.moved``)."""
-    filters, scales = moved[moved.kind != SCALES], moved[moved.kind == SCALES].change.mean()
+    filters, scales = moved[moved.kind != SCALES], where(moved, kind=SCALES).change.mean()
     by = filters.groupby("expert", sort=False).change.mean()
-    control = (
-        f"{by.min():.1%} ({by.idxmin()}) to {by.max():.1%} ({by.idxmax()}); correlation with their start "
-        f"{filters.correlation.mean():.2f}; beta and gamma {scales:.3f} (root mean square)"
-    )
-    return claim("demoe-experts-{start}-moved", by.mean(), control, start=start)
+    names = {"least": by.min(), "last": by.idxmin(), "most": by.max(), "first": by.idxmax()}
+    names |= {"start": start, "correlation": filters.correlation.mean(), "scales": scales}
+    return claim("demoe-experts-{start}-moved", by.mean(), **names)
 
 
 def encoders(numbers: pd.DataFrame, alike: pd.DataFrame, random: str) -> list[Claim]:
@@ -65,19 +64,18 @@ def encoders(numbers: pd.DataFrame, alike: pd.DataFrame, random: str) -> list[Cl
 
     ``numbers`` and ``alike`` are those of ``embedding.look``, ``random`` names the untrained baseline among them.
     """
-    pooled = numbers[numbers.reading == POOLED].set_index("baseline")
-    trained = [name for name in pooled.index if name not in (random, NO_NETWORK)]
-    knn, chance = pooled.knn, pooled.knn_shuffled[random]
+    pooled = where(numbers, reading=POOLED).set_index("baseline")
+    knn, silhouette, chance = pooled.knn, pooled.silhouette, pooled.knn_shuffled[random]
+    trained = knn.index.drop([random, NO_NETWORK])
     rows = []
     for name in trained:
-        control = f"random weights {knn[random]:.2f}; silhouette {pooled.silhouette[name]:.2f} (clusters: above 0.1)"
-        rows.append(claim("demoe-f13-{encoder}", knn[name], control, knn[name] > knn[random] + MARGIN, encoder=name))
+        names = {"encoder": name, "random": knn[random], "silhouette": silhouette[name]}
+        rows.append(claim("demoe-f13-{encoder}", knn[name], holds=knn[name] > knn[random] + MARGIN, **names))
     nothing = ((random, "Random weights", "no clusters"), (NO_NETWORK, "Mean colour and contrast alone", ""))
     for name, subject, words in nothing:
-        control = f"chance {chance:.2f}; best encoder {knn[trained].max():.2f}"
-        names = {"encoder": name, "subject": subject, "words": words}
-        rows.append(claim("demoe-f13-{encoder}-nothing", knn[name], control, knn[name] <= chance + MARGIN, **names))
+        names = {"encoder": name, "subject": subject, "words": words, "chance": chance, "best": knn[trained].max()}
+        rows.append(claim("demoe-f13-{encoder}-nothing", knn[name], holds=knn[name] <= chance + MARGIN, **names))
     inside = alike["first"].isin(trained) & alike["second"].isin(trained)
     among, against = alike[inside].cka, alike[(alike["first"] == random) | (alike["second"] == random)].cka.mean()
-    control = f"{among.min():.2f} to {among.max():.2f}; with random weights {against:.2f}"
-    return [*rows, claim("demoe-f13-alike", among.mean(), control, among.mean() - against > MARGIN)]
+    names = {"least": among.min(), "most": among.max(), "random": against}
+    return [*rows, claim("demoe-f13-alike", among.mean(), holds=among.mean() - against > MARGIN, **names)]

@@ -6,7 +6,7 @@ import pandas as pd
 
 from demoe.evaluation.released import COMPARED
 
-from .claims import AVERAGE, Claim, claim, difference, told_by_set
+from .claims import Claim, averaged, claim, pair
 
 
 def differences(table: pd.DataFrame) -> list[Claim]:
@@ -14,27 +14,22 @@ def differences(table: pd.DataFrame) -> list[Claim]:
 
     ``table`` is ``released.released_differences``'; a network without its baseline has fewer rows.
     """
-    rows = []
-    for first, second in COMPARED:
-        pair = (table["first"] == first) & (table["second"] == second) & (table.metric == "psnr")
-        part = table[pair].set_index("set")
-        if len(part):
-            sets = told_by_set(part.drop(AVERAGE))
-            rows.append(difference("release-{first}-{second}", part.loc[AVERAGE], sets, first=first, second=second))
-    return rows
+    pairs = {names: pair(table, *names) for names in COMPARED}
+    return [
+        averaged("release-{first}-{second}", rows, first=first, second=second)
+        for (first, second), rows in pairs.items()
+        if len(rows)
+    ]
 
 
 def photographs(table: pd.DataFrame) -> list[Claim]:
     """Real photographs, without a sharp picture to compare with: what was done to them (``app.photos``)."""
     warned = table[table.warnings.fillna("").astype(str) != ""]
     counts = ", ".join(f"{name} {count}" for name, count in table.expert.value_counts().items())
-    changed = (
-        f"median factor {table.sharpness.median():.2f}; change {table.change.median():.1f} of 255 levels (median), at "
-        f"most {table.change.max():.1f}: whether that is better only eyes can tell"
-    )
-    which = f"number {', '.join(map(str, warned.photograph))}; " if len(warned) else ""
     of = {"unit": f"of {len(table)}"}
+    changes = {"factor": table.sharpness.median(), "median": table.change.median(), "most": table.change.max()}
+    which = f"number {', '.join(map(str, warned.photograph))}; " if len(warned) else ""
     return [
-        claim("release-photographs", (table.sharpness > 1.05).sum(), changed, **of),
+        claim("release-photographs", (table.sharpness > 1.05).sum(), **changes, **of),
         claim("release-doubt", len(warned), f"{which}the router chose {counts}", **of),
     ]

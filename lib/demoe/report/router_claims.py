@@ -10,14 +10,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from demoe.core.paper import published
 from demoe.data.real import catalog
 from demoe.evaluation import expert_choice, statistics
 from demoe.evaluation.metrics import LABELS
 from demoe.evaluation.statistics import FEWEST_SCENES
 
 from .claims import AVERAGE, FAILS, HOLDS, UNDECIDED, Claim, beside, claim, difference, reverse, told_by_set
-from .tables import with_interval
+from .tables import bare, interval, paper, where
 
 PUBLISHED_ACCURACY = 0.95  # "perfect classification accuracy i.e., > 95 %", Section 3.2
 FAILS_THERE = {dataset.name: dataset.router_fails for dataset in catalog.DATASETS}  # whether the paper's router does
@@ -38,12 +37,19 @@ def accuracy(routing: pd.DataFrame, network: str = "demoe") -> Claim:
 
     ``network`` begins the row's id: notebooks look at several.
     """
-    share, scenes = float(routing.correct.mean()), _scenes(routing)
-    low, high = _share(share, scenes)
+    found, names = _right(routing)
+    low, high = found["low"], found["high"]
     holds = True if low > PUBLISHED_ACCURACY else False if high < PUBLISHED_ACCURACY else None
     by = routing.groupby("set", sort=False).correct.mean().astype(float)
-    control = f"{len(routing)} pictures of {scenes} scenes; least on {by.idxmin()}, {by.min():.0%}"
-    return claim("{network}-router-accuracy", share, control, holds, low=low, high=high, network=network)
+    names |= {"network": network, "worst": by.idxmin(), "least": by.min()}
+    return claim("{network}-router-accuracy", holds=holds, **found, **names)
+
+
+def _right(routing: pd.DataFrame) -> tuple[dict[str, float], dict[str, int]]:
+    """The share of the pictures on which the router is right, with its interval, and how many pictures and scenes."""
+    share, scenes = float(routing.correct.mean()), _scenes(routing)
+    low, high = _share(share, scenes)
+    return {"ours": share, "low": low, "high": high}, {"pictures": len(routing), "scenes": scenes}
 
 
 def _scenes(table: pd.DataFrame) -> int:
@@ -68,15 +74,15 @@ def outside(routing: pd.DataFrame) -> list[Claim]:
     """
     rows = []
     for name, part in routing.groupby("set", sort=False):
-        share, scenes, most = float(part.correct.mean()), _scenes(part), part.predicted.value_counts()
-        low, high = _share(share, scenes)
-        fails = None if scenes < FEWEST_SCENES else True if high < 0.5 else False if low > 0.5 else None
-        theirs = FAILS_THERE.get(name.removesuffix("-syn"))
-        words = "" if theirs is None else "it fails there" if theirs else "it does not fail"
-        verdict = UNDECIDED if fails is None or theirs is None else HOLDS if fails == theirs else FAILS
-        control = f"{len(part)} pictures of {scenes} scenes; most go to {most.index[0]} ({most.iloc[0]})"
-        names = {"set": name, "expert": part.label.iloc[0], "words": words}
-        rows.append(claim("demoe-t2-router-{set}", share, control, verdict, low=low, high=high, **names))
+        found, names = _right(part)
+        fails = True if found["high"] < 0.5 else False if found["low"] > 0.5 else None
+        theirs, most = FAILS_THERE.get(bare(name)), part.predicted.value_counts()
+        verdict = HOLDS if fails == theirs else FAILS
+        if fails is None or theirs is None or names["scenes"] < FEWEST_SCENES:
+            verdict = UNDECIDED
+        names |= {"set": name, "expert": part.label.iloc[0], "most": most.index[0], "times": most.iloc[0]}
+        names["words"] = {None: "", True: "it fails there", False: "it does not fail"}[theirs]
+        rows.append(claim("demoe-t2-router-{set}", holds=verdict, **found, **names))
     return rows
 
 
@@ -86,7 +92,7 @@ def gains(comparison: pd.DataFrame) -> list[Claim]:
     ``comparison`` is that of ``expert_choice.compare_methods``. The paper's differences are those of its real sets.
     """
     pairs = (
-        (expert_choice.INPUT, "DeMoE k=1", "the untouched input", None),
+        (expert_choice.INPUT, "DeMoE k=1", "the untouched input", ("DeMoE_k1", "")),
         (expert_choice.BASELINE, "DeMoE k=1", "the baseline", ("DeMoE_k1", "NAFNet")),
         (expert_choice.MANUAL, "The expert chosen by hand", "the router's", ("DeMoE_k1_manual", "DeMoE_k1")),
     )
@@ -94,16 +100,10 @@ def gains(comparison: pd.DataFrame) -> list[Claim]:
     for method, first, second, theirs in pairs:
         for name, row in _rows(comparison, "outside", "gain", method).drop(AVERAGE, errors="ignore").iterrows():
             names = {"set": name, "other": method, "first": first, "second": second}
-            gain = math.nan if theirs is None else _published_difference(name.removesuffix("-syn"), *theirs)
+            above, below = (paper("table2_ood", one, bare(name), "psnr") for one in theirs)
             turned = row if method == expert_choice.MANUAL else reverse(row)
-            rows.append(difference("demoe-t2-{set}-{other}", turned, _changed(row), published=gain, **names))
+            rows.append(difference("demoe-t2-{set}-{other}", turned, _changed(row), published=above - below, **names))
     return rows
-
-
-def _published_difference(name: str, method: str, other: str) -> float:
-    rows = published().query("table == 'table2_ood' and dataset == @name and metric == 'psnr'")
-    values = rows.set_index("method").value
-    return values.get(method, math.nan) - values.get(other, math.nan)
 
 
 def choices(comparison: pd.DataFrame) -> list[Claim]:
@@ -120,7 +120,7 @@ def choices(comparison: pd.DataFrame) -> list[Claim]:
             if AVERAGE not in by.index:
                 continue
             passes = f"{_rows(comparison, group, 'experts', method)['mean'].iloc[0]:.2g} experts run"
-            sets = told_by_set(by.drop(AVERAGE)) if group == "outside" else ""
+            sets = told_by_set(by) if group == "outside" else ""
             control = beside(_changed(by.loc[AVERAGE]), sets, _share_of_gap(comparison, group, method), passes)
             found = [difference("demoe-choice-{group}-{method}", by.loc[AVERAGE], control, **names)]
             if method in WITHOUT_LABELS:
@@ -140,8 +140,7 @@ def _share_of_gap(comparison: pd.DataFrame, group: str, method: str) -> str:
     shares = _rows(comparison, group, "share", method)
     if method not in WITHOUT_LABELS or AVERAGE not in shares.index or math.isnan(shares.loc[AVERAGE, "mean"]):
         return ""
-    row = shares.loc[AVERAGE]
-    return f"{with_interval(row['mean'], row.low, row.high, 0, False, '%')} of the gap to the oracle"
+    return f"{interval(shares.loc[AVERAGE], 0, sign=False, unit='%')} of the gap to the oracle"
 
 
 def _changed(row: pd.Series) -> str:
@@ -153,11 +152,8 @@ def calibration(errors: pd.DataFrame) -> list[Claim]:
     """Is the router as right as it is sure? ``errors`` is ``router.calibration``'s second table."""
     rows = []
     for row in errors.itertuples():
-        scaled = row.temperature != 1
-        names = {"group": row.group, **({"temperature": f"{row.temperature:.2f}"} if scaled else {})}
-        control = f"by chance up to {row.ece_by_chance:.3f}; right on {row.accuracy:.0%}, sure by {row.confidence:.0%}"
-        key = "demoe-calibration-{group}" + "-scaled" * scaled
-        rows.append(claim(key, row.ece, control, row.ece <= row.ece_by_chance, **names))
+        key = "demoe-calibration-{group}" + ("-scaled" if row.temperature != 1 else "")
+        rows.append(claim(key, row.ece, holds=row.ece <= row.ece_by_chance, **row._asdict()))
     return rows
 
 
@@ -171,12 +167,12 @@ def doubt(detection: pd.DataFrame, held_out: pd.DataFrame, name: str) -> list[Cl
     synthetic = held_out["set"].str.endswith("-syn").all()
     kind = f"{photographs} of them photographs" if synthetic else "which the network was trained on"
     of = f"{len(held_out)} {name} pictures of {len(scenes)} scenes, {kind}"
-    inside = detection[detection["set"] == "inside"].set_index("sign").flagged
+    inside = where(detection, set="inside").set_index("sign").flagged
     rows = []
     for row in detection[detection["set"] != "inside"].itertuples():
-        control = f"{row.flagged:.0%} above the limit, in distribution {inside[row.sign]:.0%}; limit from {of}"
-        names = {"sign": row.sign.replace("_", " ").capitalize(), "set": row.set}
-        rows.append(claim("demoe-doubt-{sign}-{set}", row.auroc, control, **names))
+        names = {"sign": row.sign.replace("_", " ").capitalize(), "set": row.set, "of": of}
+        names |= {"above": row.flagged, "inside": inside[row.sign]}
+        rows.append(claim("demoe-doubt-{sign}-{set}", row.auroc, **names))
     return rows
 
 
@@ -184,20 +180,19 @@ def without_sharp(scores: pd.DataFrame, sets: Sequence[str]) -> list[Claim]:
     """The choice by hand on the sets without sharp pictures, by the no-reference metrics that there are."""
     rows = []
     for name in sets:
-        part = scores[scores["set"] == name]
+        part = where(scores, set=name)
         if part.psnr.notna().any():
             continue
-        pair = part[part.method.isin((expert_choice.MANUAL, expert_choice.ROUTER))]
-        choice = pair.pivot(index="image", columns="method", values="choice")
+        both = part[part.method.isin((expert_choice.MANUAL, expert_choice.ROUTER))]
+        choice = both.pivot(index="image", columns="method", values="choice")
         others = choice.index[choice[expert_choice.MANUAL] != choice[expert_choice.ROUTER]]
         changed = len({statistics.scene(name, key) for key in others})
-        metrics = [metric for metric in ("musiq", "nrqm", "niqe") if metric in pair]
-        table = statistics.difference(
-            pair[["set", "image", "method", *metrics]], expert_choice.MANUAL, expert_choice.ROUTER
-        ).set_index(["set", "metric"])
+        metrics = [metric for metric in ("musiq", "nrqm", "niqe") if metric in both]
+        both = both[["set", "image", "method", "missing", *metrics]]
+        table = statistics.difference(both, expert_choice.MANUAL, expert_choice.ROUTER).set_index(["set", "metric"])
         for metric in metrics:
             row = pd.concat([table.loc[name, metric], pd.Series({"changed_scenes": changed})])
-            why = ", ".join(text for cell in pair.missing.unique() for text in cell.split("; ") if metric in text)
+            why = ", ".join(text for cell in both.missing.unique() for text in cell.split("; ") if metric in text)
             control = f"missing: {why}" if math.isnan(row["mean"]) else f"{changed} scenes with another expert"
             names = {"set": name, "label": LABELS[metric], "measure": metric}
             rows.append(difference("demoe-choice-{set}-{measure}", row, control, metric, **names))
@@ -205,5 +200,4 @@ def without_sharp(scores: pd.DataFrame, sets: Sequence[str]) -> list[Claim]:
 
 
 def _rows(comparison: pd.DataFrame, group: str, quantity: str, method: str) -> pd.DataFrame:
-    part = comparison[(comparison.group == group) & (comparison.quantity == quantity) & (comparison.method == method)]
-    return part.set_index("set")
+    return where(comparison, group=group, quantity=quantity, method=method).set_index("set")

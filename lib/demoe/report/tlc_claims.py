@@ -9,7 +9,7 @@ import pandas as pd
 from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC
 
 from .claims import AVERAGE, Claim, beside, claim, difference, judged, told_by_set
-from .tables import bare, number
+from .tables import bare, number, where
 from .tlc_tables import paper_gains
 
 
@@ -20,12 +20,10 @@ def by_set(gains: pd.DataFrame, network: str, plain: str) -> Claim:
     signs = {name: judged(rows.loc[name]).sign * known[name] for name in known if name != AVERAGE}
     printed = ", ".join(f"{bare(name)} {number(known[name], 2, True)}" for name in signs)
     same, opposite = (", ".join(name for name in signs if side * signs[name] > 0) for side in (1, -1))
-    control = beside(
-        told_by_set(rows.drop(AVERAGE)),
-        f"the paper's direction on {same or 'none'}, the opposite on {opposite or 'none'}" if signs else "",
-    )
+    sides = f"the paper's direction on {same or 'none'}, the opposite on {opposite or 'none'}" if signs else ""
     names = {"network": network, "plain": plain, "words": f"real sets: {printed}" if signs else "no such row"}
-    return difference("demoe-t6-{network}", rows.loc[AVERAGE], control, published=known.get(AVERAGE, math.nan), **names)
+    control, published = beside(told_by_set(rows), sides), known.get(AVERAGE, math.nan)
+    return difference("demoe-t6-{network}", rows.loc[AVERAGE], control, published=published, **names)
 
 
 def low_light_suffers_most(gains: pd.DataFrame) -> Claim:
@@ -46,8 +44,8 @@ def partial(gains: pd.DataFrame) -> list[Claim]:
     for network in (DEMOE_PARTIAL, DEMOE_EXPERTS):
         mine = _rows(gains, network, DEMOE)["mean"].drop(AVERAGE)
         apart = (mine - full).abs()
-        control = f"on {apart.idxmax()}; over plain DeMoE it changes a set by up to {mine.abs().max():.3f} dB"
-        rows.append(claim("demoe-t6-{network}-kept", apart.max(), control, network=network))
+        names = {"network": network, "set": apart.idxmax(), "most": mine.abs().max()}
+        rows.append(claim("demoe-t6-{network}-kept", apart.max(), **names))
     return rows
 
 
@@ -58,10 +56,10 @@ def identity(by_size: pd.DataFrame, windows: dict[str, int]) -> list[Claim]:
     """
     found = []
     for network, side in windows.items():
-        rows = by_size[by_size.network == network]
+        rows = where(by_size, network=network)
         inside = rows[(rows.side <= side) & (rows["set"] != AVERAGE)]["mean"].abs()
-        control, kept = f"window of {side} pixels", bool(inside.max() == 0) if len(inside) else None
-        found.append(claim("demoe-t6-{network}-window", inside.max(), control, kept, network=network))
+        kept = bool(inside.max() == 0) if len(inside) else None
+        found.append(claim("demoe-t6-{network}-window", inside.max(), holds=kept, network=network, window=side))
         for _, row in rows[(rows.side > side) & (rows["set"] == AVERAGE)].iterrows():
             found.append(difference("demoe-t6-{network}-side-{side}", row, network=network, side=row.side))
     return found
@@ -79,9 +77,9 @@ def runtime(seconds: dict[str, float], network: str, plain: str, side: int) -> C
 
 
 def _rows(gains: pd.DataFrame, network: str, plain: str) -> pd.DataFrame:
-    return gains[(gains.network == network) & (gains.plain == plain) & (gains.metric == "psnr")].set_index("set")
+    return where(gains, network=network, plain=plain, metric="psnr").set_index("set")
 
 
 def _paper(network: str) -> dict[str, float]:
     """The paper's gains in PSNR by set; {} for a network that it does not have."""
-    return paper_gains().query("network == @network and metric == 'psnr'").set_index("set").gain.to_dict()
+    return where(paper_gains(), network=network, metric="psnr").set_index("set").gain.to_dict()
