@@ -39,7 +39,7 @@ class Profile:
     large_images: int  # how many of them, a set
     ablation_seeds: int = 1  # trainings of each ablation, from as many seeds
     threads: int = 0  # CPU threads of a training, several of which then run side by side; 0: all, one at a time
-    precision: str = ""  # of a training: float32, bfloat16; "": bfloat16 on a GPU, float32 on a CPU
+    precision: str = ""  # of a training: float32, or bfloat16 where it is native; "": bfloat16 on a GPU alone
     accumulate: int = 1  # micro-batches into which a batch is cut where memory is short
     checkpointing: bool = False  # keep a tenth of the activations and compute them twice
     average: float = 0.0  # decay of the moving average of the weights, which is the result; 0: none, as in the paper

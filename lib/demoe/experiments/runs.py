@@ -27,6 +27,7 @@ from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import distributed, stages, state
 from demoe.training.loop import OutOfTime, train
 from demoe.training.losses import Criterion, Term, TermFunction, accuracy, cross_entropy, l1
+from demoe.training.step import computed_in
 
 from .spec import Spec, specialist, specs
 
@@ -208,6 +209,10 @@ def _train(
     config = spec.configuration()
     mark = provenance.full(provenance.stamp(setting.profile.name, config["data"], spec.seed, spec.hash))
     mark["hardware"] = _hardware(folder, mark["hardware"])
+    wished = dict(spec.recipe)["precision"]
+    mark["precision"] = computed_in(wished or None, torch.device(default_device()))
+    if setting.progress and wished not in ("", mark["precision"]):
+        print(f"{spec.label}: in {mark['precision']}, because this processor emulates {wished}")
     if distributed.rank() == 0:
         write_text(folder / "config.json", json.dumps({"config": config, "provenance": mark}, indent=2) + "\n")
     try:

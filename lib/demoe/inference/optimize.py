@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from demoe.core.precision import warn_of_emulation
 from demoe.models.demoe import DeMoE
 from demoe.models.nafnet import NAFNet
 from demoe.models.outputs import Restored
@@ -55,8 +56,9 @@ def optimize(model: nn.Module, dtype: torch.dtype = torch.float32, fused: bool =
     """The network for inference: on a CPU folded and in strips (``strips``), on a GPU compiled (``gpu``).
 
     The model stays as it is, and so does the copy that is made of it here. In float32 the result is the model's in
-    evaluation mode, to rounding. ``dtype`` may be ``torch.bfloat16``: faster and in half the memory, above 50 dB from
-    float32; averages, the router and the picture stay in float32. ``fused``: on a GPU, blocks by our own Triton
+    evaluation mode, to rounding. ``dtype`` may be ``torch.bfloat16``: in half the memory, above 50 dB from float32, and
+    faster where the processor has it, which a warning denies elsewhere; averages, the router and the picture stay in
+    float32. ``fused``: on a GPU, blocks by our own Triton
     kernels, which so far have only been compared on a CPU; not by default.
 
     Other networks come back as they are, and so do those with local statistics (TLC) and, on a GPU, with experts other
@@ -72,6 +74,8 @@ def optimize(model: nn.Module, dtype: torch.dtype = torch.float32, fused: bool =
         raise RuntimeError(f"fused kernels need a GPU, and the network is on {device}: leave out fused=True")
     if device.type == "cuda" and not gatherable(model):
         return model
+    if dtype == torch.bfloat16:
+        warn_of_emulation(device.type)
     return OptimizedNetwork(model, dtype, fused=fused)
 
 

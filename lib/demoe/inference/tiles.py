@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from demoe.core.precision import warn_of_emulation
 from demoe.models.layers import UNet
 from demoe.models.outputs import Restored, experts_of
 
@@ -85,9 +86,10 @@ def restore_large(
     ``expert`` may also be a function that makes the experts' weights of the router's logits. ``max_memory``: bytes for
     the whole process (on a GPU: for its memory); None takes four fifths of what is free. ``route``: one router decision
     for the photograph, or one a tile. ``tile``: cut into tiles of this side even where the whole would fit. ``bf16``:
-    compute in bfloat16, faster where the processor has it, in half the memory, more than 50 dB from float32; averages
-    and the router stay in float32. A network that is neither NAFNet nor DeMoE runs plainly. On a GPU a picture that
-    fits goes through the optimized network. What ``optimize`` made for a CPU is taken too, in the type it was made for.
+    compute in bfloat16, faster where the processor has it (a warning says where not), in half the memory, more than
+    50 dB from float32; averages and the router stay in float32. A network that is neither NAFNet nor DeMoE runs
+    plainly. On a GPU a picture that fits goes through the optimized network. What ``optimize`` made for a CPU is
+    taken too, in the type it was made for.
 
     A result that is not finite is computed once more, in float32 without TF32 and autocast. Raises as ``restore`` does
     (``NotFinite`` if the second result is no better), and ``MemoryError`` if nothing fits the budget.
@@ -98,6 +100,8 @@ def restore_large(
         raise ValueError(f"expected one picture of shape (3, H, W), got {tuple(image.shape)}")
     if bf16 and isinstance(model, OptimizedNetwork) and model.dtype != torch.bfloat16:
         raise ValueError("this network was optimized for float32: leave bf16 out, or optimize it for torch.bfloat16")
+    if bf16:
+        warn_of_emulation(image.device.type)
     model = in_strips(model)
     check(model, image, expert)
     if route == "tile" and isinstance(model, UNet) and not experts_of(model):

@@ -22,7 +22,7 @@ from . import distributed, state
 from .batch_statistics import remeasure
 from .losses import Criterion
 from .stages import trainable, training_mode
-from .step import Precision, TrainStep, compiling, compiling_pays
+from .step import Precision, TrainStep, compiling, compiling_pays, computed_in
 
 MEASURED = 100  # batches, the last ones, whose statistics batch normalisation keeps for averaged weights
 
@@ -51,7 +51,7 @@ def train(
     min_learning_rate: float = 1e-7,  # at the end; paper
     weight_decay: float = 1e-3,  # AdamW's; not stated in the paper
     betas: tuple[float, float] = (0.9, 0.9),  # AdamW's; paper
-    precision: Precision | None = None,  # None: bfloat16 where it is fast, on a GPU; float32 on a CPU
+    precision: Precision | None = None,  # see ``step.computed_in``
     accumulate: int = 1,  # micro-batches a batch is cut into
     checkpointing: bool = False,  # keep less for the backward pass and compute it twice
     average: float = 0.0,  # decay of a moving average of the weights, which then is the result; 0: none, as the paper
@@ -105,7 +105,7 @@ def train(
         distributed.wait()
     first, lines, spent, waited = found
     distributed.check_same(first, f"the step from which {state_dir} goes on")  # and until all have read it
-    precision = precision or ("bfloat16" if device.type == "cuda" else "float32")
+    precision = computed_in(precision, device)
     take = TrainStep(model, criterion, optimizer, precision, accumulate, compiling_pays(device, precision, steps))
 
     # Steps.

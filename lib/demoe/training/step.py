@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from demoe.core.precision import native_bfloat16
 from demoe.data.batches import Batch
 from demoe.models.layers import NAFBlock
 
@@ -34,6 +35,16 @@ def compiling_pays(device: torch.device, precision: Precision, steps: int) -> bo
         return True
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # as PyTorch looks for it
     return precision == "bfloat16" and steps >= COMPILED_FROM and shutil.which(compiler) is not None
+
+
+def computed_in(precision: Precision | None, device: torch.device) -> Precision:
+    """What a training that wishes for ``precision`` is computed in: bfloat16 only where the device has it natively.
+
+    None wishes for bfloat16 on a GPU and for float32 on a CPU. Emulated, bfloat16 would gain nothing and take many
+    times as long.
+    """
+    wished = precision or ("bfloat16" if device.type == "cuda" else "float32")
+    return wished if native_bfloat16(device) else "float32"
 
 
 class TrainStep:
