@@ -18,7 +18,7 @@ from torch import Tensor
 from demoe.core.downloads import CannotMeasure
 
 from .alignment import align, check_align
-from .perceptual import LPIPS_SMALLEST, check_iqa, check_lpips, iqa, lpips, quantise
+from .learned_metrics import LPIPS_SMALLEST, check_iqa, check_lpips, iqa, lpips, quantise
 
 PATCH = 8  # side in pixels of Metric Q's patches; the publication's
 SIGNIFICANCE = 0.001  # of "this patch has a direction", against white noise; the publication's

@@ -13,13 +13,13 @@ import torch
 from test_metrics import waves
 
 from demoe.core import downloads
-from demoe.evaluation import metrics, perceptual
+from demoe.evaluation import learned_metrics, metrics
 
 
 @pytest.fixture(autouse=True)
 def nothing_remembered(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    kept = (perceptual._network, perceptual._pyiqa, downloads._asked)
+    kept = (learned_metrics._network, learned_metrics._pyiqa, downloads._asked)
     for cache in kept:
         cache.cache_clear()
     yield
@@ -45,20 +45,23 @@ def alex(monkeypatch):
     from lpips import pretrained_networks
 
     monkeypatch.setattr(pretrained_networks.tv, "alexnet", Small)
-    monkeypatch.setattr(perceptual, "require", lambda *_: None)
+    monkeypatch.setattr(learned_metrics, "require", lambda *_: None)
     torch.manual_seed(0)
     return package
 
 
 def test_the_two_conventions_of_lpips(alex):
     image, sharp = waves()
-    right, authors = perceptual.lpips(image, sharp, "alex"), perceptual.lpips(image, sharp, "alex", authors=True)
-    network = perceptual._network("alex", "cpu")
+    right, authors = (
+        learned_metrics.lpips(image, sharp, "alex"),
+        learned_metrics.lpips(image, sharp, "alex", authors=True),
+    )
+    network = learned_metrics._network("alex", "cpu")
     assert right.item() == network(2 * image - 1, 2 * sharp - 1).item()
     assert authors.item() == network(image, sharp).item()  # the authors': [0, 1] goes in unnormalised
     assert right.item() > 0 and abs(right.item() / authors.item() - 1) > 0.1
-    assert perceptual.lpips(sharp, sharp, "alex").item() == 0
-    batch = perceptual.lpips(torch.cat((image, sharp)), torch.cat((sharp, sharp)), "alex")
+    assert learned_metrics.lpips(sharp, sharp, "alex").item() == 0
+    batch = learned_metrics.lpips(torch.cat((image, sharp)), torch.cat((sharp, sharp)), "alex")
     assert batch.tolist() == pytest.approx([right.item(), 0], abs=1e-6)
 
 
@@ -67,7 +70,7 @@ def test_the_smallest_picture_for_lpips(alex):
     image = torch.rand(1, 3, 31, 32)
     assert math.isfinite(metrics.measure(image, image, ["lpips_alex"]).values["lpips_alex"])
     with pytest.raises(RuntimeError, match="too small"):  # one pixel less, and the network itself refuses
-        perceptual.lpips(torch.rand(1, 3, 30, 32), torch.rand(1, 3, 30, 32), "alex")
+        learned_metrics.lpips(torch.rand(1, 3, 30, 32), torch.rand(1, 3, 30, 32), "alex")
     assert metrics.measure(image[..., :30], image[..., :30], ["lpips_alex"]).reasons.endswith("under 31x31 pixels")
 
 
@@ -118,10 +121,10 @@ def test_files_in_the_cache_are_enough(tmp_path, monkeypatch):
 
     monkeypatch.setattr(urllib.request, "urlopen", no_network)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    file = tmp_path / "torch/hub/checkpoints" / perceptual.BACKBONES["alex"]
+    file = tmp_path / "torch/hub/checkpoints" / learned_metrics.BACKBONES["alex"]
     file.parent.mkdir(parents=True)
     file.write_bytes(b"not weights")
-    perceptual.check_lpips("alex")
+    learned_metrics.check_lpips("alex")
     image, sharp = waves()
     found = metrics.measure(image, sharp, ["lpips_alex"])
     assert found.reasons == "lpips_alex: weights damaged (alexnet-owt-7be5be79.pth)"
@@ -132,7 +135,7 @@ def fake_pyiqa(monkeypatch, metric):
     module.__spec__ = types.SimpleNamespace(name="pyiqa")
     module.create_metric = metric
     monkeypatch.setitem(sys.modules, "pyiqa", module)
-    monkeypatch.setattr(perceptual, "require", lambda *_: None)
+    monkeypatch.setattr(learned_metrics, "require", lambda *_: None)
 
 
 def test_pyiqa_sees_8_bit_pictures_and_a_reference_only_where_it_needs_one(monkeypatch):
@@ -168,6 +171,6 @@ def test_what_pyiqa_refuses_stops_nothing(monkeypatch):
 
 
 def test_without_pyiqa_its_metrics_are_missing(monkeypatch):
-    monkeypatch.setattr(perceptual.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(learned_metrics.importlib.util, "find_spec", lambda name: None)
     image, _ = waves()
     assert metrics.measure(image, None, ["musiq"]).reasons == "musiq: pyiqa not installed"
