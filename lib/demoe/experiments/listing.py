@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from demoe.data.setting import Setting
 
-from . import NEEDED_BY, plan, specs
+from . import NEEDED_BY, plan
 from .runs import WEIGHTS
 from .spec import Spec
 from .status import shown_path
 
 
-def as_text(setting: Setting) -> str:
+def as_text(listed: Mapping[str, Spec]) -> str:
     """A line an experiment: its name and what it is."""
-    return "\n".join(f"{name:28s} {spec.about}" for name, spec in specs(setting).items())
+    return "\n".join(f"{name:28s} {spec.about}" for name, spec in listed.items())
 
 
 def as_json(setting: Setting) -> str:

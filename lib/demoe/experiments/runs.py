@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -107,7 +107,7 @@ def obtain(
         with ours as absent, threads(dict(spec.recipe)["threads"]):
             if distributed.agree(bool(absent)):
                 _train(spec, setting, folder, deadline, pairs, terms)
-    model = checkpoints.load(folder / WEIGHTS, default_device())
+    model = checkpoints.load(folder / WEIGHTS, default_device(), spec.guest)
     if first:
         shutil.rmtree(folder / STATE, ignore_errors=True)  # of no use any more
     return Run(spec, model, folder)
@@ -145,13 +145,22 @@ def untrained(network: NAFNetConfig, seed: int = 0) -> NAFNet:
         return NAFNet(network).eval()
 
 
-def initial_network(spec: Spec, setting: Setting, deadline: float | None = None) -> nn.Module:
+def initial_network(
+    spec: Spec, setting: Setting, deadline: float | None = None, terms: Mapping[str, TermFunction] | None = None
+) -> nn.Module:
     """The network with which the training of ``spec`` starts, what does not learn frozen.
 
-    Made from what it starts from, which is trained first if need be.
+    Made from what it starts from, which is trained first if need be, with ``terms`` (``criterion``).
     """
     network = spec.network
-    start = obtain(spec.starts_from, setting, deadline).model.cpu() if spec.starts_from else None
+    start = obtain(spec.starts_from, setting, deadline, terms=terms).model.cpu() if spec.starts_from else None
+    if spec.guest is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.init_seed)
+            model = spec.guest(**asdict(network)).eval()
+        if start is not None:
+            model.load_state_dict(start.state_dict())
+        return model
     if isinstance(network, NAFNetConfig):
         model = untrained(network, spec.init_seed)
         if start is not None:
@@ -199,7 +208,7 @@ def _train(
 ) -> None:
     if distributed.agree(deadline is not None and time.monotonic() >= deadline):  # making the data may take longer
         raise TimeUp(spec, state.step_of(folder / STATE) or 0)
-    model = initial_network(spec, setting, deadline)
+    model = initial_network(spec, setting, deadline, terms)
     source = (
         [pairs]
         if pairs is not None

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import nn
+
 from demoe.core import provenance
 from demoe.core.tasks import DATASETS
 from demoe.data import aio_blur
@@ -67,7 +69,7 @@ class Spec:
     """One training. All that its weights depend on, as plain data, and what people are told about it."""
 
     name: str
-    network: Any  # the configuration of a network: NAFNetConfig, DeMoEConfig or a comparator's
+    network: Any  # the configuration of a network: NAFNetConfig, DeMoEConfig, a comparator's or a guest's
     sets: tuple[str, ...]  # what it learns from, by names of datasets
     patch: int  # training crop, pixels
     batch: int  # crops a step
@@ -82,15 +84,18 @@ class Spec:
     experts: Literal["random", "pretrained"] = "random"  # how they start (``stages.demoe_from_baseline``)
     learns: Literal["all", "decoder"] = "all"  # "decoder": encoder and router are frozen
     router_noise: float = 0.0  # on the router's logits while training
+    guest: type[nn.Module] | None = None  # a class of ``related``, whose arguments are the fields of ``network``
     about: str = field(default="", compare=False)  # a sentence for people
     rows: tuple[Row, ...] = field(default=(), compare=False)  # of ablations
 
     def configuration(self) -> dict:
         """What is kept beside the weights; its hash tells trainings apart. What it starts from is in it."""
         plain = {one.name: getattr(self, one.name) for one in fields(self) if one.compare}
+        guest = plain.pop("guest")
         config = {"experiment": plain.pop("name"), "dataset": self.dataset, **dict(self.recipe), **dict(self.data)}
         config |= {key: value for key, value in plain.items() if key not in ("recipe", "data", "sets")}
         start = self.starts_from.configuration() if self.starts_from else None
+        config |= {"guest": guest.__name__} if guest else {}
         return config | {"network": asdict(self.network), "loss": dict(self.loss), "starts_from": start}
 
     @property

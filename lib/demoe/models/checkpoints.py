@@ -11,7 +11,8 @@ import json
 import re
 import sys
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -38,13 +39,17 @@ Config = NAFNetConfig | DeMoEConfig | comparators.Config
 def save(model: nn.Module, path: str | Path, provenance: dict | None = None, half: bool = False) -> Path:
     """Write ``model`` to ``path`` as safetensors with its configuration and ``provenance`` (plain values) inside.
 
-    ``model`` is of a class in ``NETWORKS``. ``half`` stores floating-point tensors in 16 bits (half the size, three
+    ``model`` is of a class in ``NETWORKS``, or a guest's: its ``config`` is then a dataclass, whose fields are the
+    arguments of the class. ``half`` stores floating-point tensors in 16 bits (half the size, three
     decimal digits). The file appears whole or not at all. Raises ``CheckpointError`` for a network of another class,
     and for values that are, or in 16 bits become, infinite or NaN.
     """
     path, name = Path(path), type(model).__name__
-    if name not in NETWORKS:
-        raise CheckpointError(f"{path} was not written: only {', '.join(NETWORKS)} can be saved, not {name}.")
+    if name not in NETWORKS and not is_dataclass(getattr(model, "config", None)):
+        raise CheckpointError(
+            f"{path} was not written: only {', '.join(NETWORKS)} and networks with a dataclass as config can be saved, "
+            f"not {name}."
+        )
     tensors = {}
     for key, value in model.state_dict().items():
         value = value.detach().to("cpu", torch.float16 if half and value.is_floating_point() else value.dtype)
@@ -61,13 +66,13 @@ def save(model: nn.Module, path: str | Path, provenance: dict | None = None, hal
     return path
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
+def load(path: str | Path, device: str | torch.device = "cpu", guest: type[nn.Module] | None = None) -> nn.Module:
     """The network in ``path``, in float32 and evaluation mode, on ``device``; every tensor of it is accounted for.
 
     Reads our own files, the releases named above, and what people save of these networks (``read_weights``); where a
     file holds several, one line on stderr says which is taken. Such files do not say how the experts' outputs are
-    fused: "sum" is assumed. Raises ``CheckpointError`` (one sentence) for anything else, and for a network whose
-    optional package is not installed.
+    fused: "sum" is assumed. ``guest``: a class beside those in ``NETWORKS`` whose network our file may hold. Raises
+    ``CheckpointError`` (one sentence) for anything else, and for a network whose optional package is not installed.
     """
     path = Path(path)
     state, record, left = read_weights(path)
@@ -75,12 +80,15 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
         raise CheckpointError(f"{path} holds no tensors: it is not a checkpoint of NAFNet or DeMoE.")
     if left:
         print(left, file=sys.stderr)
-    name, config = _recorded(path, record, state) if record else _inferred(path, state)
-    network = NETWORKS[name][0]
+    if guest is not None and record.get("network") == guest.__name__:
+        name, build = guest.__name__, lambda: guest(**_fields(record))
+    else:
+        name, config = _recorded(path, record, state) if record else _inferred(path, state)
+        build = partial(NETWORKS[name][0], config)
     try:
         with torch.device("meta"):  # names and shapes without memory, so that a foreign file cannot ask for much
-            expected = network(config).state_dict()
-    except (ValueError, TypeError, RuntimeError, ArithmeticError, ModuleNotFoundError) as error:
+            expected = build().state_dict()
+    except (ValueError, TypeError, KeyError, RuntimeError, ArithmeticError, ModuleNotFoundError) as error:
         raise CheckpointError(f"{path} describes a {name} that cannot be built: {reason(error)}.") from None
     counts = {key: torch.tensor(0) for key in expected if key.endswith("num_batches_tracked")}
     state = counts | state  # some savers leave these out, and nothing depends on them
@@ -92,7 +100,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
         if not _finite(value):
             raise CheckpointError(f"{path} is damaged: {key} holds infinite or NaN values.")
     with torch.random.fork_rng(devices=[]):  # loading must not move the caller's random numbers
-        model = network(config)
+        model = build()
     model.load_state_dict(state, strict=True)
     return model.to(device).eval()
 
@@ -113,12 +121,16 @@ def _recorded(path: Path, record: dict, state: dict[str, Tensor]) -> tuple[str, 
         known = ", ".join(NETWORKS)
         raise CheckpointError(f"{path} holds a network called {str(name)[:80]!r}: this version knows {known}.")
     try:
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in record["config"].items()}
-        config = NETWORKS[name][1](**fields)
+        config = NETWORKS[name][1](**_fields(record))
         _check_counts(path, config, state)
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} has a configuration unknown to this version: {reason(error)}.") from None
     return name, config
+
+
+def _fields(record: dict) -> dict:
+    """Of the configuration in a record; JSON knows no tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in dict(record["config"]).items()}
 
 
 def _check_counts(path: Path, config: Config, state: dict[str, Tensor]) -> None:

@@ -20,6 +20,9 @@ def experts_of(model: nn.Module) -> int:
     return getattr(model, "num_experts", 0)
 
 
-def as_restored(output: Restored | Tensor) -> Restored:
-    """The output of a network that may be anybody's: an image alone, (B, 3, H, W), becomes a ``Restored``."""
-    return output if isinstance(output, Restored) else Restored(output)
+def as_restored(output: Restored | Tensor | list[Tensor]) -> Restored:
+    """The output of a network that may be anybody's: an image alone, (B, 3, H, W), or the last of several, the best,
+    becomes a ``Restored``."""
+    if isinstance(output, Restored):
+        return output
+    return Restored(output[-1] if isinstance(output, list) else output)

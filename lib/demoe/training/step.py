@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from demoe.core.precision import native_bfloat16
 from demoe.data.batches import Batch
 from demoe.models.layers import NAFBlock
+from demoe.models.outputs import as_restored
 
 from . import distributed
 from .losses import Criterion, Losses
@@ -86,7 +87,7 @@ class TrainStep:
             part = part._replace(blurred=part.blurred.contiguous(memory_format=torch.channels_last))
             with self._alone(number < len(parts) - 1):
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-                    values = self.criterion(self.model(part.blurred), part)
+                    values = self.criterion(as_restored(self.model(part.blurred)), part)
                 (values["total"] / self.accumulate).backward()
             for name, value in values.items():
                 losses[name] = losses.get(name, 0) + value.detach() / self.accumulate
