@@ -263,7 +263,8 @@ def test_interrupted(run, tmp_path, monkeypatch):
 def test_train_and_evaluate_hand_over_what_was_asked(run, monkeypatch, tmp_path):
     seen = {}
 
-    def obtain(spec, setting, deadline, pairs):
+    def obtain(spec, setting, deadline, pairs, terms):
+        assert "charbonnier" in terms  # losses of guests train any network
         seen["train"] = (spec.name, setting.profile.name, setting.seed, setting.roots, deadline, pairs)
         return types.SimpleNamespace(weights=tmp_path / "model.safetensors")
 

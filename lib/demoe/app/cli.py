@@ -211,6 +211,11 @@ def _add_experiments(commands) -> None:
         metavar="DIR",
         help="train a network on pairs of your own instead: DIR/blur and DIR/sharp, equal names",
     )
+    train.add_argument(
+        "--loss",
+        metavar="TERM+TERM",
+        help="another loss than the experiment's, such as pixel+mae-local or pixel+edge=0.1; --list shows all terms",
+    )
     train.add_argument("--fresh", action="store_true", help="forget earlier runs of this experiment and seed")
     train.add_argument("--list", action="store_true", help="list the experiments and stop")
     train.add_argument(

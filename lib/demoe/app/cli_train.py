@@ -14,6 +14,8 @@ from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
 from demoe.experiments import listing
 from demoe.experiments import status as kept
+from demoe.related import experiments as guests
+from demoe.related.terms import with_loss
 from demoe.training import distributed
 
 
@@ -21,13 +23,13 @@ def train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Trains what is asked for, or lists what can be."""
     if args.json and not args.list:
         parser.error("--json says how --list is printed: it goes with --list")
-    if args.all and (args.pairs or args.experiment is not None or args.fresh):
-        parser.error("--all trains every experiment: leave --experiment, --pairs and --fresh out")
+    if args.all and (args.pairs or args.experiment is not None or args.fresh or args.loss is not None):
+        parser.error("--all trains every experiment: leave --experiment, --pairs, --loss and --fresh out")
     if args.all and "LOCAL_RANK" in os.environ:
         parser.error("--all trains on one device: start it without torchrun")
     setting = Setting.of(args.profile, args.seed, args.data_root, sharp_images=args.sharp_images)
     if args.list:
-        print(listing.as_json(setting) if args.json else listing.as_text(setting))
+        print(listing.as_json(setting) if args.json else guests.listing(setting))
         return 0
     try:
         with distributed.processes():
@@ -44,13 +46,10 @@ def train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 def _train_one(args: argparse.Namespace, setting: Setting) -> Path:
     pairs = _own_pairs(args.pairs, setting) if args.pairs else None
-    if pairs:
-        spec = experiments.own_specialist(pairs, setting)
-    else:
-        spec = experiments.named(args.experiment or "demoe", setting)
-    if args.fresh:
-        experiments.forget(spec, setting)
-    return experiments.obtain(spec, setting, args.deadline, pairs).weights
+    spec = experiments.own_specialist(pairs, setting) if pairs else guests.named(args.experiment or "demoe", setting)
+    if args.loss is not None:
+        spec = with_loss(spec, args.loss, setting.profile.class_weight)
+    return guests.obtain(spec, setting, args.deadline, pairs, fresh=args.fresh).weights
 
 
 def _own_pairs(folder: Path, setting: Setting) -> PairedSet:

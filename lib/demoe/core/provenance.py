@@ -29,6 +29,7 @@ LIBRARIES = (
     "lpips",
     "pyiqa",
     "open_clip_torch",
+    "timm",
 )
 SOURCES = ("lib", "notebooks", "pyproject.toml")  # what a result depends on; results themselves do not make it "dirty"
 

