@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import io
 import os
 import warnings
 from pathlib import Path
@@ -22,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demoe.core.files import first_line
+from demoe.core.files import first_line, write_bytes
 from demoe.core.tasks import expert_index
 from demoe.models.demoe import DeMoE
 from demoe.models.layers import NAFBlock, UNet
@@ -78,22 +79,19 @@ class _Mixture(nn.Module):
         self.fusion = moe.fusion
         self.experts = moe.experts if index is None else nn.ModuleList([moe.experts[index]])
         self.fixed = index is not None
-        self.names: tuple[str, ...] = ()
+        self.stacked = nn.ParameterDict()
         if index is None and k == 1 and all(isinstance(expert, NAFBlock) for expert in moe.experts):
-            states = [dict(expert.named_parameters()) for expert in moe.experts]
-            self.names = tuple(states[0])
-            for name in self.names:
-                self.register_buffer(name.replace(".", "_"), torch.stack([state[name] for state in states]))  # (N, ...)
+            state = torch.func.stack_module_state(list(moe.experts))[0]  # (N, ...)
+            self.names = {name.replace(".", "_"): name for name in state}
+            self.stacked.update({short: state[name].detach() for short, name in self.names.items()})
             self.experts = nn.ModuleList([moe.experts[0]])  # its shape; its weights are replaced
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         if self.fixed:
             mixed = self.experts[0](x)
-        elif self.names:
+        elif self.stacked:
             chosen = weights.argmax(1)  # (1,)
-            state = {
-                name: getattr(self, name.replace(".", "_")).index_select(0, chosen).squeeze(0) for name in self.names
-            }
+            state = {name: self.stacked[short].index_select(0, chosen).squeeze(0) for short, name in self.names.items()}
             mixed = torch.func.functional_call(self.experts[0], state, (x,))
         else:
             mixed = sum(weights[:, i].view(-1, 1, 1, 1) * expert(x) for i, expert in enumerate(self.experts))
@@ -122,8 +120,7 @@ def export(model: DeMoE | NAFNet, path: str | os.PathLike, *, expert: str | None
     example = torch.rand(1, 3, 67, 83)
     least = 2 ** len(model.encoders) + 1  # a side of one pixel in the last level would be compiled as a special case
     sides = {2: torch.export.Dim("height", min=least), 3: torch.export.Dim("width", min=least)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    file = io.BytesIO()
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -132,24 +129,16 @@ def export(model: DeMoE | NAFNet, path: str | os.PathLike, *, expert: str | None
             )
             if onnx:
                 names = ["restored", "weights"] if network.routed else ["restored"]
-                torch.onnx.export(
-                    program,
-                    (),
-                    partial,
-                    input_names=["image"],
-                    output_names=names,
-                    dynamo=True,
-                    external_data=False,
-                    verbose=False,
+                program = torch.onnx.export(
+                    program, (), input_names=["image"], output_names=names, dynamo=True, verbose=False
                 )
+                file.write(program.model_proto.SerializeToString())
             else:
-                torch.export.save(program, partial)
-        os.replace(partial, path)
+                torch.export.save(program, file)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the exporters' own kinds
         first = first_line(error)
         raise RuntimeError(f"{path}: this {type(model).__name__} cannot be exported: {first}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    write_bytes(path, file.getvalue())
     return path

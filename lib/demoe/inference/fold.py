@@ -82,7 +82,16 @@ def fold_network(model: Network, dtype: torch.dtype | None = None, share: bool =
     """
     if type(model) not in (NAFNet, DeMoE):
         raise ValueError(f"{type(model).__name__} cannot be folded: only NAFNet and DeMoE can")
-    return _twin(model, dtype, share).eval()
+    # The twin holds no tensor object of the model, so that moving one leaves the other.
+    memo = {id(value): value.detach() for value in model.buffers()}
+    memo |= {id(value): nn.Parameter(value.detach(), requires_grad=False) for value in model.parameters()}
+    twin = copy.deepcopy(model, memo).eval()
+    for name, block in model.named_modules():
+        if isinstance(block, NAFBlock):
+            twin.set_submodule(name, fold(block))
+    exact = [part for part in twin.modules() if isinstance(part, (Router, PictureConv2d))]
+    own = {id(value) for part in exact for value in (*part.parameters(), *part.buffers())}
+    return twin._apply(lambda value: value.to((None if id(value) in own else dtype) or value.dtype, copy=not share))
 
 
 def folded(model: Network, dtype: torch.dtype | None = None) -> Network:
@@ -122,29 +131,6 @@ def versions(model: nn.Module) -> tuple | None:
 
 
 _MADE: WeakKeyDictionary[nn.Module, dict[Callable, tuple]] = WeakKeyDictionary()
-
-
-def _twin(module: nn.Module, dtype: torch.dtype | None, share: bool) -> nn.Module:
-    """A module of the same kind that holds no tensor object of ``module``, so that moving one leaves the other."""
-    if isinstance(module, NAFBlock):
-        block = fold(module)
-        return block if dtype is None else block.to(dtype)
-    if isinstance(module, (Router, PictureConv2d)):
-        dtype = None
-
-    def taken(value: Tensor, dtype: torch.dtype | None) -> Tensor:
-        return value.detach().to(dtype or value.dtype, copy=not share)
-
-    twin = copy.copy(module)
-    twin._parameters = {
-        name: value if value is None else nn.Parameter(taken(value, dtype), requires_grad=False)
-        for name, value in module._parameters.items()
-    }
-    twin._buffers = {name: value if value is None else taken(value, None) for name, value in module._buffers.items()}
-    twin._modules = {
-        name: None if child is None else _twin(child, dtype, share) for name, child in module._modules.items()
-    }
-    return twin
 
 
 def normalise(x: Tensor, eps: float) -> Tensor:

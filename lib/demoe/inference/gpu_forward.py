@@ -9,6 +9,7 @@ loops over experts with masks; this formulation is our choice.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -16,15 +17,15 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from demoe.models.demoe import DeMoE
 from demoe.models.layers import pad_to_multiple
 from demoe.models.moe import Router, stackable, top_k_weights
 from demoe.models.nafnet import NAFNet
 from demoe.models.outputs import Restored
-from demoe.models.tlc import LocalAttention
 
-from .fold import FoldedBlock, fold
+from .fold import FoldedBlock, fold, foldable_network
 
 
 class Convolution(nn.Module):
@@ -59,15 +60,16 @@ class FoldedRouter(nn.Module):
 
     def __init__(self, router: Router):
         super().__init__()
-        conv, norm = router.conv_bottleneck[:2]
-        self._add("bottleneck", *_before_norm(conv, norm))
-        self._add("attention", router.attention[0].weight.flatten(1), router.attention[0].bias)
-        self._add("hidden", *_before_norm(router.classifier[2], router.classifier[3]))
-        self._add("classes", router.classifier[6].weight, router.classifier[6].bias)
-
-    def _add(self, name: str, weight: Tensor, bias: Tensor) -> None:
-        self.register_buffer(name, weight.detach().clone())
-        self.register_buffer(name + "_bias", bias.detach().clone())
+        exact, dtype = copy.deepcopy(router).double().eval(), router.attention[0].weight.dtype
+        layers = {
+            "bottleneck": fuse_conv_bn_eval(*exact.conv_bottleneck[:2]),
+            "attention": exact.attention[0],
+            "hidden": fuse_linear_bn_eval(*exact.classifier[2:4]),
+            "classes": exact.classifier[6],
+        }
+        for name, layer in layers.items():
+            self.register_buffer(name, layer.weight.detach().flatten(1).to(dtype))  # (O, I)
+            self.register_buffer(name + "_bias", layer.bias.detach().to(dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.linear(x.to(self.bottleneck.dtype), self.bottleneck, self.bottleneck_bias).relu()  # (B, H, W, 256)
@@ -76,17 +78,9 @@ class FoldedRouter(nn.Module):
         return F.linear(x, self.classes, self.classes_bias).float()  # (B, N)
 
 
-def _before_norm(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    """Weight (O, I) and bias (O) of a layer with the batch norm after it folded in."""
-    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    weight = layer.weight.double().flatten(1) * scale.unsqueeze(1)
-    bias = (layer.bias.double() - norm.running_mean.double()) * scale + norm.bias.double()
-    return weight.to(layer.weight.dtype), bias.to(layer.weight.dtype)
-
-
 def gatherable(model: nn.Module) -> bool:
     """Whether ``GatheredNetwork`` can take this network: NAFBlocks everywhere, averages over the whole picture."""
-    if type(model) not in (DeMoE, NAFNet) or any(isinstance(part, LocalAttention) for part in model.modules()):
+    if not foldable_network(model):
         return False
     blocks = [block for stage in (*model.encoders, model.middle_blks, *model.decoders) for block in _blocks(stage)]
     if type(model) is DeMoE:

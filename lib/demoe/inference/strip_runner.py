@@ -34,7 +34,6 @@ from .strip_operations import (
     square,
 )
 
-Wish = str | Sequence[float] | Callable[[Tensor], Tensor] | None  # see ``Run``
 LARGE = 32 << 20  # bytes of a map for which holes that others have left in the allocator's memory are worth giving back
 ROOMS = 256 << 20  # bytes of gated maps, one an expert, that a mixture keeps, else it computes them twice; our choice
 
@@ -83,13 +82,13 @@ class Run:
                 y = self._keep(y())
         self.rooms = []
         ending = model.ending
-        return self._conv3((strip.to(ending.weight.dtype) for strip in y()), ending.weight, ending.bias)
+        return conv3((strip.to(ending.weight.dtype) for strip in y()), ending.weight, ending.bias, self.alone)
 
     def encode(self, picture: Source) -> tuple[Source, list[Source]]:
         """The encoder's last map and the skips from the top down; the router has then been asked."""
         model = self.model
         y: Source = lambda: (  # noqa: E731
-            strip.to(self.dtype) for strip in self._conv3(picture(), model.intro.weight, model.intro.bias)
+            strip.to(self.dtype) for strip in conv3(picture(), model.intro.weight, model.intro.bias, self.alone)
         )
         skips = []
         for level, (encoder, down) in enumerate(zip(model.encoders, model.downs, strict=True)):
@@ -230,11 +229,8 @@ class Run:
                 waiting.append(x)
                 yield convolution(weights.norm(x), weights.w1, block.b1)  # (1, 2C, rows, W)
 
-        for y in self._conv3(widened(), weights.w2, block.b2):
+        for y in conv3(widened(), weights.w2, block.b2, self.alone):
             yield waiting.popleft(), gate(y)
-
-    def _conv3(self, strips: Iterator[Tensor], weight: Tensor | Packed, bias: Tensor) -> Iterator[Tensor]:
-        return conv3(strips, weight, bias, self.alone)
 
     def _inside(self, x: Tensor, channels: int) -> Tensor:
         """Without the margin, whose size in pixels shrinks as the number of channels of the level grows."""
