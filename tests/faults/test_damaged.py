@@ -185,18 +185,18 @@ def test_damaged_pictures_and_lists_of_a_built_set(tmp_path, damage):
 def test_no_memory_in_one_tile_is_one_sentence(tmp_path, monkeypatch, capsys):
     network = checkpoints.save(shake(NAFNet(NAFNetConfig(2, (1,), 1, (1,)))), tmp_path / "network.safetensors")
     images.write_photograph(tmp_path / "in.png", images.from_array(np.zeros((300, 600, 3), np.uint8)))
-    real, calls = tiles.strips.with_weights, []
+    real, calls = tiles.strips.forward, []
 
-    def fails(*arguments):
+    def fails(*arguments, **options):
         calls.append(1)
         if len(calls) == 2:
             raise RuntimeError(
                 "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you "
                 "tried to allocate 9999999999 bytes.\nException raised from alloc_cpu"
             )
-        return real(*arguments)
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(tiles.strips, "with_weights", fails)
+    monkeypatch.setattr(tiles.strips, "forward", fails)
     arguments = ["deblur", str(tmp_path / "in.png"), "-o", str(tmp_path / "out"), "--weights", str(network)]
     assert cli.main([*arguments, "--tile", "256"]) == 1
     said = [line for line in capsys.readouterr().err.splitlines() if line.strip()]

@@ -148,7 +148,7 @@ def test_statistics_of_crops_are_means_over_them_without_their_margins(model):
         known = strips.statistics(model, x.split(1), "defocus", margin=8, recompute=recompute)
         found = known.scales[folded(model).encoders[0].modules_list[0]]
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-    mixed = strips.statistics(model, x.split(1), (0.5, 0.5, 0, 0, 0))
+    mixed = strips.statistics(model, x.split(1), lambda _: torch.tensor([[0.5, 0.5, 0, 0, 0]]))
     assert mixed.weights.tolist() == [[0.5, 0.5, 0, 0, 0]]
 
 

@@ -54,13 +54,13 @@ def test_a_decision_for_each_tile(model):
 @pytest.mark.parametrize("k", [2, 3, 5, None])
 def test_tiles_that_mix_experts_know_the_attention_of_each(model, monkeypatch, k):
     """Whichever experts a tile mixes, their channel attention is the photograph's, not the tile's own."""
-    seen, real = [], strips.with_weights
+    seen, real = [], strips.forward
 
-    def spy(model, part, wish, scales):
-        seen.append((wish, set(scales)))
-        return real(model, part, wish, scales)
+    def spy(model, part, wish, k, *, scales):
+        seen.append((wish(None)[0].tolist(), set(scales)))
+        return real(model, part, wish, k, scales=scales)
 
-    monkeypatch.setattr(strips, "with_weights", spy)
+    monkeypatch.setattr(strips, "forward", spy)
     turns = iter(range(8))
 
     def gate(logits, expert, k):  # each tile's router prefers the next experts

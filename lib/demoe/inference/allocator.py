@@ -17,7 +17,7 @@ def raise_thresholds() -> bool:
     by page and cleared by the kernel. Blocks under 128 MiB now come from memory that is kept: all maps of a picture of
     a megapixel at width 32. Larger ones would leave holes that raise the peak, and are still returned.
     """
-    mallopt = _function("mallopt")
+    mallopt = getattr(_libc(), "mallopt", None)
     if mallopt is None:
         return False
     return any(mallopt(M_MMAP_THRESHOLD, size) for size in MMAP) and bool(mallopt(M_TRIM_THRESHOLD, TRIM))
@@ -25,15 +25,10 @@ def raise_thresholds() -> bool:
 
 def give_back() -> bool:
     """Return all freed memory to the system, where glibc is; whether there was any."""
-    malloc_trim = _function("malloc_trim")
+    malloc_trim = getattr(_libc(), "malloc_trim", None)
     return malloc_trim is not None and bool(malloc_trim(ctypes.c_size_t(0)))
 
 
-def _function(name: str):
-    """One of glibc's own functions, None elsewhere."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        return getattr(ctypes.CDLL(None), name)
-    except (OSError, AttributeError):
-        return None
+def _libc() -> ctypes.CDLL | None:
+    """The C library that this process runs with, on Linux."""
+    return ctypes.CDLL(None) if sys.platform.startswith("linux") else None

@@ -84,8 +84,6 @@ def on_gpu(model: nn.Module, dtype: torch.dtype | None = None) -> OptimizedNetwo
 
     For callers that were given ``model`` and may see few pictures: it is compiled later than by ``optimize``.
     """
-    if not foldable_network(model) or model.intro.weight.device.type != "cuda" or not gatherable(model):
-        return None
-    if versions(model) is None:
+    if not gatherable(model) or model.intro.weight.device.type != "cuda" or versions(model) is None:
         return None
     return made(model, OptimizedNetwork, dtype or model.intro.weight.dtype, PATIENCE)

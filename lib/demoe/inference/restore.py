@@ -63,18 +63,6 @@ def check(model: nn.Module, image: Tensor, expert: object) -> None:
         raise ValueError(f"{type(model).__name__} has no experts to choose from: leave the expert out")
 
 
-def in_strips(model: nn.Module | OptimizedNetwork) -> nn.Module:
-    """The network itself, for callers that cut a picture. Raises ``ValueError`` for one made for a GPU."""
-    if not isinstance(model, OptimizedNetwork):
-        return model
-    if model.network is None:
-        raise ValueError(
-            "a photograph may need tiles, which a network optimized for a GPU cannot do: give the network "
-            "itself, and it is optimized where that is possible"
-        )
-    return model.network
-
-
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while; then the modes found are put back.

@@ -41,8 +41,8 @@ ROOMS = 256 << 20  # bytes of gated maps, one an expert, that a mixture keeps, e
 class Run:
     """One picture on its way through a folded network.
 
-    ``expert``: a name, the experts' weights, a function that makes weights (1, N) of the router's logits (1, N), or
-    None for the router's own ``k`` best.
+    ``expert``: a name, a function that makes the experts' weights (1, N) of the router's logits (1, N), or None for the
+    router's own ``k`` best.
     """
 
     def __init__(self, model, expert, k, recompute, scales, progress=None, margin=0, alone=False, height=0, rows=0):
@@ -105,9 +105,7 @@ class Run:
     def _gate(self) -> Tensor:
         if self.expert is None or isinstance(self.expert, str):
             return self.model.gate(self.logits, self.expert, self.k)  # (1, N)
-        if callable(self.expert):
-            return self.expert(self.logits)
-        return torch.tensor([list(self.expert)], device=self.logits.device)
+        return self.expert(self.logits)
 
     def _route(self, y: Kept, router: Router) -> Tensor:
         total, dtype = Mean(), router.attention[0].weight.dtype

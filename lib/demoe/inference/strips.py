@@ -86,18 +86,6 @@ def forward(
 
 
 @torch.no_grad()
-def with_weights(
-    model: NAFNet | DeMoE, x: Tensor, expert: str | Sequence[float] | None, scales: dict[FoldedBlock, Tensor]
-) -> Restored:
-    """One tile, (1, 3, H, W), under the channel attentions ``scales``; ``expert`` is a name or the experts' weights."""
-    model, out = folded(model), torch.empty_like(x)
-    run = _run(model, x, expert, None, 0, dict(scales))
-    with _as_asked(x):
-        _assemble(run, x, out)
-    return Restored(out, run.logits, run.weights)
-
-
-@torch.no_grad()
 def logits(model: DeMoE, x: Tensor, scales: dict[FoldedBlock, Tensor]) -> Tensor:
     """The router's opinion of one tile, (1, N), under given channel attentions; only the encoder runs."""
     run = _run(folded(model), x, None, None, 0, dict(scales))
@@ -110,28 +98,26 @@ def logits(model: DeMoE, x: Tensor, scales: dict[FoldedBlock, Tensor]) -> Tensor
 def statistics(
     model: NAFNet | DeMoE,
     crops: Sequence[Tensor],
-    expert: str | Sequence[float] | Chooser | None = None,
+    expert: str | Chooser | None = None,
     k: int | None = 1,
     *,
     margin: int = 0,
     recompute: int = 0,
-    progress: Callable[[], object] | None = None,
 ) -> Statistics:
     """The channel attentions and the router's decision that crops of one picture, taken together, lead to.
 
     ``crops``: (1, 3, H, W) each, H and W multiples of 2^levels. ``margin`` pixels at each side of a crop are left out
-    of the averages, because the zeros around a crop are not in the picture. ``expert`` may also be the experts'
-    weights, or a function that makes them of the logits.
+    of the averages, because the zeros around a crop are not in the picture. ``expert`` and ``k`` as for ``forward``.
     """
     unit = 2 ** len(model.encoders)
     if not crops or any(side % unit or side <= 2 * margin for crop in crops for side in crop.shape[-2:]):
         raise ValueError(f"crops need sides that are multiples of {unit} and larger than two margins of {margin}")
     if len(crops) == 1 and not margin:  # a whole picture: in strips, which need far less memory than one large crop
         (crop,) = crops
-        run = _run(folded(model), crop, expert, k, recompute, {}, progress)
+        run = _run(folded(model), crop, expert, k, recompute, {})
         parts = lambda: _picture(run, crop)  # noqa: E731
     else:
-        run = Run(folded(model), expert, k, recompute, {}, progress, margin, alone=True)
+        run = Run(folded(model), expert, k, recompute, {}, margin=margin, alone=True)
         parts = lambda: iter(_nhwc(crop, run.model.intro.weight.dtype) for crop in crops)  # noqa: E731
     with _as_asked(crops[0]):
         for _ in run.network(parts):

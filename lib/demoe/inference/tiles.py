@@ -26,7 +26,7 @@ from . import strips
 from .fold import folded
 from .memory import CROP, MARGIN, OVERLAP, SAMPLE, Plan, at_once, budget, plan
 from .optimize import OptimizedNetwork, on_gpu
-from .restore import NotFinite, check, evaluation_mode, finished, in_float32, in_strips, restore
+from .restore import NotFinite, check, evaluation_mode, finished, in_float32, restore
 
 TILE = 1024  # pixels
 Route = Literal["image", "tile"]
@@ -102,7 +102,13 @@ def restore_large(
         raise ValueError("this network was optimized for float32: leave bf16 out, or optimize it for torch.bfloat16")
     if bf16:
         warn_of_emulation(image.device.type)
-    model = in_strips(model)
+    if isinstance(model, OptimizedNetwork):
+        if model.network is None:
+            raise ValueError(
+                "a photograph may need tiles, which a network optimized for a GPU cannot do: give the network "
+                "itself, and it is optimized where that is possible"
+            )
+        model = model.network
     check(model, image, expert)
     if route == "tile" and isinstance(model, UNet) and not experts_of(model):
         raise ValueError(f"{type(model).__name__} has no experts to choose tile by tile: use route image")
@@ -152,7 +158,7 @@ def _tiled(model, image, expert, k, route, tile, progress) -> tuple[Restored, Ti
     # Tiles that mix several experts each mix others: all must be known.
     known = strips.statistics(model, crops, None, None, margin=margin) if per_tile and k != 1 else gather(expert)
     tops, lefts = (starts(size, tile, unit) for size in image.shape[-2:])
-    by_weights: dict[tuple[float, ...], strips.Statistics] = {}
+    by_expert: dict[int, strips.Statistics] = {}
     out, logits, weights = torch.zeros_like(image), [], []
     bar = tqdm(total=len(tops) * len(lefts), desc="deblurring", unit="tile", leave=False, disable=not progress)
     with bar:
@@ -165,14 +171,15 @@ def _tiled(model, image, expert, k, route, tile, progress) -> tuple[Restored, Ti
                     share = model.gate(own, None, k)
                     logits.append(own)
                     weights.append(share)
-                    wish = tuple(share[0].tolist())
+                    wish = lambda _, share=share: share  # noqa: E731
                     if k == 1:  # attention after an expert depends on which expert ran; one set for each chosen
-                        if wish not in by_weights:
-                            by_weights[wish] = gather(wish)
-                        scales = by_weights[wish].scales
+                        chosen = int(share.argmax())
+                        if chosen not in by_expert:
+                            by_expert[chosen] = gather(wish)
+                        scales = by_expert[chosen].scales
                 elif known.weights is not None:
-                    wish = tuple(known.weights[0].tolist())
-                piece = finished(strips.with_weights(model, part, wish, scales)).image
+                    wish = lambda _: known.weights  # noqa: E731
+                piece = finished(strips.forward(model, part, wish, None, scales=scales)).image
                 rows = ramp(part.shape[2], tile, tops, i, image.device).to(image.dtype)
                 columns = ramp(part.shape[3], tile, lefts, j, image.device).to(image.dtype)
                 out[:, :, top : top + tile, left : left + tile] += piece * rows[:, None] * columns
