@@ -38,7 +38,7 @@ def check(path, expected, tolerance=1e-5):
     """``expected``: (H,W,3) in [0,1], upright."""
     photograph = images.read_photograph(path)
     whole, size, header = pixels.read_pixels(path, bits=16), pixels.size(path), pixels.header(path)
-    assert size == expected.shape[:2] == (header.height, header.width) == photograph.size[::-1] == whole.shape[1:]
+    assert size == expected.shape[:2] == header.size[::-1] == photograph.size[::-1] == whole.shape[1:]
     assert not header.fault and torch.equal(pixels.read_pixels(path, (3, 5, 9, 11), 16), whole[:, 3:12, 5:16])
     assert np.abs(photograph.pixels.permute(1, 2, 0).numpy() - expected).max() <= tolerance
     assert (whole / 65535 - photograph.pixels).abs().max() < 1e-5

@@ -174,7 +174,7 @@ def test_headers(tmp_path):
         ("gray16", ".png"),
         ("tif16", ".tif"),
     }
-    assert found["turned", ".jpg"].width == 29 and found["plain", ".bmp"].format == "BMP"
+    assert found["turned", ".jpg"].size[0] == 29 and found["plain", ".bmp"].format == "BMP"
     path = tmp_path / "trailing.png"
     path.write_bytes(encoded(picture(0)) + b"\0" * 100)  # some programs do
     assert not pixels.header(path).fault and pixels.read_pixels(path).shape == (3, 28, 40)

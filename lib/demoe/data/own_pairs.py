@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from demoe.core.files import checksum
+
 from . import pairs as paired
 from .pairs import PairedSet
 from .real import check_content, check_files
@@ -32,16 +34,11 @@ def fingerprint(pairs: PairedSet) -> str:
     with ThreadPoolExecutor() as pool:
         if pairs.entries:
             files = [file for entry in pairs.entries for file in (entry.blurred, entry.sharp) if file]
-            digests = pool.map(_digest, files)
+            digests = pool.map(checksum, files)
         else:
             digests = pool.map(lambda i: _pixels_digest(pairs.read(i, None)), range(len(pairs)))
         lines = [*pairs.keys, "", *digests]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _pixels_digest(sides: Iterable) -> str:
@@ -62,8 +59,8 @@ def complaints(pairs: PairedSet, patch: int, sample: int = 500, progress: bool =
     if pairs.entries:
         split.pairs = list(pairs.entries)
         split.blurred, split.sharp = [pairs.entries[0].blurred.parent], [pairs.entries[0].sharp.parent]
-        damaged = check_files.check(Dataset(pairs.name), split, progress=progress).damaged
-        check_content.check(split, pairs.name, damaged, sample, progress=progress)
+        readable = check_files.check(Dataset(pairs.name), split, progress=progress)
+        check_content.check(split, pairs.name, readable, sample, progress=progress)
         split.problems = [problem for problem in split.problems if problem.kind != "patches"]
     if not any(problem.kind == "damaged" for problem in split.problems):
         sizes = {key: pairs.size(i) for i, key in enumerate(pairs.keys)}

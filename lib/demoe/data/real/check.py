@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 
-from demoe.data.pairs import FilePair
-
 from . import catalog, check_content, check_files, folders, pairing, recognition
+from .check_files import by
 from .description import Dataset
 from .findings import LEVELS, Noting, Problem, Recognition, Split
 from .roots import Roots
@@ -76,7 +75,14 @@ def check(
         elif base:
             explicit = roots.explicit(dataset.name) or len(names) == 1
             found = recognition.recognise(dataset, base, explicit, roots.variants.get(dataset.name))
-            _check_splits(report, found, decode, sample, seed, progress)
+            report.found = bool(found.splits)
+            report.splits = [_split(dataset, one, decode, sample, seed, progress) for one in found.splits.values()]
+            if found.splits and "all" not in found.splits:
+                absent = {name: count for name, count in dataset.counts.items() if name not in found.splits}
+                report.splits += [SplitReport(name, expected=count) for name, count in absent.items()]
+            _note_overlaps(found)
+            problems = found.problems + [problem for split in found.splits.values() for problem in split.problems]
+            report.problems = sorted(problems, key=lambda problem: LEVELS.index(problem.level))
     return reports
 
 
@@ -99,33 +105,14 @@ def as_json(reports: Sequence[DatasetReport], status: int, pairs: bool = False) 
     return {"exit_status": status, "datasets": table}
 
 
-def _check_splits(
-    report: DatasetReport, found: Recognition, decode: bool, sample: int, seed: int, progress: bool
-) -> None:
-    dataset, report.found = found.dataset, bool(found.splits)
-    report.splits = [_split(dataset, split, decode, sample, seed, progress) for split in found.splits.values()]
-    if report.found and "all" not in found.splits:
-        absent = {name: count for name, count in dataset.counts.items() if name not in found.splits}
-        report.splits += [SplitReport(name, expected=count) for name, count in absent.items()]
-    _note_overlaps(found)
-    report.problems = found.problems + [problem for split in found.splits.values() for problem in split.problems]
-    report.problems.sort(key=lambda problem: LEVELS.index(problem.level))
-
-
 def _split(dataset: Dataset, split: Split, decode: bool, sample: int, seed: int, progress: bool) -> SplitReport:
-    report = SplitReport(split.name, len(split.pairs), layout=split.layout, root=str(split.root), variant=split.variant)
-    report.pairing, report.synthetic = split.pairing, split.synthetic
-    report.blurred, report.sharp = (folders.shown(side, split.root) for side in (split.blurred, split.sharp))
-    files = check_files.check(dataset, split, decode, progress)
-    _count(dataset, split, report)
-    report.sizes = {f"{width}x{height}": count for (width, height), count in files.sizes.most_common()}
-    report.depths = {str(depth): count for depth, count in files.depths.most_common()}
+    readable = check_files.check(dataset, split, decode, progress)
+    expected, outcome, note = _count(dataset, split)
+    content = {}
     if dataset.ground_truth:
-        title, brighter = f"{dataset.name} {split.name}", dataset.brighter
-        report.content = check_content.check(
-            split, title, files.damaged, sample, seed, dark=dataset.dark, brighter=brighter, progress=progress
-        )
-        _note_variant(dataset, split, report.content.get("mean_difference"))
+        title, about = f"{dataset.name} {split.name}", {"dark": dataset.dark, "brighter": dataset.brighter}
+        content = check_content.check(split, title, readable, sample, seed, **about, progress=progress)
+        _note_variant(dataset, split, content.get("mean_difference"))
     if dataset.published() and split.pairing == "numbers":
         steps = [abs(pairing.number(pair.sharp.stem) - pairing.number(pair.blurred.stem)) for pair in split.pairs]
         split.note("info", "numbers", f"paired by camera number, largest step {max(steps, default=0)}")
@@ -133,39 +120,55 @@ def _split(dataset: Dataset, split: Split, decode: bool, sample: int, seed: int,
         _note_masks(dataset, split)
     _note_mixed(dataset, split)
     if not split.patches and split.pairing == "published list":
-        report.note = report.note or "split from this package"
-    report.all_pairs = [[pair.key, str(pair.blurred), str(pair.sharp or "")] for pair in split.pairs]
-    return report
+        note = note or "split from this package"
+    sizes = Counter(by(readable[pair.blurred].size) for pair in split.pairs if pair.blurred in readable)
+    depths = Counter(str(header.depth) for header in readable.values())
+    return SplitReport(
+        split.name,
+        len(split.pairs),
+        expected,
+        outcome,
+        note,
+        split.layout,
+        str(split.root),
+        split.variant,
+        split.pairing,
+        folders.shown(split.blurred, split.root),
+        folders.shown(split.sharp, split.root),
+        split.synthetic,
+        dict(sizes.most_common()),
+        dict(depths.most_common()),
+        content,
+        [[pair.key, str(pair.blurred), str(pair.sharp or "")] for pair in split.pairs],
+    )
 
 
-def _count(dataset: Dataset, split: Split, report: SplitReport) -> None:
-    """The three outcomes of a count, and the cases in which a count means nothing."""
-    report.expected = dataset.counts.get(split.name)
+def _count(dataset: Dataset, split: Split) -> tuple[int | None, str, str]:
+    """How many pairs there should be, the outcome, and what a known variant is."""
+    pairs, expected = len(split.pairs), dataset.counts.get(split.name)
     if dataset.parts:
-        named = [part.count for name, part in dataset.parts.items() if split.variant in (name, "all")]
-        report.expected = sum(named)
-    known = dataset.known_counts.get(split.name, {}).get(report.pairs, "")
+        expected = sum(part.count for name, part in dataset.parts.items() if split.variant in (name, "all"))
+    known = dataset.known_counts.get(split.name, {}).get(pairs, "")
     if split.synthetic:
-        report.outcome, report.note = "synthetic", "made by `demoe data build`, not the real set"
-    elif split.patches:
-        report.outcome = "patches"
-    elif report.pairs == report.expected:
-        report.outcome = "exact"
-        if known:
-            split.note("info", "count", f"{report.pairs} pairs: {known}")
-    elif known:
-        report.outcome, report.note = "known variant", known
-        split.note("info" if split.name == "all" else "warning", "count", f"{report.pairs} pairs: {known}")
-    elif report.expected is None and split.name != "all":
-        report.outcome = "no number known"
-    else:
-        report.outcome = "unexpected"
-        report.expected = report.expected or sum(dataset.counts.values())
-        there = {pair.key for pair in split.pairs}
-        missing = [key for key in dataset.published().get(split.name, split.missing) if key not in there]
-        fix = "fetch what is missing" + (f"; a likely cause: {dataset.cause}" if dataset.cause else "")
-        message = f"{report.pairs} pairs, expected {report.expected}"
-        split.note("error", "count", message, fix, missing or _incomplete(dataset, split))
+        return expected, "synthetic", "made by `demoe data build`, not the real set"
+    if split.patches:
+        return expected, "patches", ""
+    if known:
+        level = "warning" if pairs != expected and split.name != "all" else "info"
+        split.note(level, "count", f"{pairs} pairs: {known}")
+    if pairs == expected:
+        return expected, "exact", ""
+    if known:
+        return expected, "known variant", known
+    if expected is None and split.name != "all":
+        return None, "no number known", ""
+    expected = expected or sum(dataset.counts.values())
+    there = {pair.key for pair in split.pairs}
+    missing = [key for key in dataset.published().get(split.name, split.missing) if key not in there]
+    fix = "fetch what is missing" + (f"; a likely cause: {dataset.cause}" if dataset.cause else "")
+    message = f"{pairs} pairs, expected {expected}"
+    split.note("error", "count", message, fix, missing or _incomplete(dataset, split))
+    return expected, "unexpected", ""
 
 
 def _incomplete(dataset: Dataset, split: Split) -> list[str]:
@@ -180,11 +183,10 @@ def _incomplete(dataset: Dataset, split: Split) -> list[str]:
 def _note_overlaps(found: Recognition) -> None:
     """What is in two splits at once, and what a published split has elsewhere."""
     dataset, groups = found.dataset, {}
-    if not dataset.group:
-        return
-    for name in [name for name in found.splits if name in dataset.counts]:  # others are made from these
-        keys = (dataset.key_of(f"{pair.key}.png") for pair in found.splits[name].pairs)
-        groups[name] = {dataset.group_of(key) for key in keys if key}
+    for name in dataset.counts if dataset.group else ():  # other splits are made from these
+        if name in found.splits:
+            keys = (dataset.key_of(f"{pair.key}.png") for pair in found.splits[name].pairs)
+            groups[name] = {dataset.group_of(key) for key in keys if key}
     counted = f"[{dataset.group_word}|{dataset.group_word}s] in"
     for one, other in combinations(groups, 2):
         fix = "a test on what was trained on is worth nothing: fetch the set again"
@@ -222,18 +224,16 @@ def _note_variant(dataset: Dataset, split: Split, lift: float | None) -> None:
 
 def _note_mixed(dataset: Dataset, split: Split) -> None:
     """Archives of several datasets are all called test.zip: names of another kind among those of this one."""
-    if not dataset.stem or split.patches:
-        return
-    odd = [pair.blurred for pair in split.pairs if not _fits(dataset, pair)]
-    if 2 * len(odd) < len(split.pairs):
+
+    def fits(key: str) -> bool:
+        usual = re.fullmatch(dataset.stem, key.split("/")[-1], re.IGNORECASE)
+        return bool(usual) or (not dataset.any_name and dataset.key_of(f"{key}.png") is not None)
+
+    if dataset.stem and not split.patches:
+        odd = [pair.blurred for pair in split.pairs if not fits(pair.key)]
         message = f"[picture is|pictures are] not named like those of {dataset.name}"
-        split.note("warning", "mixed", message, "two archives may have been unpacked into one folder", odd)
-
-
-def _fits(dataset: Dataset, pair: FilePair) -> bool:
-    if re.fullmatch(dataset.stem, pair.key.split("/")[-1], re.IGNORECASE):
-        return True
-    return not dataset.any_name and dataset.key_of(f"{pair.key}.png") is not None
+        if 2 * len(odd) < len(split.pairs):
+            split.note("warning", "mixed", message, "two archives may have been unpacked into one folder", odd)
 
 
 def _note_masks(dataset: Dataset, split: Split) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm.auto import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from demoe.core.formats import FORMAT_OF
 
@@ -21,99 +17,78 @@ from .pixels import Header
 PATCH = {(512, 512), (256, 256)}  # of Restormer and NAFNet
 
 
-@dataclass
-class Files:
-    """Width x height and bits a sample -> blurred pictures, and the files that cannot be read."""
+def check(dataset: Dataset, split: Split, decode: bool = False, progress: bool = True) -> dict[Path, Header]:
+    """Looks at head and end of every file of ``split``, or, with ``decode``, at every pixel, and adds problems.
 
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    depths: Counter[int] = field(default_factory=Counter)
-    damaged: set[Path] = field(default_factory=set)
-
-
-def check(dataset: Dataset, split: Split, decode: bool = False, progress: bool = True) -> Files:
-    """Looks at head and end of every file of ``split``, or, with ``decode``, at every pixel; adds problems."""
-    found = Files()
-    paths = [path for pair in split.pairs for path in (pair.blurred, pair.sharp) if path]
-    paths += split.alone
+    Returns the headers of the files that can be read.
+    """
+    paths = [path for pair in split.pairs for path in (pair.blurred, pair.sharp) if path] + split.alone
     if not lmdb_files.available():
         paths = [path for path in paths if not lmdb_files.split(path)]  # said already
-    read = _each(pixels.header, paths, f"headers of {dataset.name} {split.name}", progress)
-    headers = dict(zip(paths, read, strict=True))
+    title = f"{dataset.name} {split.name}"
+    headers = _each(pixels.header, paths, f"headers of {title}", progress)
     faults = {path: header.fault for path, header in headers.items() if header.fault}
     if decode:
-        rest = [path for path in paths if path not in faults]
-        results = _each(_decoded, rest, f"pixels of {dataset.name} {split.name}", progress)
-        faults |= {path: fault for path, fault in zip(rest, results, strict=True) if fault}
-    found.damaged = set(faults)
+        decoded = _each(pixels.fault, [path for path in paths if path not in faults], f"pixels of {title}", progress)
+        faults |= {path: fault for path, fault in decoded.items() if fault}
     named = [f"{path} {fault}" for path, fault in faults.items()]
     split.note("error", "damaged", "[file|files] cannot be read", "fetch them again", named)
     good = {path: header for path, header in headers.items() if path not in faults}
+    blurred = {pair.blurred: good[pair.blurred].size for pair in split.pairs if pair.blurred in good}
     _note_pair_sizes(split, good)
-    blurred = {pair.blurred: good[pair.blurred] for pair in split.pairs if pair.blurred in good}
-    found.sizes.update((header.width, header.height) for header in blurred.values())
-    found.depths.update(header.depth for header in good.values())
-    _note_patches(dataset, split, found.sizes)
+    _note_patches(dataset, split, blurred)
     if dataset.size and not split.patches and not split.synthetic:
         _note_sizes(dataset, split, blurred)
     if dataset.depth:
         _note_depths(dataset, split, good)
     _note_suffixes(split, headers)
-    return found
+    return good
 
 
-def _each(work: Callable, paths: list[Path], text: str, progress: bool) -> list:
-    with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
-        return list(tqdm(pool.map(work, paths), total=len(paths), desc=text, leave=False, disable=not progress))
-
-
-def _decoded(path: Path) -> str:
-    try:
-        pixels.read_pixels(path)
-    except ValueError as error:
-        return str(error).removeprefix(f"{path} ")
-    return ""
+def _each(work: Callable, paths: list[Path], text: str, progress: bool) -> dict:
+    return dict(zip(paths, thread_map(work, paths, desc=text, leave=False, disable=not progress), strict=True))
 
 
 def _note_pair_sizes(split: Split, good: dict[Path, Header]) -> None:
     odd = []
     for pair in split.pairs:
-        both = [good[path] for path in (pair.blurred, pair.sharp) if path in good]
-        sizes = [f"{header.width}x{header.height}" for header in both]
+        sizes = [by(good[path].size) for path in (pair.blurred, pair.sharp) if path in good]
         if len(set(sizes)) == 2:
             odd.append(f"{pair.blurred} and {pair.sharp}: {' and '.join(sizes)}")
     message = "[pair has|pairs have] pictures of different sizes"
     split.note("error", "pair_size", message, "fetch them again", odd)
 
 
-def _note_patches(dataset: Dataset, split: Split, sizes: Counter[tuple[int, int]]) -> None:
+def by(size: tuple[int, int]) -> str:
+    """Width and height as people write them: "1280x720"."""
+    return f"{size[0]}x{size[1]}"
+
+
+def _note_patches(dataset: Dataset, split: Split, sizes: dict[Path, tuple[int, int]]) -> None:
     """Training patches are known by their names, or by the sizes that they are cut to."""
     what = "these"
     if not split.patches and not split.synthetic and dataset.size not in PATCH:
-        cut = sum(count for size, count in sizes.items() if size in PATCH)
-        split.patches = cut > 1 and 2 * cut >= sizes.total()
+        cut = sum(size in PATCH for size in sizes.values())
+        split.patches = cut > 1 and 2 * cut >= len(sizes)
         what = f"{cut} pictures of 512x512 or 256x256"
     if split.patches:
         message = f"{what} are training patches: usable to train, not to test"
         split.note("warning", "patches", message, "fetch the whole pictures to test on")
 
 
-def _note_sizes(dataset: Dataset, split: Split, blurred: dict[Path, Header]) -> None:
-    usual = f"{dataset.size[0]}x{dataset.size[1]}"
-    sizes = {path: (header.width, header.height) for path, header in blurred.items()}
+def _note_sizes(dataset: Dataset, split: Split, sizes: dict[Path, tuple[int, int]]) -> None:
     odd = {path: size for path, size in sizes.items() if size != dataset.size}
     if dataset.upright:
-        turned = dataset.size[::-1]
-        message = f"[picture is|pictures are] upright, {turned[0]}x{turned[1]}"
-        split.note("info", "size", message, files=[path for path, size in odd.items() if size == turned])
-        odd = {path: size for path, size in odd.items() if size != turned}
-    message = f"[picture is|pictures are] not {usual}, the size of {dataset.name}"
+        turned = [path for path, size in odd.items() if size == dataset.size[::-1]]
+        message = f"[picture is|pictures are] upright, {by(dataset.size[::-1])}"
+        split.note("info", "size", message, files=turned)
+        odd = {path: size for path, size in odd.items() if path not in set(turned)}
+    message = f"[picture is|pictures are] not {by(dataset.size)}, the size of {dataset.name}"
     fix = "their scores are not those of the benchmark"
-    if dataset.resized and set(odd.values()) == {dataset.resized}:
-        width, height = dataset.resized
-        message = f"[picture is|pictures are] {width}x{height}: a resized version, not the benchmark"
-        fix = f"fetch the version of {usual}"
-    files = [f"{path}: {width}x{height}" for path, (width, height) in odd.items()]
-    split.note("warning", "size", message, fix, files)
+    if set(odd.values()) == {dataset.resized}:
+        message = f"[picture is|pictures are] {by(dataset.resized)}: a resized version, not the benchmark"
+        fix = f"fetch the version of {by(dataset.size)}"
+    split.note("warning", "size", message, fix, [f"{path}: {by(size)}" for path, size in odd.items()])
 
 
 def _note_depths(dataset: Dataset, split: Split, good: dict[Path, Header]) -> None:

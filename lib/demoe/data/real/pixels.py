@@ -26,10 +26,9 @@ Window = tuple[int, int, int, int]  # top, left, height, width, in pixels
 class Header:
     """What a file says about itself before any pixel is decoded. ``fault`` is "" or says what is wrong with it."""
 
-    format: str  # "PNG", "JPEG", "BMP", "TIFF", ...; "" if not known
-    height: int
-    width: int
-    depth: int  # bits a sample
+    format: str = ""  # "PNG", "JPEG", "BMP", "TIFF", ...; "" if not known
+    size: tuple[int, int] = (0, 0)  # width, height
+    depth: int = 0  # bits a sample
     fault: str = ""
 
 
@@ -41,10 +40,18 @@ def header(path: Path) -> Header:
     """The header; a PNG or JPEG that does not end where a picture of its format ends has a fault, too."""
     try:
         with _opened(path) as picture:
-            width, height = picture.size
-            return Header(picture.format, height, width, picture.bits)
+            return Header(picture.format, picture.size, picture.bits)
     except ValueError as error:
-        return Header("", 0, 0, 0, str(error).removeprefix(f"{path} "))
+        return Header(fault=str(error).removeprefix(f"{path} "))
+
+
+def fault(path: Path) -> str:
+    """What is wrong with a file, every pixel of which is read; "" if nothing is."""
+    try:
+        read_pixels(path)
+    except ValueError as error:
+        return str(error).removeprefix(f"{path} ")
+    return ""
 
 
 def size(path: Path) -> tuple[int, int]:
