@@ -57,14 +57,6 @@ class Noting:
 
 
 @dataclass
-class Notes(Noting):
-    """Problems that wait for the split that they belong to."""
-
-    name: str = ""
-    problems: list[Problem] = field(default_factory=list)
-
-
-@dataclass
 class Split(Noting):
     """One split of a dataset as it lies on the disk."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import folders, lmdb_files
 from .description import Dataset
-from .findings import Noting, Recognition
+from .findings import Recognition, Split
 from .folders import Candidate, Place
 
 _SHARP = re.compile(r"(?:^|/)(?:gt|sharp|target)/", re.IGNORECASE)
@@ -27,40 +27,43 @@ class Picture:
     stem: str  # path below its folder, without the suffix
     path: Path
 
+    def by_name(self) -> Picture:
+        """The same, with its stem as its key."""
+        return replace(self, key=self.stem)
+
 
 Sides = tuple[list[Picture], list[Picture]]  # blurred, sharp
 
 
-def sides(dataset: Dataset, candidate: Candidate, notes: Noting) -> tuple[Sides, bool]:
-    """The blurred and the sharp pictures of a candidate, and whether they are training patches.
+def sides(dataset: Dataset, candidate: Candidate, split: Split) -> Sides:
+    """The blurred and the sharp pictures of a candidate. Notes on ``split`` what is wrong and whether they are patches.
 
     A patch goes by its name: the dataset's key would be one for all patches of a picture.
     """
     both = tuple(
-        [picture for place in some for picture in _pictures(dataset, candidate, place, words, notes)]
+        [picture for place in some for picture in _pictures(dataset, candidate, place, words, split)]
         for some, words in ((candidate.blurred, dataset.blurred[candidate.variant]), (candidate.sharp, dataset.sharp))
     )
-    if not candidate.crops and not _are_patches(dataset, both[0] or both[1]):
-        return both, False
-    return tuple([Picture(one.stem, one.stem, one.path) for one in side] for side in both), True
+    split.patches = candidate.crops or _are_patches(dataset, both[0] or both[1])
+    return tuple([one.by_name() for one in side] for side in both) if split.patches else both
 
 
 def _pictures(
-    dataset: Dataset, candidate: Candidate, place: Place, words: tuple[str, ...], notes: Noting
+    dataset: Dataset, candidate: Candidate, place: Place, words: tuple[str, ...], split: Split
 ) -> list[Picture]:
     try:
         paths = folders.files(place)
         if place.lmdb:
-            _note_database(place.folder, notes)
+            _note_database(place.folder, split)
     except (ValueError, lmdb_files.NoPackage) as error:
-        notes.note("error", "lmdb", str(error), "fetch it again, or install what is missing")
+        split.note("error", "lmdb", str(error), "fetch it again, or install what is missing")
         return []
     if place.file is not None and not place.role:  # the kind stands in the file's name
         paths = [path for path in paths if place.file.fullmatch(path.name)["kind"].lower() in words]
     if dataset.stray:
         stray = {path: None for path in paths if re.search(dataset.stray, path.name, re.IGNORECASE)}
         message = "[picture|pictures] of another kind left out"
-        notes.note("warning", "stray", message, dataset.stray_why, stray)
+        split.note("warning", "stray", message, dataset.stray_why, stray)
         paths = [path for path in paths if path not in stray]
     start = candidate.root if candidate.layout == "official" else place.folder
     found = []
@@ -72,15 +75,15 @@ def _pictures(
     return found
 
 
-def _note_database(database: Path, notes: Noting) -> None:
+def _note_database(database: Path, split: Split) -> None:
     if not lmdb_files.available():
         message = f"{database}: only the lines of meta_info.txt were counted"
-        notes.note("warning", "lmdb", message, "`pip install lmdb` to read the pictures")
+        split.note("warning", "lmdb", message, "`pip install lmdb` to read the pictures")
         return
     listed, stored = lmdb_files.listed(database), lmdb_files.stored(database)
     if listed is not None and set(listed) != set(stored):
         message = f"{database} holds {len(stored)} pictures, its meta_info.txt lists {len(listed)}"
-        notes.note("error", "lmdb", message, "fetch or make it again", sorted(set(listed) ^ set(stored)))
+        split.note("error", "lmdb", message, "fetch or make it again", sorted(set(listed) ^ set(stored)))
 
 
 def _are_patches(dataset: Dataset, side: list[Picture]) -> bool:

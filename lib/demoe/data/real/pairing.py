@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from demoe.data.pairs import FilePair
 
@@ -16,18 +15,16 @@ from .description import Dataset
 from .findings import Split
 from .gather import Lists, Picture, Sides
 
-T = TypeVar("T", str, int)
 STEP = 3  # two camera numbers of one pair differ by at most this
 
 
 @dataclass
 class Matched:
-    """``how`` is "key", "name" (equal names), "numbers" (of the camera) or "order" (sorted, the last resort)."""
+    """``how`` is "key", "name" (equal names), "numbers" (a camera's), "order" (sorted, the last resort), "none"."""
 
     how: str
-    pairs: list[tuple[Picture, Picture]] = field(default_factory=list)
-    blurred_alone: list[Picture] = field(default_factory=list)
-    sharp_alone: list[Picture] = field(default_factory=list)
+    pairs: list[tuple[Picture, Picture | None]]  # in natural order
+    alone: list[list[Picture]] = field(default_factory=lambda: [[], []])  # blurred, sharp
     doubles: list[tuple[Picture, Picture]] = field(default_factory=list)  # two pictures of one side with one key
 
 
@@ -40,43 +37,45 @@ def pair(dataset: Dataset, split: Split, both: Sides, listed: Lists, in_path: bo
     split.pairing = match.how
     if not split.patches:
         _compare_with_lists(dataset, split, match, listed, in_path)
-    for first, second in match.doubles:
-        files = (first.path, second.path)
-        split.note("error", "duplicate", f"two pictures have the key {first.key}", "remove one of them", files)
     if shared:
-        split.spare = {picture.key: picture.path for picture in match.sharp_alone}
-        match.sharp_alone = []
-    pictures = [picture for couple in match.pairs for picture in couple]
-    pictures += [*match.blurred_alone, *match.sharp_alone]
-    empty = {picture.path: None for picture in pictures if _is_empty(picture.path)}
-    split.pairs = [
-        FilePair(blurred.key, blurred.path, sharp.path)
-        for blurred, sharp in sorted(match.pairs, key=lambda couple: natural(couple[0].key))
-        if blurred.path not in empty and sharp.path not in empty
-    ]
-    split.note("error", "empty", "[file is|files are] empty (0 bytes)", "fetch them again", empty)
-    for side, role, other in ((match.blurred_alone, "blurred", "sharp"), (match.sharp_alone, "sharp", "blurred")):
-        alone = [picture.path for picture in side if picture.path not in empty]
-        split.alone += alone
-        message = f"[{role} picture has|{role} pictures have] no {other} partner"
-        split.note("error", "unmatched", message, "fetch the partners again, or move these away", alone)
+        split.spare = {picture.key: picture.path for picture in match.alone[1]}
+        match.alone[1] = []
+    enter(split, match)
     if split.pairing == "order" and split.pairs:
         number = "1 pair was" if len(split.pairs) == 1 else f"{len(split.pairs)} pairs were"
         message = f"{number} made by sorted order, as the names do not match"
         split.note("warning", "order", message, "look at the result of the content check, and at a few pairs yourself")
 
 
+def enter(split: Split, match: Matched) -> None:
+    """Enters what is whole of ``match`` into ``split``, and notes the rest."""
+    for first, second in match.doubles:
+        files = (first.path, second.path)
+        split.note("error", "duplicate", f"two pictures have the key {first.key}", "remove one of them", files)
+    pictures = [one for some in (*match.pairs, *match.alone) for one in some if one]
+    empty = {picture.path: None for picture in pictures if _is_empty(picture.path)}
+    split.note("error", "empty", "[file is|files are] empty (0 bytes)", "fetch them again", empty)
+    for blurred, sharp in match.pairs:
+        if blurred.path not in empty and not (sharp and sharp.path in empty):
+            split.pairs.append(FilePair(blurred.key, blurred.path, sharp.path if sharp else None))
+    for side, role, other in zip(match.alone, ("blurred", "sharp"), ("sharp", "blurred"), strict=True):
+        alone = [picture.path for picture in side if picture.path not in empty]
+        split.alone += alone
+        message = f"[{role} picture has|{role} pictures have] no {other} partner"
+        split.note("error", "unmatched", message, "fetch the partners again, or move these away", alone)
+
+
 def _match(dataset: Dataset, split: Split, both: Sides) -> Matched:
     match = None
     if dataset.pairing == "numbers" and not split.patches:
-        match = by_name(*both) or by_numbers(*both, published_numbers(dataset))
-    match = match or by_key(*both, dataset.inner_suffix)
+        match = _by_name(both) or _by_numbers(both, _published_numbers(dataset))
+    match = match or _by_key(both, dataset.inner_suffix)
     told = any(one.key != one.stem for side in both for one in side)  # a key that was read from a path means something
     names_mean_nothing = not match.pairs and not told and not (split.layout == "official" and dataset.key)
-    return (by_order(*both) if names_mean_nothing else None) or match
+    return (_by_order(both) if names_mean_nothing else None) or match
 
 
-def published_numbers(dataset: Dataset) -> dict[int, int]:
+def _published_numbers(dataset: Dataset) -> dict[int, int]:
     """Camera number of each blurred picture -> that of its sharp one; empty where none are published."""
     return {number(key): number(sharp) for some in dataset.published().values() for key, sharp in some.items()}
 
@@ -111,8 +110,7 @@ def _drop_unlisted(dataset: Dataset, split: Split, match: Matched, published: Ma
 
     unlisted = [blurred.path for blurred, _ in match.pairs if not used(blurred)]
     match.pairs = [couple for couple in match.pairs if used(couple[0])]
-    match.blurred_alone = list(filter(used, match.blurred_alone))
-    match.sharp_alone = list(filter(used, match.sharp_alone))
+    match.alone = [list(filter(used, side)) for side in match.alone]
     split.note("info", "unlisted", "[pair is|pairs are] in no published split: left out", files=unlisted)
 
 
@@ -128,32 +126,11 @@ def natural(text: str) -> list:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text.casefold())]
 
 
-def by_key(blurred: Sequence[Picture], sharp: Sequence[Picture], inner_suffix: str = "") -> Matched:
-    """Pairs of equal keys, in natural order. What is left over is matched once more without ``inner_suffix``."""
-    match = Matched("key")
-    inputs, targets = (_unique(side, lambda one: one.key, match.doubles) for side in (blurred, sharp))
-    partners = {key: key for key in inputs if key in targets}
-    if inner_suffix:
-        bare = {_without(key, inner_suffix): key for key in targets if key not in partners}
-        for key in inputs:
-            if key not in partners and (other := bare.pop(_without(key, inner_suffix), None)):
-                partners[key] = other
-    match.pairs = [(inputs[key], targets[partners[key]]) for key in sorted(partners, key=natural)]
-    taken = set(partners.values())
-    match.blurred_alone = [inputs[key] for key in sorted(inputs, key=natural) if key not in partners]
-    match.sharp_alone = [targets[key] for key in sorted(targets, key=natural) if key not in taken]
-    return match
-
-
-def _without(key: str, suffix: str) -> str:
-    return key[: -len(suffix)] if key.lower().endswith(suffix.lower()) else key
-
-
-def _unique(
-    side: Sequence[Picture], name: Callable[[Picture], T | None], doubles: list[tuple[Picture, Picture]]
-) -> dict[T, Picture]:
-    """The pictures by ``name``, the first of those with the same one; pictures without a name are left out."""
-    found: dict[T, Picture] = {}
+def unique(
+    side: Iterable[Picture], name: Callable[[Picture], Hashable], doubles: list[tuple[Picture, Picture]]
+) -> dict[Hashable, Picture]:
+    """The pictures by ``name``, the first of those with the same one; pictures whose name is None are left out."""
+    found: dict[Hashable, Picture] = {}
     for picture in side:
         if (own := name(picture)) in found:
             doubles.append((found[own], picture))
@@ -162,25 +139,47 @@ def _unique(
     return found
 
 
-def by_name(blurred: Sequence[Picture], sharp: Sequence[Picture]) -> Matched | None:
-    """Pairs of equal stems, if these folders are named so: at least half of the smaller one has a partner."""
-    common = {one.stem for one in blurred} & {one.stem for one in sharp}
-    if not common or 2 * len(common) < min(len(blurred), len(sharp)):
-        return None
-    match = by_key(*([Picture(one.stem, one.stem, one.path) for one in side] for side in (blurred, sharp)))
-    match.how = "name"
+def _matched(how: str, both: Sides, name: Callable[[Picture], Hashable], partners: Callable[..., dict]) -> Matched:
+    """Pairs as ``partners(inputs, targets)`` says, names of blurred pictures -> names of sharp ones."""
+    match = Matched(how, [])
+    inputs, targets = (unique(side, name, match.doubles) for side in both)
+    couples = [(inputs[one], targets[other]) for one, other in partners(inputs, targets).items()]
+    match.pairs = sorted(couples, key=lambda couple: natural(couple[0].key))
+    taken = {picture.path for couple in couples for picture in couple} | {second.path for _, second in match.doubles}
+    alone = ([picture for picture in side if picture.path not in taken] for side in both)
+    match.alone = [sorted(side, key=lambda picture: natural(picture.key)) for side in alone]
     return match
 
 
-def by_order(blurred: Sequence[Picture], sharp: Sequence[Picture]) -> Matched | None:
+def _by_key(both: Sides, inner_suffix: str = "") -> Matched:
+    """Pairs of equal keys. What is left over is matched once more without ``inner_suffix``."""
+
+    def bare(key: str) -> str:
+        return key[: -len(inner_suffix)] if inner_suffix and key.lower().endswith(inner_suffix.lower()) else key
+
+    def partners(inputs: dict, targets: dict) -> dict:
+        found = {key: key for key in inputs if key in targets}
+        left = {bare(key): key for key in targets if key not in found}
+        return found | {key: left.pop(bare(key)) for key in inputs if key not in found and bare(key) in left}
+
+    return _matched("key", both, lambda picture: picture.key, partners)
+
+
+def _by_name(both: Sides) -> Matched | None:
+    """Pairs of equal stems, if these folders are named so: at least half of the smaller one has a partner."""
+    match = _by_key(tuple([one.by_name() for one in side] for side in both))
+    match.how = "name"
+    return match if match.pairs and 2 * len(match.pairs) >= min(map(len, both)) else None
+
+
+def _by_order(both: Sides) -> Matched | None:
     """Both sides sorted naturally and put side by side; None if they differ in number."""
-    if len(blurred) != len(sharp) or not blurred:
+    if not both[0] or len(both[0]) != len(both[1]):
         return None
-    both = (sorted(side, key=lambda one: natural(one.stem)) for side in (blurred, sharp))
-    return Matched("order", list(zip(*both, strict=True)))
+    return Matched("order", list(zip(*(sorted(side, key=lambda one: natural(one.stem)) for side in both), strict=True)))
 
 
-def by_numbers(blurred: Sequence[Picture], sharp: Sequence[Picture], known: Mapping[int, int]) -> Matched | None:
+def _by_numbers(both: Sides, known: Mapping[int, int]) -> Matched | None:
     """Pairs by the numbers that a camera gave, which differ by a few within a pair; None where this does not apply.
 
     If at least half of the smaller side has an equal number on the other, equal numbers are pairs. Else ``known`` says
@@ -188,30 +187,24 @@ def by_numbers(blurred: Sequence[Picture], sharp: Sequence[Picture], known: Mapp
     have equally many and no step is above ``STEP``. Where they have not, and a list is published, those that are each
     other's nearest within ``STEP`` are pairs.
     """
-    match = Matched("numbers")
-    inputs, targets = (_unique(side, lambda one: number(one.stem), match.doubles) for side in (blurred, sharp))
-    if 2 * len(inputs) < len(blurred) or 2 * len(targets) < len(sharp):
-        return None
-    equal, by_nearest = inputs.keys() & targets.keys(), bool(known)
-    if equal and 2 * len(equal) >= min(len(inputs), len(targets)):
-        known, by_nearest = {same: same for same in inputs}, False
-    partners = {source: target for source, target in known.items() if source in inputs and target in targets}
-    left = sorted(inputs.keys() - known.keys())
-    other = sorted(targets.keys() - set(known.values()))
-    if len(left) == len(other) and all(abs(a - b) <= STEP for a, b in zip(left, other, strict=True)):
-        partners |= dict(zip(left, other, strict=True))
-    elif by_nearest and other:
-        for a in left:
-            b = _nearest(a, other)
-            if abs(b - a) <= STEP and _nearest(b, left) == a:
-                partners[a] = b
-    if not partners:
-        return None
-    match.pairs = [(inputs[a], targets[b]) for a, b in sorted(partners.items())]
-    paired = {one.path for pair in (*match.pairs, *match.doubles) for one in pair}
-    match.blurred_alone = [one for one in blurred if one.path not in paired]
-    match.sharp_alone = [one for one in sharp if one.path not in paired]
-    return match
+
+    def partners(inputs: dict, targets: dict) -> dict:
+        if 2 * len(inputs) < len(both[0]) or 2 * len(targets) < len(both[1]):
+            return {}
+        equal, sure = inputs.keys() & targets.keys(), known
+        if equal and 2 * len(equal) >= min(len(inputs), len(targets)):
+            sure = {same: same for same in inputs}
+        found = {source: target for source, target in sure.items() if source in inputs and target in targets}
+        left, other = sorted(inputs.keys() - sure.keys()), sorted(targets.keys() - set(sure.values()))
+        if len(left) == len(other) and all(abs(a - b) <= STEP for a, b in zip(left, other, strict=True)):
+            return found | dict(zip(left, other, strict=True))
+        if sure is known and known and other:
+            nearest = {a: _nearest(a, other) for a in left}
+            found |= {a: b for a, b in nearest.items() if abs(b - a) <= STEP and _nearest(b, left) == a}
+        return found
+
+    match = _matched("numbers", both, lambda picture: number(picture.stem), partners)
+    return match if match.pairs else None
 
 
 def _nearest(wanted: int, others: Sequence[int]) -> int:

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from demoe.data import pairs
-from demoe.data.pairs import FilePair, PairedSet
+from demoe.data.pairs import PairedSet
 
 from . import catalog, folders, gather, pairing, pixels
 from .description import Dataset
-from .findings import Notes, Recognition, Split
+from .findings import Recognition, Split
 from .folders import LAYOUTS, Candidate, Place
 from .gather import Lists, Picture
 from .roots import MADE, Roots
@@ -154,30 +154,34 @@ def _is_sure(dataset: Dataset, candidate: Candidate, base: Path, explicit: bool)
 
 def _take(found: Recognition, candidate: Candidate, listed: Lists) -> None:
     """Pairs the pictures of a candidate and enters the splits that are not there yet."""
-    dataset, notes = found.dataset, Notes(candidate.split)
-    both, patches = gather.sides(dataset, candidate, notes)
-    if not any(both) and not notes.problems:
+    dataset = found.dataset
+    facts = candidate.layout, candidate.root, candidate.variant
+    whole = Split(candidate.split, *facts)
+    both = gather.sides(dataset, candidate, whole)
+    if not any(both) and not whole.problems:
         return
     if candidate.split:
-        copy = candidate.split == "val" and "val" not in dataset.counts and not patches
+        copy = candidate.split == "val" and "val" not in dataset.counts and not whole.patches
         shares = {"test" if copy else candidate.split: both}
     else:
         shares = gather.distribute(found, both, listed, candidate.layout == "official")
+    problems = whole.problems  # of the first share
     for name, share in shares.items():
         if name in found.splits:
-            _note_second(found.splits[name], candidate)
+            if candidate.complete and not candidate.crops:
+                message = f"another copy ({candidate.layout}) was left aside: {candidate.blurred[0].folder}"
+                found.splits[name].note("info", "second", message)
             continue
-        nested = candidate.layout in ("G1", "G2", "G3") and any("/" in one.stem for one in share[0])
-        layout = "G4" if nested else candidate.layout
-        split = Split(name, layout, candidate.root, candidate.variant, patches=patches, problems=notes.problems)
-        notes = Notes()
+        split = found.splits[name] = Split(name, *facts, patches=whole.patches, problems=problems)
+        problems = []
+        if candidate.layout in ("G1", "G2", "G3") and any("/" in one.stem for one in share[0]):
+            split.layout = "G4"
         split.blurred = _folders(candidate.blurred, share[0])
         split.sharp = _folders(candidate.sharp, share[1])
         shared = any(place.split == "any" for place in candidate.sharp)
         pairing.pair(dataset, split, share, listed, bool(candidate.split), shared)
         if candidate.split not in ("", name):
             split.note("info", "split", f"there is no {candidate.split} split: its folder was taken for {name}")
-        found.splits[name] = split
 
 
 def _folders(places: list[Place], side: list[Picture]) -> list[Path]:
@@ -194,11 +198,6 @@ def _overlap(here: list[Path], there: list[Path]) -> bool:
         and one.isdisjoint(parent for folder in there for parent in folder.parents)
         and other.isdisjoint(parent for folder in here for parent in folder.parents)
     )
-
-
-def _note_second(split: Split, candidate: Candidate) -> None:
-    if candidate.complete and not candidate.crops:
-        split.note("info", "second", f"another copy ({candidate.layout}) was left aside: {candidate.blurred[0].folder}")
 
 
 def _note_spare(found: Recognition) -> None:
@@ -231,8 +230,6 @@ def _note_foreign(found: Recognition, roots: list[Path]) -> None:
 
 # Sets without ground truth: pictures of one or more parts, which their names or their sizes tell apart.
 
-Parts = dict[str, list[tuple[str, Path]]]  # of each part, and "" for none: key and picture
-
 
 def _unpaired(dataset: Dataset, base: Path, roots: list[Path], explicit: bool, variant: str) -> Split | None:
     """The only split, "test", of a set without ground truth, from the first folder that holds such pictures; else None.
@@ -246,9 +243,14 @@ def _unpaired(dataset: Dataset, base: Path, roots: list[Path], explicit: bool, v
         paths = list(folders.pictures(root))
         if not paths or _has_ground_truth(root, paths):
             continue
-        parts = _classify(dataset, root, paths)
+        parts: dict[str, list[Picture]] = {name: [] for name in (*dataset.parts, "")}  # "" for none
+        for path in paths:
+            name, key = _part(dataset, root, path)
+            parts[name].append(Picture(key, key, path))
         if strong or len(parts[""]) * 2 <= len(paths):
-            return _split(dataset, Split("test", "official", root, variant, [root], pairing="none"), parts)
+            split = Split("test", "official", root, variant, [root], pairing="none")
+            _enter_parts(dataset, split, parts)
+            return split
     return None
 
 
@@ -258,47 +260,31 @@ def _has_ground_truth(root: Path, paths: list[Path]) -> bool:
     return any(part.lower() in words for path in paths for part in path.relative_to(root).parts[:-1])
 
 
-def _classify(dataset: Dataset, root: Path, paths: list[Path]) -> Parts:
-    parts: Parts = {name: [] for name in (*dataset.parts, "")}
-    for path in paths:
-        below = path.relative_to(root).as_posix()
-        for name, part in dataset.parts.items():
-            if match := re.search(part.names, below, re.IGNORECASE):
-                groups = [group for group in match.groups() if group]
-                parts[name].append((part.key_format.format(*groups), path))
-                break
-        else:
-            parts[_by_size(dataset, path)].append((below.rsplit(".", 1)[0], path))
-    return parts
-
-
-def _by_size(dataset: Dataset, path: Path) -> str:
+def _part(dataset: Dataset, root: Path, path: Path) -> tuple[str, str]:
+    """The part that a picture belongs to by its name, else by its size, "" for none; and its key."""
+    below = path.relative_to(root).as_posix()
+    for name, part in dataset.parts.items():
+        if match := re.search(part.names, below, re.IGNORECASE):
+            return name, part.key_format.format(*filter(None, match.groups()))
+    key = below.rsplit(".", 1)[0]
     try:
         size = pixels.size(path)
     except ValueError:
-        return ""
-    return next((name for name, part in dataset.parts.items() if part.fits(*size)), "")
+        return "", key
+    return next((name for name, part in dataset.parts.items() if part.fits(*size)), ""), key
 
 
-def _split(dataset: Dataset, split: Split, parts: Parts) -> Split:
+def _enter_parts(dataset: Dataset, split: Split, parts: dict[str, list[Picture]]) -> None:
     named = {name: dataset.parts[name] for name in dataset.variants if name in dataset.parts}
     chosen = [one for name in named if split.variant in (name, "all") for one in parts[name]]
-    keys: dict[str, Path] = {}
-    empty = []
-    for key, path in sorted(chosen, key=lambda one: pairing.natural(one[0])):
-        if path.stat().st_size == 0:
-            empty.append(path)
-        elif key in keys:
-            both = (keys[key], path)
-            split.note("error", "duplicate", f"two pictures have the key {key}", "remove one of them", both)
-        else:
-            keys[key] = path
-    split.pairs = [FilePair(key, path, None) for key, path in keys.items()]
-    split.note("error", "empty", "[file is|files are] empty (0 bytes)", "fetch them again", empty)
+    match = pairing.Matched("none", [])
+    found = pairing.unique(sorted(chosen, key=lambda one: pairing.natural(one.key)), lambda one: one.key, match.doubles)
+    match.pairs = [(picture, None) for picture in found.values()]
+    pairing.enter(split, match)
     titles = " nor of the ".join(part.title for part in named.values())
     names = " or ".join(part.shape for part in named.values())
     message = f"[picture is|pictures are] neither of the {titles} part"
-    split.note("error", "unclassified", message, f"move them away: names are {names}", [path for _, path in parts[""]])
+    fix = f"move them away: names are {names}"
+    split.note("error", "unclassified", message, fix, [picture.path for picture in parts[""]])
     counts = ", ".join(f"{part.title} {len(parts[name])} of {part.count}" for name, part in named.items())
     split.note("info", "parts", f"parts: {counts}; {split.variant} is used")
-    return split
