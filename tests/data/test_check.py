@@ -196,27 +196,6 @@ def test_the_resized_reloblur_is_named(tmp_path):
     ]
 
 
-def test_reloblur_masks_are_counted_and_never_required(tmp_path):
-    root = tmp_path / "ReLoBlur"
-    for n in (0, 1):
-        put_pair(root, f"train/s01/00/0{n}_blur.png", f"train/s01/00/0{n}_sharp.png")
-    put_pair(root, "test/scene7/00/00_blur.png", "test/scene7/00/00_sharp.png")
-    for folder in ("masks", "mask_v1", "Local Blur Mask"):
-        put(root / folder / "train/s01/00/00.png", picture(1))
-        told = [
-            (one.split, one.level, one.message[:6], one.files)
-            for report in check(tmp_path, "ReLoBlur")
-            for one in report.problems
-            if one.kind == "masks"
-        ]
-        assert told == [
-            ("train", "info", "1 of 2", ("train/s01/00/01",)),
-            ("test", "info", "0 of 1", ("test/scene7/00/00",)),
-        ]
-        assert faults(tmp_path, "ReLoBlur") == []
-        (root / folder).rename(tmp_path / f"kept {folder}")
-
-
 def test_depth(tmp_path):
     put_pair(tmp_path, "DPDD/test_c/source/1P0A0917.png", "DPDD/test_c/target/1P0A0916.png", bits=8)
     put_pair(

@@ -444,18 +444,16 @@ def test_lmdb(tmp_path, name, split, place, words, key, patches):
             assert torch.equal(side, whole[:, 3:11, 5:14])
 
 
-def test_lmdb_without_the_package_counts_lines(tmp_path, monkeypatch):
+def test_lmdb_without_the_package_is_refused(tmp_path, monkeypatch):
     for word in ("input", "target"):
         folder = tmp_path / f"GoPro/test/{word}.lmdb"
         folder.mkdir(parents=True)
         (folder / "data.mdb").write_bytes(b"\0" * 64)
         (folder / "meta_info.txt").write_text("GOPR0384_11_00-000001.png (720,1280,3) 1\n")
     monkeypatch.setitem(__import__("sys").modules, "lmdb", None)
-    found = recognise(tmp_path, "GoPro")
-    assert len(found.splits["test"].pairs) == 1 and set(kinds(found, "warning")) == {"lmdb"}
-    pairs = recognition.paired_set("GoPro", "test", Roots(tmp_path))
-    with pytest.raises(RuntimeError, match="pip install lmdb"):
-        pairs.read(0, None)
+    assert set(kinds(recognise(tmp_path, "GoPro"))) == {"lmdb"}
+    with pytest.raises(ValueError, match=r"input.lmdb: reading it needs the package lmdb; `pip install lmdb`"):
+        recognition.paired_set("GoPro", "test", Roots(tmp_path))
 
 
 def test_a_broken_or_incomplete_lmdb(tmp_path):

@@ -39,13 +39,11 @@ def one_set(name: str, setting: Setting, split: str) -> PairedSet:
         )
     count = profile.train_images if split == "train" else profile.test_images
     seed = setting.seed if split == "train" else 0  # one test set for all seeds, so that runs can be compared
-    if roots.sharp_images is None:
-        return synthetic(name, split, count, profile.image_size, seed, setting.cache, setting.progress)
-    canvas = _canvas(roots.sharp_images, split)
-    options = Options(canvas=canvas)
-    return synthetic(
-        name, split, count, profile.image_size, seed, setting.cache, setting.progress, options, canvas.identity
-    )
+    size, options, source = profile.image_size, Options(), "bundled"
+    if roots.sharp_images:
+        canvas = _canvas(roots.sharp_images, split)
+        options, source = Options(canvas=canvas), canvas.identity
+    return synthetic(name, split, count, size, seed, setting.cache, setting.progress, options, source)
 
 
 def training_data(setting: Setting, patch: int, names: Sequence[str] = DATASETS) -> list[PairedSet] | Fresh:
@@ -59,7 +57,7 @@ def training_data(setting: Setting, patch: int, names: Sequence[str] = DATASETS)
         if tuple(names) == DATASETS:
             return aio_blur(setting, "train")
         return [one_set(name, setting, "train") for name in names]
-    options = Options(canvas=_canvas(roots.sharp_images, "train")) if roots.sharp_images else None
+    options = Options(canvas=_canvas(roots.sharp_images, "train")) if roots.sharp_images else Options()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Fresh(names, patch, profile.batch, setting.seed, device, options)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
@@ -29,10 +30,6 @@ class Batch(NamedTuple):
     labels: Tensor  # (B,) int64, expert indices; -1 for a set that belongs to no expert
 
 
-def _label(expert: int | None) -> int:
-    return -1 if expert is None else expert
-
-
 class Share(NamedTuple):
     """One process's equal part of every batch."""
 
@@ -51,6 +48,7 @@ class Share(NamedTuple):
         return range(first, first + size)
 
 
+@dataclass(eq=False)
 class Batches(Dataset):
     """Random crops and flips of all sets mixed; an epoch shows every entry of every set once, in random order.
 
@@ -59,12 +57,15 @@ class Batches(Dataset):
     no sharp counterpart.
     """
 
-    share = Share()
+    sets: list[PairedSet]
+    patch: int
+    batch: int
+    seed: int = 0
+    share: Share = field(default_factory=Share)
 
-    def __init__(self, sets: list[PairedSet], patch: int, batch: int, seed: int = 0):
-        self.sets, self.patch, self.batch, self.seed = sets, patch, batch, seed
-        self.ends = list(accumulate(len(pairs) for pairs in sets))
-        if not sets or not self.ends[-1]:
+    def __post_init__(self):
+        self.ends = list(accumulate(len(pairs) for pairs in self.sets))
+        if not self.sets or not self.ends[-1]:
             raise ValueError("there are no pairs to train on")
 
     def __getitem__(self, step: int) -> Batch:
@@ -76,9 +77,9 @@ class Batches(Dataset):
             which = bisect_right(self.ends, entry)
             pairs = self.sets[which]
             crops.append(self._crop(pairs, entry - (self.ends[which - 1] if which else 0), rng))
-            labels.append(_label(pairs.label))
+            labels.append(pairs.label)
         blurred, sharp = (torch.stack(side) for side in zip(*crops, strict=True))
-        return Batch(blurred, sharp, torch.tensor(labels))
+        return Batch(blurred, sharp, _labels(labels))
 
     def _crop(self, pairs: PairedSet, i: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         height, width = pairs.size(i)
@@ -95,12 +96,16 @@ class Batches(Dataset):
         return (blurred.flip(flips), sharp.flip(flips)) if flips else (blurred, sharp)
 
 
+def _labels(experts: Sequence[int | None]) -> Tensor:
+    return torch.tensor([-1 if expert is None else expert for expert in experts])
+
+
 @lru_cache(maxsize=4)  # a batch spans two epochs at most
 def _order(seed: int, epoch: int, entries: int) -> np.ndarray:
     return np.random.default_rng([seed, 0, epoch]).permutation(entries)
 
 
-def workers_for(batches: Dataset, cores: int | None = None) -> int:
+def workers_for(batches: Batches | Fresh, cores: int | None = None) -> int:
     """How many processes read ahead: none for pictures in memory or made on a GPU, else one a core and at most 8."""
     cores = cores or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     at_hand = all(pairs.data == "synthetic" for pairs in batches.sets) if isinstance(batches, Batches) else batches.fast
@@ -150,6 +155,7 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
+@dataclass(eq=False)
 class Fresh(Dataset):
     """``Fresh(names, patch, batch, seed)[step]``: new synthetic pairs of ``patch`` pixels, every set equally often.
 
@@ -157,24 +163,18 @@ class Fresh(Dataset):
     Each set's share of a batch is made in one go on ``device``; on the CPU the pairs are the same bytes whatever the
     batch size, on a GPU equal to rounding. ``share`` as for ``Batches``."""
 
-    share = Share()
-
-    def __init__(
-        self,
-        names: Sequence[str],
-        patch: int,
-        batch: int,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        options: Options | None = None,
-    ):
-        self.names, self.patch, self.batch, self.seed = tuple(names), patch, batch, seed
-        self.device, self.options = torch.device(device), options or Options()
+    names: Sequence[str]
+    patch: int
+    batch: int
+    seed: int = 0
+    device: torch.device | str = "cpu"
+    options: Options = field(default_factory=Options)
+    share: Share = field(default_factory=Share)
 
     @property
     def fast(self) -> bool:
         """Whether the batches come so fast that no worker process need make them ahead."""
-        return self.device.type != "cpu"
+        return torch.device(self.device).type != "cpu"
 
     def __getitem__(self, step: int) -> Batch:
         shares: dict[str, list[int]] = {}
@@ -188,5 +188,5 @@ class Fresh(Dataset):
             )
             blurred.append(made.blurred)
             sharp.append(made.sharp)
-            labels += [_label(expert_label(name))] * len(indices)
-        return Batch(torch.cat(blurred), torch.cat(sharp), torch.tensor(labels))
+            labels += [expert_label(name)] * len(indices)
+        return Batch(torch.cat(blurred), torch.cat(sharp), _labels(labels))

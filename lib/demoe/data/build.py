@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import pandas as pd
-import torch
 from tqdm.auto import tqdm
 
 from demoe.blur import sets
@@ -55,27 +55,24 @@ def build(
     written: for an unknown set or split, a count that the real set has no names for, a folder that holds
     something else or pictures made otherwise, and one that another process builds in.
     """
-    destination = Path(destination)
+    destination, (height, width) = Path(destination), (size, size) if isinstance(size, int) else size
     if split not in ("train", "val", "test"):
         raise ValueError(f"unknown split {split!r}: choose one of train, val, test")
     if count < 1:
         raise ValueError(f"count is the number of pairs of each set, at least 1, not {count}")
-    height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 8 or seed < 0:
         raise ValueError(f"pictures need at least 8x8 pixels and a seed of 0 or more, not {width}x{height}, {seed}")
     options, source = Options(), "bundled"
     if sharp_images is not None:
         canvas = FolderCanvas(sharp_images)
         options, source = replace(options, canvas=canvas), f"{canvas.folder.name} ({canvas.identity})"
-    described = [catalog.get(name) for name in (sets.SETS if names is None else names)]
     plans = []
-    for dataset in described:
+    for dataset in map(catalog.get, sets.SETS if names is None else names):
         if names is None and split not in dataset.counts:
             continue
         if dataset.name not in sets.SETS:
             raise ValueError(f"there is no synthetic {dataset.name}: choose from {', '.join(sets.SETS)}")
         chosen = replace(options, bits=dataset.depth or 8)
-        root = destination / dataset.folders[0]
         facts = {
             "synthetic": True,
             "set": dataset.name,
@@ -85,9 +82,9 @@ def build(
             "sharp_images": source,
             "recipes": code_hash("blur"),
         }
-        _claim(root, facts)
+        _claim(destination / dataset.folders[0], facts)
         wanted = count if names else min(count, dataset.counts[split])
-        plans.append((dataset, root, facts, chosen, named_files(dataset, split, wanted)))
+        plans.append((dataset, destination / dataset.folders[0], facts, chosen, named_files(dataset, split, wanted)))
     for dataset, root, facts, chosen, files in plans:
         busy = f"another process is building in {root}: wait for it to end, or choose another folder"
         with alone(destination / f".{root.name}.lock", busy, wait=False):
@@ -115,19 +112,20 @@ def _claim(root: Path, facts: dict) -> None:
     """Raises ``ValueError`` unless ``root`` is free or holds pictures made in just this way."""
     if root.exists() and not root.is_dir():
         raise ValueError(f"{root} is a file: choose another folder to build in")
-    marker = root / MADE
-    if marker.is_file():
+    if (root / MADE).is_file():
         try:
-            found = dict(json.loads(marker.read_text()))
+            found = dict(json.loads((root / MADE).read_text()))
         except (ValueError, TypeError):
-            raise ValueError(
-                f"{root} holds a set that was built differently, or its {MADE} is damaged: choose another "
-                "folder, or remove this one"
-            ) from None
-        other = [key for key in facts if found.get(key) != facts[key]]
+            text = f"{root} holds a set that was built differently, or its {MADE} is damaged"
+            raise ValueError(f"{text}: choose another folder, or remove this one") from None
+        other = [
+            f"{key} is {found.get(key)!r} there and {facts[key]!r} here"
+            for key in facts
+            if found.get(key) != facts[key]
+        ]
         if other:
-            said = "; ".join(f"{key} is {found.get(key)!r} there and {facts[key]!r} here" for key in other)
-            raise ValueError(f"{root} holds a set that was built differently ({said}): choose another folder")
+            text = f"{root} holds a set that was built differently ({'; '.join(other)})"
+            raise ValueError(f"{text}: choose another folder")
     elif root.is_dir() and (inside := sorted(root.iterdir())):
         raise ValueError(f"{root} already holds something else ({inside[0].name}): choose another folder to build in")
 
@@ -135,46 +133,34 @@ def _claim(root: Path, facts: dict) -> None:
 def _write_set(
     dataset: Dataset, root: Path, split: str, facts: dict, options: Options, files: dict[str, Files], progress: bool
 ) -> None:
-    name, manifest = dataset.name, root / "manifest.csv"
     write_text(root / MADE, json.dumps(facts, indent=2) + "\n")
     write_text(root / "README.txt", _readme(dataset, facts))
-    journal = Journal(manifest, COLUMNS)  # without what an interrupted build left of a line
+    journal = Journal(root / "manifest.csv", COLUMNS)  # without what an interrupted build left of a line
     rows = {(row["split"], row["pair"]): row for row in journal.rows if row["index"].isdecimal()}
-    common = {"size": tuple(facts["size"]), "seed": facts["seed"]}
-    bar = tqdm(list(enumerate(files.items())), desc=f"building {name} ({split})", leave=False, disable=not progress)
-    for index, (key, places) in bar:
+    bar = tqdm(files.items(), desc=f"building {dataset.name} ({split})", leave=False, disable=not progress)
+    for index, (key, places) in enumerate(bar):
         whole = {**places, "index": str(index)}.items() <= rows.get((split, key), {}).items()
-        if whole and all(_readable(root / place) for place in places.values()):
+        if whole and not any(pixels.fault(root / place) for place in places.values()):
             continue
-        made = sets.synthesize(name, split, index, options=options, **common)
+        make = partial(sets.synthesize, dataset.name, split, index, size=tuple(facts["size"]), seed=facts["seed"])
+        made = make(options=options)
         pictures = {"blurred": made.blurred, "sharp": made.sharp, "mask": made.mask}
         if "second" in places:  # another blurred picture of the scene, beside the one that benchmarks use
-            other = replace(options, **dataset.second)
-            pictures["second"] = sets.synthesize(name, split, index, options=other, **common).blurred
+            pictures["second"] = make(options=replace(options, **dataset.second)).blurred
         for role, place in places.items():
-            _write_picture(root / place, pictures[role], options.bits)
+            gray = len(pictures[role]) == 1
+            photograph = images.Photograph(pictures[role].expand(3, -1, -1), bit_depth=options.bits, gray=gray)
+            images.write_photograph(root / place, photograph)
         row = {"pair": key, "split": split, "index": index, "source": made.source, "note": made.note} | places
         journal.append([dict.fromkeys(COLUMNS, "") | row])
         rows[split, key] = journal.rows[-1]
     ordered = sorted(rows.values(), key=lambda row: (row["split"], int(row["index"])))
     table = pd.DataFrame(ordered, columns=list(COLUMNS))
-    write_text(manifest, table.to_csv(index=False, lineterminator="\n"))
+    write_text(journal.file, table.to_csv(index=False, lineterminator="\n"))
     if dataset.list_line:
         # All pairs that there are, also when fewer were asked for this time than before.
         lines = [dataset.list_line.format_map(row) for row in ordered if row["split"] == split]
         write_text(root / dataset.lists[split][0][0], dataset.list_break.join(lines))
-
-
-def _readable(file: Path) -> bool:
-    try:
-        pixels.read_pixels(file)
-    except ValueError:  # not there, or damaged
-        return False
-    return True
-
-
-def _write_picture(file: Path, picture: torch.Tensor, bits: int) -> None:
-    images.write_photograph(file, images.Photograph(picture.expand(3, -1, -1), bit_depth=bits, gray=len(picture) == 1))
 
 
 def _readme(dataset: Dataset, facts: dict) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from demoe.core.files import write_text
 
@@ -59,9 +58,9 @@ def errors(pairs: PairedSet, file: Path | None = None, progress: bool = True) ->
         blurred, sharp = pairs.pair(i)
         return float((blurred.double() - sharp.double()).square().mean())
 
-    with ThreadPoolExecutor() as pool:  # decoding and arithmetic both release the interpreter
-        work, text = pool.map(one, range(len(pairs))), f"errors of {pairs.name}"
-        values = np.array(list(tqdm(work, desc=text, total=len(pairs), leave=False, disable=not progress)))
+    # Threads: decoding and arithmetic both release the interpreter.
+    text = f"errors of {pairs.name}"
+    values = np.array(thread_map(one, range(len(pairs)), desc=text, leave=False, disable=not progress))
     if file:
         table = pd.DataFrame({"pair": list(pairs.keys), "mse": values})
         write_text(file, table.to_csv(index=False, float_format="%.17g", lineterminator="\n"))

@@ -76,12 +76,10 @@ def _read(
     entry = entries[i]
     if entry.sharp is None:
         return pixels.read_pixels(entry.blurred, window, bits), None
-    (height, width), (other_height, other_width) = pixels.size(entry.blurred), pixels.size(entry.sharp)
-    if (height, width) != (other_height, other_width):
-        raise ValueError(
-            f"{entry.blurred} and {entry.sharp} are a pair of different sizes: {width}x{height} and "
-            f"{other_width}x{other_height}"
-        )
+    sizes = [f"{width}x{height}" for height, width in map(pixels.size, (entry.blurred, entry.sharp))]
+    if sizes[0] != sizes[1]:
+        text = "are a pair of different sizes"
+        raise ValueError(f"{entry.blurred} and {entry.sharp} {text}: {' and '.join(sizes)}")
     return pixels.read_pixels(entry.blurred, window, bits), pixels.read_pixels(entry.sharp, window, bits)
 
 

@@ -107,40 +107,24 @@ def as_json(reports: Sequence[DatasetReport], status: int, pairs: bool = False) 
 
 def _split(dataset: Dataset, split: Split, decode: bool, sample: int, seed: int, progress: bool) -> SplitReport:
     readable = check_files.check(dataset, split, decode, progress)
-    expected, outcome, note = _count(dataset, split)
-    content = {}
+    report = SplitReport(split.name, len(split.pairs), *_count(dataset, split), split.layout, str(split.root))
+    report.variant, report.pairing, report.synthetic = split.variant, split.pairing, split.synthetic
+    report.blurred, report.sharp = (folders.shown(side, split.root) for side in (split.blurred, split.sharp))
+    sizes = Counter(by(readable[pair.blurred].size) for pair in split.pairs if pair.blurred in readable)
+    depths = Counter(str(header.depth) for header in readable.values())
+    report.sizes, report.depths = dict(sizes.most_common()), dict(depths.most_common())
     if dataset.ground_truth:
         title, about = f"{dataset.name} {split.name}", {"dark": dataset.dark, "brighter": dataset.brighter}
-        content = check_content.check(split, title, readable, sample, seed, **about, progress=progress)
-        _note_variant(dataset, split, content.get("mean_difference"))
+        report.content = check_content.check(split, title, readable, sample, seed, **about, progress=progress)
+        _note_variant(dataset, split, report.content.get("mean_difference"))
     if dataset.published() and split.pairing == "numbers":
         steps = [abs(pairing.number(pair.sharp.stem) - pairing.number(pair.blurred.stem)) for pair in split.pairs]
         split.note("info", "numbers", f"paired by camera number, largest step {max(steps, default=0)}")
-    if dataset.masks:
-        _note_masks(dataset, split)
     _note_mixed(dataset, split)
     if not split.patches and split.pairing == "published list":
-        note = note or "split from this package"
-    sizes = Counter(by(readable[pair.blurred].size) for pair in split.pairs if pair.blurred in readable)
-    depths = Counter(str(header.depth) for header in readable.values())
-    return SplitReport(
-        split.name,
-        len(split.pairs),
-        expected,
-        outcome,
-        note,
-        split.layout,
-        str(split.root),
-        split.variant,
-        split.pairing,
-        folders.shown(split.blurred, split.root),
-        folders.shown(split.sharp, split.root),
-        split.synthetic,
-        dict(sizes.most_common()),
-        dict(depths.most_common()),
-        content,
-        [[pair.key, str(pair.blurred), str(pair.sharp or "")] for pair in split.pairs],
-    )
+        report.note = report.note or "split from this package"
+    report.all_pairs = [[pair.key, str(pair.blurred), str(pair.sharp or "")] for pair in split.pairs]
+    return report
 
 
 def _count(dataset: Dataset, split: Split) -> tuple[int | None, str, str]:
@@ -234,17 +218,3 @@ def _note_mixed(dataset: Dataset, split: Split) -> None:
         message = f"[picture is|pictures are] not named like those of {dataset.name}"
         if 2 * len(odd) < len(split.pairs):
             split.note("warning", "mixed", message, "two archives may have been unpacked into one folder", odd)
-
-
-def _note_masks(dataset: Dataset, split: Split) -> None:
-    """Masks are counted, never required. They lie beside the dataset's folder or in it, under several names."""
-    beside = [folder for place in (split.root, split.root.parent) for folder in folders.subfolders(place)]
-    known = set()
-    for folder in beside:
-        if folder.name.lower() in dataset.masks:
-            masks = (mask.relative_to(folder).with_suffix("") for mask in folders.pictures(folder))
-            known |= {mask.as_posix().lower() for mask in masks}
-    lack = [key for pair in split.pairs if (key := f"{split.name}/{pair.key}").lower() not in known]
-    covered = f"{len(split.pairs) - len(lack)} of {len(split.pairs)}"
-    message = f"{covered} pairs have a mask of the moving object (none is needed)"
-    split.note("info", "masks", message, files=lack if known else ())

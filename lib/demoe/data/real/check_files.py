@@ -23,8 +23,6 @@ def check(dataset: Dataset, split: Split, decode: bool = False, progress: bool =
     Returns the headers of the files that can be read.
     """
     paths = [path for pair in split.pairs for path in (pair.blurred, pair.sharp) if path] + split.alone
-    if not lmdb_files.available():
-        paths = [path for path in paths if not lmdb_files.split(path)]  # said already
     title = f"{dataset.name} {split.name}"
     headers = _each(pixels.header, paths, f"headers of {title}", progress)
     faults = {path: header.fault for path, header in headers.items() if header.fault}

@@ -122,7 +122,6 @@ class Dataset:
     brighter: str = ""  # the variant whose blurred side is brighter than the sharp one
     upright: bool = False  # its pictures may be turned
     resized: tuple[int, int] | None = None  # width, height of a smaller version that goes round
-    masks: tuple[str, ...] = ()  # folders with masks of what moves, in lower case
     variant_notes: tuple[str, str] = ("", "")  # where the folders tell which variant is there, and where they do not
 
     # How synthetic pairs are written to disk in its layout; "{0}", "{1}" are the parts of the key.

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from . import lmdb_files
@@ -74,10 +74,13 @@ def entries(folder: Path) -> list[os.DirEntry]:
     """What is in a folder, by name, without what no one looks at; empty if it cannot be opened."""
     try:
         with os.scandir(folder) as found:
-            kept = [e for e in found if not e.name.startswith(".") and e.name.lower() not in SKIPPED]
+            return sorted((e for e in found if _is_looked_at(e.name)), key=lambda entry: entry.name)
     except OSError:
         return []
-    return sorted(kept, key=lambda entry: entry.name)
+
+
+def _is_looked_at(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in SKIPPED
 
 
 def is_folder(entry: os.DirEntry) -> bool:
@@ -93,62 +96,49 @@ def subfolders(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in entries(folder) if is_folder(entry)]
 
 
-def is_picture(name: str) -> bool:
-    """By the suffix, in any letter case."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES
-
-
-def pictures(folder: Path) -> Iterator[Path]:
-    """The files below ``folder`` that have a picture's suffix, subfolders included; sorted folder by folder."""
-    yield from _pictures(folder, set())
-
-
-def _pictures(folder: Path, seen: set[str]) -> Iterator[Path]:
-    real = os.path.realpath(folder)
-    if real in seen:
-        return
-    seen.add(real)
-    for entry in entries(folder):
-        if is_folder(entry):
-            yield from _pictures(Path(entry.path), seen)
-        elif is_picture(entry.name):
-            yield Path(entry.path)
+def pictures(folder: Path, deep: bool = True) -> Iterator[Path]:
+    """The files in ``folder`` that have a picture's suffix, if ``deep`` with subfolders; sorted folder by folder."""
+    seen = set()
+    for place, inner, names in os.walk(folder, followlinks=True):
+        again = (real := os.path.realpath(place)) in seen
+        seen.add(real)
+        inner[:] = sorted(filter(_is_looked_at, inner)) if deep and not again else []
+        for name in () if again else sorted(filter(_is_looked_at, names)):
+            if os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield Path(place, name)
 
 
 def files(place: Place) -> list[Path]:
-    """The pictures of a place, with virtual paths in an LMDB. Raises as ``lmdb_files.keys``."""
+    """The pictures of a place, with virtual paths in an LMDB. Raises as ``lmdb_files.stored``."""
     if place.lmdb:
-        return [place.folder / key for key in lmdb_files.keys(place.folder)]
+        return [place.folder / key for key in lmdb_files.stored(place.folder)]
     if place.file is None:
         return list(pictures(place.folder))
-    named = [e for e in entries(place.folder) if is_picture(e.name) and place.file.fullmatch(e.name)]
-    return [Path(entry.path) for entry in named if not is_folder(entry)]
+    return [path for path in pictures(place.folder, deep=False) if place.file.fullmatch(path.name)]
 
 
-def places(root: Path, form: Form, kinds: tuple[str, ...], is_name: Callable[[str], bool]) -> list[Place]:
+def places(root: Path, form: Form, kinds: Iterable[str], dataset: Dataset) -> list[Place]:
     """The folders below ``root`` that fit ``form``; nothing but what may fit is looked into."""
     words = "|".join(re.escape(kind) for kind in kinds)
     *above, last = form.path.split("/")
-    patterns = [_pattern(part, words, r"(?P<crops>_crops)?(?P<lmdb>\.lmdb)?") for part in above]
-    file = None if last == "**" else _pattern(last, words, "")
-    return list(_descend(Place(root, form.split, role=form.role, file=file), above, patterns, is_name))
+    levels = [_pattern(part, words, r"(?P<crops>_crops)?(?P<lmdb>\.lmdb)?") for part in above]
+    file = None if last == "**" else _pattern(last, words)
+    return list(_descend(Place(root, form.split, role=form.role, file=file), levels, dataset))
 
 
-def _pattern(part: str, words: str, behind: str) -> re.Pattern:
+def _pattern(part: str, words: str, behind: str = "") -> re.Pattern:
     part = part.replace("<split>", _SPLIT).replace("<kind>", rf"(?P<kind>{words}){behind}")
     return re.compile(part.replace("<name>", "(?P<name>.+)"), re.IGNORECASE)
 
 
-def _descend(
-    place: Place, parts: list[str], patterns: list[re.Pattern], is_name: Callable[[str], bool]
-) -> Iterator[Place]:
-    if not parts:
+def _descend(place: Place, levels: list[re.Pattern], dataset: Dataset) -> Iterator[Place]:
+    if not levels:
         yield place
         return
     for folder in subfolders(place.folder):
-        match = patterns[0].fullmatch(folder.name)
+        match = levels[0].fullmatch(folder.name)
         groups = match.groupdict() if match else {}
-        if not match or ("name" in groups and not is_name(folder.name)):
+        if not match or ("name" in groups and not dataset.known_folder(folder.name, weak=False)):
             continue
         split, kind = groups.get("split"), groups.get("kind")
         inside = replace(
@@ -162,10 +152,10 @@ def _descend(
         )
         if inside.lmdb and not any((folder / name).is_file() for name in ("data.mdb", "meta_info.txt")):
             continue
-        yield from _descend(inside, parts[1:], patterns[1:], is_name)
+        yield from _descend(inside, levels[1:], dataset)
         again = folder / folder.name  # test/test/..., after unpacking test.zip into a folder test
-        if parts[0] == "<split>" and again in subfolders(folder):
-            yield from _descend(replace(inside, folder=again), parts[1:], patterns[1:], is_name)
+        if levels[0].pattern == _SPLIT and again in subfolders(folder):
+            yield from _descend(replace(inside, folder=again), levels[1:], dataset)
 
 
 def dataset_roots(dataset: Dataset, base: Path) -> list[Path]:
@@ -197,15 +187,13 @@ def candidates(dataset: Dataset, root: Path, base: Path, variant: str | None) ->
     Where a copy's path below ``root`` says no split, a folder above, up to ``base``, may: ``val/GoPro`` as a root.
     """
     variants = [variant] if variant else list(dataset.variants)
-    own = tuple(dict.fromkeys(word.lower() for words in dataset.blurred.values() for word in words))
-    sharp = tuple(word.lower() for word in dataset.sharp)
-    is_name = partial(dataset.known_folder, weak=False)
-    official = [place for form in dataset.official for place in places(root, form, own + sharp, is_name)]
+    kinds = [*chain.from_iterable(dataset.blurred.values()), *dataset.sharp]
+    official = [place for form in dataset.official for place in places(root, form, kinds, dataset)]
     yield from _by_split(dataset, "official", root, official, variants)
-    kinds = tuple(dict.fromkeys((*own, *sharp, *(word.lower() for word in (*BLURRED, *SHARP)))))
+    kinds += [*BLURRED, *SHARP]
     above = next((SPLITS[name.lower()] for name in names(base, root) if name.lower() in SPLITS), "")
     for layout, form in GENERIC.items():
-        found = [replace(place, split=place.split or above) for place in places(root, form, kinds, is_name)]
+        found = [replace(place, split=place.split or above) for place in places(root, form, kinds, dataset)]
         for crops, lmdb in ((False, False), (False, True), (True, False), (True, True)):
             some = [place for place in found if place.crops == crops and place.lmdb == lmdb]
             yield from _by_split(dataset, "G5" if lmdb else "G6" if crops else layout, root, some, variants)
@@ -242,18 +230,17 @@ def _first(found: list[Place], words: list[str], role: str) -> list[Place]:
     return empty
 
 
-def is_only_choice(base: Path, root: Path) -> bool:
-    """Whether ``root`` is ``base``, or below it with no other folder beside it on the way."""
-    while root != base:
-        if len(subfolders(root.parent)) > 1:
-            return False
-        root = root.parent
-    return True
+def is_sure(dataset: Dataset, candidate: Candidate, base: Path, explicit: bool) -> bool:
+    """Whether a person, a folder's name or the pictures' names say that this is ``dataset``: ``{source,target}`` alone
+    says nothing.
 
-
-def has_evidence(dataset: Dataset, candidate: Candidate, base: Path) -> bool:
-    """Whether a folder's name or the pictures' names say that this is ``dataset``: ``{source,target}`` alone says
-    nothing."""
+    ``explicit``: a person said that it is ``base``, or below it with no other folder beside it on the way.
+    """
+    if not dataset.ground_truth and not candidate.complete:
+        return False  # pictures without a sharp side are recognised otherwise
+    on_the_way = [candidate.root, *candidate.root.parents]
+    if explicit and all(len(subfolders(folder.parent)) < 2 for folder in on_the_way[: on_the_way.index(base)]):
+        return True
     both = [*candidate.blurred, *candidate.sharp]
     named = (dataset.known_folder(name, weak=False) for name in names(base, candidate.root))
     if any(place.named for place in both) or any(named):
@@ -267,7 +254,7 @@ def has_evidence(dataset: Dataset, candidate: Candidate, base: Path) -> bool:
 def _few(place: Place, count: int = 20) -> list[Path]:
     try:
         found = files(place)[:count]
-    except (ValueError, RuntimeError):
+    except ValueError:
         return []
     return [path.with_name(path.name + ".png") if place.lmdb else path for path in found]
 

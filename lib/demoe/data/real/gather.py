@@ -55,7 +55,7 @@ def _pictures(
         paths = folders.files(place)
         if place.lmdb:
             _note_database(place.folder, split)
-    except (ValueError, lmdb_files.NoPackage) as error:
+    except ValueError as error:
         split.note("error", "lmdb", str(error), "fetch it again, or install what is missing")
         return []
     if place.file is not None and not place.role:  # the kind stands in the file's name
@@ -76,10 +76,6 @@ def _pictures(
 
 
 def _note_database(database: Path, split: Split) -> None:
-    if not lmdb_files.available():
-        message = f"{database}: only the lines of meta_info.txt were counted"
-        split.note("warning", "lmdb", message, "`pip install lmdb` to read the pictures")
-        return
     listed, stored = lmdb_files.listed(database), lmdb_files.stored(database)
     if listed is not None and set(listed) != set(stored):
         message = f"{database} holds {len(stored)} pictures, its meta_info.txt lists {len(listed)}"

@@ -1,7 +1,7 @@
 """Pictures inside an LMDB in the manner of BasicSR: ``NAME.lmdb/`` with ``data.mdb`` and ``meta_info.txt``.
 
 Each picture is an encoded file (PNG, as a rule) under a key. Here it has a virtual path, ``.../input.lmdb/KEY``. The
-package ``lmdb`` is optional: without it, keys are those of ``meta_info.txt`` and pictures cannot be read.
+package ``lmdb`` is optional: without it, a database is refused.
 """
 
 from __future__ import annotations
@@ -11,19 +11,6 @@ import threading
 from pathlib import Path
 
 SUFFIX = ".lmdb"
-
-
-class NoPackage(RuntimeError):
-    """The package ``lmdb`` is not installed. The message says what to do."""
-
-
-def available() -> bool:
-    """Whether the package that reads databases is installed."""
-    try:
-        import lmdb  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def split(path: Path) -> tuple[Path, str] | None:
@@ -47,15 +34,9 @@ def listed(database: Path) -> list[str] | None:
 
 
 def stored(database: Path) -> list[str]:
-    """The keys in the database itself. ``NoPackage`` if it is not there, ``ValueError`` if it cannot be opened."""
+    """The keys in the database itself. ``ValueError`` if it cannot be opened, or the package is missing."""
     with _open(database).begin() as transaction:
         return [key.decode("utf-8", "replace") for key in transaction.cursor().iternext(values=False)]
-
-
-def keys(database: Path) -> list[str]:
-    """Of the database where it can be read, else of ``meta_info.txt``. Raises as ``stored``."""
-    known = None if available() else listed(database)
-    return stored(database) if known is None else known
 
 
 def value(path: Path) -> bytes:
@@ -66,12 +47,6 @@ def value(path: Path) -> bytes:
     if found is None:
         raise ValueError(f"{path} does not exist: {database} has no picture {key}")
     return bytes(found)
-
-
-def _open(database: Path):
-    environment, needed = _environment(os.path.realpath(database))
-    _check_length(database, needed)
-    return environment
 
 
 def _check_length(database: Path, needed: int) -> None:
@@ -86,27 +61,27 @@ _opened: dict[str, tuple] = {}  # real path -> (process, environment, bytes that
 _opening = threading.Lock()  # LMDB opens a database once in a process
 
 
-def _environment(database: str) -> tuple:
-    """(environment, bytes that its pages need). One that was opened before a fork is closed and opened anew."""
+def _open(database: Path):
+    """The environment of a database. One that was opened before a fork is closed and opened anew."""
     try:
         import lmdb
     except ImportError:
-        raise NoPackage(f"{database}: reading it needs the package lmdb; `pip install lmdb`") from None
+        raise ValueError(f"{database}: reading it needs the package lmdb; `pip install lmdb`") from None
+    real = os.path.realpath(database)
     with _opening:
-        process, environment, needed = _opened.get(database, (0, None, 0))
+        process, environment, needed = _opened.get(real, (0, None, 8192))  # its two head pages
+        _check_length(database, needed)
         if process == os.getpid():
-            return environment, needed
+            return environment
         if environment is not None:
-            _opened.pop(database)[1].close()
-        _check_length(Path(database), 8192)  # its two head pages
+            _opened.pop(real)[1].close()
         try:
-            environment = lmdb.open(
-                database, readonly=True, lock=False, readahead=False, meminit=False, max_readers=512
-            )
+            environment = lmdb.open(real, readonly=True, lock=False, readahead=False, meminit=False, max_readers=512)
         except (lmdb.Error, OSError) as error:
             if "already open" in str(error):  # since lmdb 2.0
                 raise ValueError(f"{database} is open elsewhere in this program: close it there first") from None
             raise ValueError(f"{database} cannot be opened as an LMDB ({error}); fetch it again") from None
         needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-        _opened[database] = os.getpid(), environment, needed
-        return environment, needed
+        _check_length(database, needed)
+        _opened[real] = os.getpid(), environment, needed
+        return environment

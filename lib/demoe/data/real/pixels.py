@@ -66,8 +66,8 @@ def read_pixels(path: Path, window: Window | None = None, bits: int = 8) -> Tens
 
     16-bit samples become 8-bit ones as value >> 8, which is what Pillow and OpenCV give and single-image results rest
     on; 8-bit samples become 16-bit ones as value * 257, others are rounded to 16 bits first. ``ValueError`` naming a
-    file that is missing or damaged and a window that is not inside the picture; ``RuntimeError`` where a package to
-    read it with is missing.
+    file that is missing or damaged and a window that is not inside the picture, and where a package to read it
+    with is missing.
     """
     if bits not in (8, 16):
         raise ValueError(f"pictures are read with 8 or 16 bits a sample, not {bits}")

@@ -34,11 +34,10 @@ def paired_set(
 
     ``variant`` is one of ``catalog.get(name).variants`` (GoPro: blur, blur_gamma; LOLBlur: low_blur_noise, low_blur;
     Real-LOLBlur: sony, realblur, all), ``bits=16`` keeps 16-bit files as they are; by default both are what ``roots``
-    says, else the first variant and 8. Raises
-    ``FileNotFoundError`` where the split is not found, ``ValueError`` where pictures have no partner or are empty;
-    without ``strict``, the good pairs of such a split are handed out. Keys of another variant than the first begin
-    with its name. A set that `demoe data build` wrote is called
-    ``name-syn`` and "synthetic".
+    says, else the first variant and 8. Raises ``FileNotFoundError`` where the split is not found, ``ValueError`` where
+    pictures have no partner or are empty; without ``strict``, the good pairs of such a split are handed out. Keys of
+    another variant than the first begin with its name. A set that `demoe data build` wrote is called ``name-syn`` and
+    "synthetic".
     """
     dataset = catalog.get(name)
     name, base = dataset.name, roots.find(dataset.name)
@@ -67,9 +66,8 @@ def paired_set(
     # Another variant's scores must not pass for the usual one's.
     if dataset.ground_truth and chosen.variant not in ("", dataset.variants[0]):
         entries = [replace(one, key=f"{chosen.variant}:{one.key}") for one in entries]
-    if chosen.synthetic:
-        return pairs.files(f"{name}-syn", entries, bits, "synthetic")
-    return pairs.files(name, entries, bits)
+    name, data = (f"{name}-syn", "synthetic") if chosen.synthetic else (name, "real")
+    return pairs.files(name, entries, bits, data)
 
 
 def available(names: Iterable[str], split: str, roots: Roots) -> list[str]:
@@ -113,20 +111,20 @@ def recognise(dataset: Dataset, base: Path, explicit: bool = False, variant: str
     roots = folders.dataset_roots(dataset, base)
     choice = variant if dataset.ground_truth else None  # without, the variant is a choice among the pictures found
     every = [candidate for root in roots for candidate in folders.candidates(dataset, root, base, choice)]
-    sure = [candidate for candidate in every if _is_sure(dataset, candidate, base, explicit)]
+    sure = [candidate for candidate in every if folders.is_sure(dataset, candidate, base, explicit)]
     sure.sort(key=lambda one: (not one.complete, LAYOUTS.index(one.layout), one.crops, roots.index(one.root)))
     listed = Lists()
     if sure and dataset.lists:
         listed = gather.read_lists(found, dict.fromkeys([*(candidate.root for candidate in sure), base]))
-    seen: list[Path] = []  # the same folders may fit several descriptions: the first one counts
+    taken, above = set(), set()  # the same folders may fit several descriptions: the first one counts
     # Last, a folder "val" of a dataset that has no such split: it is a copy of its test split.
     for candidate in sorted(sure, key=lambda one: one.split == "val" and "val" not in dataset.counts):
-        blurred, sharp = (
-            [Path(os.path.realpath(place.folder)) for place in side] for side in (candidate.blurred, candidate.sharp)
-        )
-        if not _overlap(blurred or sharp, seen):
-            seen += [*blurred, *sharp]
-            _take(found, candidate, listed)
+        here = {Path(os.path.realpath(place.folder)) for place in candidate.blurred or candidate.sharp}
+        if here & (taken | above) or any(not taken.isdisjoint(folder.parents) for folder in here):
+            continue
+        taken |= here | {Path(os.path.realpath(place.folder)) for place in candidate.sharp}
+        above = {parent for folder in taken for parent in folder.parents}
+        _take(found, candidate, listed)
     if not dataset.ground_truth and not found.splits:
         chosen = _unpaired(dataset, base, roots, explicit, variant or dataset.variants[0])
         found.splits |= {"test": chosen} if chosen else {}
@@ -142,14 +140,6 @@ def recognise(dataset: Dataset, base: Path, explicit: bool = False, variant: str
         fix = f"call the folder {dataset.folders[0]}, or name it in the [datasets] table of a TOML file"
         found.note("info", "evidence", message, fix)
     return found
-
-
-def _is_sure(dataset: Dataset, candidate: Candidate, base: Path, explicit: bool) -> bool:
-    """Whether a person, a folder's name or the pictures' names say that this is ``dataset``."""
-    if not dataset.ground_truth and not candidate.complete:
-        return False  # pictures without a sharp side are ``_unpaired``'s
-    named = explicit and folders.is_only_choice(base, candidate.root)
-    return named or folders.has_evidence(dataset, candidate, base)
 
 
 def _take(found: Recognition, candidate: Candidate, listed: Lists) -> None:
@@ -188,16 +178,6 @@ def _folders(places: list[Place], side: list[Picture]) -> list[Path]:
     """Those of the places that hold some of the pictures; all, where pictures lie deeper."""
     here = {one.path.parent for one in side}
     return [place.folder for place in places if place.folder in here] or [place.folder for place in places]
-
-
-def _overlap(here: list[Path], there: list[Path]) -> bool:
-    """Whether a folder is in both lists, or the parent of some in one is in the other."""
-    one, other = set(here), set(there)
-    return not (
-        one.isdisjoint(other)
-        and one.isdisjoint(parent for folder in there for parent in folder.parents)
-        and other.isdisjoint(parent for folder in here for parent in folder.parents)
-    )
 
 
 def _note_spare(found: Recognition) -> None:

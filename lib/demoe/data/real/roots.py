@@ -100,51 +100,48 @@ class Roots:
         return _from_toml(path)
 
 
+_TABLES = {"datasets": 'GoPro = "/data/GOPRO_Large"', "variants": 'GoPro = "blur_gamma"'}  # and a line of each
+
+
 def _from_toml(file: Path) -> Roots:
     try:
         text = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is no valid TOML: {error}") from None
-    strange = sorted(text.keys() - {"root", "datasets", "sharp_images", "variants", "bits"})
+    strange = sorted(text.keys() - {"root", "sharp_images", "bits", *_TABLES})
     if strange:
         raise ValueError(
             f"{file}: {strange[0]!r} means nothing here; the file may hold root, sharp_images, bits, a table "
             "[datasets] with a folder for each set and a table [variants]"
         )
-    table = text.get("datasets", {})
-    if not isinstance(table, dict):
-        raise ValueError(f'{file}: datasets must be a table, [datasets], with lines like GoPro = "/data/GOPRO_Large"')
-    named: dict[str, Path] = {}
-    for name, value in table.items():
-        known = _dataset(file, name).name
-        if known in named:
-            raise ValueError(f"{file}: {known} is named twice in [datasets]")
-        named[known] = _place(file, f"datasets.{name}", value)
+    named, variants = (_by_dataset(file, text, key) for key in _TABLES)
+    named = {dataset.name: _place(file, f"datasets.{name}", value) for dataset, (name, value) in named.items()}
+    for dataset, (name, variant) in variants.items():
+        if variant not in dataset.variants:
+            raise ValueError(f"{file}: {name} has no variant {variant!r}: choose one of {', '.join(dataset.variants)}")
+    chosen = {dataset.name: variant for dataset, (_, variant) in variants.items()}
     folder, sharp = (_place(file, key, text[key]) if key in text else None for key in ("root", "sharp_images"))
     if folder and not folder.is_dir():
         raise FileNotFoundError(f"{file}: root: there is no folder {folder}")
     if text.get("bits", 8) not in (8, 16):
         raise ValueError(f"{file}: bits must be 8 or 16, not {text['bits']!r}")
-    return Roots(folder, named, str(file), sharp, _variants(file, text.get("variants", {})), text.get("bits", 8))
+    return Roots(folder, named, str(file), sharp, chosen, text.get("bits", 8))
 
 
-def _dataset(file: Path, name: str) -> Dataset:
-    try:
-        return catalog.get(name)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
-
-
-def _variants(file: Path, table: object) -> dict[str, str]:
-    if not isinstance(table, dict):
-        raise ValueError(f'{file}: variants must be a table, [variants], with lines like GoPro = "blur_gamma"')
-    chosen = {}
-    for name, variant in table.items():
-        dataset = _dataset(file, name)
-        if variant not in dataset.variants:
-            raise ValueError(f"{file}: {name} has no variant {variant!r}: choose one of {', '.join(dataset.variants)}")
-        chosen[dataset.name] = variant
-    return chosen
+def _by_dataset(file: Path, text: dict, key: str) -> dict[Dataset, tuple[str, object]]:
+    """Of the table called ``key``: dataset -> its name as it stands there, and the value."""
+    if not isinstance(text.get(key, {}), dict):
+        raise ValueError(f"{file}: {key} must be a table, [{key}], with lines like {_TABLES[key]}")
+    found: dict[Dataset, tuple[str, object]] = {}
+    for name, value in text.get(key, {}).items():
+        try:
+            dataset = catalog.get(name)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
+        if dataset in found:
+            raise ValueError(f"{file}: {dataset.name} is named twice in [{key}]")
+        found[dataset] = name, value
+    return found
 
 
 def _place(file: Path, key: str, value: object) -> Path:
