@@ -55,7 +55,7 @@ def test_a_new_description_is_found_paired_checked_and_built(tmp_path, described
 
 def test_a_misspelt_field_is_refused():
     with pytest.raises(ValueError, match=r"datasets.toml: 'licens' in \[NB\] is no field of a dataset"):
-        catalog._dataset("NB", {"licens": "none"})
+        catalog._dataset("NB", {"licens": "none"}, {})
 
 
 def test_what_is_described_fits_together():

@@ -6,7 +6,7 @@ import torch
 from fixture_trees import LAYOUTS, picture, plant, plant_realblur, plant_rsblur, put, put_lmdb, put_pair
 
 from demoe.data import build
-from demoe.data.real import catalog, recognition, splits
+from demoe.data.real import catalog, recognition
 from demoe.data.real.roots import MADE, Roots
 
 
@@ -545,14 +545,14 @@ def test_sets_that_were_built_are_never_called_real(tmp_path):
 
 def test_published_splits_are_whole():
     counts = {
-        name: {split: len(set(keys)) for split, keys in catalog.get(name).published().items()}
+        name: {split: len(set(keys)) for split, keys in catalog.get(name).published.items()}
         for name in ("GoPro", "RealBlur", "DPDD", "LOLv2-real")
     }
     assert counts == {name: dict(catalog.get(name).counts) for name in counts}
-    test, train = (splits.published("RealBlur")[split].keys() for split in ("test", "train"))
+    test, train = (catalog.get("RealBlur").published[split].keys() for split in ("test", "train"))
     assert not any(key.endswith("/1") for key in test) and {k[:3] for k in test}.isdisjoint(k[:3] for k in train)
     assert len({k[:3] for k in test}) == 50 and len({k[:3] for k in train}) == 182
-    dpdd = splits.published("DPDD")
+    dpdd = catalog.get("DPDD").published
     steps = {int(sharp[-4:]) - int(key[-4:]) for pairs in dpdd.values() for key, sharp in pairs.items()}
     assert steps == {-1, 1, 2} and dpdd["val"]["1P0A2027"] == "1P0A2029"
 

@@ -26,7 +26,6 @@ from demoe.core.provenance import code_hash
 from .real import catalog, pixels
 from .real.description import Dataset
 from .real.roots import MADE
-from .real.splits import expand
 
 COLUMNS = ("pair", "split", "index", "blurred", "sharp", "mask", "second", "source", "note")
 Files = dict[str, str]  # "blurred", "sharp", "mask" or "second" -> path below the set's folder
@@ -100,7 +99,7 @@ def named_files(dataset: Dataset, split: str, count: int) -> dict[str, Files]:
         raise ValueError(f"{name} has no {split} split on disk: choose one of {', '.join(counts)}")
     if count > counts[split]:
         raise ValueError(f"{name} has {counts[split]} pairs in its {split} split: names for {count} do not exist")
-    keys = {key: key for key in expand(dataset.made.get(split, ""))} or dataset.published().get(split, {})
+    keys = {key: key for key in catalog.expand(dataset.made.get(split, ""))} or dataset.published.get(split, {})
     named = {}
     for key, sharp in islice(keys.items(), count):
         words = {"split": split, "Split": split.capitalize(), "sharp": sharp}

@@ -1,17 +1,44 @@
-"""All datasets that ``datasets.toml`` describes, and each by its name."""
+"""All datasets that ``datasets.toml`` describes, with the splits that ``splits.toml`` says, and each by its name."""
 
 from __future__ import annotations
 
+import re
+import tomllib
 from dataclasses import fields
+from importlib import resources
+from itertools import product
 
 from demoe.core import tasks
 
 from .description import Dataset, Form, Part, Target, loose
-from .splits import package_table
 
 
-def _dataset(name: str, facts: dict) -> Dataset:
-    """From its table in ``datasets.toml``. ``ValueError`` naming a field that there is not."""
+def expand(text: str) -> list[str]:
+    """The names that ``text`` notes in short, in its order: words apart by white space, in which ``{007..123}`` is each
+    of these numbers, as in a shell; the last number of a word runs fastest."""
+    names, numbers = [], re.compile(r"\{(\d+)\.\.(\d+)\}")
+    for word in text.split():
+        ranges = [(first, range(int(first), int(last) + 1)) for first, last in numbers.findall(word)]
+        digits = product(*([f"{n:0{len(first)}d}" for n in some] for first, some in ranges))
+        names += [numbers.sub("{}", word).format(*some) for some in digits]
+    return names
+
+
+def _published(text: str) -> dict[str, str]:
+    """Key of each pair -> key of its sharp picture: "1P0A0890+1" pairs 1P0A0890 with 1P0A0891."""
+    pairs = {}
+    for word in expand(text):
+        key, step = re.fullmatch(r"(.*?)([+-]\d)?", word).groups()
+        pairs[key] = f"{key[:-4]}{int(key[-4:]) + int(step):04d}" if step else key
+    return pairs
+
+
+def _table(name: str) -> dict:
+    return tomllib.loads(resources.files("demoe.data.real").joinpath(name).read_text(encoding="utf-8"))
+
+
+def _dataset(name: str, facts: dict, splits: dict[str, str]) -> Dataset:
+    """From its tables in ``datasets.toml`` and ``splits.toml``. ``ValueError`` naming a field that there is not."""
     if strange := sorted(facts.keys() - {field.name for field in fields(Dataset)}):
         raise ValueError(f"datasets.toml: {strange[0]!r} in [{name}] is no field of a dataset: see description.py")
     facts = {field: _fixed(value) for field, value in facts.items()}
@@ -20,7 +47,7 @@ def _dataset(name: str, facts: dict) -> Dataset:
     facts["target"] = Target(**facts["target"]) if "target" in facts else None
     known = facts.get("known_counts", {})
     facts["known_counts"] = {split: {int(n): what for n, what in some.items()} for split, some in known.items()}
-    return Dataset(name, **facts)
+    return Dataset(name, published={split: _published(text) for split, text in splits.items()}, **facts)
 
 
 def _fixed(value: object) -> object:
@@ -30,7 +57,10 @@ def _fixed(value: object) -> object:
     return tuple(map(_fixed, value)) if isinstance(value, list) else value
 
 
-DATASETS: tuple[Dataset, ...] = tuple(_dataset(*item) for item in package_table("datasets.toml").items())
+_SPLITS = _table("splits.toml")
+DATASETS: tuple[Dataset, ...] = tuple(
+    _dataset(name, facts, _SPLITS.get(name, {})) for name, facts in _table("datasets.toml").items()
+)
 # Sets outside AIO-Blur, with the expert that the paper assigns by hand (Section 4.2).
 OOD_EXPERT = {one.name: one.expert for one in DATASETS if one.expert and one.name not in tasks.DATASETS}
 _BY_NAME = {loose(name): dataset for dataset in DATASETS for name in (dataset.name, *dataset.aliases)}

@@ -117,7 +117,7 @@ def _split(dataset: Dataset, split: Split, decode: bool, sample: int, seed: int,
         title, about = f"{dataset.name} {split.name}", {"dark": dataset.dark, "brighter": dataset.brighter}
         report.content = check_content.check(split, title, readable, sample, seed, **about, progress=progress)
         _note_variant(dataset, split, report.content.get("mean_difference"))
-    if dataset.published() and split.pairing == "numbers":
+    if dataset.published and split.pairing == "numbers":
         steps = [abs(pairing.number(pair.sharp.stem) - pairing.number(pair.blurred.stem)) for pair in split.pairs]
         split.note("info", "numbers", f"paired by camera number, largest step {max(steps, default=0)}")
     _note_mixed(dataset, split)
@@ -148,7 +148,7 @@ def _count(dataset: Dataset, split: Split) -> tuple[int | None, str, str]:
         return None, "no number known", ""
     expected = expected or sum(dataset.counts.values())
     there = {pair.key for pair in split.pairs}
-    missing = [key for key in dataset.published().get(split.name, split.missing) if key not in there]
+    missing = [key for key in dataset.published.get(split.name, split.missing) if key not in there]
     fix = "fetch what is missing" + (f"; a likely cause: {dataset.cause}" if dataset.cause else "")
     message = f"{pairs} pairs, expected {expected}"
     split.note("error", "count", message, fix, missing or _incomplete(dataset, split))
@@ -176,7 +176,7 @@ def _note_overlaps(found: Recognition) -> None:
         fix = "a test on what was trained on is worth nothing: fetch the set again"
         message = f"{counted} {one} and in {other} at once"
         found.note("error", "overlap", message, fix, sorted(groups[one] & groups[other]))
-    home = {dataset.group_of(key): name for name, keys in dataset.published().items() for key in keys}
+    home = {dataset.group_of(key): name for name, keys in dataset.published.items() for key in keys}
     for name, some in groups.items():
         astray = sorted(group for group in some if home.get(group, name) != name)
         message = f"{counted} {name}, but in another split as published"

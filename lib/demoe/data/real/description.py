@@ -11,8 +11,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from . import splits
-
 
 def loose(name: str) -> str:
     """A folder's name as it is compared: lower case, without ``-``, ``_`` and spaces."""
@@ -106,7 +104,10 @@ class Dataset:
     pairing: str = "key"  # "key", or "numbers": the names differ by a camera's count
     parts: Mapping[str, Part] = field(default_factory=dict)  # of a set without sharp pictures, by variant
 
-    # Splits. Published ones stand in ``splits.toml``.
+    # Splits.
+    # Split -> key of each pair -> key of its sharp picture, from ``splits.toml``: a published split stands in for lost
+    # list files and names what is missing. Empty where folders alone tell.
+    published: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     lists: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)  # split -> alternatives, each united
     list_fields: int = 2  # sharp and blurred picture; 1: a file name
     loose_split: str = "test"  # of a copy without split folders
@@ -126,7 +127,7 @@ class Dataset:
 
     # How synthetic pairs are written to disk in its layout; "{0}", "{1}" are the parts of the key.
     files: Mapping[str, str] = field(default_factory=dict)  # role -> path; {split}, {Split}, {sharp}: key of the sharp
-    made: Mapping[str, str] = field(default_factory=dict)  # split -> keys, where none are published; ``splits.expand``
+    made: Mapping[str, str] = field(default_factory=dict)  # split -> keys, where none are published; ``catalog.expand``
     list_line: str = ""  # of its list files; {sharp} and {blurred} are paths
     list_break: str = "\n"  # between two lines
     second: Mapping[str, object] = field(default_factory=dict)  # options of the recipe for the role "second"
@@ -135,10 +136,6 @@ class Dataset:
     def variants(self) -> tuple[str, ...]:
         """The choices of blurred pictures; the first is the default."""
         return tuple(self.blurred)
-
-    def published(self) -> Mapping[str, Mapping[str, str]]:
-        """As ``splits.published``: split -> key of a pair -> key of its sharp picture; {} where folders alone tell."""
-        return splits.published(self.name)
 
     @property
     def ground_truth(self) -> bool:

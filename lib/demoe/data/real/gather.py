@@ -158,7 +158,7 @@ def distribute(found: Recognition, both: Sides, listed: Lists, official: bool) -
     one published one, all together to the dataset's ``loose_split``. Only the ``official`` layout must have its lists.
     """
     dataset = found.dataset
-    by_list, published = dataset.split_by_list, dataset.published()
+    by_list, published = dataset.split_by_list, dataset.published
     keys = {**published, **(listed.keys if by_list else {})}
     homes: dict[str, dict[str, None]] = {}  # of a key, or a group: its splits; two of them are an overlap, told later
     for split, some in keys.items():
@@ -187,7 +187,7 @@ def _note_missing_lists(found: Recognition, listed: Lists, shares: dict[str, Sid
     dataset = found.dataset
     missing = {split: names[0][0] for split, names in dataset.lists.items() if split not in listed.keys}
     files = ", ".join(missing.values())
-    if dataset.published():
+    if dataset.published:
         for name in (missing[split] for split in missing if split in shares):
             message = f"{name} is missing: the published split of this package was used instead"
             found.note("warning", "list", message, "nothing, or fetch the list again")

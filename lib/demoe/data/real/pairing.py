@@ -77,11 +77,11 @@ def _match(dataset: Dataset, split: Split, both: Sides) -> Matched:
 
 def _published_numbers(dataset: Dataset) -> dict[int, int]:
     """Camera number of each blurred picture -> that of its sharp one; empty where none are published."""
-    return {number(key): number(sharp) for some in dataset.published().values() for key, sharp in some.items()}
+    return {number(key): number(sharp) for some in dataset.published.values() for key, sharp in some.items()}
 
 
 def _compare_with_lists(dataset: Dataset, split: Split, match: Matched, listed: Lists, in_path: bool) -> None:
-    published = dataset.published().get(split.name, {})
+    published = dataset.published.get(split.name, {})
     expected = listed.keys.get(split.name, published)
     by_list = split.name in listed.keys
     if in_path and dataset.split_by_list and published:
