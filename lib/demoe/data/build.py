@@ -54,7 +54,8 @@ def build(
     written: for an unknown set or split, a count that the real set has no names for, a folder that holds
     something else or pictures made otherwise, and one that another process builds in.
     """
-    destination, (height, width) = Path(destination), (size, size) if isinstance(size, int) else size
+    destination = Path(destination)
+    height, width = (size, size) if isinstance(size, int) else size
     if split not in ("train", "val", "test"):
         raise ValueError(f"unknown split {split!r}: choose one of train, val, test")
     if count < 1:

@@ -121,13 +121,9 @@ def compose(
 
 def manifest(sets: Sequence[PairedSet], split: str = "train") -> pd.DataFrame:
     """One row an entry: set, split, pair, repeat (0 for the first time that a pair appears)."""
-    rows = []
-    for pairs in sets:
-        seen: Counter[str] = Counter()
-        for key in pairs.keys:
-            rows.append({"set": pairs.name, "split": split, "pair": key, "repeat": seen[key]})
-            seen[key] += 1
-    return pd.DataFrame(rows, columns=["set", "split", "pair", "repeat"])
+    entries = [(pairs.name, split, key) for pairs in sets for key in pairs.keys]
+    table = pd.DataFrame(entries, columns=["set", "split", "pair"])
+    return table.assign(repeat=table.groupby(["set", "pair"]).cumcount())
 
 
 def in_proportion(sets: Sequence[PairedSet], counts: dict[str, int]) -> list[PairedSet]:

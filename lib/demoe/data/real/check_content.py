@@ -140,7 +140,9 @@ def _sharpness(blurred: np.ndarray, sharp: np.ndarray, dark: bool) -> float:
     first, second = (
         _gradient(side) / (mean if dark else 1) for side, mean in zip((blurred, sharp), means, strict=True)
     )
-    return first / second if second else math.inf if first else 0.0
+    if not second:
+        return math.inf if first else 0.0
+    return first / second
 
 
 def _gradient(gray: np.ndarray) -> float:
