@@ -6,7 +6,7 @@ from torch import nn
 
 from demoe.data.batches import Batch
 from demoe.models.nafnet import NAFNet, NAFNetConfig
-from demoe.training.batch_statistics import remeasure
+from demoe.training.loop import measure_statistics
 from demoe.training.stages import freeze
 
 
@@ -42,7 +42,7 @@ def test_each_batch_counts_the_same_and_dropout_not_at_all():
         if isinstance(part, (nn.Dropout, nn.Dropout2d)):
             part.p = 0.0
     torch.optim.swa_utils.update_bn([one.blurred for one in batches()], reference)
-    remeasure(model, batches())
+    measure_statistics(model, batches())
     for mine, theirs in zip(statistics(model), statistics(reference), strict=True):
         torch.testing.assert_close(mine, theirs)
     assert not model.training and {norm.momentum for norm in norms(model)} == {0.1}
@@ -51,16 +51,9 @@ def test_each_batch_counts_the_same_and_dropout_not_at_all():
 def test_nothing_else_changes_and_what_is_frozen_stays():
     model = network()
     before = {name: value.clone() for name, value in model.named_parameters()}
-    remeasure(model, batches())
+    measure_statistics(model, batches())
     assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
     freeze(model, ("mlp_branch",))
     measured = statistics(model)
-    remeasure(model, [Batch(*(1 - side for side in one[:2]), one.labels) for one in batches()])
+    measure_statistics(model, [Batch(*(1 - side for side in one[:2]), one.labels) for one in batches()])
     assert all(torch.equal(a, b) for a, b in zip(measured, statistics(model), strict=True))
-
-
-def test_without_batches_the_statistics_stay():
-    model = network()
-    before = statistics(model)
-    remeasure(model, [])
-    assert all(torch.equal(a, b) for a, b in zip(before, statistics(model), strict=True)) and not model.training

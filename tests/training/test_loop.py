@@ -19,8 +19,7 @@ from demoe.data.batches import Batches
 from demoe.data.pairs import PairedSet
 from demoe.models import checkpoints
 from demoe.models.nafnet import NAFNet, NAFNetConfig
-from demoe.training.batch_statistics import remeasure
-from demoe.training.loop import OutOfTime, cosine, train
+from demoe.training.loop import OutOfTime, cosine, measure_statistics, train
 from demoe.training.losses import pixel_and_class_loss
 from demoe.training.state import step_of
 
@@ -137,7 +136,7 @@ def test_the_average_of_the_weights_lies_between_start_and_end(tmp_path):
 def test_averaged_weights_come_with_statistics_of_their_own(tmp_path):
     mean = run(tmp_path, average=0.5)
     kept = {name: value.clone() for name, value in mean.named_buffers()}
-    remeasure(mean, map(Batches(random_sets(), patch=16, batch=3, seed=5).__getitem__, range(9)))
+    measure_statistics(mean, map(Batches(random_sets(), patch=16, batch=3, seed=5).__getitem__, range(9)))
     for name, value in mean.named_buffers():
         if "running" in name:
             torch.testing.assert_close(value, kept[name])
@@ -244,7 +243,7 @@ def test_killed_for_good_and_started_again(tmp_path, monkeypatch):
             server.stdin.flush()
             process, deadline = int(server.stdout.readline()), time.time() + 300
             try:
-                while not list(home.glob(f"results/test/runs/{stage}-*/state/manifest.json")):
+                while not list(home.glob(f"results/test/runs/{stage}-*/state/SHA256SUMS")):
                     assert time.time() < deadline and psutil.pid_exists(process)
                     time.sleep(0.01)
             finally:

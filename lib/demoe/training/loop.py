@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.optim.swa_utils import get_ema_multi_avg_fn, update_bn
 from tqdm.auto import tqdm
 
 from demoe.core.files import naming, write_text
-from demoe.data.batches import Batches, Share, ahead
+from demoe.data.batches import Batch, Batches, Share, ahead
 from demoe.models import layers
 
 from . import distributed, state
-from .batch_statistics import remeasure
 from .losses import Criterion
 from .stages import trainable, training_mode
 from .step import Precision, TrainStep, compiling, compiling_pays, computed_in
@@ -77,7 +78,7 @@ def train(
     Blocks are compiled where that pays (``step.compiling_pays``): on a GPU, and in long trainings in bfloat16.
 
     With ``average`` the statistics of batch normalisation are measured for the averaged weights at the end, on the last
-    ``MEASURED`` batches (``batch_statistics.remeasure``).
+    ``MEASURED`` batches (``measure_statistics``).
 
     Raises ``OutOfTime`` at the deadline, ``FloatingPointError`` when the loss is no longer finite, ``RuntimeError``
     where the processes do not see the same state.
@@ -112,19 +113,15 @@ def train(
     training_mode(model)
     began = time.perf_counter() - spent
     data = ahead(batches, first, steps, workers, pin=device.type == "cuda")
+    if first_process:
+        write_text(metrics_file, lines)
+    quiet = not progress or not first_process
     with (
-        _log(metrics_file if first_process else None, lines) as log,
-        tqdm(
-            total=steps,
-            initial=first,
-            desc=label,
-            unit="step",
-            disable=not progress or not first_process,
-            mininterval=1,
-            miniters=1,
-        ) as bar,
-        _as_it_was(model),
+        tqdm(total=steps, initial=first, desc=label, unit="step", disable=quiet, mininterval=1, miniters=1) as bar,
+        ExitStack() as at_the_end,
     ):
+        at_the_end.callback(layers.checkpointing, model, False)  # also when training was stopped
+        at_the_end.callback(compiling, model, False)
         for step in range(first, steps):
             asked = time.perf_counter()
             item = next(data)
@@ -151,14 +148,16 @@ def train(
                     )
                 if last and mean:
                     recent = range(max(0, steps - MEASURED), steps)
-                    shown = tqdm(recent, desc=f"{label}: statistics", unit="batch", leave=False, disable=bar.disable)
+                    shown = tqdm(recent, desc=f"{label}: statistics", unit="batch", leave=False, disable=quiet)
                     _keep_average(model, mean, batches, shown)
-                line = {"step": step, **values, "grad_norm": round(norm.item(), 6), "lr": rate}
                 spent = time.perf_counter() - began
-                line |= {"images": (step + 1) * len(batch.labels) * distributed.world()}
-                line |= {"seconds": round(spent, 3), "waited": round(waited, 3)}
+                images = (step + 1) * len(batch.labels) * distributed.world()
+                line = {"step": step, **values, "grad_norm": round(norm.item(), 6), "lr": rate}
+                line |= {"images": images, "seconds": round(spent, 3), "waited": round(waited, 3)}
                 lines += json.dumps(line) + "\n"
-                log(json.dumps(line) + "\n")
+                if first_process:
+                    with naming(metrics_file), metrics_file.open("a") as log:
+                        log.write(json.dumps(line) + "\n")
                 bar.set_postfix(loss=f"{values['total']:.4f}", refresh=False)
             bar.update()
             if save and first_process:
@@ -169,16 +168,6 @@ def train(
     return model.eval()
 
 
-@contextmanager
-def _as_it_was(model: nn.Module) -> Iterator[None]:
-    """Afterwards, also when training was stopped, no block of ``model`` is compiled or computed twice."""
-    try:
-        yield
-    finally:
-        layers.checkpointing(model, False)
-        compiling(model, False)
-
-
 def _keep_average(model: nn.Module, mean: dict[str, torch.Tensor], batches: Batches, steps: Iterable[int]) -> None:
     """Puts the averaged weights into ``model``, and batch normalisation's statistics for them, of those batches."""
     for name, value in mean.items():
@@ -186,20 +175,23 @@ def _keep_average(model: nn.Module, mean: dict[str, torch.Tensor], batches: Batc
     if next(iter(mean.values())).device.type == "cpu":
         batches.share = Share()  # processes do not share their batches' statistics here, so each measures the whole
     compiling(model, False)  # it would be compiled anew, for no gradients
-    remeasure(model, (batches[step] for step in steps))
+    measure_statistics(model, (batches[step] for step in steps))
 
 
-@contextmanager
-def _log(file: Path | None, lines: str) -> Iterator[Callable[[str], None]]:
-    """A function that adds lines to ``file``, which begins with ``lines``; without a file it does nothing."""
-    if file is None:
-        yield lambda line: None
-        return
-    write_text(file, lines)
-    with naming(file), file.open("a") as stream:
+def measure_statistics(model: nn.Module, batches: Iterable[Batch]) -> None:
+    """Sets the running statistics of batch normalisation to their mean over ``batches``, of which there is one or more.
 
-        def add(line: str) -> None:
-            stream.write(line)
-            stream.flush()
-
-        yield add
+    Those of training belong to the weights as they moved, and to a few small batches. What evaluation uses should be of
+    the weights that are kept (Izmailov et al., UAI 2018, Section 3.2), and of activations that no dropout scatters,
+    since there is none in evaluation. Where any of it is frozen, as stage 2's router, all stays as it is. Not stated in
+    the paper, which averages no weights; our choice. Leaves the model in evaluation mode.
+    """
+    norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
+    dropouts = {part: part.p for part in model.modules() if isinstance(part, _DropoutNd)}
+    if all(p.requires_grad for norm in norms for p in norm.parameters()):
+        for part in dropouts:
+            part.p = 0.0
+        update_bn(batches, model, next(model.parameters()).device)  # of a Batch the first side, which is blurred
+        for part, share in dropouts.items():
+            part.p = share
+    model.eval()

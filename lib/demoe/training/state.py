@@ -1,13 +1,12 @@
-"""A training's whole state on disk: one file, and ``manifest.json``, which names it, its step and its SHA-256.
+"""A training's whole state on disk: one file, named by the next step, and ``SHA256SUMS``, which names that file.
 
-The manifest is replaced last, so a state in ``<run>/state/`` appears whole or not at all.
+The sums are replaced last, so a state in ``<run>/state/`` appears whole or not at all.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from demoe.core.files import checksum, set_aside, write_bytes, write_text
-
-MANIFEST = "manifest.json"
+from demoe.core.files import SUMS, damaged, set_aside, write_bytes, write_text
 
 
 class Progress(NamedTuple):
@@ -41,11 +38,9 @@ def save(
     content = io.BytesIO()  # a full disk must not stop PyTorch in the middle of writing: it may end the process
     torch.save(state | progress._asdict(), content)
     file = folder / f"{progress.step:07d}.pt"
-    data = content.getvalue()
-    write_bytes(file, data)
-    digest = hashlib.sha256(data).hexdigest()  # of what was to be written: a bad write shows
-    manifest = {"step": progress.step, "file": file.name, "sha256": digest}
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    write_bytes(file, content.getvalue())
+    digest = hashlib.sha256(content.getvalue()).hexdigest()  # of what was to be written: a bad write shows
+    write_text(folder / SUMS, f"{digest}  {file.name}\n")
     for old in set(folder.glob("*.pt")) - {file}:
         old.unlink()
 
@@ -63,8 +58,7 @@ def load(
     try:
         if not is_whole(folder):
             raise ValueError("it is damaged or incomplete")
-        file = folder / json.loads((folder / MANIFEST).read_text())["file"]
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(folder / f"{step_of(folder):07d}.pt", map_location="cpu", weights_only=True)
         progress = Progress(int(state["step"]), str(state["log"]), float(state["seconds"]), float(state["waited"]))
         weights, mean = model.state_dict(), state["average"]
         for mine, theirs in ((weights, state["model"]), (average, mean)):  # looked at before anything is changed
@@ -74,12 +68,8 @@ def load(
     except (MemoryError, torch.OutOfMemoryError):  # says nothing about the files
         raise
     except Exception:  # every kind of damage has its own exception here
-        kept = set_aside(folder)
-        print(
-            f"{folder} is damaged: it was set aside as {kept.name}, and training starts from the beginning.",
-            file=sys.stderr,
-            flush=True,
-        )
+        remedy = f"it was set aside as {set_aside(folder).name}, and training starts from the beginning"
+        print(f"{folder} is damaged: {remedy}.", file=sys.stderr, flush=True)
         return None
     model.load_state_dict(state["model"])
     for key, value in average.items():
@@ -90,15 +80,11 @@ def load(
 def step_of(folder: Path) -> int | None:
     """The step from which the state in ``folder`` goes on; None if there is none that can be read."""
     try:
-        return int(json.loads((folder / MANIFEST).read_text())["step"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return int((folder / SUMS).read_text(encoding="utf-8").split()[-1].removesuffix(".pt"))
+    except (OSError, ValueError, IndexError):
         return None
 
 
 def is_whole(folder: Path) -> bool:
     """Whether there is a state in ``folder`` that is as it was written."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        return manifest["sha256"] == checksum(folder / manifest["file"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return step_of(folder) is not None and not damaged(folder)

@@ -85,7 +85,8 @@ class TrainStep:
         parts = [Batch(*part) for part in zip(*(side.chunk(self.accumulate) for side in batch), strict=True)]
         for number, part in enumerate(parts):
             part = part._replace(blurred=part.blurred.contiguous(memory_format=torch.channels_last))
-            with self._alone(number < len(parts) - 1):
+            together = number == len(parts) - 1 or distributed.world() == 1  # gradients are exchanged once a batch
+            with nullcontext() if together else self.model.no_sync():
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
                     values = self.criterion(as_restored(self.model(part.blurred)), part)
                 (values["total"] / self.accumulate).backward()
@@ -95,10 +96,6 @@ class TrainStep:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return losses, norm
-
-    def _alone(self, more: bool):
-        """Gradients are exchanged once a batch: not while ``more`` micro-batches follow."""
-        return self.model.no_sync() if more and distributed.world() > 1 else nullcontext()
 
 
 def compiling(model: nn.Module, on: bool) -> None:
