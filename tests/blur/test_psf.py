@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from warps import average_of_warps
 
 from demoe.blur import psf, sources, trajectories
 
@@ -68,7 +69,8 @@ def test_no_motion_is_the_identity(roll, exact):
     if not exact:  # roll of zero through the corner PSFs, too
         path[:, 2] = 1e-300 if roll else 0
     # grid_sample works out its own coordinates in single precision
-    assert (psf.motion_blur(image, [path], exact=exact) - image).abs().max() <= (5e-5 if exact else 2e-6)
+    blur = average_of_warps if exact else psf.motion_blur
+    assert (blur(image, [path]) - image).abs().max() <= (5e-5 if exact else 2e-6)
 
 
 @pytest.mark.parametrize("roll", [0, 1.0])
@@ -84,10 +86,10 @@ def test_constant_stays_constant_and_energy_is_conserved(roll):
 
 @pytest.mark.parametrize(("roll", "corners", "nine"), [(0, 100, 100), (0.2, 69, 80), (0.5, 53, 62), (1.0, 41, 49)])
 def test_agreement_with_the_average_of_warped_frames(roll, corners, nine):
-    """Frame 128 x 128 with a margin of 52, three paths; the exact path knows nothing of PSFs, Fourier or corners."""
+    """Frame 128 x 128 with a margin of 52, three paths."""
     image = sources.photographs("train")["astronaut"][None, :, 60:292, 60:292].expand(3, -1, -1, -1)
     paths = [_path(12, roll, seed=seed) for seed in (0, 3, 4)]
-    exact = psf.crop(psf.motion_blur(image, paths, exact=True), (128, 128))
+    exact = psf.crop(average_of_warps(image, paths), (128, 128))
     for nodes, agreement in ((None, corners), (3, nine)):
         fast = psf.crop(psf.motion_blur(image, paths, frame=(128, 128), nodes=nodes), (128, 128))
         for one, other in zip(fast, exact, strict=True):
@@ -98,10 +100,8 @@ def test_agreement_with_the_average_of_warped_frames(roll, corners, nine):
 def test_nodes_at_the_corners_of_the_frame_beat_those_of_the_canvas():
     image = sources.photographs("train")["astronaut"][None, :, 60:292, 60:280]
     path = _path(12, 0.5, seed=1)
-    exact, inner, outer = (
-        psf.crop(psf.motion_blur(image, [path], **kwargs), (128, 116))
-        for kwargs in ({"exact": True}, {"frame": (128, 116)}, {})
-    )
+    blurred = average_of_warps(image, [path]), *(psf.motion_blur(image, [path], frame=f) for f in ((128, 116), None))
+    exact, inner, outer = (psf.crop(one, (128, 116)) for one in blurred)
     assert _psnr(inner, exact) > _psnr(outer, exact) + 6
 
 
@@ -112,7 +112,8 @@ def test_large_frames_use_more_nodes():
         default, chosen = (psf.motion_blur(image, [path], frame=frame, nodes=n) for n in (None, nodes))
         assert torch.equal(default, chosen)
         assert not torch.equal(default, psf.motion_blur(image, [path], frame=frame, nodes=nodes - 1))
-    fast, exact = (psf.crop(psf.motion_blur(image, [path], frame=(20, 890), exact=e), (20, 890)) for e in (False, True))
+    blurred = psf.motion_blur(image, [path], frame=(20, 890)), average_of_warps(image, [path])
+    fast, exact = (psf.crop(one, (20, 890)) for one in blurred)
     assert _psnr(fast, exact) > 38
 
 
@@ -127,8 +128,8 @@ def test_convolution_moves_a_point_where_the_path_says():
     image[..., 20, 25] = 1
     path = np.zeros((3, 3))
     path[:, 0], path[:, 1] = 4, -7
-    for exact in (False, True):
-        moved = psf.motion_blur(image, [path], exact=exact)
+    for blur in (psf.motion_blur, average_of_warps):
+        moved = blur(image, [path])
         assert moved[0, 0, 13, 29].item() == pytest.approx(1, abs=1e-5)
 
 

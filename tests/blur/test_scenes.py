@@ -68,7 +68,7 @@ def test_circles_of_confusion_follow_the_quartiles_of_dpdd():
 
 
 def test_motorcycle_is_complete_and_its_holes_are_far():
-    picture, depth = scenes.motorcycle_disparity()
+    picture, depth = torch.from_numpy(scenes._motorcycle()).split((3, 1))
     assert picture.shape == (3, 500, 741) and depth.shape == (1, 500, 741)
     assert float(depth.min()) == 0 and float(depth.max()) == 1 and torch.isfinite(depth).all()
     with np.load(scenes.sources.installed_file("skimage/data/motorcycle_disp.npz")) as archive:
@@ -89,9 +89,9 @@ def test_motorcycle_is_complete_and_its_holes_are_far():
 def test_a_crop_of_the_motorcycle_has_its_own_depth():
     from demoe.blur import sources
 
-    picture, depth = scenes.motorcycle_disparity()
-    picture.zero_(), depth.zero_()  # what a caller does to them is the caller's
-    whole, depth = scenes.motorcycle_disparity()
+    for side in scenes.motorcycle_crop(rng(0), 500, 741):
+        side.zero_()  # what a caller does to them is the caller's
+    whole, depth = torch.from_numpy(scenes._motorcycle()).split((3, 1))
     for seed in range(4):
         crop, near = scenes.motorcycle_crop(rng(seed), 61, 87)
         assert crop.shape == (3, 61, 87) and near.shape == (1, 61, 87)

@@ -30,7 +30,7 @@ def _equal(one, other):
 
 
 def test_there_is_a_recipe_for_every_set():
-    assert len(set(SETS)) == len(SETS) and set(sets.TRAINING) == set(tasks.DATASETS)
+    assert len(set(SETS)) == len(SETS) and set(SETS[:5]) == set(tasks.DATASETS)
     assert [sets._RECIPES[name][0] for name in SETS] == list(range(1, len(SETS) + 1))  # the samples hang on these
 
 

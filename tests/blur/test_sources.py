@@ -88,6 +88,11 @@ def test_optional_packages_may_be_missing(monkeypatch, fresh):
         sources.photographs("train")
 
 
+def test_no_scene_is_in_two_splits():
+    scenes = [name for split in sources.SPLITS for name in sources.SCENES[split]]
+    assert len(set(scenes)) == len(scenes)
+
+
 def test_pictures_under_a_licence_that_asks_for_it_are_credited():
     for name in ("china", "flower"):
         assert "CC BY 2.0" in sources.CREDITS[name]

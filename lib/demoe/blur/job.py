@@ -46,7 +46,6 @@ class Options:
 
     blur: float = 1.0  # multiplies every extent, roll and circle of confusion; 0 is no blur
     capture: bool = True  # False: no noise, mosaic, JPEG, misregistration or change of gain
-    exact: bool = False  # camera motion by averaging warped frames instead of convolution: slow, for comparison
     canvas: Callable[..., tuple[Tensor, str]] = sources.sharp_canvas  # where sharp pictures come from
     gamma: bool = False  # GoPro: average with a response of gamma 2.2, as the set's blur_gamma folders do
     bits: int = 8  # levels of the result: 8, or 16 for DPDD's 16-bit protocol
@@ -113,7 +112,7 @@ class Job:
         return paths
 
     def blurred(self, canvas: Tensor, paths: list[np.ndarray]) -> Tensor:
-        return psf.motion_blur(canvas, paths, frame=self.size, exact=self.options.exact)
+        return psf.motion_blur(canvas, paths, frame=self.size)
 
     def objects(
         self, background: Tensor, names: list[str], present: list[bool], area: list[float], contrast: float = 1.0

@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 RADIUS_STEP = 0.25  # pixels; defocus radii are rounded to this
@@ -102,12 +101,7 @@ def _displacements(path: np.ndarray, x: float, y: float) -> np.ndarray:
 
 
 def motion_blur(
-    image: Tensor,
-    paths: list[np.ndarray],
-    *,
-    frame: tuple[int, int] | None = None,
-    nodes: int | None = None,
-    exact: bool = False,
+    image: Tensor, paths: list[np.ndarray], *, frame: tuple[int, int] | None = None, nodes: int | None = None
 ) -> Tensor:
     """``image`` (B,C,H,W) blurred by one path (N,3) per image: x and y in pixels, roll in radians about the centre.
 
@@ -116,12 +110,10 @@ def motion_blur(
     convolution: no light is lost. The outer nodes are the corners of ``frame``, the (height, width) in the middle that
     will be kept (default: the whole canvas), because blending is the better the closer the nodes are. By default
     there are 2x2 of them, 3x3 for a frame above 384 pixels, one more per side for each 384 further.
-    ``exact=True`` averages one warped image per point of the path instead, for comparison; it is many times slower.
-    On a photograph of 128x128 pixels with a margin of 52 and a path of 12 pixels with 0.2, 0.5, 1 degree of roll the
-    two agree to 74, 58, 48 dB (mean of four paths); at 256x256 to 62, 48, 40 dB, with 3x3 nodes to 74, 59, 49 dB.
+    The mean of one warped image per point of the path (``tests/blur/warps.py``) is exact, and many times slower. On a
+    photograph of 128x128 pixels with a margin of 52 and a path of 12 pixels with 0.2, 0.5, 1 degree of roll the two
+    agree to 74, 58, 48 dB (mean of four paths); at 256x256 to 62, 48, 40 dB, with 3x3 nodes to 74, 59, 49 dB.
     """
-    if exact:
-        return _average_of_warps(image, np.stack(paths))
     size = tuple(image.shape[-2:])
     if not any(path[:, 2].any() for path in paths):
         return convolve(image, path_kernels(paths, size, image.device))
@@ -141,26 +133,6 @@ def motion_blur(
             weighted = image * (rows[i][:, None] * columns[j])
             spectrum = spectrum + torch.fft.rfft2(weighted) * torch.fft.rfft2(kernel)
     return torch.fft.irfft2(spectrum, s=size)
-
-
-def _average_of_warps(image: Tensor, paths: np.ndarray) -> Tensor:
-    """The exposure as the mean of one warp of ``image`` (B,C,H,W) per point of ``paths`` (B,N,3); black beyond it."""
-    height, width = image.shape[-2:]
-    # grid_sample asks where an output pixel comes from: undo the translation, then the rotation, in units of half a
-    # frame from the centre of the first to the centre of the last pixel.
-    half_w, half_h = max(width - 1, 1) / 2, max(height - 1, 1) / 2
-    x, y, roll = np.moveaxis(paths, -1, 0)
-    cosine, sine = np.cos(roll), np.sin(roll)
-    rows = [
-        [cosine, sine * half_h / half_w, (-cosine * x - sine * y) / half_w],
-        [-sine * half_w / half_h, cosine, (sine * x - cosine * y) / half_h],
-    ]
-    theta = torch.from_numpy(np.moveaxis(np.array(rows), (0, 1), (-2, -1))).to(image.device, image.dtype)  # (B,N,2,3)
-    total = torch.zeros_like(image)
-    for moment in theta.unbind(1):
-        grid = F.affine_grid(moment, list(image.shape), align_corners=True)
-        total += F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
-    return total / theta.shape[1]
 
 
 def moving_object(background: Tensor, texture: Tensor, alpha: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:

@@ -64,19 +64,13 @@ def disparity(rng: np.random.Generator, height: int, width: int) -> torch.Tensor
     return torch.from_numpy(depth[None].astype(np.float32)).clamp_(0, 1)
 
 
-def motorcycle_disparity() -> tuple[torch.Tensor, torch.Tensor]:
-    """The one measured scene: picture (3,500,741) sRGB in [0,1] and disparity (1,500,741) in [0,1], larger is nearer.
-
-    The left view of scikit-image's motorcycle pair (test split). The 7 % of pixels without a measurement take the
-    farthest value measured nearby, since they are mostly background hidden from the other camera. Raises ``ValueError``
-    if scikit-image's file is missing.
-    """
-    measured = torch.from_numpy(_motorcycle().copy())
-    return measured[:3], measured[3:]
-
-
 def motorcycle_crop(rng: np.random.Generator, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A random crop of that scene, recoloured as ``sources.sharp_canvas`` does, and its disparity."""
+    """A random crop of the one measured scene, recoloured as ``sources.sharp_canvas`` does, and its disparity.
+
+    (3,height,width) sRGB and (1,height,width), larger is nearer, float32 in [0,1]. The left view of scikit-image's
+    motorcycle pair (test split). The 7 % of pixels without a measurement take the farthest value measured nearby, since
+    they are mostly background hidden from the other camera. Raises ``ValueError`` if scikit-image's file is missing.
+    """
     crop = sources.random_crop(rng, _motorcycle(), height, width, scale=1.0)
     return crop[:3], crop[3:]
 

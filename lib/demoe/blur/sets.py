@@ -27,7 +27,6 @@ _RECIPES: dict[str, tuple[int, Callable[[Job], Pair]]] = {
     "LOLv2-real": (9, recipes_ood.lolv2_real),
 }
 SETS = tuple(_RECIPES)
-TRAINING = SETS[:5]  # of AIO-Blur
 _SPLITS = ("train", "val", "test")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import tomllib
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -20,37 +21,11 @@ from PIL import Image
 
 from . import leaves
 
-# Scene -> files inside an installed package. A scene is the unit of the split: the two views of "motorcycle" stay
-# together. Left out on purpose: clock_motion (already blurred), charts and medical pictures.
-_SKIMAGE, _SKLEARN, _MATPLOTLIB = "skimage/data", "sklearn/datasets/images", "matplotlib/mpl-data/sample_data"
-SCENES: dict[str, dict[str, tuple[str, ...]]] = {
-    "train": {
-        "astronaut": (f"{_SKIMAGE}/astronaut.png",),
-        "coffee": (f"{_SKIMAGE}/coffee.png",),
-        "rocket": (f"{_SKIMAGE}/rocket.jpg",),
-        "china": (f"{_SKLEARN}/china.jpg",),
-        "grace_hopper": (f"{_MATPLOTLIB}/grace_hopper.jpg",),
-        "brick": (f"{_SKIMAGE}/brick.png",),
-    },
-    "val": {"coins": (f"{_SKIMAGE}/coins.png",), "gravel": (f"{_SKIMAGE}/gravel.png",)},
-    "test": {
-        "motorcycle": (f"{_SKIMAGE}/motorcycle_left.png", f"{_SKIMAGE}/motorcycle_right.png"),
-        "chelsea": (f"{_SKIMAGE}/chelsea.png",),
-        "flower": (f"{_SKLEARN}/flower.jpg",),
-        "camera": (f"{_SKIMAGE}/camera.png",),
-        "grass": (f"{_SKIMAGE}/grass.png",),
-    },
-}
+_KNOWN = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+SCENES: dict[str, dict[str, list[str]]] = _KNOWN["scenes"]  # by split and scene, the files inside an installed package
+CREDITS: dict[str, str] = _KNOWN["credits"]  # by scene
 SPLITS = tuple(SCENES)
 OUT_OF_FOCUS = frozenset({"coffee", "flower"})  # their backgrounds are really blurred: no use as all-in-focus pictures
-CREDITS = {
-    "china": "danielbuechele on Flickr (photo 6061409035), as bundled with scikit-learn, CC BY 2.0, https://creativecommons.org/licenses/by/2.0/",
-    "flower": "vultilion on Flickr (photo 6056698931), as bundled with scikit-learn, CC BY 2.0, https://creativecommons.org/licenses/by/2.0/",
-    "motorcycle": "Middlebury 2014 stereo data (Scharstein et al.), as bundled with scikit-image",
-}
-assert sum(len(scenes) for scenes in SCENES.values()) == len({name for s in SCENES.values() for name in s}), (
-    "a scene is in two splits"
-)
 
 SEEDS_PER_SPLIT = 500_000  # train 0 .. 499 999, val 500 000 .. 999 999, test 1 000 000 .. 1 499 999
 
