@@ -7,6 +7,7 @@ the functions of ``torch.nn.functional``, not the arithmetic written between the
 from __future__ import annotations
 
 import contextlib
+import csv
 import gc
 import io
 import math
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -33,7 +35,6 @@ from .nafnet import NAFNET_PRESETS, NAFNet
 from .outputs import experts_of
 
 SIZE = (3, 256, 256)  # channels, height, width that the paper counts at
-DARKIR_NOTE = "the public DarkIR block has 10.74 G MACs here; the paper's 11.05 G is not reproduced"
 
 
 @dataclass(frozen=True)
@@ -48,37 +49,20 @@ class CostRow:
     note: str = ""
 
 
-def _table_1(name: str) -> CostRow:
-    network, config = NETWORKS[name]
-    return CostRow("Table 1", name, ("table1_aio", name), network, config())
+def _rows() -> Iterator[CostRow]:
+    """Those of ``complexity.csv``; without a preset a network has its configuration's defaults.
+
+    The baseline with classification loss is counted without the router that this loss trains, as in the paper.
+    """
+    networks = {"NAFNet": (NAFNet, NAFNET_PRESETS), "DeMoE": (DeMoE, DEMOE_PRESETS)}
+    with Path(__file__).with_suffix(".csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            network, configs = networks.get(row["network"]) or NETWORKS[row["network"]]
+            config = configs[row["preset"]] if row["preset"] else configs()
+            yield CostRow(row["table"], row["row"], (row["source"], row["method"]), network, config, row["note"])
 
 
-def _nafnet(table: str, row: str, source: tuple[str, str], preset: str) -> CostRow:
-    return CostRow(table, row, source, NAFNet, NAFNET_PRESETS[preset])
-
-
-def _demoe(table: str, row: str, source: tuple[str, str], preset: str, note: str = "") -> CostRow:
-    return CostRow(table, row, source, DeMoE, DEMOE_PRESETS[preset], note)
-
-
-_T5, _T7 = "table5_baseline_ablation", "table7_experts"
-COST_ROWS: tuple[CostRow, ...] = (
-    *map(_table_1, NETWORKS),
-    _nafnet("Table 1", "NAFNet", ("table1_aio", "NAFNet"), "baseline"),
-    _demoe("Table 1", "DeMoE k=1", ("table1_aio", "DeMoE_k1"), "demoe"),
-    _nafnet("Table 5", "baseline, no classification loss", (_T5, "baseline_without_classification_loss"), "baseline"),
-    _nafnet("Table 5", "baseline, original architecture", (_T5, "baseline_original_architecture"), "original"),
-    # The paper counts the baseline without the router that the classification loss trains.
-    _nafnet("Table 5", "baseline, classification loss", (_T5, "baseline_with_classification_loss"), "baseline"),
-    _demoe("Table 5", "more middle NAFBlocks", (_T5, "more_middle_nafblocks"), "more_middle"),
-    _demoe("Table 5", "more MoEBlocks", (_T5, "more_moeblocks"), "more_moe"),
-    _demoe("Table 5", "width 64", ("table5_fusion_ablation", "width_64"), "width_64"),
-    _demoe("Table 7", "DarkIR experts", (_T7, "DarkIR"), "darkir_experts", DARKIR_NOTE),
-    _demoe("Table 7", "wavelet experts", (_T7, "Wavelet"), "wavelet_experts"),
-    _demoe("Table 7", "Restormer experts", (_T7, "Restormer"), "restormer_experts"),
-    _demoe("Table 7", "PLK experts", (_T7, "PLK"), "plk_experts"),
-    _demoe("Table 7", "NAFBlock experts (DeMoE)", (_T7, "NAFBlock"), "demoe"),
-)
+COST_ROWS: tuple[CostRow, ...] = tuple(_rows())
 
 
 def count(model: nn.Module, size: tuple[int, int, int] = SIZE, k: int = 1) -> tuple[int, int]:
