@@ -194,6 +194,7 @@ def load_vit(
             mlp_ratio=hidden / width,
             qkv_bias="blocks.0.attn.qkv.bias" in state,
             init_values=1.0 if "blocks.0.ls1.gamma" in state else None,
+            weight_init="skip",
         )
     _load(network, state, place)
     return FrozenViT(network, label or (path.stem if path else "state"), normalisation)
