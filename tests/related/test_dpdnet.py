@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from demoe.inference.restore import restore
 from demoe.models import checkpoints
 from demoe.models.checkpoint_files import CheckpointError
 from demoe.related.networks.dpdnet import DPDNet
@@ -45,6 +46,8 @@ def test_it_computes_what_is_written_out_for_any_size():
     torch.testing.assert_close(out, plain(convs, picture))
     padded = F.pad(picture[..., :17, :35], (0, 13, 0, 15))
     torch.testing.assert_close(network(picture[..., :17, :35])[0], plain(convs, padded)[..., :17, :35])
+    single, picture3 = DPDNet(width=2, in_channels=3).eval(), torch.rand(3, 17, 35)
+    torch.testing.assert_close(restore(single, picture3).image, single(picture3[None])[0][0])
     network.train()
     assert not torch.equal(network(picture)[0], network(picture)[0])  # dropout
 

@@ -136,6 +136,15 @@ def test_the_command_trains_with_a_perceptual_loss(home, monkeypatch, capsys, sm
     assert "unknown loss 'random'" in capsys.readouterr().err
 
 
+def test_the_command_scores_a_guests_experiment(home, monkeypatch, capsys):
+    tiny = replace(guests.named("dpdnet", SETTING), network=DPDNetConfig(2, 3, 0.1), patch=16, batch=2, steps=1)
+    monkeypatch.setitem(profiles.PROFILES, "test", TINY)
+    monkeypatch.setattr(guests, "specs", lambda setting: {"dpdnet": tiny})
+    assert cli.main(["evaluate", "--profile", "test", "--experiment", "dpdnet", "--csv", str(home / "scores.csv")]) == 0
+    scores = pd.read_csv(home / "scores.csv")
+    assert set(scores.method) == {"input", "network"} and "Average" in capsys.readouterr().out
+
+
 def test_the_command_says_what_is_missing_before_it_trains(home, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.delenv("DEMOE_VIT_MAE", raising=False)

@@ -17,6 +17,7 @@ from demoe.evaluation.router import router_view
 from demoe.evaluation.statistics import intervals, report, shown, summarise
 from demoe.models import published
 from demoe.models.outputs import experts_of
+from demoe.related import experiments as guests
 from demoe.report import tables
 
 SHOWN = 30  # pictures printed one by one
@@ -63,8 +64,8 @@ def evaluate_network(
         loaded = published.load(weights, device)
         model, name, config = loaded.model, loaded.label, {"weights": loaded.sha256}
     else:
-        spec = experiments.named(experiment, setting)
-        model, name, config = experiments.obtain(spec, setting).model, "network", {"training": spec.configuration()}
+        run = guests.obtain(guests.named(experiment, setting), setting)
+        model, name, config = run.model, "network", {"training": run.spec.configuration()}
     # A DeMoE of ours is shown beside the baseline that it was made from; a file's has none that we know.
     known = experts_of(model) and not weights
     baseline = experiments.obtain(experiments.named("baseline", setting), setting).model if known else None
