@@ -204,7 +204,7 @@ def test_trained_like_any_network_of_the_project(name):
     losses = [step(batch)[0]["total"].item() for _ in range(12)]
     assert losses[-1] < losses[0]
     output = model.eval()(batch.blurred)
-    assert isinstance(output, Restored) and output.image is output.pictures[-1] and not output.features
+    assert isinstance(output, Restored) and output.image is output.pictures[-1] and output.features is None
     assert len(output) == 3 and output.logits is None
 
 

@@ -1,6 +1,7 @@
 """The semantic prior: its equations, an identity at the start, a teacher that is nowhere but in the loss."""
 
 import math
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from demoe.data.batches import Batch
+from demoe.models import checkpoints
 from demoe.models.outputs import Restored
 from demoe.related.networks.deepdeblur import DeepDeblur
 from demoe.related.networks.mimo_unet import MIMOUNet, MIMOUNetPlus
@@ -26,6 +28,8 @@ from demoe.related.prior import (
     measure,
     with_prior,
 )
+from demoe.related.steered import NETWORKS as NETWORKS_BY_NAME
+from demoe.related.steered import Steered, SteeredConfig
 from demoe.training.losses import Criterion, Term, l1
 from demoe.training.step import TrainStep
 
@@ -231,7 +235,7 @@ def test_the_teacher_is_in_the_loss_alone():
     teacher, pupil, data = Teacher(), student(), batch()
     measure(pupil, teacher, [data.sharp])
     model = Restoring(with_prior(UNet(4), pupil))
-    criterion = Criterion([Term("pixel", l1), Term("prior", PriorLoss(teacher, pupil), BETA)])
+    criterion = Criterion([Term("pixel", l1), Term("prior", PriorLoss(teacher), BETA)])
     losses = criterion(model(data.blurred), data)
     assert set(losses) == {"total", "pixel", "prior"} and losses["prior"] > 0
     torch.testing.assert_close(losses["total"], losses["pixel"] + 0.1 * losses["prior"])
@@ -259,14 +263,14 @@ def test_it_trains(name):
     teacher, pupil, data = Teacher(), student(), batch()
     measure(pupil, teacher, [data.sharp])
     model = Restoring(with_prior(NETWORKS[name](), pupil))
-    terms = [Term("pixel", every_stage(F.l1_loss)), Term("prior", PriorLoss(teacher, pupil), BETA)]
+    terms = [Term("pixel", every_stage(F.l1_loss)), Term("prior", PriorLoss(teacher), BETA)]
     step = TrainStep(model, Criterion(terms), torch.optim.AdamW(model.parameters(), 3e-3), "float32", 1, False)
     losses = [step(data)[0] for _ in range(12)]
     assert losses[-1]["prior"] < losses[0]["prior"] and losses[-1]["total"] < losses[0]["total"]
     assert model.network.network.fusions[0].attention.mu[-1].weight.any()
     with torch.no_grad():
         output = model.eval()(data.blurred)
-    assert isinstance(output, Restored) and output.features == []
+    assert isinstance(output, Restored) and output.features is None
     assert not any(hasattr(fusion, "prior") for fusion in model.network.network.fusions)
 
 
@@ -316,9 +320,38 @@ def test_bad_input(make, message):
         make()
 
 
+def test_a_student_that_was_not_measured_is_on_the_first_batch():
+    teacher, pupil, loss = Teacher(), student(), PriorLoss(Teacher())
+    model, first = Restoring(with_prior(UNet(4), pupil)), batch()
+    loss.teacher.load_state_dict(teacher.state_dict())
+    loss(model(first.blurred), first)
+    kept = pupil.teacher_mean.clone()
+    loss(model(batch().blurred), batch())
+    measured = student()
+    measure(measured, teacher, [first.sharp])
+    assert torch.equal(kept, pupil.teacher_mean) and torch.equal(kept, measured.teacher_mean)
+
+
 def test_a_network_without_prior_has_nothing_for_its_loss():
-    data, loss = batch(), PriorLoss(Teacher(), student())
+    data, loss = batch(), PriorLoss(Teacher())
     with pytest.raises(ValueError, match="only a network with a prior"):
         loss(Restoring(UNet(4))(data.blurred), data)
     with pytest.raises(ValueError, match="only a network with a prior"):
         loss(Restored(data.blurred), data)
+
+
+@pytest.mark.parametrize("name", NETWORKS_BY_NAME)
+def test_a_network_is_kept_with_its_prior(name, tmp_path):
+    """As a ``Spec`` makes it, trains it and loads it again, the statistics of its teacher with it."""
+    sizes = {"unet": (4,), "mimo-unet": (16, 1), "mimo-unet+": (16, 1), "mprnet-stage1": (8, 4), "deepdeblur": (1, 4)}
+    config = SteeredConfig(name, sizes.get(name, (8, 4, 4)), widths=(4, 6, 8), teacher_channels=CHANNELS)
+    model, data = Steered(**asdict(config)).eval(), batch()
+    PriorLoss(Teacher())(model(data.blurred), data)
+    checkpoints.save(model, tmp_path / "steered.safetensors")
+    loaded = checkpoints.load(tmp_path / "steered.safetensors", guest=Steered)
+    assert loaded.config == config and loaded.network.student.measured
+    torch.testing.assert_close(loaded(data.blurred).image, model(data.blurred).image, rtol=0, atol=0)
+    alone = Steered(**asdict(replace(config, mode="")))
+    assert alone(data.blurred).student is None
+    with pytest.raises(ValueError, match=r"unknown network 'vnet': choose one of unet, mimo-unet"):
+        Steered(network="vnet")

@@ -6,7 +6,7 @@ network. The paper has published no code; what it leaves open is marked as our c
 
     model = Restoring(with_prior(UNet(), student))
     measure(student, teacher, sharp_pictures)
-    criterion = Criterion([Term("pixel", l1), Term("prior", PriorLoss(teacher, student), BETA)])
+    criterion = Criterion([Term("pixel", l1), Term("prior", PriorLoss(teacher), BETA)])
 """
 
 from __future__ import annotations
@@ -80,6 +80,11 @@ class PriorStudent(nn.Module):
         self.register_buffer("teacher_mean", torch.zeros(sum(teacher_channels)))
         self.register_buffer("teacher_std", torch.zeros(sum(teacher_channels)))  # 0: not measured
 
+    @property
+    def measured(self) -> bool:
+        """Whether it has a teacher's mean and deviation."""
+        return bool(self.teacher_std.all())
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in [0, 1], any size -> (B, width, H / stride, W / stride) a level, rounded up."""
         found = []
@@ -101,7 +106,7 @@ class PriorStudent(nn.Module):
         channels = tuple(one.shape[1] for one in maps)
         if channels != self.teacher_channels:
             raise ValueError(f"the student learns from maps of {self.teacher_channels} channels, not {channels}")
-        if not self.teacher_std.all():
+        if not self.measured:
             raise ValueError("the teacher has not been measured: call related.prior.measure with sharp pictures first")
         means, deviations = (one.view(-1, 1, 1).split(channels) for one in (self.teacher_mean, self.teacher_std))
         return [(one - mean) / std for one, mean, std in zip(maps, means, deviations, strict=True)]
@@ -123,7 +128,7 @@ def measure(student: PriorStudent, teacher: Teacher, pictures: Iterable[Tensor])
     mean, square = sums / count
     deviation = (square - mean.square()).clamp(min=0).sqrt()
     student.teacher_mean.copy_(mean)
-    student.teacher_std.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
+    student.teacher_std.copy_(torch.where(deviation > 1e-6 * mean.abs(), deviation, 1.0))
 
 
 class CrossLevel(nn.Module):
@@ -256,19 +261,23 @@ class HCLLoss(nn.Module):
 class PriorLoss:
     """The student's HCL as a term of ``training.losses``: its features of the blurred picture against the sharp one's.
 
-    The teacher looks at ``batch.sharp`` without gradient. Raises ``ValueError`` for a network without a prior.
+    The teacher looks at ``batch.sharp`` without gradient. A student for which it has not been measured is measured for
+    it on the batch at hand, the first of a training. Raises ``ValueError`` for a network without a prior.
     """
 
-    def __init__(self, teacher: Teacher, student: PriorStudent, kind: Kind = "mse"):
-        self.teacher, self.student, self.loss = teacher, student, HCLLoss(kind)
+    def __init__(self, teacher: Teacher, kind: Kind = "mse"):
+        self.teacher, self.loss = teacher, HCLLoss(kind)
 
     def __call__(self, output: Stages, batch: Batch) -> Tensor:
-        if not getattr(output, "features", None):
+        student = getattr(output, "student", None)
+        if student is None:
             raise ValueError("only a network with a prior, as Restoring(with_prior(...)), has features for its loss")
+        if isinstance(self.teacher, nn.Module):
+            self.teacher.to(batch.sharp.device)
+        if not student.measured:
+            measure(student, self.teacher, [batch.sharp])
         with torch.no_grad():
-            if isinstance(self.teacher, nn.Module):
-                self.teacher.to(batch.sharp.device)
-            sharp = self.student.standardised(self.teacher(batch.sharp))
+            sharp = student.standardised(self.teacher(batch.sharp))
         return self.loss([one.float() for one in output.features], sharp)
 
 

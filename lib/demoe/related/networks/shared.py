@@ -83,12 +83,13 @@ class Network(nn.Module):
 class Stages(Restored):
     """The best picture as ``image``, and beside it all of them, as a training with several outputs needs them.
 
-    ``features`` are those of a prior's student, mapped to its teacher's channels; empty without one, or where nothing
-    can learn from them.
+    ``student`` is a prior's, and ``features`` what it says, in its teacher's channels; None without a prior, or where
+    nothing can learn from it.
     """
 
     pictures: list[Tensor]
-    features: list[Tensor]
+    student: nn.Module | None
+    features: list[Tensor] | None
 
 
 class Restoring(nn.Module):
@@ -100,10 +101,10 @@ class Restoring(nn.Module):
 
     def forward(self, x: Tensor) -> Stages:
         # What only a loss looks at is not computed where nothing can learn from it.
-        wanted = torch.is_grad_enabled() and hasattr(self.network, "student_features")
-        pictures, features = self.network(x, with_features=True) if wanted else (self.network(x), [])
+        student = getattr(self.network, "student", None) if torch.is_grad_enabled() else None
+        pictures, features = (self.network(x), None) if student is None else self.network(x, with_features=True)
         output = Stages(pictures[-1])
-        output.pictures, output.features = pictures, features
+        output.pictures, output.student, output.features = pictures, student, features
         return output
 
 

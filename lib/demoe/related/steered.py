@@ -1,0 +1,53 @@
+"""A network of ``networks/``, with a semantic prior or without, as a ``Spec`` trains it and a checkpoint keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .networks.deepdeblur import DeepDeblur
+from .networks.mimo_unet import MIMOUNet, MIMOUNetPlus
+from .networks.mprnet_stage1 import MPRNetStage1
+from .networks.mssnet import MSSNet
+from .networks.shared import Restoring
+from .networks.unet import UNet
+from .prior import PriorStudent, with_prior
+
+NETWORKS = {
+    "unet": UNet,
+    "mimo-unet": MIMOUNet,
+    "mimo-unet+": MIMOUNetPlus,
+    "mprnet-stage1": MPRNetStage1,
+    "mssnet": MSSNet,
+    "deepdeblur": DeepDeblur,
+}
+
+
+@dataclass(frozen=True)
+class SteeredConfig:
+    """What a ``Steered`` is made of. The defaults are Net6 of Table 4, with EfficientNet-Lite0 to learn from."""
+
+    network: str = "unet"  # a key of ``NETWORKS``
+    sizes: tuple[int, ...] = ()  # the first arguments of its class; the published ones where there are none
+    mode: str = "sat"  # how priors enter: "sat", "add", "concat"; "" for the network alone, Net0
+    clc: bool = True
+    mla: bool = True
+    widths: tuple[int, ...] = (64, 128, 256)  # of the student, a level
+    teacher_channels: tuple[int, ...] = (24, 40, 112)  # a level
+
+
+class Steered(Restoring):
+    """(B, 3, H, W) in [0, 1], any size -> ``Stages``; the fields of ``SteeredConfig`` are its arguments.
+
+    Raises ``ValueError`` for a network that is not there, and what the network and the prior raise.
+    """
+
+    def __init__(self, **fields):
+        config = SteeredConfig(**fields)
+        if config.network not in NETWORKS:
+            raise ValueError(f"unknown network {config.network!r}: choose one of {', '.join(NETWORKS)}")
+        network = NETWORKS[config.network](*config.sizes)
+        if config.mode:
+            student = PriorStudent(config.widths, config.teacher_channels)
+            network = with_prior(network, student, config.mode, config.clc, config.mla)
+        super().__init__(network)
+        self.config = config
