@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 RADIUS_STEP = 0.25  # pixels; defocus radii are rounded to this
@@ -17,15 +18,7 @@ RADIUS_STEP = 0.25  # pixels; defocus radii are rounded to this
 
 def fft_length(minimum: int) -> int:
     """The smallest even length of at least ``minimum`` with no prime factor above 5, for which the FFT is fast."""
-    length = minimum + minimum % 2
-    while True:
-        rest = length
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return length
-        length += 2
+    return 2 * next_fast_len(-(-minimum // 2), real=True)
 
 
 def crop(canvas: Tensor, size: tuple[int, int]) -> Tensor:

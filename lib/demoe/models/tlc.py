@@ -161,9 +161,6 @@ class LocalAttention(nn.Module):
             "use demoe.inference.restore.restore, or the plain network"
         )
 
-    def extra_repr(self) -> str:
-        return f"window={self.window}"
-
 
 def means(x: Tensor, height: int, width: int) -> Tensor:
     """Means over all windows of ``height`` x ``width`` inside a map: (B, C, H, W) -> (B, C, H - h + 1, W - w + 1).
