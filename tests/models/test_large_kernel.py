@@ -27,6 +27,19 @@ def test_gradients_are_those_of_the_usual_convolution(size, kernel, layout):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
 
 
+def test_gradients_in_mixed_precision_are_those_of_float32_nearly():
+    torch.manual_seed(0)
+    block, x = PLKBlock(8), torch.randn(2, 8, 21, 13)
+
+    def gradients(bfloat16):
+        block.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            block(x).float().square().sum().backward()
+        return block.large.weight.grad.clone()
+
+    torch.testing.assert_close(gradients(True), gradients(False), rtol=0.1, atol=0.1 * float(gradients(False).std()))
+
+
 def test_a_block_in_training_takes_that_way_and_gives_the_same(monkeypatch):
     torch.manual_seed(0)
     block, x = PLKBlock(8), torch.randn(2, 8, 21, 13)

@@ -129,7 +129,8 @@ class _LargeKernel(torch.autograd.Function):
         side = weight.shape[-1]
         half, (height, width) = side // 2, x.shape[-2:]
         size = (height + side - 1, width + side - 1)  # room for both, so that nothing wraps around
-        spectra = [torch.fft.rfft2(one.contiguous(), s=size) for one in (grad, weight, x)]
+        wide = torch.promote_types(x.dtype, torch.float32)  # half precision has no such transform
+        spectra = [torch.fft.rfft2(one.to(wide).contiguous(), s=size) for one in (grad, weight, x)]
         grads, weights, inputs = spectra  # each (., ., H + K - 1, (W + K) / 2) complex
         to_x = torch.fft.irfft2(torch.einsum("bohw,oihw->bihw", grads, weights), s=size)
         to_weight = torch.fft.irfft2(torch.einsum("bohw,bihw->oihw", grads.conj(), inputs), s=size)
