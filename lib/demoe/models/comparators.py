@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .experts import RestormerBlock
-from .layers import pad_to_multiple, upsample
+from .layers import PictureConv2d, pad_to_multiple, upsample
 from .outputs import Restored
 
 NOT_INSTALLED = "not installed: pip install -e '.[comparators]'"
@@ -178,7 +178,8 @@ class SpatialFrequencyMixer(nn.Module):
         half = channels // 2
         self.expand = nn.Conv2d(channels, 2 * channels, 1)
         self.near = nn.Conv2d(half, half, 3, padding=1, groups=half)
-        self.far = nn.Conv2d(half, half, 3, padding=2, dilation=2, groups=half)
+        # In float32 also under autocast: on a CPU its gradient in bfloat16 is read from memory beyond the arrays.
+        self.far = PictureConv2d(half, half, 3, padding=2, dilation=2, groups=half)
         self.spectral_in = nn.Sequential(nn.Conv2d(channels, 2 * channels, 1), nn.GELU())
         self.spectral = SpectralMixer(2 * channels, groups)
         self.spectral_out = nn.Sequential(nn.Conv2d(2 * channels, channels, 1), nn.GELU())
