@@ -17,7 +17,7 @@ from demoe.app import cli
 from demoe.core import profiles
 from demoe.data.setting import Setting
 from demoe.experiments import runs
-from demoe.experiments.progress import read
+from demoe.experiments.progress import read_run
 from demoe.models.checkpoint_files import read_weights
 from demoe.training import loop
 
@@ -80,10 +80,10 @@ def test_further_seeds_of_ablations_come_last():
 def test_what_is_missing_is_seen_without_training_or_loading(home, monkeypatch):
     assert experiments.missing(SETTING) == experiments.plan(SETTING)
     assert not (home / "results").exists()
-    run = obtained("baseline")
+    obtained("baseline")
     monkeypatch.setattr(runs.checkpoints, "load", None)  # would fail
     assert experiments.missing(SETTING, ["demoe"]) == [experiments.named("demoe", SETTING)]
-    assert experiments.weights(SETTING, ["demoe"])[0] == run.weights and len(experiments.weights(SETTING)) >= 39
+    assert len(experiments.plan(SETTING)) >= 39
 
 
 # One process at a time.
@@ -138,7 +138,7 @@ def test_a_training_stopped_and_continued_elsewhere_gives_the_bytes_of_one_long_
         first, second = (read_weights(file).tensors for file in (run.weights, other))
         assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
         assert not (run.folder / "state").exists()
-    on = read(run.folder).hardware.split("; ")
+    on = read_run(run.folder).hardware.split("; ")
     assert len(on) == 2 and on[1] == "another machine"
 
 
@@ -149,7 +149,7 @@ def test_a_machine_whose_state_is_lost_is_not_listed(home, monkeypatch):
         obtained("baseline", deadline=time.monotonic() + LATER)
     next(home.rglob("state/*.pt")).write_bytes(b"")
     monkeypatch.setattr(runs.provenance, "hardware", lambda: "this machine")
-    assert read(obtained("baseline").folder).hardware == "this machine"
+    assert read_run(obtained("baseline").folder).hardware == "this machine"
 
 
 def test_when_time_is_up_nothing_more_is_begun(home, monkeypatch):
@@ -203,7 +203,7 @@ def test_the_list_for_programs_names_files_starts_and_notebooks(home, capsys):
     ]
     demoe = listed[1]
     assert demoe["starts_from"] == {"name": "baseline", "seed": 0} and "09" in demoe["notebooks"]
-    assert home / demoe["weights"] == experiments.weights(setting, ["demoe"])[1]
+    assert home / demoe["weights"] == experiments.named("demoe", setting).folder(setting) / "model.safetensors"
 
 
 @pytest.mark.parametrize(

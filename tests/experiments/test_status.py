@@ -12,7 +12,7 @@ from demoe.core.files import SUMS
 from demoe.data.real.roots import Roots
 from demoe.data.setting import Setting
 from demoe.experiments import status
-from demoe.experiments.progress import found
+from demoe.experiments.progress import runs_of
 
 SMALL = {"specialist_steps": 2, "ablation_steps": 2, "train_images": 1, "test_images": 1, "image_size": 48}
 LONG = Setting(profiles.get("test", **SMALL, stage1_steps=100, stage2_steps=100))
@@ -41,7 +41,7 @@ def rows(text: str) -> list[str]:
 def test_status_is_what_the_files_say_and_the_same_twice(home):
     made_up(home, "baseline", 100, True, 200.0)
     made_up(home, "demoe", 40, False, 3700.0, code="of before")
-    text = status.text(LONG)
+    text = status.status_text(LONG)
     first, second, third = rows(text)[:3]
     assert first.startswith("| 1 | baseline | done, 100 steps | 3:20 | 4.0 | ")
     assert first.endswith("| 2.0% | NVIDIA L4; NVIDIA H200 | synthetic, bundled photographs | `1234567` | `abcd` |")
@@ -50,30 +50,32 @@ def test_status_is_what_the_files_say_and_the_same_twice(home):
     assert f"1 of {TOTAL} networks are trained, 1 under way: 1:05:00 of training" in text
     assert "demoe train --all --profile test" in text
     assert "Not finished: demoe (step 40 of 100), task-specific-dpdd" in text
-    assert status.write(LONG) == status.file(LONG) and status.file(LONG).read_text() == text == status.text(LONG)
+    assert status.write_status(LONG) == status.status_file(LONG) and status.status_file(
+        LONG
+    ).read_text() == text == status.status_text(LONG)
 
 
 def test_without_runs_a_status_says_so_and_never_replaces_one_that_has_some(home):
-    text = status.write(LONG).read_text()
+    text = status.write_status(LONG).read_text()
     assert f"0 of {TOTAL} networks are trained" in text
     assert all("| missing |" in row for row in rows(text))
     made_up(home, "baseline", 100, True, 9.0)
-    kept = status.write(LONG).read_text()
+    kept = status.write_status(LONG).read_text()
     shutil.rmtree(home / "results/test/runs")
-    assert status.write(LONG) is None and status.file(LONG).read_text() == kept != text
-    other = status.write(LONG.with_seed(1))
-    assert other.name == "STATUS-s1.md" and status.file(LONG).read_text() == kept
+    assert status.write_status(LONG) is None and status.status_file(LONG).read_text() == kept != text
+    other = status.write_status(LONG.with_seed(1))
+    assert other.name == "STATUS-s1.md" and status.status_file(LONG).read_text() == kept
 
 
 @pytest.mark.parametrize("changes", [{"source": "0123456789ab"}, {"patch": 99}, {"code": "of before", "batch": 7}])
 def test_a_run_of_another_configuration_does_not_count(home, changes):
     made_up(home, "baseline", 100, True, 9.0, **changes)
-    text = status.text(LONG)
+    text = status.status_text(LONG)
     assert "| 1 | baseline | done, 100 steps (other configuration" in text
     assert f"0 of {TOTAL} networks are trained: 0:00" in text
     assert "Not finished: baseline, demoe" in text
     made_up(home, "baseline", 40, False, 5.0, "0000")
-    assert rows(status.text(LONG))[0].startswith("| 1 | baseline | step 40 of 100 |")
+    assert rows(status.status_text(LONG))[0].startswith("| 1 | baseline | step 40 of 100 |")
 
 
 def test_the_photographs_of_the_call_are_those_that_count(home, tmp_path):
@@ -82,8 +84,8 @@ def test_the_photographs_of_the_call_are_those_that_count(home, tmp_path):
     own = Setting(LONG.profile, roots=Roots(sharp_images=tmp_path / "sharp"))
     source = dict(experiments.named("baseline", own).data)["source"]
     made_up(home, "baseline", 100, True, 9.0, source=source)
-    assert "other configuration" in status.text(LONG)
-    text = status.text(own)
+    assert "other configuration" in status.status_text(LONG)
+    text = status.status_text(own)
     assert "other configuration" not in text and f"synthetic, photographs {source}" in text
     assert "demoe train --all --profile test --sharp-images DIR" in text
 
@@ -91,13 +93,13 @@ def test_the_photographs_of_the_call_are_those_that_count(home, tmp_path):
 def test_waiting_is_no_share_of_time_where_a_gpu_makes_the_data(home):
     fresh = Setting(profiles.get("test", **SMALL, stage1_steps=100, fresh=True))
     made_up(home, "baseline", 100, True, 200.0, fresh=True)
-    assert " | - | NVIDIA L4; NVIDIA H200 |" in rows(status.text(fresh))[0]
+    assert " | - | NVIDIA L4; NVIDIA H200 |" in rows(status.status_text(fresh))[0]
 
 
 def test_the_run_of_this_code_is_shown_and_damage_is_passed_over(home):
     spec = experiments.named("baseline", LONG)
     made_up(home, "baseline", 100, True, 9.0, "0000", code="of before")
     made_up(home, "baseline", 40, False, 5.0)
-    assert found(LONG, [spec])[spec].step == 40
+    assert runs_of(LONG, [spec])[spec].step == 40
     (home / "results/test/runs/baseline-s0-abcd/config.json").write_text("{")
-    assert found(LONG, [spec])[spec].done
+    assert runs_of(LONG, [spec])[spec].done

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 from demoe import experiments
+from demoe.core.files import project_root
 from demoe.data.own_pairs import complaints, own_pairs
 from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
-from demoe.experiments import listing
 from demoe.experiments import status as kept
 from demoe.related import experiments as guests
 from demoe.related.terms import with_loss
@@ -29,7 +29,7 @@ def train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         parser.error("--all trains on one device: start it without torchrun")
     setting = Setting.of(args.profile, args.seed, args.data_root, sharp_images=args.sharp_images)
     if args.list:
-        print(listing.as_json(setting) if args.json else guests.listing(setting))
+        print(experiments.list_as_json(setting) if args.json else guests.listing(setting))
         return 0
     try:
         with distributed.processes():
@@ -40,7 +40,7 @@ def train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         return 0
     print(message)
     if args.pairs is None:
-        kept.write(setting)
+        kept.write_status(setting)
     return 0
 
 
@@ -74,8 +74,8 @@ def _train_all(setting: Setting, deadline: float | None) -> str:
 def status(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Writes the status of a profile and prints it."""
     setting = Setting.of(args.profile, args.seed, args.data_root, sharp_images=args.sharp_images)
-    written, path = kept.write(setting), kept.file(setting)
+    written, path = kept.write_status(setting), kept.status_file(setting)
     print((written or path).read_text(encoding="utf-8"), end="")
     if written is None:
-        print(f"\n(no runs of this profile are here: {kept.shown_path(path)} is as it was)")
+        print(f"\n(no runs of this profile are here: {path.relative_to(project_root())} is as it was)")
     return 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import json
+from collections.abc import Mapping, Sequence
 
+from demoe.core.files import project_root
 from demoe.core.profiles import PROFILES
 from demoe.data.setting import Setting
 
@@ -33,6 +34,8 @@ __all__ = [
     "default_device",
     "forget",
     "initial_network",
+    "list_as_json",
+    "list_as_text",
     "missing",
     "named",
     "obtain",
@@ -41,7 +44,6 @@ __all__ = [
     "specs",
     "trained",
     "untrained",
-    "weights",
 ]
 
 _ALL = specs(Setting(PROFILES["paper"]))  # for the names, which are the same in every profile
@@ -116,6 +118,26 @@ def missing(setting: Setting, names: Sequence[str] = NAMES) -> list[Spec]:
     return [spec for spec in plan(setting, names) if not trained(spec, setting)]
 
 
-def weights(setting: Setting, names: Sequence[str] = NAMES) -> list[Path]:
-    """The files that ``plan`` comes to, whether they are there or not."""
-    return [spec.folder(setting) / WEIGHTS for spec in plan(setting, names)]
+def list_as_text(known: Mapping[str, Spec]) -> str:
+    """A line an experiment, for people: its name and what it is."""
+    return "\n".join(f"{name:28s} {spec.about}" for name, spec in known.items())
+
+
+def list_as_json(setting: Setting) -> str:
+    """Every training of ``plan``, in its order, for programs that train them one by one.
+
+    Each has name, seed, hash, weights (a file, from the project's root on), starts_from (name and seed, or null) and
+    notebooks (numbers of those that load it themselves).
+    """
+    records = [
+        {
+            "name": spec.name,
+            "seed": spec.seed,
+            "hash": spec.hash,
+            "weights": str((spec.folder(setting) / WEIGHTS).relative_to(project_root())),
+            "starts_from": {"name": start.name, "seed": start.seed} if (start := spec.starts_from) else None,
+            "notebooks": [number for number, names in NEEDED_BY.items() if spec.name in names],
+        }
+        for spec in plan(setting)
+    ]
+    return json.dumps(records, indent=1)

@@ -35,57 +35,37 @@ def compared(setting: Setting, weights: Sequence[str | Path] = (), tile: int | N
     """
     profile, known = setting.profile, specs(setting)
     size = "" if profile.width == comparators.PUBLISHED_FROM else f" (width {profile.width})"
-    length = f"{profile.ablation_steps} steps"
+    short, long = f"{profile.ablation_steps} steps", f"{profile.stage1_steps} steps"
     found = [Compared("input", "blurred input", INPUT, "", "", blurred_input)]
 
-    def add(role: str, method: str, group: str, training: str, run: Run, steps: str = "", k: int | None = 1) -> None:
+    def add(role: str, method: str, group: str, training: str, run: Run, steps: str = "", k: int = 1) -> None:
         make = as_method(run.model, k=k, tile=tile)
         found.append(Compared(role, method, group, training, run.hash, make, run.model, steps or training))
 
     for name in COMPARATORS:
         if name not in not_installed():
             run = obtain(known[f"comparator-{name.lower()}"], setting)
-            add(name, comparators.label(run.model.config), EQUAL, length, run)
-    add("NAFNet", f"NAFNet{size}", EQUAL, length, obtain(known["variant-class-loss"], setting))
-    add(
-        "DeMoE",
-        f"DeMoE k=1{size}",
-        EQUAL,
-        f"{length} of each of two stages",
-        obtain(known["ablation-demoe"], setting),
-        f"{profile.ablation_steps} + {length}",
-    )
-    long = f"{profile.stage1_steps} steps"
+            add(name, comparators.label(run.model.config), EQUAL, short, run)
+    add("NAFNet", f"NAFNet{size}", EQUAL, short, obtain(known["variant-class-loss"], setting))
+    run, both = obtain(known["ablation-demoe"], setting), f"{profile.ablation_steps} + {short}"
+    add("DeMoE", f"DeMoE k=1{size}", EQUAL, f"{short} of each of two stages", run, both)
     add("NAFNet longer", f"NAFNet{size}, longer trained", LONGER, long, obtain(known["baseline"], setting))
-    main = obtain(known["demoe"], setting)
-    for k in range(1, main.model.config.num_experts + 1):
-        add(
-            f"DeMoE longer k={k}",
-            f"DeMoE k={k}{size}, longer trained",
-            LONGER,
-            f"{long}, then {profile.stage2_steps}",
-            main,
-            f"{profile.stage1_steps} + {profile.stage2_steps} steps",
-            k,
-        )
+    run, stages = obtain(known["demoe"], setting), f"{profile.stage1_steps} + {profile.stage2_steps} steps"
+    for k in range(1, run.model.config.num_experts + 1):
+        told = f"{long}, then {profile.stage2_steps}"
+        add(f"DeMoE longer k={k}", f"DeMoE k={k}{size}, longer trained", LONGER, told, run, stages, k)
     tuned = {name: obtain(known[f"task-specific-{name.lower()}"], setting) for name in DATASETS}
     makers = {name: as_method(run.model, tile=tile) for name, run in tuned.items()}
 
     def on_its_own_set(image: Tensor, pairs: PairedSet) -> Tensor | Made | None:
         return None if pairs.label is None else makers[DATASETS[pairs.label]](image, pairs)
 
-    found.append(
-        Compared(
-            "DeMoE*",
-            f"DeMoE*{size}",
-            TASK,
-            f"{long}, then {profile.specialist_steps} on one set",
-            ", ".join(run.hash for run in tuned.values()),
-            on_its_own_set,
-            tuned[DATASETS[0]].model,
-            f"{profile.stage1_steps} + {profile.specialist_steps} steps",
-        )
+    told, stages = (
+        f"{long}, then {profile.specialist_steps} on one set",
+        f"{profile.stage1_steps} + {profile.specialist_steps} steps",
     )
+    hashes, model = ", ".join(run.hash for run in tuned.values()), tuned[DATASETS[0]].model
+    found.append(Compared("DeMoE*", f"DeMoE*{size}", TASK, told, hashes, on_its_own_set, model, stages))
     for one in published.load_all(weights, default_device()):
         make = as_method(one.model, tile=tile)
         found.append(Compared(one.label, one.label, FOREIGN, "by others", one.sha256, make, one.model))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 
 import pandas as pd
@@ -31,7 +30,10 @@ def training_bytes(model: nn.Module, loss: Criterion, patch: int, batch: int) ->
     on the "meta" device, on which nothing is computed: no size is too large. What a pass takes beside these (the
     layer at work, the images) is not in it.
     """
-    data = _without_computing(model, patch, batch)
+    model.to(device="meta", memory_format=torch.channels_last)
+    images = torch.empty(batch, 3, patch, patch, device="meta").contiguous(memory_format=torch.channels_last)
+    stages.training_mode(model)
+    data = Batch(images, torch.empty_like(images), torch.zeros(batch, dtype=torch.long, device="meta"))
     own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, int] = {}
 
@@ -49,14 +51,6 @@ def training_bytes(model: nn.Module, loss: Criterion, patch: int, batch: int) ->
         "activations": sum(kept.values()),
         "state": sum(p.numel() * p.element_size() for p in model.parameters()) + 3 * learning,
     }
-
-
-def _without_computing(model: nn.Module, patch: int, batch: int) -> Batch:
-    """Puts the model on the "meta" device, in training mode, and makes a batch for it there."""
-    model.to(device="meta", memory_format=torch.channels_last)
-    images = torch.empty(batch, 3, patch, patch, device="meta").contiguous(memory_format=torch.channels_last)
-    stages.training_mode(model)
-    return Batch(images, torch.empty_like(images), torch.zeros(batch, dtype=torch.long, device="meta"))
 
 
 def network(spec: Spec) -> nn.Module:
@@ -79,40 +73,21 @@ def counted(specs: Sequence[Spec], progress: bool = True) -> pd.DataFrame:
     """
     rows, macs_of = [], {}
     for spec in tqdm(specs, desc="counting", unit="network", disable=not progress):
+        if spec.network not in macs_of:
+            model = network(spec)  # on the CPU: DeMoE looks at values to choose experts
+            if not experts_of(model):
+                model.mlp_branch = None
+            macs_of[spec.network] = complexity.count(model)
+        params, macs = macs_of[spec.network]
         with torch.device("meta"):
             model = network(spec)
-        if spec.network not in macs_of:
-            macs_of[spec.network] = complexity.count(_countable(model))
-            gc.collect()
-        params, macs = macs_of[spec.network]
         learning = sum(p.numel() for p in stages.trainable(model))
         memory = training_bytes(model, criterion(spec), spec.patch, spec.batch)
-        rows.append(
-            {
-                "experiment": spec.name,
-                "width": spec.network.width,
-                "params": params,
-                "learning": learning,
-                "macs": macs,
-                "steps": spec.steps + (spec.starts_from.steps if spec.starts_from else 0),
-                "activation_bytes": memory["activations"],
-                "state_bytes": memory["state"],
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _countable(model: nn.Module) -> nn.Module:
-    """Such a network on the CPU, a baseline without its router. All zeros: DeMoE looks at values to choose experts."""
-    with torch.device("meta"):
-        copy = type(model)(model.config)
-    if not experts_of(copy):
-        copy.mlp_branch = None
-    copy.to_empty(device="cpu")
-    with torch.no_grad():
-        for tensor in (*copy.parameters(), *copy.buffers()):
-            tensor.zero_()
-    return copy.eval()
+        steps = spec.steps + (spec.starts_from.steps if spec.starts_from else 0)
+        size = spec.name, spec.network.width, params, learning, macs
+        rows.append((*size, steps, memory["activations"], memory["state"]))
+    columns = ["experiment", "width", "params", "learning", "macs", "steps", "activation_bytes", "state_bytes"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def timed(specs: Sequence[Spec], setting: Setting, device: str = "cpu") -> pd.DataFrame:
@@ -121,12 +96,10 @@ def timed(specs: Sequence[Spec], setting: Setting, device: str = "cpu") -> pd.Da
 
     No two runs give the same, so this is no table's.
     """
-    profile, rows, seconds_of = setting.profile, [], {}
+    side, repeats, milliseconds = setting.profile.bench_size, setting.profile.bench_repeats, {}
     for spec in tqdm(specs, desc="timing", unit="network", disable=not setting.progress):
-        if spec.network not in seconds_of:
-            size = (3, profile.bench_size, profile.bench_size)
-            seconds_of[spec.network] = complexity.measure_runtime(
-                network(spec).to(device), size, profile.bench_repeats, 1
-            )
-        rows.append({"experiment": spec.name, "runtime_ms": 1e3 * seconds_of[spec.network], "side": profile.bench_size})
-    return pd.DataFrame(rows)
+        if spec.network not in milliseconds:  # many ablations differ in their training alone
+            seconds = complexity.measure_runtime(network(spec).to(device), (3, side, side), repeats, warm_up=1)
+            milliseconds[spec.network] = 1e3 * seconds
+    rows = [(spec.name, milliseconds[spec.network], side) for spec in specs]
+    return pd.DataFrame(rows, columns=["experiment", "runtime_ms", "side"])

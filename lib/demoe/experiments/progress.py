@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from .spec import Spec, code
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """One run, finished or not."""
 
     name: str
@@ -31,7 +32,7 @@ class Progress:
     images: int  # seen in them
     hardware: str  # of all sessions: "NVIDIA L4; NVIDIA H200"
     commit: str  # of the last session
-    other: bool = False  # it has another source or other numbers than what was asked for (``found``)
+    other: bool = False  # it has another source or other numbers than what was asked for (``runs_of``)
 
     @property
     def steps(self) -> int:
@@ -50,15 +51,13 @@ class Progress:
     @property
     def data(self) -> str:
         """What it learnt from, in words; "GoPro: ..." where that is one set."""
-        source = self.config.get("source", "")
-        if self.config["data"] != "synthetic":
-            words = self.config["data"]
-        else:
-            words = "synthetic, bundled photographs" if source == "bundled" else f"synthetic, photographs {source}"
+        source, words = self.config.get("source", ""), self.config["data"]
+        if words == "synthetic":
+            words += ", bundled photographs" if source == "bundled" else f", photographs {source}"
         return words if self.config["dataset"] == "AIO-Blur" else f"{self.config['dataset']}: {words}"
 
 
-def read(folder: Path) -> Progress | None:
+def read_run(folder: Path) -> RunProgress | None:
     """The run in ``folder``; None where there is no run, or its files cannot be read."""
     try:
         record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -66,58 +65,45 @@ def read(folder: Path) -> Progress | None:
         steps, done = int(config["steps"]), (folder / WEIGHTS).is_file()
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         last = json.loads(lines[-1]) if lines else {"step": -1}  # its counts are those of all sessions together
-        return Progress(
-            config["experiment"],
-            int(config["seed"]),
-            mark["config"],
-            folder,
-            config,
-            done,
-            steps if done else state.step_of(folder / STATE) or 0,
-            float(last.get("seconds", 0)),
-            float(last.get("waited", 0)),
-            int(last.get("images", (last["step"] + 1) * config["batch"])),
-            mark["hardware"],
-            mark["commit"],
+        return RunProgress(
+            name=config["experiment"],
+            seed=int(config["seed"]),
+            hash=mark["config"],
+            folder=folder,
+            config=config,
+            done=done,
+            step=steps if done else state.step_of(folder / STATE) or 0,
+            seconds=float(last.get("seconds", 0)),
+            waited=float(last.get("waited", 0)),
+            images=int(last.get("images", (last["step"] + 1) * config["batch"])),
+            hardware=mark["hardware"],
+            commit=mark["commit"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def every(profile_name: str) -> list[Progress]:
+def all_runs(profile_name: str) -> list[RunProgress]:
     """All runs of a profile."""
-    runs = [read(folder) for folder in sorted((results_dir(profile_name) / "runs").glob("*-s*-*"))]
-    return [one for one in runs if one is not None]
+    runs = map(read_run, sorted((results_dir(profile_name) / "runs").glob("*-s*-*")))
+    return [run for run in runs if run is not None]
 
 
-def found(setting: Setting, wanted: Sequence[Spec]) -> dict[Spec, Progress]:
+def runs_of(setting: Setting, wanted: Sequence[Spec]) -> dict[Spec, RunProgress]:
     """For each of ``wanted`` the run that is here; those without one are left out.
 
     The very one; else one of earlier code, the farthest; else one that differs in more, as ``other``.
     """
-    jobs = {(spec.name, spec.seed): spec for spec in wanted}
-    best: dict[Spec, Progress] = {}
-    for run in every(setting.profile.name):
-        if (spec := jobs.get((run.name, run.seed))) is None:
-            continue
-        run = replace(run, other=not _fits(run.config, spec))
-        if spec not in best or _rank(run) > _rank(best[spec]):
-            best[spec] = run
+    found, best = all_runs(setting.profile.name), {}
+    for spec in wanted:
+        asked = _without_code(spec.configuration())
+        runs = [run for run in found if (run.name, run.seed) == (spec.name, spec.seed)]
+        runs = [replace(run, other=_without_code(run.config) != asked) for run in runs]
+        if runs:
+            best[spec] = max(runs, key=lambda run: (not run.other, run.this_code, run.done, run.step, run.hash))
     return best
 
 
-def _fits(config: dict, spec: Spec) -> bool:
-    """Whether a run's configuration is that of ``spec``, or was before the code changed."""
-    wanted = json.loads(json.dumps(spec.configuration()))  # tuples become lists, as in a file
-    return _without_code(config) == _without_code(wanted)
-
-
-def _without_code(config: dict) -> dict:
-    start = config.get("starts_from")
-    return {key: value for key, value in config.items() if key != "code"} | {
-        "starts_from": start and _without_code(start)
-    }
-
-
-def _rank(run: Progress) -> tuple:
-    return not run.other, run.this_code, run.done, run.step, run.hash
+def _without_code(config: dict) -> str:
+    """A configuration but for the code that it was trained by, as text: the same for what was read from a file."""
+    return re.sub(r'"code": "[^"]*", ', "", json.dumps(config, sort_keys=True))

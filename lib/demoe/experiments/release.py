@@ -10,7 +10,7 @@ from demoe.blur.folder import FolderCanvas, picture_mark
 from demoe.models import checkpoints
 from demoe.models.pretrained import PACKAGED, RELEASES
 
-from .progress import Progress, every
+from .progress import RunProgress, all_runs
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def package(
     if photographs is not None and photographs not in PHOTOGRAPHS:
         raise ValueError(f"unknown photographs {photographs!r}: choose one of {', '.join(PHOTOGRAPHS)}")
     source = PHOTOGRAPHS[photographs].identity if photographs else "bundled"
-    runs = [one for one in every(profile) if one.seed == seed and one.done]
+    runs = [one for one in all_runs(profile) if one.seed == seed and one.done]
     demoe = _only([one for one in runs if one.name == "demoe"], source, profile, photographs)
     first = next((one for one in runs if one.config == demoe.config.get("starts_from")), None)
     if first is None:
@@ -68,7 +68,7 @@ def package(
     return written
 
 
-def _only(demoes: Sequence[Progress], source: str, profile: str, photographs: str | None) -> Progress:
+def _only(demoes: Sequence[RunProgress], source: str, profile: str, photographs: str | None) -> RunProgress:
     """The one of ``demoes`` that is meant."""
     if not demoes:
         raise ValueError(f"no DeMoE of the profile {profile} is trained here: `demoe status --profile {profile}`")
@@ -109,15 +109,7 @@ def _seen(folder: Path, source: str) -> dict[str, list[str]]:
     return {"pictures": [picture_mark(canvas.folder / name) for name in canvas.splits["train"]]}
 
 
-def _stage(one: Progress) -> dict:
-    return {
-        "steps": one.steps,
-        "patch": one.config["patch"],
-        "batch": one.config["batch"],
-        "images": one.images,
-        "seconds": round(one.seconds),
-        "waited": round(one.waited),
-        "hardware": one.hardware,
-        "commit": one.commit,
-        "run": one.hash,
-    }
+def _stage(run: RunProgress) -> dict:
+    crops = {"steps": run.steps, "patch": run.config["patch"], "batch": run.config["batch"], "images": run.images}
+    time = {"seconds": round(run.seconds), "waited": round(run.waited)}
+    return crops | time | {"hardware": run.hardware, "commit": run.commit, "run": run.hash}

@@ -11,26 +11,26 @@ from pathlib import Path
 import pandas as pd
 
 from demoe import experiments
-from demoe.core.files import project_root, results_dir, write_text
+from demoe.core.files import results_dir, write_text
 from demoe.core.markdown import markdown_table
 from demoe.data.setting import Setting
 
-from .progress import Progress, found
+from .progress import RunProgress, runs_of
 
 MISSING, EARLIER, OTHER = "missing", "earlier code", "other configuration"
 HEAD = ("", "network", "state", "training", "images/s", "waiting for data", "hardware", "data", "commit", "run")
 SHOWN = 8  # of what is missing, by name
 
 
-def file(setting: Setting) -> Path:
+def status_file(setting: Setting) -> Path:
     """Where the status of a profile stands; another seed's has a file of its own."""
     return results_dir(setting.profile.name) / (f"STATUS-s{setting.seed}.md" if setting.seed else "STATUS.md")
 
 
-def write(setting: Setting) -> Path | None:
-    """Writes ``file``. None, with nothing written, where no run is here but the file tells of some: runs do not travel
-    with a checkout, and what was written where they are is still true."""
-    path, new = file(setting), text(setting)
+def write_status(setting: Setting) -> Path | None:
+    """Writes ``status_file``. None, with nothing written, where no run is here but the file tells of some: runs do not
+    travel with a checkout, and what was written where they are is still true."""
+    path, new = status_file(setting), status_text(setting)
     if path.is_file() and _tells_of_none(new) and not _tells_of_none(path.read_text(encoding="utf-8")):
         return None
     write_text(path, new)
@@ -43,39 +43,37 @@ def _tells_of_none(status: str) -> bool:
     return all(state == MISSING for state in states)
 
 
-def text(setting: Setting) -> str:
+def status_text(setting: Setting) -> str:
     """The status as Markdown, of what a call with ``setting`` would train."""
     profile, planned = setting.profile.name, experiments.plan(setting)
-    runs = found(setting, planned)
-    rows, absent = [], []
-    for number, spec in enumerate(planned, 1):
-        run = runs.get(spec)
-        rows.append([str(number), spec.label, *_cells(run)])
-        if run is None or run.other:
-            absent.append(spec.label)
-        elif not run.done:
-            absent.append(f"{spec.label} ({_steps(run)})")
+    runs = runs_of(setting, planned)
+    rows = [[str(number), spec.label, *_cells(runs.get(spec))] for number, spec in enumerate(planned, 1)]
+    counted = {spec: run for spec, run in runs.items() if not run.other}
+    absent = [
+        f"{spec.label} ({_steps(counted[spec])})" if spec in counted else spec.label
+        for spec in planned
+        if spec not in counted or not counted[spec].done
+    ]
+    done, seconds, images = (
+        sum(getattr(run, key) for run in counted.values()) for key in ("done", "seconds", "images")
+    )
+    under_way = f", {len(counted) - done} under way" if len(counted) > done else ""
     lines = [
         f"# What is trained: profile {profile}",
         "",
         f"Written by `demoe status --profile {profile}` from the runs in `results/{profile}/runs/`, "
         "in the order in which `demoe train --all` trains.",
         "",
-        _sum([run for run in runs.values() if not run.other], len(planned)),
+        f"{done} of {len(planned)} networks are trained{under_way}: {duration(seconds)} of training "
+        f"(h:mm:ss or m:ss), {images / 1e6:.2f} million images seen.",
         "",
         markdown_table(pd.DataFrame(rows, columns=HEAD), index=False),
         "",
         *_missing(absent, setting),
         "",
-        *(f"- {note}" for note in _notes(list(runs.values()))),
+        *_notes(list(runs.values())),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
-
-
-def command(setting: Setting) -> str:
-    """The call that goes on with a profile's plan; folders of this machine are not named in it."""
-    data = " --data-root DIR" if setting.roots else " --sharp-images DIR" if setting.roots.sharp_images else ""
-    return f"demoe train --all --profile {setting.profile.name}{data}"
 
 
 def duration(seconds: float) -> str:
@@ -85,11 +83,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _steps(run: Progress) -> str:
+def _steps(run: RunProgress) -> str:
     return f"step {run.step} of {run.steps}"
 
 
-def _cells(run: Progress | None) -> list[str]:
+def _cells(run: RunProgress | None) -> list[str]:
     if run is None:
         return [MISSING] + [""] * (len(HEAD) - 3)
     state = f"done, {run.steps} steps" if run.done else _steps(run)
@@ -101,37 +99,29 @@ def _cells(run: Progress | None) -> list[str]:
     return [state, duration(run.seconds), rate, waited, run.hardware, run.data, f"`{run.commit}`", f"`{run.hash}`"]
 
 
-def synthesises(run: Progress) -> bool:
+def synthesises(run: RunProgress) -> bool:
     """Whether a GPU made the data in turns with training: then the wait for them also holds the step before."""
     on_gpu = any(not re.search(r", \d+ cores$", name) for name in run.hardware.split("; "))
     return bool(run.config.get("fresh")) and on_gpu
 
 
-def _sum(runs: list[Progress], total: int) -> str:
-    done = sum(run.done for run in runs)
-    seconds, images = sum(run.seconds for run in runs), sum(run.images for run in runs)
-    more = f", {len(runs) - done} under way" if len(runs) > done else ""
-    return (
-        f"{done} of {total} networks are trained{more}: {duration(seconds)} of training "
-        f"(h:mm:ss or m:ss), {images / 1e6:.2f} million images seen."
-    )
-
-
 def _missing(absent: list[str], setting: Setting) -> list[str]:
+    """What to do about it, too: the call that goes on. Folders of this machine are not named in it."""
     if not absent:
         return ["Nothing is missing."]
     more = f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else ""
+    data = " --data-root DIR" if setting.roots else " --sharp-images DIR" if setting.roots.sharp_images else ""
     return [
         f"Not finished: {', '.join(absent[:SHOWN])}{more}. This goes on where it stopped, also on another machine "
         f"that has been given `results/{setting.profile.name}/runs/`:",
         "",
         "```bash",
-        command(setting),
+        f"demoe train --all --profile {setting.profile.name}{data}",
         "```",
     ]
 
 
-def _notes(runs: list[Progress]) -> list[str]:
+def _notes(runs: list[RunProgress]) -> list[str]:
     notes = {
         f'"{EARLIER}": the code that training depends on has changed since. The result stands; the same command would '
         "train it anew.": any(not run.this_code for run in runs),
@@ -139,14 +129,9 @@ def _notes(runs: list[Progress]) -> list[str]:
             run.other for run in runs
         ),
         'Waiting for data, "-": the GPU makes them between its steps, which no clock tells apart.': any(
-            synthesises(run) for run in runs
+            map(synthesises, runs)
         ),
         '"photographs" and twelve digits: a folder given with `--sharp-images`, by a hash of its files\' names and '
         "sizes.": any("photographs " in run.data for run in runs),
     }
-    return [note for note, applies in notes.items() if applies]
-
-
-def shown_path(path: Path) -> str:
-    """A path as a person reads it: from the project's folder on."""
-    return str(path.relative_to(project_root())) if path.is_relative_to(project_root()) else str(path)
+    return [f"- {note}" for note, applies in notes.items() if applies]

@@ -8,8 +8,7 @@ from dataclasses import replace
 from demoe import experiments
 from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
-from demoe.experiments import Run, Spec
-from demoe.experiments.listing import as_text
+from demoe.experiments import Run, Spec, list_as_text
 
 from .networks.dpdnet import DPDNet, DPDNetConfig
 from .terms import identified, known, parse, terms
@@ -74,9 +73,9 @@ def obtain(
 
 def listing(setting: Setting) -> str:
     """All experiments, the house's and the guests', and all terms of losses, a line each."""
-    guests = as_text(specs(setting))
+    guests = list_as_text(specs(setting))
     parts = (
-        as_text(experiments.specs(setting)),
+        list_as_text(experiments.specs(setting)),
         "Of related papers:",
         guests,
         "Terms of --loss, with weights:",
