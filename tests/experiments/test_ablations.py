@@ -16,7 +16,6 @@ from demoe.data.batches import Batch
 from demoe.data.setting import Setting
 from demoe.evaluation import metrics
 from demoe.experiments import ablations, runs
-from demoe.experiments.spec import ROUTER_NOISE
 from demoe.inference.restore import restore
 from demoe.models.experts import DarkIRBlock, PLKBlock, RestormerBlock, WaveletBlock
 from demoe.models.layers import NAFBlock
@@ -119,7 +118,7 @@ def test_from_scratch_starts_where_stage_1_starts(made):
 
 def test_only_the_router_noise_variant_has_noise(made):
     assert {name: made[name][1].router_noise for name in OF_DEMOE if made[name][1].router_noise} == {
-        "router-noise": ROUTER_NOISE
+        "router-noise": 1.0
     }
 
 

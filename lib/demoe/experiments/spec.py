@@ -1,4 +1,4 @@
-"""What is trained, as data: an experiment is a ``Spec``, and to add one is to add a row below.
+"""What is trained, as data: an experiment is a ``Spec``. To add an ablation is to add a table to ``ablations.toml``.
 
 Two lengths: ``baseline`` and ``demoe`` are the profile's long trainings; ablations and comparators learn for
 ``ablation_steps`` a stage from crops of ``ablation_patch`` pixels, so that they compare with each other. A variant of
@@ -9,6 +9,7 @@ network, it starts from the same stage 1.
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -24,7 +25,6 @@ from demoe.models import comparators
 from demoe.models.demoe import DeMoEConfig
 from demoe.models.nafnet import NAFNetConfig
 
-ROUTER_NOISE = 1.0  # standard deviation on the logits; not stated in the paper, ours is that of Shazeer et al. (2017)
 CONTROL = "LOLv2-real"  # of Figure 8: pictures that are dark and not blurred
 SPECIALISTS = (*DATASETS, CONTROL)  # the sets that a network of its own is trained on
 OTHER_START = ("GoPro", "DPDD")  # trained a second time, from other random weights
@@ -52,6 +52,7 @@ RECIPE = (
     "average",
     "threads",
 )
+_TABLES = tomllib.loads(Path(__file__).with_name("ablations.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -173,71 +174,33 @@ def _second_stage(first: Spec, name: str, network: DeMoEConfig, **changes) -> Sp
 
 
 def _variants(short: Spec) -> Iterator[Spec]:
-    """Variants of the baseline (Table 5 right, Figure 13)."""
-
-    def variant(name: str, about: str, *rows: Row, class_weight: float | None = None, **network) -> Spec:
-        loss = short.loss if class_weight is None else (*PIXEL, ("class", class_weight))
-        about, config = f"A short training of the baseline: {about}.", replace(short.network, **network)
-        return replace(short, name=f"variant-{name}", about=about, network=config, loss=loss, rows=rows)
-
-    table = TABLE_5_RIGHT
-    without = Row(table, "baseline, no classification loss", "baseline_without_classification_loss")
-    original = Row(table, "baseline, original architecture", "baseline_original_architecture")
-    reference = Row(table, "baseline, classification loss", "baseline_with_classification_loss")
-    yield variant("no-class-loss", "no classification loss", without, class_weight=0.0)
-    yield variant("original", "NAFNet's own depths, three a decoder level", original, encoder_blocks=(1, 1, 1, 28))
-    yield variant("class-loss", "the baseline itself, but for the length", reference)
-    yield variant("wide", "twice the width", width=2 * short.network.width)
-    yield variant("more-middle", "ten more middle NAFBlocks", middle_blocks=13)
+    """Variants of the baseline, those of ``ablations.toml``."""
+    for name, given in _TABLES["variant"].items():
+        changes = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in given.get("network", {}).items()
+        }
+        network = replace(short.network, width=given.get("widths", 1) * short.network.width, **changes)
+        loss = (*PIXEL, ("class", given["class_weight"])) if "class_weight" in given else short.loss
+        about = f"A short training of the baseline: {given['about']}."
+        yield replace(short, name=f"variant-{name}", about=about, network=network, loss=loss, rows=_rows(given))
 
 
 def _ablations(variants: dict[str, Spec]) -> Iterator[Spec]:
-    """Variants of DeMoE (Figure 6 right, Tables 5 and 7)."""
+    """Variants of DeMoE, those of ``ablations.toml``."""
+    for name, given in _TABLES["ablation"].items():
+        first = variants[f"variant-{given.get('stage1', 'class-loss')}"]
+        config = DeMoEConfig(width=first.network.width, **given.get("network", {}))
+        changes = given.get("training", {})
+        if given.get("from_scratch"):
+            # There are no stages: as many steps as the others have in both, with the losses of stage 1 (the paper
+            # states neither its length nor its losses).
+            changes = {"starts_from": None, "steps": 2 * first.steps, "loss": first.loss, "learns": "all"}
+        about = f"A short training of DeMoE: {given['about']}."
+        yield _second_stage(first, f"ablation-{name}", config, about=about, rows=_rows(given), **changes)
 
-    def ablation(name: str, about: str, *rows: Row, stage1: str = "class-loss", **changes) -> Spec:
-        first = variants[f"variant-{stage1}"]
-        config = DeMoEConfig(width=first.network.width, **changes.pop("network", {}))
-        about = f"A short training of DeMoE: {about}."
-        return _second_stage(first, f"ablation-{name}", config, **{"about": about, "rows": rows} | changes)
 
-    def of_experts(kind: str, word: str, method: str) -> Spec:
-        row = Row(TABLE_7, f"{word} experts", method)
-        return ablation(kind, f"experts are {word} blocks", row, network={"expert": kind})
-
-    # From scratch there are no stages: as many steps as the others have in both, with the losses of stage 1 (the paper
-    # states neither its length nor its losses).
-    first = variants["variant-class-loss"]
-    whole = {"starts_from": None, "steps": 2 * first.steps, "loss": first.loss, "learns": "all"}
-    row = Row(FIGURE_6, "end to end from scratch", "end_to_end_from_scratch")
-    yield ablation("from-scratch", "one training of everything, both losses", row, **whole)
-    row = Row(FIGURE_6, "noise on the router", "router_noise")
-    yield ablation("router-noise", "noise on the router's logits while training", row, router_noise=ROUTER_NOISE)
-    row = Row(FIGURE_6, "whole baseline fine-tuned", "finetune_whole_baseline")
-    yield ablation("finetune-all", "encoder and router learn as well", row, learns="all")
-    row = Row(TABLE_5_LEFT, "residual fusion", "residual_addition")
-    yield ablation("residual", "residual fusion, Equation 7", row, network={"fusion": "residual"})
-    row = Row(TABLE_5_LEFT, "attention fusion", "attention")
-    yield ablation("attention", "attention fusion, Equation 8", row, network={"fusion": "attention"})
-    row = Row(TABLE_5_LEFT, "twice the width", "width_64")
-    yield ablation("wide", "twice the width", row, stage1="wide")
-    row, deeper = Row(TABLE_5_RIGHT, "more middle NAFBlocks", "more_middle_nafblocks"), {"middle_blocks": 12}
-    yield ablation("more-middle", "ten more middle NAFBlocks", row, stage1="more-middle", network=deeper)
-    row = Row(TABLE_5_RIGHT, "more MoEBlocks", "more_moeblocks")
-    yield ablation("more-moe", "two MoEBlocks a level", row, network={"moe_per_level": 2})
-    yield of_experts("darkir", "DarkIR", "DarkIR")
-    yield of_experts("wavelet", "wavelet", "Wavelet")
-    yield of_experts("restormer", "Restormer", "Restormer")
-    yield of_experts("plk", "PLK", "PLK")
-    row = Row(START, "copies of the baseline's blocks")
-    yield ablation("pretrained-experts", "experts start as the baseline's blocks", row, experts="pretrained")
-    yield ablation(
-        "demoe",
-        "the reference, experts and decoder learn",
-        Row(FIGURE_6, "MoE decoder fine-tuned (DeMoE)", "finetune_moe_decoder_only"),
-        Row(TABLE_5_LEFT, "DeMoE", "DeMoE_k1"),
-        Row(TABLE_7, "NAFBlock experts (DeMoE)", "NAFBlock"),
-        Row(START, "random (DeMoE)"),
-    )
+def _rows(given: dict) -> tuple[Row, ...]:
+    return tuple(Row(*row) for row in given.get("rows", ()))
 
 
 def _comparators(short: Spec, width: int) -> Iterator[Spec]:
