@@ -85,14 +85,6 @@ def test_a_dimmed_picture_is_the_same_picture():
     assert (found.psnr, found.ssim) == (again.psnr, again.ssim) and np.array_equal(found.image, again.image)
 
 
-def test_clipping_is_an_option():
-    sharp = photograph(60, 71).clamp(0, 1)
-    strong = sharp + 0.6 * torch.randn(sharp.shape, generator=torch.Generator().manual_seed(1))
-    free, clipped = align(strong, sharp), align(strong, sharp, clip=True)
-    assert free.image.min() < 0 and clipped.image.min() >= 0 and clipped.image.max() <= 1
-    assert clipped.psnr > free.psnr and free.scale == clipped.scale
-
-
 @pytest.mark.parametrize(
     ("image", "reason"),
     [(torch.full((3, 24, 31), 0.4), "did not converge"), (torch.zeros(3, 24, 31), "the picture is black")],

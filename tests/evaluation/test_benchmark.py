@@ -106,19 +106,21 @@ def test_sets_without_ground_truth_have_no_psnr_and_say_so():
     assert "missing" in text and "nan" not in text.lower()
 
 
+def test_restored_pictures_are_kept_where_asked(tmp_path):
+    benchmark.score(sets(), {"half": half}, progress=False, pictures=tmp_path)
+    restored = images.read_photograph(benchmark.picture_file(tmp_path, "GoPro-syn", "half", "0001_chelsea"))
+    torch.testing.assert_close(restored.pixels * 255, torch.full((3, 24, 18), 106.0), atol=0.5, rtol=0)
+
+
 def test_a_run_has_a_folder_and_is_loaded_the_second_time(home):
     compared = {"input": benchmark.blurred_input, "half": half}
-    scores, folder = benchmark.run("t", sets(), compared, {"weights": "a"}, MARK, progress=False, pictures=True)
-    restored = images.read_photograph(benchmark.picture_file(folder / "pictures", "GoPro-syn", "half", "0001_chelsea"))
-    torch.testing.assert_close(restored.pixels * 255, torch.full((3, 24, 18), 106.0), atol=0.5, rtol=0)
+    scores, folder = benchmark.run("t", sets(), compared, {"weights": "a"}, MARK, progress=False)
     assert json.loads((folder / "config.json").read_text())["config"] == {"weights": "a"}
 
     def never(image, pairs):
         raise AssertionError("computed again")
 
-    again, same = benchmark.run(
-        "t", sets(), {"input": never, "half": never}, {"weights": "a"}, MARK, progress=False, pictures=True
-    )
+    again, same = benchmark.run("t", sets(), {"input": never, "half": never}, {"weights": "a"}, MARK, progress=False)
     assert same == folder
     pd.testing.assert_frame_equal(again, scores)
     _, other = benchmark.run("t", sets(), compared, {"weights": "b"}, MARK, progress=False)

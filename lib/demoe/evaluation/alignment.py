@@ -32,12 +32,12 @@ class Aligned:
     mask: np.ndarray  # (H, W) bool: where the warped picture has values of its own
 
 
-def align(image: Tensor, reference: Tensor, clip: bool = False) -> Aligned:
+def align(image: Tensor, reference: Tensor) -> Aligned:
     """Scores ``image`` against ``reference``, both (3, H, W) in [0, 1], at least 11 pixels a side.
 
-    With ``clip``, the aligned picture is clamped to [0, 1], as RSBlur's script does and RealBlur's does not. The mean
-    square error is floored at 1e-10 (100 dB). Raises ``ValueError`` for other shapes, and ``CannotMeasure`` where
-    OpenCV is missing, the picture is black, ECC does not converge (constant pictures) or nothing overlaps.
+    The aligned picture is not clamped, as RealBlur's script does not. The mean square error is floored at 1e-10 (100
+    dB). Raises ``ValueError`` for other shapes, and ``CannotMeasure`` where OpenCV is missing, the picture is black,
+    ECC does not converge (constant pictures) or nothing overlaps.
     """
     if image.shape != reference.shape or image.ndim != 3 or image.shape[0] != 3 or min(image.shape[1:]) < 11:
         raise ValueError(
@@ -74,8 +74,6 @@ def align(image: Tensor, reference: Tensor, clip: bool = False) -> Aligned:
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=0,
     )  # (H, W), 0 or 1
-    if clip:
-        warped = warped.clip(0, 1)
     return Aligned(*_masked(x, warped, mask), scale, homography, warped, mask > 0)
 
 

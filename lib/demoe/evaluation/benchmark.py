@@ -71,8 +71,8 @@ def score(
 
     if file is None:
         return pd.DataFrame([row for rows in _all_rows(sets, rows_of, progress) for row in rows], columns=head)
-    stamped = [mark.columns() if mark else None, str(pictures)]
-    identity = provenance.config_hash(_identity(sets, compared, measured, config, stamped))
+    stamped = {"stamp": mark.columns() if mark else None, "pictures": str(pictures)}
+    identity = provenance.config_hash(_identity(sets, compared, measured, config) | stamped)
     busy = f"another process is writing {file}: wait for it to end, or choose another file"
     with alone(file.with_name(f".{file.name}.lock"), busy, wait=False):
         write_scores(file, head, identity, sets, rows_of, len(compared), progress, fresh)
@@ -132,26 +132,23 @@ def _check(sets: Sequence[PairedSet], compared: Mapping[str, Method]) -> None:
 
 
 def _identity(
-    sets: Sequence[PairedSet], compared: Mapping[str, Method], measured: Sequence[str], config: Mapping | None, more
+    sets: Sequence[PairedSet], compared: Mapping[str, Method], measured: Sequence[str], config: Mapping | None
 ) -> dict:
     """All that the rows depend on, as far as it is known here."""
-    known = {"methods": list(compared), "metrics": list(measured), "config": dict(config or {}), "more": more}
-    return known | {"missing": missing_metrics(measured), **pictures_and_code(sets)}
+    known = {"methods": list(compared), "metrics": list(measured), "config": dict(config or {})}
+    return known | surroundings(sets, measured)
 
 
-def pictures_and_code(sets: Sequence[PairedSet]) -> dict:
-    """What scores of ``sets`` depend on whatever is measured: the pictures, and the code from them to the numbers."""
+def surroundings(sets: Sequence[PairedSet], measured: Sequence[str]) -> dict:
+    """What scores depend on whatever restored: the pictures, the code from them to the numbers, and those of the
+    metrics ``measured`` that this machine lacks something for."""
     kinds = {pairs.data for pairs in sets}
     origin = (("blur", "data") if "synthetic" in kinds else ()) + (("data", "data/real") if "real" in kinds else ())
     return {
+        "missing": {name: error.reason for name, error in metrics.missing(measured).items()},
         "sets": [[pairs.name, pairs.data, pairs.peak, list(pairs.keys)] for pairs in sets],
         "code": provenance.code_hash("core", "models", "inference", "evaluation", *dict.fromkeys(origin)),
     }
-
-
-def missing_metrics(measured: Sequence[str]) -> dict[str, str]:
-    """Those of the metrics that this machine lacks something for, and why."""
-    return {name: error.reason for name, error in metrics.missing(measured).items()}
 
 
 def _cell(value: object) -> str:
@@ -187,51 +184,34 @@ def run(
     progress: bool = True,
     *,
     measured: Sequence[str] = metrics.DEFAULT,
-    pictures: bool = False,
-    fresh: bool = False,
 ) -> tuple[pd.DataFrame, Path]:
     """``score`` as a run with a folder of its own (``kept_scores``), ``benchmark-<name>-s<seed>-<hash>``.
 
-    ``config`` says what the methods are (hashes of the trainings, files of weights, whole or tiled). With ``pictures``
-    the restored pictures are kept as well. Returns the scores and the folder.
+    ``config`` says what the methods are (hashes of the trainings, files of weights, whole or tiled). Returns the scores
+    and the folder.
     """
 
     def make(file: Path) -> None:
-        folder = file.with_name("pictures") if pictures else None
-        score(sets, compared, device, progress, measured=measured, file=file, config=config, mark=mark, pictures=folder)
+        score(sets, compared, device, progress, measured=measured, file=file, config=config, mark=mark)
 
-    identity = _identity(sets, compared, measured, config, pictures)
-    about = {
-        "config": dict(config),
-        "sets": {pairs.name: len(pairs) for pairs in sets},
-        "methods": list(compared),
-        "metrics": list(measured),
-        "missing": missing_metrics(measured),
-    }
-    return kept_scores(f"benchmark-{name}", identity, about, mark, make, progress, fresh)
+    return kept_scores(f"benchmark-{name}", _identity(sets, compared, measured, config), mark, make, progress)
 
 
 def kept_scores(
-    name: str,
-    identity: dict,
-    about: Mapping,
-    mark: provenance.Stamp,
-    make: Callable[[Path], None],
-    progress: bool = True,
-    fresh: bool = False,
+    name: str, identity: dict, mark: provenance.Stamp, make: Callable[[Path], None], progress: bool = True
 ) -> tuple[pd.DataFrame, Path]:
     """The scores that ``make`` writes into a CSV: done once, loaded afterwards, continued if they were interrupted.
 
     The folder, ``results/<profile>/runs/<name>-s<seed>-<hash of identity>``, gets scores.csv (a row a picture) and
-    config.json, which says ``about``. A process that finds another one at work there waits for it; a file that is
-    damaged is set aside and made again. Returns the scores and the folder.
+    config.json, with ``identity`` and the stamp. A process that finds another one at work there waits for it; a file
+    that is damaged is set aside and made again. Returns the scores and the folder.
     """
     folder = provenance.run_folder(mark.profile, name, mark.seed, identity)
     file = folder / "scores.csv"
     busy = f"another process is scoring {folder.name}: waiting for it" if progress else ""
-    with kept(folder, [file.name], busy=busy, fresh=fresh) as missing:
+    with kept(folder, [file.name], busy=busy) as missing:
         if missing:
-            text = json.dumps(provenance.full(mark) | dict(about), indent=2, default=str) + "\n"
+            text = json.dumps(provenance.full(mark) | identity, indent=2, default=str) + "\n"
             write_text(folder / "config.json", text)
             make(file)
     return read_scores(file), folder

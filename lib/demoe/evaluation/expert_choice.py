@@ -25,7 +25,7 @@ from demoe.models.layers import pad_to_multiple
 from demoe.models.outputs import Restored
 
 from . import metrics, statistics
-from .benchmark import batch_of_one, kept_scores, missing_metrics, pictures_and_code, write_scores
+from .benchmark import batch_of_one, kept_scores, surroundings, write_scores
 from .metrics import metric_q, psnr
 
 MEASURED = ("psnr", "ssim", "lpips_vgg", "musiq", "nrqm", "niqe")  # Tables 2, 8 and 9
@@ -105,9 +105,8 @@ def candidates(
     def make(file: Path) -> None:  # rows of another commit are not continued: a file has one stamp
         write_scores(file, head, f"commit {mark.commit}", sets, rows_of, len(CANDIDATES), progress)
 
-    about = {"config": dict(config), "metrics": names}
-    identity = about | {"missing": missing_metrics(every), **pictures_and_code(sets)}
-    return kept_scores("routing", identity, about, mark, make, progress)[0]
+    identity = {"config": dict(config), "metrics": names, **surroundings(sets, every)}
+    return kept_scores("routing", identity, mark, make, progress)[0]
 
 
 def choices(candidates: pd.DataFrame, routing: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:

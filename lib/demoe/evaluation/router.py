@@ -199,21 +199,19 @@ def calibration_error(diagram: pd.DataFrame) -> float:
     return float(((filled.accuracy - filled.confidence).abs() * filled["count"]).sum() / filled["count"].sum())
 
 
-def chance_error(
-    confidence: np.ndarray, bins: int = BINS, seed: int = 0, draws: int = 1000, level: float = 0.95
-) -> float:
-    """The error that a perfectly calibrated router of this confidence would stay below with probability ``level``.
+def chance_error(confidence: np.ndarray, draws: int = 1000) -> float:
+    """The error that a perfectly calibrated router of this confidence would stay below with probability 0.95.
 
     So few pictures a bin make the error positive by chance alone; less than this is no evidence of bad calibration.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     confidence = np.asarray(confidence, float)
-    which = _bins(confidence, bins)
+    which = _bins(confidence, BINS)
     found = []
     for _ in range(draws):
         right = rng.random(len(confidence)) < confidence
         found.append(np.abs(np.bincount(which, right - confidence)).sum() / len(confidence))
-    return float(np.quantile(found, level))
+    return float(np.quantile(found, 0.95))
 
 
 def calibration(groups: dict[str, pd.DataFrame], value: float) -> tuple[pd.DataFrame, pd.DataFrame]:

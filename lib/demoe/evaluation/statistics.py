@@ -193,7 +193,6 @@ def judge(
     low_trainings: float = math.nan,
     high_trainings: float = math.nan,
     smallest: float | None = None,
-    fewest: int = FEWEST_SCENES,
 ) -> Verdict:
     """Whether a mean ``difference`` (first minus second, in the metric's unit) says that the first is better or worse.
 
@@ -206,7 +205,7 @@ def judge(
       other way round for a metric of which less is better);
     - "no difference" where all of it is between -d and +d;
     - "undecided" where it reaches from one side of +d or of -d to the other, and without an interval, of fewer than
-      ``fewest`` scenes, or of several trainings without an interval over them.
+      ``FEWEST_SCENES``, or of several trainings without an interval over them.
 
     So neither a wider interval nor fewer scenes ever decide what was undecided. It is the rule of equivalence tests
     (Schuirmann 1987) and of "regions of practical equivalence" (Kruschke 2018): that an interval holds zero does not
@@ -227,8 +226,8 @@ def judge(
         raise ValueError(f"an interval goes from low to high, got {lows} and {highs}")
     if not all(map(math.isfinite, [difference, low, high])):
         return Verdict("undecided", "there is no interval: it is not known how far scenes differ")
-    if scenes < fewest:
-        return Verdict("undecided", f"there are {scenes:.0f} scenes, fewer than {fewest}")
+    if scenes < FEWEST_SCENES:
+        return Verdict("undecided", f"there are {scenes:.0f} scenes, fewer than {FEWEST_SCENES}")
     if not all(map(math.isfinite, [*lows, *highs])):
         return Verdict("undecided", f"there is no interval over the {trainings} trainings")
     low, high = min(difference, *lows), max(difference, *highs)

@@ -184,7 +184,6 @@ def compare_layers(
     pairs: Iterable[tuple[str, str]],
     measure: Measure = "pearson",
     given: Sequence[Layer] | None = None,
-    fraction: float = FRACTION,
 ) -> pd.DataFrame:
     """A row a pair and layer: measure, first, second, layer, kind, level, filters, excluded, value.
 
@@ -205,7 +204,7 @@ def compare_layers(
     rows: dict[tuple[str, str], list[tuple]] = {pair: [] for pair in pairs}
     for i, place in enumerate(networks[used[0]] if used else []):
         if measure != "pearson":  # each kernel matrix once, however many pairs it is in
-            grams = {name: gram(examples(networks[name][i]), measure.removeprefix("cka "), fraction) for name in used}
+            grams = {name: gram(examples(networks[name][i]), measure.removeprefix("cka ")) for name in used}
         for first, second in pairs:
             if measure == "pearson":
                 start = None if given is None else given[i].weights
