@@ -214,4 +214,5 @@ def kept_scores(
             text = json.dumps(provenance.full(mark) | identity, indent=2, default=str) + "\n"
             write_text(folder / "config.json", text)
             make(file)
+        file.with_name(f"{file.name}.partial").unlink(missing_ok=True)  # of a process killed after the CSV was there
     return read_scores(file), folder
