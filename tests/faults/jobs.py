@@ -129,8 +129,7 @@ def evaluate(root: Path) -> None:
     sets = [synthetic(name, "test", 2, 32, 0, root / "cache", False) for name in EVALUATED]
     compared = {"input": benchmark.blurred_input, "half": lambda image, pairs: torch.sqrt(image)}
     mark = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
-    benchmark.run("faults", sets, compared, {"weights": "a"}, mark, progress=False)
-    benchmark.score(sets, compared, progress=False, file=root / "scores.csv", mark=mark, pictures=root / "pictures")
+    benchmark.run("faults", sets, compared, {"weights": "a"}, mark, progress=False, pictures=True)
 
 
 def build(root: Path) -> None:

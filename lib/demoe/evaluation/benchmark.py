@@ -184,17 +184,20 @@ def run(
     progress: bool = True,
     *,
     measured: Sequence[str] = metrics.DEFAULT,
+    pictures: bool = False,
 ) -> tuple[pd.DataFrame, Path]:
     """``score`` as a run with a folder of its own (``kept_scores``), ``benchmark-<name>-s<seed>-<hash>``.
 
-    ``config`` says what the methods are (hashes of the trainings, files of weights, whole or tiled). Returns the scores
-    and the folder.
+    ``config`` says what the methods are (hashes of the trainings, files of weights, whole or tiled). With ``pictures``
+    the restored pictures are kept as well. Returns the scores and the folder.
     """
 
     def make(file: Path) -> None:
-        score(sets, compared, device, progress, measured=measured, file=file, config=config, mark=mark)
+        folder = file.with_name("pictures") if pictures else None
+        score(sets, compared, device, progress, measured=measured, file=file, config=config, mark=mark, pictures=folder)
 
-    return kept_scores(f"benchmark-{name}", _identity(sets, compared, measured, config), mark, make, progress)
+    identity = _identity(sets, compared, measured, config) | {"pictures": pictures}
+    return kept_scores(f"benchmark-{name}", identity, mark, make, progress)
 
 
 def kept_scores(
