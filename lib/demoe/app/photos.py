@@ -224,7 +224,7 @@ def deblur_folder(model: nn.Module, folder: str | Path, out: Path) -> pd.DataFra
         both = torch.cat([photo.pixels, result.image], dim=2)  # (3, H, 2 W)
         images.write_photograph(out / f"{number:03d}_{file.stem}.png", Photograph(both))
         change, (height, width) = result.change, photo.pixels.shape[1:]
-        row = {"photograph": number, "height": height, "width": width, "expert": result.expert}
+        row: dict[str, object] = {"photograph": number, "height": height, "width": width, "expert": result.expert}
         row |= {"normalised_entropy": result.entropy, "change": change.mean, "psnr_to_input": change.psnr}
         row |= {"brightness": change.brightness, "sharpness": _sharper(photo.pixels, result.image)}
         rows.append(row | {"warnings": "; ".join(result.warnings)})
