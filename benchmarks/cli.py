@@ -31,13 +31,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure on this machine.")
-    _settings(parser, {"full": False, "device": None, "width": 32, "threads": 0, "rounds": 9, "debug": False})
     parser.set_defaults(run=_bench, part="all")
+    _settings(parser, full=False, device=None, width=32, threads=0, rounds=9, debug=False)
     inner = parser.add_subparsers(title="commands", metavar="COMMAND")
     for part, about in PARTS.items():
-        sub = inner.add_parser(part, help=about, description=about[0].upper() + about[1:] + ".")
-        _settings(sub, {})  # what stands before the part's name holds as well
-        sub.set_defaults(run=_bench, part=part)
+        sub = arguments.add(inner, part, about, debug=False)
+        sub.set_defaults(part=part)
+        _settings(sub)  # what stands before the part's name holds as well
     tiles = arguments.add(inner, "tiles", "how far tiles are from the whole photograph, and their seams")
     tiles.set_defaults(run=_tiles)
     tiles.add_argument("photo", type=Path, metavar="FILE", help="a photograph that fits into memory whole")
@@ -47,11 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     loading.set_defaults(run=_loading)
     loading.add_argument("--profile", choices=PROFILES, default="smoke", help="whose sizes are used (default smoke)")
     loading.add_argument("--steps", type=int, default=20, metavar="N", help="training steps timed (default 20)")
-    loading.add_argument("--data-root", metavar="DIR", default=None, help="load these real datasets instead")
+    loading.add_argument("--data-root", metavar="DIR", help="load these real datasets instead")
     return parser
 
 
-def _settings(sub: argparse.ArgumentParser, defaults: dict) -> None:
+def _settings(sub: argparse.ArgumentParser, **defaults: object) -> None:
     def option(name: str, **how) -> None:
         sub.add_argument(f"--{name}", default=defaults.get(name, argparse.SUPPRESS), **how)
 
@@ -96,13 +96,8 @@ def _tiles(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
     from . import tiling
 
-    tiling.compare_tiles(
-        photos.default_model(args.weights, "cpu"),
-        images.read_photograph(args.photo).pixels,
-        args.tile,
-        args.k,
-        args.expert,
-    )
+    photo = images.read_photograph(args.photo).pixels
+    tiling.compare_tiles(photos.default_model(args.weights, "cpu"), photo, args.tile, args.k, args.expert)
     return 0
 
 

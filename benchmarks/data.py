@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -55,20 +55,17 @@ def patches_per_second(
     for seed in range(POOL):
         sources.dead_leaves(split, seed)
 
-    def next_batch(name: str, device: str, starts: Iterator[int]) -> None:
+    def synthesise(name: str, device: str, starts: Iterator[int]) -> None:
         start = next(starts)
         synthesize_batch(name, split, range(start, start + batch), size=size, device=device, options=job)
 
-    keys = [(name, device) for device in devices for name in names]
-    calls = {key: partial(next_batch, *key, itertools.count(0, batch)) for key in keys}
-    rows = []
-    for (name, device), seconds in interleaved(calls, rounds, label="timing synthesis", progress=progress).items():
-        row = {"set": name, "device": device, "threads": torch.get_num_threads(), "size": size, "batch": batch}
-        rates = batch / np.array(seconds)
-        middle = float(np.median(rates))
-        row |= {"patches_per_second": middle, "low": rates.min(), "high": rates.max(), "ms_per_patch": 1000 / middle}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    calls = {(name, device): partial(synthesise, name, device, count(0, batch)) for device in devices for name in names}
+    taken = interleaved(calls, rounds, label="timing synthesis", progress=progress)
+    table = pd.DataFrame([*taken], columns=["set", "device"])
+    table = table.assign(threads=torch.get_num_threads(), size=size, batch=batch)
+    rates = batch / np.array([*taken.values()])  # (calls, rounds)
+    table["patches_per_second"], table["low"], table["high"] = np.median(rates, 1), rates.min(1), rates.max(1)
+    return table.assign(ms_per_patch=1000 / table.patches_per_second)
 
 
 def synthesis(settings: options.Options) -> pd.DataFrame:

@@ -27,25 +27,22 @@ LOOKS = {  # (side, precision): label, colour, marker
 def times(tables: Tables) -> pd.DataFrame:
     """Times of one picture with one expert: megapixels, side, precision, allocator, ms; smallest picture first."""
     single = pick(tables["inference"], batch=1, network="DeMoE", k=1)
-    found = [single]
+    rows = [single]
     if "sizes" in tables:
-        found.append(tables["sizes"].assign(allocator=single.allocator.iloc[0]))
+        rows.append(tables["sizes"].assign(allocator=single.allocator.iloc[0]))
     if "memory" in tables:  # one call each, of pictures too large for many
-        found.append(tables["memory"][~tables["memory"].case.isin(single.case)])
-    rows = pd.concat(found)
-    rows = rows.assign(megapixels=rows.height * rows.width / 1e6)
-    return rows[["megapixels", "side", "precision", "allocator", "ms"]].sort_values("megapixels")
+        rows.append(tables["memory"][~tables["memory"].case.isin(single.case)])
+    table = pd.concat(rows).assign(megapixels=lambda table: table.height * table.width / 1e6)
+    return table[["megapixels", "side", "precision", "allocator", "ms"]].sort_values("megapixels")
 
 
 def against_size(tables: Tables) -> Figure:
     """Time against megapixels, log-log. Dashed: the plain side with the allocator's defaults. Grey: counted floors."""
     rows = times(tables)
-    first = rows.allocator.iloc[0] if "raised" not in set(rows.allocator) else "raised"
     figure, axis = plt.subplots(figsize=(6.4, 4.4))
-    for key in LOOKS:
-        _line(axis, pick(rows, allocator=first), key, "megapixels")
-    if first != "default":
-        _line(axis, pick(rows, allocator="default"), ("plain", "float32"), "megapixels", "--", ", system's allocator")
+    _lines(axis, pick(rows, allocator="raised" if "raised" in set(rows.allocator) else "default"), "megapixels")
+    if "raised" in set(rows.allocator):
+        _lines(axis, pick(rows, allocator="default", side="plain"), "megapixels", "--", ", system's allocator")
     if "machine" in tables:
         _floors(axis, tables, rows.megapixels.min(), rows.megapixels.max())
     axis.set(xscale="log", yscale="log", xlabel="megapixels of the picture", ylabel="time of one picture (ms)")
@@ -55,11 +52,11 @@ def against_size(tables: Tables) -> Figure:
     return figure
 
 
-def _line(axis: plt.Axes, rows: pd.DataFrame, key: tuple[str, str], x: str, style: str = "-", more: str = "") -> None:
-    label, colour, marker = LOOKS[key]
-    rows = pick(rows, side=key[0], precision=key[1]).sort_values(x)
-    if len(rows):
-        axis.plot(rows[x], rows.ms, style, color=colour, marker=marker, ms=4.5, lw=1.4, label=label + more)
+def _lines(axis: plt.Axes, rows: pd.DataFrame, x: str, style: str = "-", more: str = "") -> None:
+    for (side, precision), (label, colour, marker) in LOOKS.items():
+        line = pick(rows, side=side, precision=precision).sort_values(x)
+        if len(line):
+            axis.plot(line[x], line.ms, style, color=colour, marker=marker, ms=4.5, lw=1.4, label=label + more)
 
 
 def _floors(axis: plt.Axes, tables: Tables, low: float, high: float) -> None:
@@ -82,8 +79,7 @@ def growth(tables: Tables) -> Figure:
     mixing = pick(mixing, case=several.case, allocator=several.allocator)
     panels = ((mixing, "k", "experts mixed, k (of 5)"), (tables["experts"], "num_experts", "experts there are (k = 1)"))
     for axis, (table, column, label) in zip(axes, panels, strict=True):
-        for key in LOOKS:
-            _line(axis, table, key, column)
+        _lines(axis, table, column)
         axis.set(xlabel=label, xticks=sorted(table[column].unique()))
     axes[0].set(ylabel=f"time of one picture, {several.case} (ms)", ylim=(0, None), title="Time against k")
     axes[1].set_title("Time against their number")

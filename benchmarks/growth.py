@@ -7,7 +7,6 @@ import pandas as pd
 from demoe.models.demoe import DeMoE, DeMoEConfig
 
 from . import inference
-from .machine import H200, STAGE1_FLOPS, TRAINING_FLOPS
 from .options import Options
 from .timing import interleaved, summary
 from .weights import shaken
@@ -19,7 +18,6 @@ STEPS, BATCH, PATCH = 250_400, 32, 384  # of each of the two stages; paper: 400 
 def sizes(options: Options) -> pd.DataFrame:
     """Pictures of more sizes than ``inference`` has: case, batch, height, width, side, precision, ``summary``'s."""
     table = inference.measure(options, options.growth)
-    table = table[table.side != inference.LIBRARY]
     return table[["case", "batch", "height", "width", "side", "precision", "rounds", "ms", "low", "high"]]
 
 
@@ -50,12 +48,11 @@ def hours(options: Options) -> pd.DataFrame:
 
 
 def training_hours(training: pd.DataFrame, device: str) -> pd.DataFrame:
-    """The paper's two trainings on 1, 4, 8 and 64 devices: on, gpus, images_per_second, hours, how.
+    """The paper's two trainings: on, gpus (1, 4, 8 and 64 on a GPU, 0 on a CPU), images_per_second, hours, how.
 
     ``training`` is ``training.measure``'s table. What it measured holds for one device of this machine and for its
     patch size; larger patches are scaled by their pixels, more devices by their number, as if they cost nothing. Both
-    are said in ``how``. Without a GPU here, it is computed for an H200 from the operations counted at width 32, at
-    its peak rate: real trainings take several times as long.
+    are said in ``how``.
     """
     rows, images = [], STEPS * BATCH
     for precision in training.precision.unique():
@@ -68,15 +65,8 @@ def training_hours(training: pd.DataFrame, device: str) -> pd.DataFrame:
         seconds = images * (1 / best["DeMoE"] + 1 / best["NAFNet"])
         how = "measured" if patch == PATCH else f"computed from crops of {patch} pixels"
         several = how.replace("measured", "computed") + ", perfect scaling"
-        for number in GPUS if device != "cpu" else (1,):
-            rows.append((f"this machine, {precision}", number, seconds / number, how if number == 1 else several))
-    if device == "cpu":
-        seconds = images * PATCH**2 * (STAGE1_FLOPS + TRAINING_FLOPS) / H200["bfloat16"]
-        how = "computed: counted operations at peak rate"
-        rows += [("H200, bfloat16", number, seconds / number, how) for number in GPUS]
-    table = pd.DataFrame(rows, columns=["on", "gpus", "seconds", "how"])
-    if device == "cpu":
-        table.loc[table.on.str.startswith("this"), "gpus"] = 0
-    table.insert(2, "images_per_second", 2 * images / table.seconds)
-    table.insert(3, "hours", table.pop("seconds") / 3600)
-    return table
+        for number in GPUS if device != "cpu" else (0,):
+            each = seconds / max(1, number)
+            row = {"on": f"this machine, {precision}", "gpus": number, "images_per_second": 2 * images / each}
+            rows.append(row | {"hours": each / 3600, "how": several if number > 1 else how})
+    return pd.DataFrame(rows, columns=["on", "gpus", "images_per_second", "hours", "how"])

@@ -17,14 +17,12 @@ from demoe.models.demoe import DeMoE
 from demoe.models.nafnet import NAFNet
 from demoe.models.outputs import as_restored
 
-from . import library
 from .options import Case, Options, has_bfloat16
 from .plain import plain
 from .timing import interleaved, ratio, summary
 from .weights import shaken
 
 MORE_ROUNDS = 3
-LIBRARY = "library"  # the side of ``library.alone``
 BASE = ("plain", "float32")  # the side that ratios and errors are against
 Side = tuple[str, str]  # (side, precision)
 
@@ -91,15 +89,14 @@ def restoring(network: nn.Module, name: str, side: str, case: Case, k: int, x: T
 def measure(options: Options, cases: Sequence[Case] | None = None) -> pd.DataFrame:
     """A row a case, network, side, precision and k. Timed as PyTorch is set, compared without TF32.
 
-    Columns: case, batch, height, width, network (DeMoE or NAFNet), k, side (plain, ours, optimized, fused, published;
-    library: no result, but what the optimised side's calls to PyTorch take alone, see ``library``), precision,
-    ``summary``'s (ms of the whole batch), ratio (the plain side's time over this one's, same case and k), over_nafnet
-    (this DeMoE's time over NAFNet's on the same side, where both were timed), error (distance from the plain side's
-    result over its length) and psnr_db (the same as PSNR, range 1).
+    Columns: case, batch, height, width, network (DeMoE or NAFNet), k, side (plain, ours, optimized, fused, published),
+    precision, ``summary``'s (ms of the whole batch), ratio (the plain side's time over this one's, same case and k),
+    over_nafnet (this DeMoE's time over NAFNet's on the same side, where both were timed), error (distance from the
+    plain side's result over its length) and psnr_db (the same as PSNR, range 1).
     """
     device, rows = options.device, []
-    demoe, nafnet = shaken(DeMoE(options.demoe)), shaken(NAFNet(options.nafnet()))
-    made = {"DeMoE": sides(demoe, device, has_bfloat16(device)), "NAFNet": sides(nafnet, device, has_bfloat16(device))}
+    networks = {"DeMoE": DeMoE(options.demoe), "NAFNet": NAFNet(options.nafnet())}
+    made = {name: sides(shaken(network), device, has_bfloat16(device)) for name, network in networks.items()}
     for case in options.cases if cases is None else cases:
         if case.gpu_only and not options.gpu:
             continue
@@ -116,9 +113,6 @@ def measure(options: Options, cases: Sequence[Case] | None = None) -> pd.DataFra
         # The k that nobody asked targets of share fewer rounds: they are there for the growth of cost.
         first = {key: call for key, call in calls.items() if key[1] == 1}
         more = {key: call for key, call in calls.items() if key[1] > 1}
-        for side, precision in made["DeMoE"]:
-            if side == "optimized" and not options.gpu:
-                first["DeMoE", 1, LIBRARY, precision] = library.alone(demoe, case, getattr(torch, precision))
         label = case.name if options.gpu else f"{case.name}, {options.allocator} thresholds"
         clock = options.clock | {"repeats": 20 if options.gpu and case.megapixels < 0.2 else 1}
         taken = interleaved(first, options.rounds, seconds=options.seconds, label=label, **clock)
@@ -128,7 +122,7 @@ def measure(options: Options, cases: Sequence[Case] | None = None) -> pd.DataFra
             row = case.columns | {"network": name, "k": k, "side": side, "precision": precision} | summary(seconds)
             row["ratio"] = ratio(taken.get((name, k, *BASE)), seconds)
             row["over_nafnet"] = ratio(seconds, baseline) if baseline else math.nan
-            rows.append(row | errors.get((name, k, side, precision), {}))
+            rows.append(row | errors[name, k, side, precision])
     return pd.DataFrame(rows)
 
 

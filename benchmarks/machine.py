@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -15,10 +13,6 @@ from .timing import interleaved
 
 SIDE = 2048  # of the matrices multiplied: large enough for the peak, small enough for a second
 COPIED = 256 << 20  # bytes copied, beyond the caches of most machines
-TRAINING_FLOPS = 115e9 / (4 * 128**2)  # a pixel of a training step: forward, backward, all experts; counted, width 32
-STAGE1_FLOPS = 3 * 2 * 11.02e9 / 256**2  # the same of the baseline: its MACs (Table 1), once forward, twice backward
-# One H200, from public data and measurements of such cards: floating-point operations and bytes a second.
-H200 = {"bfloat16": 788e12, "float32": 67e12, "bytes": 4.3e12}
 
 
 def measure(options: Options) -> pd.DataFrame:
@@ -47,30 +41,24 @@ def measure(options: Options) -> pd.DataFrame:
     return pd.DataFrame(best.items(), columns=["quantity", "per_second"])
 
 
-def levels(config: DeMoEConfig) -> list[tuple[int, int]]:
-    """(channels, blocks that a picture with one expert meets) of each level, the middle last."""
-    pairs = zip(config.encoder_blocks, reversed(config.decoder_blocks), strict=True)
-    counts = [down + up + config.moe_per_level for down, up in pairs] + [config.middle_blocks + config.moe_per_level]
-    return [(config.width << level, count) for level, count in enumerate(counts)]
-
-
-def counted(
-    config: DeMoEConfig, height: int, width: int, item: int = 4, maps: Callable[[int], int] = lambda channels: 5
-) -> dict[str, float]:
+def counted(config: DeMoEConfig, height: int, width: int, item: int = 4) -> dict[str, float]:
     """Floating-point operations and bytes of one picture with one expert, counted. ``item``: bytes a value.
 
     Operations are those of the convolutions, a multiply-accumulate being two; norms, gates and sums are left out. Bytes
-    suppose that a block of so many channels reads and writes ``maps`` maps of them. Five are two passes over memory,
-    the fewest that its average over the picture allows: the first reads the map and writes the gated one, the second
-    reads both and writes the map. Other layers read once and write once, and weights are read once.
+    suppose that a block reads and writes five maps. They are two passes over memory, the fewest that its average over
+    the picture allows: the first reads the map and writes the gated one, the second reads both and writes the map.
+    Other layers read once and write once, and weights are read once.
     """
+    levels = zip(config.encoder_blocks, reversed(config.decoder_blocks), strict=True)
+    counts = [down + up for down, up in levels] + [config.middle_blocks]  # blocks of each level, the middle last
     macs, values, weights = 0.0, 0.0, 0.0
-    for level, (channels, blocks) in enumerate(levels(config)):
+    for level, count in enumerate(counts):
+        blocks, channels = count + config.moe_per_level, config.width << level
         pixels = height * width / 4**level
         # A pixel of a block: C to 2C twice and C to C twice by 1x1, and 3x3 over each of 2C channels.
         block = 6 * channels**2 + 18 * channels
         macs += pixels * blocks * block
-        values += pixels * channels * maps(channels) * blocks
+        values += pixels * channels * 5 * blocks
         weights += blocks * (block + channels**2)  # the channel attention works on one value a channel
         if level < len(config.encoder_blocks):  # the layers down and up, and the sum with what was skipped
             macs += pixels * 4 * channels**2

@@ -8,21 +8,22 @@ every use of a mask makes the host wait for the number of its images: that is th
 13.1 ms. In training all experts run on all images, through the same masks. ``counting.fingerprint`` counts what this
 comes to beside what was counted of the original.
 
-Names and shapes of the parameters are those of ``demoe.models``: a state dict of one loads into the other.
+The classes here hold no parameters of their own: ``plain`` copies a network of ours and computes it by them.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demoe.models.demoe import DeMoE, DeMoEConfig
-from demoe.models.layers import BlockList, downsample, upsample
-from demoe.models.moe import Router
-from demoe.models.nafnet import NAFNet, NAFNetConfig
+from demoe.models.demoe import DeMoE
+from demoe.models.layers import LayerNorm2d, NAFBlock, PictureConv2d
+from demoe.models.moe import MoEBlock
+from demoe.models.nafnet import NAFNet
 from demoe.models.outputs import Restored
 
 
@@ -50,13 +51,7 @@ class _Normalise(torch.autograd.Function):
 
 
 class PlainNorm(nn.Module):
-    """(B, C, H, W) -> (B, C, H, W), normalised over C."""
-
-    def __init__(self, channels: int, eps: float = 1e-6):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.eps = eps
+    """``LayerNorm2d``: (B, C, H, W) -> (B, C, H, W), normalised over C."""
 
     def forward(self, x: Tensor) -> Tensor:
         return _Normalise.apply(x, self.weight, self.bias, self.eps)
@@ -69,20 +64,7 @@ def gate(x: Tensor) -> Tensor:
 
 
 class PlainBlock(nn.Module):
-    """NAFNet's block, an operation a line: (B, C, H, W) -> (B, C, H, W)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.norm1 = PlainNorm(channels)
-        self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
-        self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
-        self.sca = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1))
-        self.conv3 = nn.Conv2d(channels, channels, 1)
-        self.norm2 = PlainNorm(channels)
-        self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
-        self.conv5 = nn.Conv2d(channels, channels, 1)
-        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
-        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+    """``NAFBlock``, an operation a line: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm1(x)
@@ -100,14 +82,10 @@ class PlainBlock(nn.Module):
 
 
 class PlainMoE(nn.Module):
-    """Experts in a loop with a mask each: features (B, C, H, W) -> (B, C, H, W).
+    """``MoEBlock``, experts in a loop with a mask each: features (B, C, H, W) -> (B, C, H, W).
 
     ``values`` (B, k) are the weights of the experts ``chosen`` (B, k).
     """
-
-    def __init__(self, channels: int, num_experts: int):
-        super().__init__()
-        self.experts = nn.ModuleList(PlainBlock(channels) for _ in range(num_experts))
 
     def forward(self, x: Tensor, values: Tensor, chosen: Tensor) -> Tensor:
         mixed = torch.zeros_like(x)
@@ -122,38 +100,13 @@ class PlainMoE(nn.Module):
 
 
 class Plain(nn.Module):
-    """NAFNet or, with experts, DeMoE: (B, 3, H, W) -> ``Restored``, without logits where there is no router.
+    """``NAFNet`` or ``DeMoE``: (B, 3, H, W) -> ``Restored``, without logits where there is no router.
 
-    The router chooses ``k`` experts, or ``expert``: the index of one expert an image. Raises ``ValueError`` for
-    variants that the paper's own code does not have.
+    The router chooses ``k`` experts, or ``expert``: the index of one expert an image.
     """
 
-    def __init__(self, config: NAFNetConfig | DeMoEConfig):
-        super().__init__()
-        mixing = isinstance(config, DeMoEConfig)
-        if mixing and (config.moe_per_level, config.expert, config.fusion) != (1, "naf", "sum"):
-            raise ValueError(f"the plain formulation is that of the paper's own DeMoE, not of {config}")
-        blocks = BlockList if mixing else nn.Sequential
-        self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
-        self.decoders, self.ups = nn.ModuleList(), nn.ModuleList()
-        channels = config.width
-        self.intro = nn.Conv2d(3, channels, 3, padding=1)
-        self.ending = nn.Conv2d(channels, 3, 3, padding=1)
-        for count in config.encoder_blocks:
-            self.encoders.append(blocks(*(PlainBlock(channels) for _ in range(count))))
-            self.downs.append(downsample(channels))
-            channels *= 2
-        self.mlp_branch = Router(channels, config.num_experts) if mixing or config.router else None
-        self.middle_blks = blocks(*(PlainBlock(channels) for _ in range(config.middle_blocks)))
-        self.experts = nn.ModuleList([PlainMoE(channels, config.num_experts)]) if mixing else None
-        for count in config.decoder_blocks:
-            self.ups.append(upsample(channels))
-            channels //= 2
-            self.decoders.append(blocks(*(PlainBlock(channels) for _ in range(count))))
-            if mixing:
-                self.experts.append(PlainMoE(channels, config.num_experts))
-
     def forward(self, x: Tensor, k: int = 1, expert: Sequence[int] | None = None) -> Restored:
+        experts = getattr(self, "experts", ())  # a NAFNet has none
         height, width = x.shape[2:]
         unit = 2 ** len(self.encoders)
         padded = F.pad(x, (0, -x.shape[3] % unit, 0, -x.shape[2] % unit))  # (B, 3, H', W')
@@ -164,28 +117,39 @@ class Plain(nn.Module):
             y = down(y)  # (B, 2C, H/2, W/2) a level
         logits = None if self.mlp_branch is None else self.mlp_branch(y)  # (B, N)
         weights, chosen = None, ()
-        if self.experts is not None:
+        if experts:
             weights = F.softmax(logits, dim=1)  # (B, N)
             if expert is not None:
                 weights = torch.eye(weights.shape[1], device=x.device)[torch.tensor(expert, device=x.device)]
             values, index = torch.topk(weights, weights.shape[1] if self.training else k, dim=1)  # (B, k) both
             chosen = (values / values.sum(dim=1, keepdim=True), index)
         y = self.middle_blks(y)
-        if self.experts is not None:
-            y = self.experts[0](y, *chosen)
+        if experts:
+            y = experts[0](y, *chosen)
         for level, (decoder, up) in enumerate(zip(self.decoders, self.ups, strict=True), 1):
             y = up(y)  # (B, C/2, 2H, 2W) a level
             y = y + skips[-level]
             y = decoder(y)
-            if self.experts is not None:
-                y = self.experts[level](y, *chosen)
+            if experts:
+                y = experts[level](y, *chosen)
         y = self.ending(y)
         y = y + padded
         return Restored(y[:, :, :height, :width], logits, weights)
 
 
+FORMULATIONS = {NAFNet: Plain, DeMoE: Plain, NAFBlock: PlainBlock, MoEBlock: PlainMoE}
+FORMULATIONS |= {LayerNorm2d: PlainNorm, PictureConv2d: nn.Conv2d}
+
+
 def plain(model: NAFNet | DeMoE) -> Plain:
-    """The plain formulation of a network of ours, with a copy of its weights, in its mode (training or not)."""
-    made = Plain(model.config)
-    made.load_state_dict(model.state_dict())
-    return made.to(next(model.parameters()).device).train(model.training)
+    """The plain formulation of a network of ours, with a copy of its weights, in its mode (training or not).
+
+    Raises ``ValueError`` for variants that the paper's own code does not have.
+    """
+    config = model.config
+    if isinstance(model, DeMoE) and (config.moe_per_level, config.expert, config.fusion) != (1, "naf", "sum"):
+        raise ValueError(f"the plain formulation is that of the paper's own DeMoE, not of {config}")
+    made = copy.deepcopy(model)
+    for module in made.modules():  # the same parameters, computed another way
+        module.__class__ = FORMULATIONS.get(type(module), type(module))
+    return made

@@ -56,23 +56,22 @@ def machine(tables: Tables) -> str:
 
 def verdicts(tables: Tables, device: str) -> str:
     """The table of targets, and a line for each that was missed."""
-    found = targets.table(tables, device)
-    if found.empty:
+    rows = targets.table(tables, device)
+    if rows.empty:
         return "Nothing that has a target was measured."
-    units = {
-        name: ["" if pd.isna(v) else number(v) + u for v, u in zip(found[name], found.unit, strict=True)]
-        for name in ("wanted", "aim", "measured")
-    }
-    shown = {"case": found.target, "wanted": found.bound + " " + pd.Series(units["wanted"]), "aim": units["aim"]}
-    shown |= {"measured": units["measured"], "": found.met.map({True: "met", False: "**not met**"})}
-    missed = "\n".join(
-        f"- {row.target}: {number(row.measured)}{row.unit} instead of {number(row.wanted)}{row.unit}. "
-        + (row.limit[:1].upper() + row.limit[1:] + "." if row.limit else "")
-        for row in found[~found.met].itertuples()
-    )
+    shown, missed = [], []
+    for row in rows.itertuples():
+        wanted, aim, measured = (
+            "" if pd.isna(value) else number(value) + row.unit for value in (row.wanted, row.aim, row.measured)
+        )
+        shown.append([row.target, f"{row.bound} {wanted}", aim, measured, "met" if row.met else "**not met**"])
+        if not row.met:
+            reason = f" {row.limit[:1].upper()}{row.limit[1:]}." if row.limit else ""
+            missed.append(f"- {row.target}: {measured} instead of {wanted}.{reason}")
     widths = {int(n) for table in tables.values() if "channels" in table for n in table.channels} - {WIDTH}
     note = f"The targets are for networks of {WIDTH} channels; these have others.\n\n" if widths else ""
-    return note + markdown(pd.DataFrame(shown)) + (f"\n\nNot met:\n\n{missed}" if missed else "")
+    table = markdown(pd.DataFrame(shown, columns=["case", "wanted", "aim", "measured", ""]))
+    return note + table + ("\n\nNot met:\n\n" + "\n".join(missed) if missed else "")
 
 
 GIGA = {"extra_bytes": "extra GB", "saved_bytes": "saved GB", "bytes": "GB", "per_second": "10^9 per second"}

@@ -9,17 +9,15 @@ import pandas as pd
 
 from demoe.models.demoe import DeMoEConfig
 
-from .machine import TRAINING_FLOPS, counted
-from .options import TRAINING_BATCH
+from .machine import floor_seconds
 
 Tables = dict[str, pd.DataFrame]  # name of the CSV -> its rows; one that is not there is not measured
 # A row a target: a number of the first row of a CSV with the values in the columns of KEYS. "over" has other values, of
-# the row whose number it is divided by; "how" says how many rows give one number; "limit" is what the
-# machine would allow, in words or the name of a function that says it; "sentence" is the README's.
+# the row whose number it is divided by; "how" says how many rows give one number; "limit" is what stands in the way,
+# in words, "speed" for ``speed_limit``; "sentence" is the README's.
 TARGETS = pd.read_csv(Path(__file__).with_name("targets.csv"), dtype=str, keep_default_na=False)
 KEYS = ("case", "side", "precision", "allocator", "checkpointed", "what")
 ALWAYS = {"inference": {"network": "DeMoE", "k": "1"}, "training": {"patch": "128", "network": "DeMoE"}}
-PEAKS_MISSING = "the machine's peak was not measured (`python -m benchmarks machine`)"
 
 
 def pick(table: pd.DataFrame, **wanted: object) -> pd.DataFrame:
@@ -74,56 +72,19 @@ def cost_of_data(rows: pd.DataFrame) -> float | None:
 
 
 def speed_limit(tables: Tables, where: dict[str, str]) -> str:
-    """How far the plain side is from the counted floor, in words."""
-    plain = cell(tables, "inference", "ms", **where | {"side": "plain", "precision": "float32"})
-    ours = cell(tables, "inference", "ms", **where)
-    flops = cell(tables, "machine", "per_second", quantity=f"flops_{where['precision']}")
-    bandwidth = cell(tables, "machine", "per_second", quantity="bytes")
-    if plain is None or ours is None or flops is None or bandwidth is None:
-        return PEAKS_MISSING
+    """How near ours is to the floor counted for this machine's peaks, and how near anything could come, in words."""
+    quantities = (f"flops_{where['precision']}", "bytes")
+    flops, bandwidth = (cell(tables, "machine", "per_second", quantity=quantity) for quantity in quantities)
+    if flops is None or bandwidth is None:
+        return "the machine's peak was not measured (`python -m benchmarks machine`)"
     row = pick(tables["inference"], **where).iloc[0]
-    item = 2 if where["precision"] == "bfloat16" else 4
-    work = counted(DeMoEConfig(width=int(row.channels)), int(row.height), int(row.width), item)
-    computing, moving = (
-        1000 * row.batch * work[key] / rate for key, rate in (("operations", flops), ("bytes", bandwidth))
-    )
-    floor = max(computing, moving)
-    if ours < floor:  # the machine was busier then than when the pictures were timed
-        return "the peaks measured here are below what ours reaches: measure again in a quiet moment"
-    alone = cell(tables, "inference", "ms", **where | {"side": "library"})
-    library = (
-        (
-            f". PyTorch's own convolutions, norms, gates and sums take {alone:.3g} ms when they are called on one "
-            f"strip and nothing else is done (`benchmarks/library.py`): who calls these is at most {plain / alone:.2f} "
-            "times faster than the plain side, and more takes kernels that fuse them"
-        )
-        if alone
-        else ""
-    )
+    config, item = DeMoEConfig(width=int(row.channels)), 2 if where["precision"] == "bfloat16" else 4
+    floor = 1000 * row.batch * floor_seconds(config, int(row.height), int(row.width), flops, bandwidth, item)  # ms
     return (
-        f"a large matrix product runs here at {flops / 1e9:.0f} GFLOP/s and a copy at {bandwidth / 1e9:.1f} "
-        f"GB/s, so computing takes at least {computing:.3g} ms, moving {moving:.3g} ms, and nothing is more "
-        f"than {plain / floor:.1f} times faster than the plain side; ours takes {ours:.3g} ms, "
-        f"{ours / floor:.1f} times that floor{library}"
+        f"at its peaks of {flops / 1e9:.0f} GFLOP/s and {bandwidth / 1e9:.1f} GB/s nothing here takes less "
+        f"than {floor:.3g} ms or is more than {row.ms * row.ratio / floor:.1f} times faster than the plain side; "
+        f"ours takes {row.ms:.3g} ms, {row.ms / floor:.1f} times that floor"
     )
-
-
-def training_limit(tables: Tables, where: dict[str, str]) -> str:
-    """How far the plain side's step is from computing at the peak, in words."""
-    plain = cell(tables, "training", "ms", **where | {"side": "plain", "precision": "float32", "checkpointed": False})
-    flops = cell(tables, "machine", "per_second", quantity=f"flops_{where['precision']}")
-    if plain is None or flops is None:
-        return PEAKS_MISSING
-    work = TRAINING_FLOPS * (tables["training"].channels.iloc[0] / 32) ** 2 * TRAINING_BATCH * 128**2
-    floor = 1000 * work / flops
-    return (
-        f"a step is about {work / 1e9:.0f} GFLOP, counted, and a large matrix product runs here at "
-        f"{flops / 1e9:.0f} GFLOP/s: no step is shorter than {floor:.0f} ms, or more than "
-        f"{plain / floor:.1f} times faster than the plain one"
-    )
-
-
-COMPUTED = {"speed": speed_limit, "training": training_limit}
 
 
 def table(tables: Tables, device: str) -> pd.DataFrame:
@@ -137,9 +98,9 @@ def table(tables: Tables, device: str) -> pd.DataFrame:
         measured, wanted = value(target, tables), float(target.wanted)
         if measured is not None:
             met = measured <= wanted if target.bound == "at most" else measured >= wanted
-            limit = target.limit if not met else ""
-            if limit in COMPUTED:
-                limit = COMPUTED[limit](tables, row_of(target))
+            limit = "" if met else target.limit
+            if limit == "speed":
+                limit = speed_limit(tables, row_of(target))
             row = target[["target", "unit", "bound", "sentence"]].to_dict()
             row |= {"wanted": wanted, "aim": float(target.aim or "nan")}
             rows.append(row | {"measured": measured, "met": met, "limit": limit})

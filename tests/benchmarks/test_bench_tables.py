@@ -43,9 +43,6 @@ def measured():
 
 def test_every_side_restores_every_case(measured):
     table = measured["inference"]
-    bare = table[table.side == "library"]
-    assert set(bare.case) == set(table.case) and (bare.ms > 0).all() and bare.error.isna().all()
-    table = table.drop(bare.index)
     assert set(table.case) == {"256x256", "8x256x256 mixed"}  # the other needs a GPU
     sides = table.groupby(["case", "network", "k"]).side.agg(set)
     alone = ("8x256x256 mixed", "NAFNet", 1)
@@ -144,9 +141,9 @@ def test_floors_are_near_the_counter_and_grow_as_they_should():
 def test_hours_say_how_they_came_about(measured):
     table = growth.training_hours(measured["training"], "cpu")
     assert table.hours.gt(0).all() and table.how.str.startswith("computed").all()  # crops of 16 pixels, or a floor
-    card = table[table.on.str.contains("H200")].set_index("gpus").hours
-    assert list(card.index) == [1, 4, 8, 64] and card[1] == pytest.approx(64 * card[64])
     here = growth.training_hours(measured["training"].assign(patch=384), "cuda")
+    card = here[here.on.str.contains("float32")].set_index("gpus").hours
+    assert list(card.index) == [1, 4, 8, 64] and card[1] == pytest.approx(64 * card[64])
     assert set(here[here.gpus == 1].how) == {"measured"} and here[here.gpus == 4].how.str.contains("perfect").all()
     alone = measured["training"].query("network == 'NAFNet'").assign(patch=384)  # the other did not fit into memory
     assert growth.training_hours(pd.concat([measured["training"], alone]), "cpu").equals(table)
@@ -265,7 +262,7 @@ def test_every_target_names_columns_and_rows_that_are_measured(measured):
         table = measured[target.table].assign(allocator="raised")
         assert target.column in table and set(targets.row_of(target)) <= set(table)
         assert "=" in target.over or not target.over
-        assert target.limit in ("", *targets.COMPUTED) or " " in target.limit
+        assert target.limit in ("", "speed") or " " in target.limit
 
 
 def test_report_and_figures_are_made_of_the_tables(measured, home):
