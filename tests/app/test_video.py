@@ -62,8 +62,9 @@ def test_what_is_not_written_and_what_a_killed_process_leaves(tmp_path, monkeypa
     seen, real = [], video._encode
 
     def watched(partial, *more):
-        real(partial, *more)
+        shape = real(partial, *more)
         seen.extend(file.name for file in tmp_path.iterdir())
+        return shape
 
     monkeypatch.setattr(video, "_encode", watched)
     video.write_video(tmp_path / "a.mp4", clip(2), Fraction(25))

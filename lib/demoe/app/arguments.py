@@ -19,9 +19,14 @@ def add(commands, name: str, text: str, debug: bool = True) -> argparse.Argument
     """A command, whose name with all before it (``demoe data check``) is ``args.command``."""
     sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     if debug:
-        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        flag(sub, "--debug", "show the traceback of an error")
     sub.set_defaults(command=sub.prog)
     return sub
+
+
+def flag(sub: argparse.ArgumentParser, name: str, text: str) -> None:
+    """An option without a value."""
+    sub.add_argument(name, action="store_true", help=text)
 
 
 def add_network(sub: argparse.ArgumentParser, expert_help: str) -> None:

@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_experiments(commands)
     _add_data(commands)
     weights = arguments.add(commands, "weights", "list pretrained weights, or fetch some")
-    weights.add_argument("--check", action="store_true", help="compute the SHA-256 of what is here, and compare")
+    arguments.flag(weights, "--check", "compute the SHA-256 of what is here, and compare")
     inner = weights.add_subparsers(title="commands", metavar="COMMAND")
     fetch = arguments.add(inner, "fetch", "fetch one of them, checked")
     fetch.add_argument("name", metavar="NAME", help="as `demoe weights` lists it")
@@ -116,6 +116,7 @@ def _add_photos(commands) -> None:
     continued when interrupted), and because one decision for each photograph is what ``deblur`` promises.
     """
     deblur = arguments.add(commands, "deblur", "deblur photographs, at their own size")
+    frames = arguments.add(commands, "frames", "deblur a folder of numbered frames, or a video")
     deblur.add_argument(
         "inputs",
         nargs="+",
@@ -124,19 +125,17 @@ def _add_photos(commands) -> None:
         help="an image file (PNG, JPEG, TIFF, WebP, BMP, AVIF, JPEG XL, HEIC with the extra heic) or a folder, whose "
         "subfolders are included",
     )
-    deblur.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder for the results, named as the photographs; those of HEIC are .png",
+    frames.add_argument("input", type=Path, metavar="IN", help="a folder of frames, or a video file")
+    of_photographs = "folder for the results, named as the photographs; those of HEIC are .png"
+    of_frames = (
+        "folder for the frames: those of a folder keep their names, those of a video are 000001.png, ...; "
+        "an interrupted call is continued"
     )
-    arguments.add_network(deblur, EXPERT_HELP)
-    deblur.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace results that are there already; the photographs themselves never are",
+    for sub, text in ((deblur, of_photographs), (frames, of_frames)):
+        sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=text)
+        arguments.add_network(sub, EXPERT_HELP)
+    arguments.flag(
+        deblur, "--overwrite", "replace results that are there already; the photographs themselves never are"
     )
     deblur.add_argument(
         "--route",
@@ -144,36 +143,22 @@ def _add_photos(commands) -> None:
         help="one decision of the router for the photograph (default), or one a tile",
     )
     deblur.add_argument("--tile", type=int, metavar="PIXELS", help="cut into tiles of this side in any case")
-    deblur.add_argument(
-        "--bf16",
-        action="store_true",
-        help="compute in bfloat16: faster where the processor has it, half the memory, nearly the same",
+    arguments.flag(
+        deblur, "--bf16", "compute in bfloat16: faster where the processor has it, half the memory, nearly the same"
     )
-    deblur.add_argument(
+    arguments.flag(
+        deblur,
         "--expert-map",
-        action="store_true",
-        help="with --route tile, which it implies: also write which expert each tile had, "
+        "with --route tile, which it implies: also write which expert each tile had, "
         "as NAME.experts.png and NAME.experts.csv",
     )
-    deblur.add_argument(
+    arguments.flag(
+        deblur,
         "--compare",
-        action="store_true",
-        help="also write NAME.compare.png: photograph, result and the five experts side by side, "
+        "also write NAME.compare.png: photograph, result and the five experts side by side, "
         "whole (made smaller) and a detail; takes up to six times as long",
     )
 
-    frames = arguments.add(commands, "frames", "deblur a folder of numbered frames, or a video")
-    frames.add_argument("input", type=Path, metavar="IN", help="a folder of frames, or a video file")
-    frames.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder for the frames: those of a folder keep their names, those of a video are "
-        "000001.png, ...; an interrupted call is continued",
-    )
-    arguments.add_network(frames, EXPERT_HELP)
     frames.add_argument(
         "--smooth",
         type=float,
@@ -216,15 +201,11 @@ def _add_experiments(commands) -> None:
         metavar="TERM+TERM",
         help="another loss than the experiment's, such as pixel+mae-local or pixel+edge=0.1; --list shows all terms",
     )
-    train.add_argument("--fresh", action="store_true", help="forget earlier runs of this experiment and seed")
-    train.add_argument("--list", action="store_true", help="list the experiments and stop")
-    train.add_argument(
-        "--json", action="store_true", help="with --list: every training of the profile, its files and what needs it"
-    )
-    train.add_argument(
-        "--all",
-        action="store_true",
-        help="everything that the notebooks need, the most valuable first, instead of one experiment",
+    arguments.flag(train, "--fresh", "forget earlier runs of this experiment and seed")
+    arguments.flag(train, "--list", "list the experiments and stop")
+    arguments.flag(train, "--json", "with --list: every training of the profile, its files and what needs it")
+    arguments.flag(
+        train, "--all", "everything that the notebooks need, the most valuable first, instead of one experiment"
     )
     train.add_argument(
         "--minutes",
@@ -258,9 +239,9 @@ def _add_experiments(commands) -> None:
         metavar="NAME,NAME",
         help="default psnr,ssim; also psnr_8bit, lpips_vgg, lpips_alex, musiq, niqe and others",
     )
-    evaluate.add_argument("--aligned", action="store_true", help="also PSNR and SSIM aligned as for RealBlur")
+    arguments.flag(evaluate, "--aligned", "also PSNR and SSIM aligned as for RealBlur")
     evaluate.add_argument("--save-images", type=Path, metavar="DIR", help="keep the restored pictures there")
-    evaluate.add_argument("--no-resume", action="store_true", help="with --csv: do not continue an interrupted call")
+    arguments.flag(evaluate, "--no-resume", "with --csv: do not continue an interrupted call")
     evaluate.add_argument(
         "--tile",
         type=int,
@@ -292,8 +273,8 @@ def _add_data(commands) -> None:
     inner = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check = arguments.add(inner, "check", "say what is there of each dataset, and what is wrong with it")
     check.add_argument("--json", metavar="FILE", help="also write the report there, for machines; - prints it instead")
-    check.add_argument("--pairs", action="store_true", help="name every pair in the JSON report")
-    check.add_argument("--decode", action="store_true", help="read every pixel, not only the ends of each file (slow)")
+    arguments.flag(check, "--pairs", "name every pair in the JSON report")
+    arguments.flag(check, "--decode", "read every pixel, not only the ends of each file (slow)")
     check.add_argument(
         "--sample",
         type=arguments.count,

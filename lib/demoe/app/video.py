@@ -146,35 +146,30 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], rate: Fraction) -> b
         raise ValueError(f"{path}: videos are written as one of {', '.join(CONTAINERS)}")
     if path.exists():
         raise FileExistsError(17, "exists already; choose another name", str(path))
-    sizes: list[tuple[int, ...]] = []
     with replacing(path) as partial:
         try:
-            _encode(partial, container, _even(pictures, sizes), rate)
+            shape = _encode(partial, container, pictures, rate)
         except av.error.FFmpegError as error:
             raise ValueError(f"{path} cannot be written as a video: {error}") from error
-        if not sizes:
+        if not shape:
             raise ValueError(f"{path} was not written: there are no frames")
-    return bool(sizes[0][0] % 2 or sizes[0][1] % 2)
+    return bool(shape[0] % 2 or shape[1] % 2)
 
 
-def _even(pictures: Iterable[np.ndarray], sizes: list[tuple[int, ...]]) -> Iterator[np.ndarray]:
-    """Frames with even sides; ``sizes`` gets the shape that they had."""
-    for picture in pictures:
-        if sizes and picture.shape != sizes[0]:
-            (height, width, _), other = sizes[0], picture.shape
-            raise ValueError(f"frames of different sizes make no video: {width}x{height} and {other[1]}x{other[0]}")
-        sizes[:] = [picture.shape]
-        yield np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")
-
-
-def _encode(path: Path, container: str, pictures: Iterator[np.ndarray], rate: Fraction) -> None:
+def _encode(path: Path, container: str, pictures: Iterable[np.ndarray], rate: Fraction) -> tuple[int, ...]:
+    """Writes the frames, their sides made even, and returns the shape that they had; () where there are none."""
     import av
 
     encoder = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    shape: tuple[int, ...] = ()
     with av.open(str(path), "w", format=container) as file:
-        stream = None
         for picture in pictures:
-            if stream is None:
+            first, shape = not shape, shape or picture.shape
+            if picture.shape != shape:
+                (height, width, _), other = shape, picture.shape
+                raise ValueError(f"frames of different sizes make no video: {width}x{height} and {other[1]}x{other[0]}")
+            picture = np.pad(picture, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
+            if first:
                 stream = file.add_stream(encoder, rate=rate, options={"crf": QUALITY} if encoder != "mpeg4" else {})
                 stream.height, stream.width = picture.shape[:2]
                 stream.pix_fmt = "yuv420p"
@@ -184,5 +179,6 @@ def _encode(path: Path, container: str, pictures: Iterator[np.ndarray], rate: Fr
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
             file.mux(stream.encode(frame))
-        if stream is not None:
+        if shape:
             file.mux(stream.encode())
+    return shape
