@@ -8,12 +8,11 @@ import torch
 
 from demoe.core import provenance
 from demoe.core.files import results_dir
-from demoe.evaluation import benchmark
-from demoe.evaluation.comparison import MAIN, WITHOUT
-from demoe.evaluation.methods import Compared
+from demoe.data.pairs import PairedSet
+from demoe.evaluation.comparison import MAIN, WITHOUT, examples, worst_crop
+from demoe.evaluation.methods import Compared, blurred_input
 from demoe.report import comparison_claims as claims
 from demoe.report import comparison_figures, comparison_tables, layouts, tables
-from demoe.report.comparison_figures import Row
 
 SETS = ("RealBlur-syn", "ReLoBlur-syn", "DPDD-syn", "LOLBlur-syn", "GoPro-syn")
 MARK = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
@@ -230,12 +229,17 @@ def reach(axis) -> list[list[float]]:
 
 
 def test_figures_are_drawn():
-    images = [torch.rand(3, 20, 30) for _ in range(3)]
-    rows = [Row("GoPro-syn", images, ["1 dB", "2 dB", ""], (4, 9, 8)), Row("DPDD-syn", images, ["", "", ""], (0, 0, 8))]
-    figure = comparison_figures.figure_5(rows, ["a", "b", "sharp"])
-    assert len(figure.axes) == 12 and figure.axes[0].get_title() == "a\n1 dB" and figure.axes[6].get_title() == ""
+    images = [torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    images[2][:, 4:12, 9:17] += 0.5 * torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(4))  # lacks most
+    titles = ("a\nlong\n1 dB", "b\nlong\n2 dB", "sharp\n\n")
+    rows = [(name, "k", list(zip(titles, images, strict=True))) for name in ("GoPro-syn", "DPDD-syn")]
+    figure = comparison_figures.figure_5(rows)
+    assert len(figure.axes) == 12 and [figure.axes[i].get_title() for i in (0, 2)] == [titles[0], titles[2]]
+    assert figure.axes[6].get_title() == "1 dB" and figure.axes[8].get_title() == ""
     zoom = figure.axes[3].images[0].get_array()
-    assert zoom.shape == (8, 8, 3) and torch.allclose(torch.tensor(zoom), images[0][:, 4:12, 9:17].permute(1, 2, 0))
+    top, left, side = worst_crop(images[0], images[2])
+    crop = images[0][:, top : top + side, left : left + side]
+    assert zoom.shape == (8, 8, 3) and torch.allclose(torch.tensor(zoom), crop.permute(1, 2, 0))
     table = differences({("DeMoE", "input"): 0.5, ("NAFNet", "input"): -0.1, ("DeMoE", "NAFNet"): 9.0})
     drawn = comparison_figures.gains(table, methods()).axes[0]
     assert [text.get_text() for text in drawn.get_yticklabels()] == ["the NAFNet", "the DeMoE"]
@@ -246,9 +250,22 @@ def test_figures_are_drawn():
     assert reach(both[1])[1] == pytest.approx([0.15, 0.25])
 
 
-def test_the_columns_of_figure_5_say_how_long_each_learned():
-    def head(role: str, steps: str) -> str:
-        return comparison_figures.heading(Compared(role, "", "", "", "", benchmark.blurred_input, steps=steps))
+def test_figure_5_shows_the_median_gain_and_how_long_each_learned():
+    def half(image, pairs):
+        return image / 2
 
-    assert head("NAFNet", "180 steps") == "NAFNet\n180 steps" and head("input", "") == "blurred\n"
-    assert head(MAIN, "1600 + 600 steps") == "DeMoE k=1\n1600 + 600 steps"
+    made = {"input": blurred_input, "NAFNet": half, MAIN: half}
+    steps = {"input": "", "NAFNet": "180 steps", MAIN: "1600 + 600 steps"}
+    entries = [Compared(role, role, "", "", "", make, steps=steps[role]) for role, make in made.items()]
+    pixels = torch.randint(0, 256, (2, 3, 20, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    sets = [PairedSet("GoPro-syn", "synthetic", list("abc"), lambda i, window: tuple(pixels), lambda i: (20, 30))]
+    psnr = {"input": (20, 20, 20), "NAFNet": (21, 21, 21), MAIN: (23, 21, 22)}
+    scores = pd.DataFrame(
+        [("GoPro-syn", key, role, value) for role, of in psnr.items() for key, value in zip("abc", of, strict=True)],
+        columns=["set", "image", "method", "psnr"],
+    )
+    ((name, key, images),) = examples(sets, entries, scores)
+    assert (name, key) == ("GoPro-syn", "c")
+    titles = ["blurred\n\n20.00 dB", "NAFNet\n180 steps\n21.00 dB", "DeMoE k=1\n1600 + 600 steps\n22.00 dB"]
+    assert [title for title, _ in images] == [*titles, "sharp\n\n"]
+    assert torch.equal(images[1][1], images[0][1] / 2)

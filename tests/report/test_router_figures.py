@@ -9,7 +9,7 @@ from demoe.core.tasks import EXPERTS
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import expert_choice, router
 from demoe.models.demoe import DeMoE, DeMoEConfig
-from demoe.report import router_figures
+from demoe.report import figures, router_figures
 
 GROUPS = {"inside": ["DPDD-syn", "GoPro-syn"], "outside": ["RSBlur-syn"]}
 LABELS = {"DPDD-syn": "defocus", "GoPro-syn": "synth_global_motion", "RSBlur-syn": "global_motion"}
@@ -39,18 +39,20 @@ def seen():
     plt.close("all")
 
 
-def test_tables_behind_figure_12_sum_to_one(seen):
-    for table in (router_figures.average_output(seen), router_figures.choices(seen)):
-        assert list(table.columns) == list(EXPERTS) and list(table.index) == list(LABELS)
-        assert table.sum(axis=1).to_numpy() == pytest.approx(np.ones(3))
+def test_the_routers_confusion_sums_to_one(seen):
+    for by, rows in (("set", list(LABELS)), ("label", list(LABELS.values()))):
+        table = figures.choices(seen, by).loc[rows]
+        assert list(table.columns) == list(EXPERTS) and table.sum(axis=1).to_numpy() == pytest.approx(np.ones(3))
 
 
 def test_heat_maps_print_the_numbers_that_they_colour(seen):
     figure = router_figures.heat_maps(seen, GROUPS)
-    average = router_figures.average_output(seen)
-    first = figure.axes[0]
-    assert [text.get_text() for text in first.texts][:5] == [f"{value:.2f}" for value in average.loc["DPDD-syn"]]
-    frames = [patch.get_xy() for patch in first.patches]
+    average = seen[seen["set"] == "DPDD-syn"][list(EXPERTS)].mean()
+    above, below = figure.axes[0], figure.axes[2]
+    assert [text.get_text() for text in above.texts][:5] == [f"{value:.2f}" for value in average]
+    shares = figures.choices(seen, "set").loc["DPDD-syn"]
+    assert [text.get_text() for text in below.texts][:5] == [f"{value:.2f}" for value in shares]
+    frames = [patch.get_xy() for patch in above.patches]
     assert frames == [(0.03, 0.04), (3.03, 1.04)]  # the blur's own expert: defocus, synth_global_motion
 
 

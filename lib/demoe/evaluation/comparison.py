@@ -8,18 +8,28 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 from torch import Tensor
 
+from demoe.data.pairs import PairedSet
 from demoe.models import comparators, complexity
 from demoe.models.demoe import DEMOE_PRESETS, DeMoE
 from demoe.models.nafnet import NAFNET_PRESETS, NAFNet
 
 from . import statistics
-from .methods import EQUAL, Compared
+from .benchmark import batch_of_one
+from .methods import EQUAL, Compared, Made
 from .metrics import busiest_window
 
 COMPARATORS = tuple(comparators.NETWORKS)  # in the order of Table 1
 LONGER_K = "DeMoE longer k="
 MAIN = f"{LONGER_K}1"  # the DeMoE that is compared with DeMoE*, with other k and with the input
 WITHOUT = "Average without LOLBlur"
+HEADS = {  # role -> head of its column in Figure 5; narrow, so that the sizes stand in the tables
+    "input": "blurred",
+    **{name: name for name in COMPARATORS},
+    "NAFNet": "NAFNet",
+    "DeMoE": "DeMoE k=1",
+    MAIN: "DeMoE k=1",
+    "DeMoE*": "DeMoE*",
+}
 ENSEMBLE = 5  # networks of DeMoE-5 (Section 5)
 
 
@@ -107,6 +117,30 @@ def ensemble() -> pd.DataFrame:
         ("DeMoE", 1, demoe),
     ]
     return pd.DataFrame(rows, columns=["what", "networks", "params"])
+
+
+def examples(
+    sets: Sequence[PairedSet], entries: Sequence[Compared], scores: pd.DataFrame, device: str = "cpu"
+) -> list[tuple[str, str, list[tuple[str, Tensor]]]]:
+    """Figure 5: of every set the picture that gains the median PSNR by the longer trained DeMoE; none picked by hand.
+
+    Each is set, key, and (title, picture (3, H, W) in [0, 1]) of every network, the input first and the sharp one last.
+    A title is the network, how long it learned, because not all columns learned equally long, and the PSNR, each on a
+    line of its own.
+    """
+    by_role, found = {one.role: one for one in entries}, []
+    shown = [by_role[role] for role in HEADS if role in by_role]
+    for pairs in sets:
+        key = median_gain(scores, pairs.name, by_role[MAIN].method, by_role["input"].method)
+        blurred, sharp = batch_of_one(pairs, list(pairs.keys).index(key), device)
+        psnr = scores[(scores["set"] == pairs.name) & (scores.image == key)].set_index("method").psnr
+        images = []
+        for one in shown:
+            made = one.make(blurred, pairs)
+            title = f"{HEADS[one.role]}\n{one.steps}\n{psnr[one.method]:.2f} dB"
+            images.append((title, (made.image if isinstance(made, Made) else made)[0].cpu()))
+        found.append((pairs.name, key, [*images, ("sharp\n\n", sharp[0].cpu())]))
+    return found
 
 
 def median_gain(scores: pd.DataFrame, name: str, method: str, before: str) -> str:

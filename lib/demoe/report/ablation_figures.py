@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from demoe.experiments.ablations import BY_HAND, CHOICES, ROUTER
 
 from .ablation_tables import REFERENCE, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, WORDS, published_costs
-from .figures import BLUE, GREEN, RED, intervals
+from .figures import BLUE, GREEN, RED, intervals, legend
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000")  # Okabe and Ito's, without DeMoE's
 SHAPES = "osD^vP*X<>hpd"
@@ -37,19 +37,19 @@ def differences(table: pd.DataFrame) -> Figure:
         if several:
             over = rows.assign(low=rows.low_trainings, high=rows.high_trainings)
             intervals(ours, places + shift, over, fmt="none", color="0.35", lw=0.8, capsize=3)
-    ours.set_title("bar: 95 % over pictures" + ("; thin: over trainings" if several else ""), fontsize=8)
-    ours.set_xlabel("difference in PSNR (dB), here")
+    title = "bar: 95 % over pictures" + ("; thin: over trainings" if several else "")
+    ours.set(title=title, xlabel="difference in PSNR (dB), here")
     ours.set_yticks(places, [row.row + (" *" if row.reference != REFERENCE else "") for row in part.itertuples()])
     if known:
         axes[0, 1].plot(part.paper_difference, places, "D", color=RED, ms=5)
-        axes[0, 1].set_xlabel("difference in PSNR (dB), paper (real sets)")
-        axes[0, 1].set_title("paper: no intervals published", fontsize=8)
+        label = "difference in PSNR (dB), paper (real sets)"
+        axes[0, 1].set(title="paper: no intervals published", xlabel=label)
     for axis in axes[0]:
         axis.axvline(0, color="0.3", lw=0.9)
         axis.margins(x=0.08)
         axis.xaxis.set_major_locator(MaxNLocator(5))
     ours.set_ylim(len(part) - 0.5, -0.5)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+    legend(figure)
     if any(part.reference != REFERENCE):
         figure.text(0.01, -0.04, FOOTNOTE, fontsize=7, va="top")
     return figure
@@ -69,22 +69,19 @@ def cost_and_quality(table: pd.DataFrame, counted: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(9.6, 4.4))
     axes[1].sharey(axes[2])
     for axis, (title, macs, rows, column) in zip(axes, panels, strict=True):
-        for i, row in enumerate(rows.to_dict("records")):
-            if row["method"] not in macs:
-                continue
-            style = {"ms": 7, "color": COLOURS[i % len(COLOURS)], "zorder": 3, "label": row["row"]}
-            if row["method"] == REFERENCE:
-                style = {"ms": 10, "color": RED, "zorder": 2, "label": "DeMoE"}
-            shape = SHAPES[i % len(SHAPES)]
-            axis.plot(macs[row["method"]], row[column], shape, mec="white", mew=0.6, alpha=0.8, **style)
         shown = macs[[method for method in rows.method if method in macs]]
-        axis.set(xscale="log", xlabel="MACs (G), 3x256x256, k = 1")
-        axis.set_title(title, fontsize=9)
+        for i, row in enumerate(rows.itertuples()):
+            if row.method in shown:
+                style = {"ms": 7, "color": COLOURS[i % len(COLOURS)], "zorder": 3, "label": row.row}
+                if row.method == REFERENCE:
+                    style = {"ms": 10, "color": RED, "zorder": 2, "label": "DeMoE"}
+                point, shape = (macs[row.method], getattr(row, column)), SHAPES[i % len(SHAPES)]
+                axis.plot(*point, shape, mec="white", mew=0.6, alpha=0.8, **style)
+        axis.set(xscale="log", xlabel="MACs (G), 3x256x256, k = 1", title=title)
         ticks = [tick for tick in TICKS if 0.9 * shown.min() < tick < 1.1 * shown.max()]
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
     axes[0].set(ylabel="PSNR (dB), mean of the five real sets")
     axes[1].set(ylabel="PSNR (dB), mean of the five sets here")
-    handles, labels = axes[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    legend(figure, axes[1].get_legend_handles_labels()[0], "lower center", ncols=3)
     return figure

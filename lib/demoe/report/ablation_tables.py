@@ -15,7 +15,7 @@ from demoe.evaluation.statistics import MISSING
 from demoe.experiments.ablations import BY_HAND, CHOICES, INPUT, ROUTER
 from demoe.experiments.spec import FIGURE_6, PUBLISHED, START, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, specs
 
-from .tables import NONE, Read, best, number, paper, where, with_interval
+from .tables import NONE, Read, best, interval, number, paper, where
 
 REFERENCE = "ablation-demoe"
 BASELINE = "variant-class-loss"
@@ -157,7 +157,7 @@ def difference(row, over: str = "") -> str:
     low, high = (row.low_trainings, row.high_trainings) if over == "trainings" else (row.low, row.high)
     if row.method == row.reference or (over == "trainings" and math.isnan(low)):
         return NONE
-    return with_interval(row.difference, low, high, 3, missing=MISSING)
+    return interval({"mean": row.difference, "low": low, "high": high}, 3, missing=MISSING)
 
 
 def comparison(csv: str, name: str, read: Read) -> pd.DataFrame:

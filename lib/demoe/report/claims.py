@@ -21,7 +21,7 @@ from demoe.core.markdown import markdown_table
 from demoe.core.provenance import Stamp
 from demoe.evaluation.statistics import Verdict, judge
 
-from .tables import where, with_interval
+from .tables import interval, where
 
 FILE = "claims.csv"
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"  # beside the words of ``Verdict``, of differences
@@ -68,7 +68,8 @@ class Claim:
         return f"{self.place}: {text}" if text and self.place else text
 
     def _text(self, value: float, low: float = math.nan, high: float = math.nan) -> str:
-        return with_interval(value, low, high, self.decimals, self.unit == "dB", self.unit)
+        row = {"mean": value, "low": low, "high": high}
+        return interval(row, self.decimals, self.unit == "dB", self.unit)
 
     @property
     def sentence(self) -> str:

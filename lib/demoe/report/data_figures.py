@@ -13,7 +13,7 @@ from demoe.core.tasks import EXPERTS
 from demoe.data.composition import BINS, histogram
 from demoe.data.real.catalog import OOD_EXPERT, expert_label
 
-from .figures import COLOURS, MARKERS, show
+from .figures import COLOURS, MARKERS, legend, show
 
 
 def gallery(samples: list[tuple[str, Tensor, Tensor | None, str]], columns: int = 3) -> Figure:
@@ -57,10 +57,9 @@ def scatter(points: np.ndarray, groups: np.ndarray, title: str) -> Figure:
     for i, name in enumerate(dict.fromkeys(groups)):
         colour = COLOURS[EXPERTS[expert_label(name)]]
         hollow = name.removesuffix("-syn") in OOD_EXPERT
-        style = (
-            {"edgecolors": colour, "facecolors": "none"} if hollow else {"edgecolors": "white", "facecolors": colour}
-        )
-        axis.scatter(*points[groups == name].T, s=22, marker=MARKERS[i % len(MARKERS)], label=name, lw=0.9, **style)
+        edge, face = (colour, "none") if hollow else ("white", colour)
+        style = {"marker": MARKERS[i % len(MARKERS)], "edgecolors": edge, "facecolors": face, "lw": 0.9, "s": 22}
+        axis.scatter(*points[groups == name].T, label=name, **style)
     axis.set(title=title, xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)", xticks=[], yticks=[])
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title="test set")
+    legend(figure, place="right center", ncols=1, title="test set")
     return figure

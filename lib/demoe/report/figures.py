@@ -37,6 +37,14 @@ STYLE = {
     "axes.axisbelow": True,
     "grid.alpha": 0.3,
     "figure.constrained_layout.use": True,
+    "figure.labelsize": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "legend.title_fontsize": 8,
 }
 plt.rcParams.update(STYLE)
 
@@ -57,7 +65,7 @@ def save(figure: Figure, name: str, mark: Stamp) -> Path:
 def show(axis: plt.Axes, image: Tensor, title: str = "") -> None:
     """One picture, (3, H, W) or (1, H, W) in [0, 1], without axes."""
     axis.imshow(image.detach().cpu().clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
-    axis.set_title(title, fontsize=8)
+    axis.set_title(title)
     axis.axis("off")
 
 
@@ -118,6 +126,18 @@ def intervals(axis: plt.Axes, places: Sequence[float], table: pd.DataFrame, acro
         axis.errorbar(places, table["mean"], yerr=reach, **style)
 
 
+def legend(figure: Figure, handles: Sequence | None = None, place: str = "upper center", **style) -> None:
+    """One legend for all panels, outside of them so that it covers nothing; without ``handles``, the first panel's."""
+    handles = figure.axes[0].get_legend_handles_labels()[0] if handles is None else handles
+    figure.legend(handles=handles, loc=f"outside {place}", **{"ncols": len(handles)} | style)
+
+
+def choices(routing: pd.DataFrame, by: str) -> pd.DataFrame:
+    """The router's confusion: the share of pictures given to each expert (across), a row a "set" or a true "label"."""
+    table = pd.crosstab(routing[by], routing.predicted, normalize="index")
+    return table.reindex(columns=list(EXPERTS), fill_value=0.0)
+
+
 def router_bars(weights: dict[str, float], title: str = "What the router sees") -> Figure:
     """The router's softmax as horizontal bars, one an expert."""
     figure, axis = plt.subplots(figsize=(5, 1.9))
@@ -148,7 +168,7 @@ def training_curves(stage1: pd.DataFrame, stage2: pd.DataFrame, smooth: int = 15
             axis.plot(log.step, mean, color=colour, lw=1.6, label=name)
         axis.set(title=title, ylabel=label, xlabel="optimiser step")
         axis.set(**({"ylim": (0, 1.02)} if column == "accuracy" else {"yscale": "log"}))
-    axes[0, 0].legend(frameon=False)
+    axes[0, 0].legend()
     return figure
 
 
@@ -158,18 +178,15 @@ def psnr_bars(summary: pd.DataFrame) -> Figure:
     palette = METHOD_COLOURS[: summary.method.nunique()]
     sns.barplot(summary, x="set", y="psnr", hue="method", palette=palette, saturation=1, ax=axis)
     axis.set(xlabel="", ylabel="PSNR (dB)")
-    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(palette)}
-    sns.move_legend(axis, **place, frameon=False, title=None)
+    sns.move_legend(axis, "lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(palette), title=None)
     axis.grid(axis="x", visible=False)
     return figure
 
 
 def confusion(routing: pd.DataFrame) -> Figure:
     """How often the router names each blur, a row a set."""
-    table = pd.crosstab(routing.label, routing.predicted, normalize="index")
-    table = table.reindex(index=EXPERTS, columns=EXPERTS, fill_value=0.0)
     figure, axis = plt.subplots(figsize=(4.6, 3.8))
-    heat_map(axis, table, vmin=0, vmax=1)
+    heat_map(axis, choices(routing, "label").reindex(EXPERTS, fill_value=0.0), vmin=0, vmax=1)
     axis.set(xlabel="router's choice", ylabel="true blur", title="Share of test pictures")
     axis.set_xticklabels(EXPERTS, rotation=30, ha="right")
     return figure

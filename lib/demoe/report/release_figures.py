@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from demoe.evaluation.released import BASELINE, DEMOE, INPUT, MANUAL
 
-from .figures import BLUE, ORANGE, RED, intervals
-from .tables import sets_in_order
+from .figures import BLUE, ORANGE, RED, intervals, legend
+from .tables import sets_in_order, where
 
 STYLES = {BASELINE: ("s", BLUE), DEMOE: ("o", RED), MANUAL: ("D", ORANGE)}
 
@@ -20,7 +20,7 @@ def gains(differences: pd.DataFrame) -> Figure:
 
     Two panels: LOLBlur, where brightness decides, has a scale of its own.
     """
-    rows = differences[(differences.metric == "psnr") & (differences["second"] == INPUT)]
+    rows = where(differences, metric="psnr", second=INPUT)
     names = sets_in_order(rows)
     dark = [name for name in names if name.startswith("LOLBlur")]
     groups = [[name for name in names if name not in (*dark, "Average")], [*dark, "Average"]]
@@ -36,5 +36,5 @@ def gains(differences: pd.DataFrame) -> Figure:
         axis.set_xlim(-0.5, len(group) - 0.5)
         axis.grid(axis="x", visible=False)
     axes[0].set_ylabel("PSNR over the input (dB)")
-    figure.legend(*axes[0].get_legend_handles_labels(), ncols=len(methods), frameon=False, loc="outside upper center")
+    legend(figure)
     return figure

@@ -98,7 +98,8 @@ def gains(comparison: pd.DataFrame) -> list[Claim]:
     )
     rows = []
     for method, first, second, theirs in pairs:
-        for name, row in _rows(comparison, "outside", "gain", method).drop(AVERAGE, errors="ignore").iterrows():
+        gains = where(comparison, group="outside", quantity="gain", method=method).set_index("set")
+        for name, row in gains.drop(AVERAGE, errors="ignore").iterrows():
             names = {"set": name, "other": method, "first": first, "second": second}
             above, below = (paper("table2_ood", one, bare(name), "psnr") for one in theirs)
             turned = row if method == expert_choice.MANUAL else reverse(row)
@@ -113,34 +114,29 @@ def choices(comparison: pd.DataFrame) -> list[Claim]:
     """
     rows, worth, free = [], [], []
     for method in COMPARED:
-        verdicts: dict[str, list[str]] = {}
-        for group, words in GROUPS.items():
-            by = _rows(comparison, group, "gain", method)
-            names = {"group": words, "method": method, "first": NAMES.get(method, method.capitalize())}
+        words: dict[str, list[str]] = {}
+        for group, in_words in GROUPS.items():
+            of = where(comparison, group=group, method=method).set_index("set")
+            by, average = where(of, quantity="gain"), of.loc[of.index == AVERAGE].set_index("quantity")
             if AVERAGE not in by.index:
                 continue
-            passes = f"{_rows(comparison, group, 'experts', method)['mean'].iloc[0]:.2g} experts run"
-            sets = told_by_set(by) if group == "outside" else ""
-            control = beside(_changed(by.loc[AVERAGE]), sets, _share_of_gap(comparison, group, method), passes)
+            names = {"group": in_words, "method": method, "first": NAMES.get(method, method.capitalize())}
+            gap = ""
+            if method in WITHOUT_LABELS and not math.isnan(average["mean"].get("share", math.nan)):
+                gap = f"{interval(average.loc['share'], 0, sign=False, unit='%')} of the gap to the oracle"
+            sets, passes = told_by_set(by) if group == "outside" else "", average.loc["experts", "mean"]
+            control = beside(_changed(by.loc[AVERAGE]), sets, gap, f"{passes:.2g} experts run")
             found = [difference("demoe-choice-{group}-{method}", by.loc[AVERAGE], control, **names)]
             if method in WITHOUT_LABELS:
-                over = _rows(comparison, group, "over input", method).loc[AVERAGE]
-                found.append(difference("demoe-choice-{group}-{method}-input", over, **names))
-            verdicts[group] = [row.verdict for row in found]
+                found.append(difference("demoe-choice-{group}-{method}-input", average.loc["over input"], **names))
+            words[group] = [row.verdict for row in found]
             rows += found
-        if verdicts.get("outside") == ["better", "better"]:
+        if words.get("outside") == ["better", "better"]:
             worth.append(method)
-            free += [method] if verdicts.get("inside", [""])[0] != "worse" else []
+            free += [method] if words.get("inside", [""])[0] != "worse" else []
     costly = f"better outside, but worse in distribution: {', '.join(worth)}" if worth and not free else ""
     control = f"so are: {', '.join(free)}" if free else costly
     return [*rows, claim("demoe-choice-worth", control=control, holds=bool(free))]
-
-
-def _share_of_gap(comparison: pd.DataFrame, group: str, method: str) -> str:
-    shares = _rows(comparison, group, "share", method)
-    if method not in WITHOUT_LABELS or AVERAGE not in shares.index or math.isnan(shares.loc[AVERAGE, "mean"]):
-        return ""
-    return f"{interval(shares.loc[AVERAGE], 0, sign=False, unit='%')} of the gap to the oracle"
 
 
 def _changed(row: pd.Series) -> str:
@@ -197,7 +193,3 @@ def without_sharp(scores: pd.DataFrame, sets: Sequence[str]) -> list[Claim]:
             names = {"set": name, "label": LABELS[metric], "measure": metric}
             rows.append(difference("demoe-choice-{set}-{measure}", row, control, metric, **names))
     return rows
-
-
-def _rows(comparison: pd.DataFrame, group: str, quantity: str, method: str) -> pd.DataFrame:
-    return where(comparison, group=group, quantity=quantity, method=method).set_index("set")

@@ -15,7 +15,8 @@ from demoe.core.tasks import EXPERTS, TASKS
 from demoe.evaluation import expert_choice
 from demoe.evaluation.metrics import busiest_window
 
-from .figures import BLUE, GREY, ORANGE, frame, heat_map, intervals, pictures, show
+from .figures import BLUE, GREY, ORANGE, choices, frame, heat_map, intervals, legend, pictures, show
+from .tables import where
 
 MIDDLE = 256  # pixels a side of what is shown of a picture
 ZOOM = 5  # a fifth of its shorter side is shown enlarged
@@ -25,17 +26,6 @@ SIGNS = {
     "normalised_entropy": "normalised entropy of the softmax (0 to 1)",
     "distance": "distance to known features (0 to 2)",
 }
-
-
-def average_output(routing: pd.DataFrame) -> pd.DataFrame:
-    """Mean softmax weight of every expert (across) on every set (down), from ``router.router_view``'s table."""
-    return routing.groupby("set", sort=False)[list(EXPERTS)].mean()
-
-
-def choices(routing: pd.DataFrame) -> pd.DataFrame:
-    """Share of each set's pictures (down) that the router gives to each expert (across): its confusion."""
-    table = pd.crosstab(routing["set"], routing.predicted, normalize="index")
-    return table.reindex(index=routing["set"].unique(), columns=list(EXPERTS), fill_value=0.0)
 
 
 def heat_maps(routing: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> Figure:
@@ -49,37 +39,33 @@ def heat_maps(routing: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> Fig
     for (above, below), (group, names) in zip(axes.T, groups.items(), strict=True):
         part = routing[routing["set"].isin(names)]
         own = part.groupby("set", sort=False).label.first().to_dict()
-        heat_map(above, average_output(part), own, vmin=0, vmax=1, xticklabels=False)
-        heat_map(below, choices(part), own, vmin=0, vmax=1)
+        average = part.groupby("set", sort=False)[list(EXPERTS)].mean()
+        heat_map(above, average, own, vmin=0, vmax=1, xticklabels=False)
+        heat_map(below, choices(part, "set").loc[list(own)], own, vmin=0, vmax=1)
         below.set_xticklabels(labels, fontsize=7, rotation=30, ha="right")
-        above.set_title(f"{GROUPS.get(group, group)}: mean softmax weight", fontsize=9)
-        below.set_title(f"{GROUPS.get(group, group)}: share of pictures sent there", fontsize=9)
+        above.set_title(f"{GROUPS.get(group, group)}: mean softmax weight")
+        below.set_title(f"{GROUPS.get(group, group)}: share of pictures sent there")
     return figure
 
 
 def reliability(bins: pd.DataFrame, errors: pd.DataFrame) -> Figure:
     """Reliability diagrams, a panel a group of ``router.calibration``: accuracy against confidence, pictures a bin."""
     groups = list(errors.group.unique())
-    size, ratios = (3.2 * len(groups), 4.6), {"height_ratios": [3, 1]}
-    figure, axes = plt.subplots(2, len(groups), figsize=size, squeeze=False, sharex=True, gridspec_kw=ratios)
+    style = {"figsize": (3.2 * len(groups), 4.6), "height_ratios": [3, 1], "squeeze": False, "sharex": True}
+    figure, axes = plt.subplots(2, len(groups), **style)
+    styles = ({"color": BLUE, "marker": "o", "ls": "-"}, {"color": ORANGE, "marker": "s", "ls": ":"})
     for (above, below), group in zip(axes.T, groups, strict=True):
         above.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="calibrated")
-        for row, colour, marker in zip(errors[errors.group == group].itertuples(), (BLUE, ORANGE), "os", strict=True):
-            plain = colour == BLUE
-            part = bins[(bins.group == group) & (bins.temperature == row.temperature)]
-            filled = part[part["count"] > 0]
-            label = f"{'as it is' if plain else f'temperature {row.temperature:.2f}'}, error {row.ece:.3f}"
-            style = {"color": colour, "marker": marker, "lw": 1.2, "ms": 5, "ls": "-" if plain else ":"}
-            above.plot(filled.confidence, filled.accuracy, label=label, **style)
+        for row, style, shift in zip(where(errors, group=group).itertuples(), styles, (0.03, 0.51), strict=True):
+            part = where(bins, group=group, temperature=row.temperature)
+            name = "as it is" if row.temperature == 1 else f"temperature {row.temperature:.2f}"
+            label = f"{name}, error {row.ece:.3f}"
+            above.plot("confidence", "accuracy", data=part[part["count"] > 0], label=label, lw=1.2, ms=5, **style)
             width = part.high - part.low
-            left = part.low + width * (0.03 if plain else 0.51)
-            bars = {"color": colour, "hatch": None if plain else "//", "edgecolor": "white", "lw": 0.3}
-            below.bar(left, part["count"], width * 0.45, align="edge", **bars)
-        above.set(xlim=(0, 1), ylim=(-0.03, 1.03))
-        above.set_title(group, fontsize=8)
+            below.bar(part.low + shift * width, part["count"], width * 0.45, align="edge", color=style["color"])
+        above.set(xlim=(0, 1), ylim=(-0.03, 1.03), title=group)
         below.set(xlabel="confidence (largest softmax weight)")
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.55)}
-        below.legend(*above.get_legend_handles_labels(), frameon=False, fontsize=8, **place)
+        below.legend(*above.get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, -0.55))
     axes[0, 0].set_ylabel("accuracy (share right)")
     axes[1, 0].set_ylabel("pictures")
     return figure
@@ -89,26 +75,26 @@ def signs(routing: pd.DataFrame, limits: Mapping[str, float], groups: Mapping[st
     """The two signs that a picture is unknown, a mark a picture, with each gate's limit (not from these pictures)."""
     names = [name for sets in groups.values() for name in sets]
     figure, axes = plt.subplots(1, 2, figsize=(9, 0.6 + 0.36 * len(names)), sharey=True)
+    styles = {"inside": {"color": BLUE, "marker": "o"}, "outside": {"color": ORANGE, "marker": "^"}}
     for axis, (sign, head) in zip(axes, SIGNS.items(), strict=True):
         for i, name in enumerate(names):
-            values = routing[routing["set"] == name][sign].to_numpy()
-            jitter = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else np.zeros(len(values))
-            known = name in groups["inside"]
-            style = {"color": BLUE if known else ORANGE, "marker": "o" if known else "^"}
-            axis.scatter(values, i + jitter, s=12, alpha=0.6, lw=0, **style)
+            values = where(routing, set=name)[sign].to_numpy()
+            places = i + np.linspace(-0.25, 0.25, len(values))
+            axis.scatter(
+                values, places, s=12, alpha=0.6, lw=0, **styles["inside" if name in groups["inside"] else "outside"]
+            )
             axis.plot([np.median(values)] * 2, [i - 0.35, i + 0.35], color="black", lw=1.4)
         axis.axvline(limits[sign], color=GREY, ls="--", lw=1.2)
         axis.text(limits[sign], -0.75, " limit", fontsize=7, color="0.3", ha="left", va="center")
         axis.set(xlabel=head, ylim=(len(names) - 0.4, -1.1))
         axis.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(names)), names)
-    keys = [
-        Line2D([], [], color=BLUE, marker="o", ls="", ms=4, label="a picture, " + GROUPS["inside"]),
-        Line2D([], [], color=ORANGE, marker="^", ls="", ms=4, label="a picture, " + GROUPS["outside"]),
+    keys = [Line2D([], [], ls="", ms=4, label=f"a picture, {GROUPS[name]}", **style) for name, style in styles.items()]
+    keys += [
         Line2D([], [], color="black", marker="|", ls="", ms=9, mew=1.4, label="median of the set"),
         Line2D([], [], color=GREY, ls="--", lw=1.2, label="limit: 95 % of the pictures it is set by stay below"),
     ]
-    figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    legend(figure, keys, "lower center", ncols=2)
     return figure
 
 
@@ -119,36 +105,29 @@ def worth(comparison: pd.DataFrame) -> Figure:
     the pictures stands how many.
     """
     methods = [name for name in expert_choice.METHODS if name != expert_choice.ROUTER]
+    plain, needy = (expert_choice.INPUT, expert_choice.BASELINE), expert_choice.NEEDS
+    styles = [("black", "D") if name in plain else (ORANGE, "s") if name in needy else (BLUE, "o") for name in methods]
     figure, axes = plt.subplots(1, 2, figsize=(9, 0.9 + 0.33 * len(methods)), sharey=True)
     for axis, (group, title) in zip(axes, GROUPS.items(), strict=True):
-        rows = comparison[(comparison.group == group) & (comparison["set"] == "Average")]
-        by = rows[rows.quantity == "gain"].set_index("method").reindex(methods)
-        for i, method in enumerate(methods):
-            colour, marker = _kind(method)
-            intervals(axis, [i], by.loc[[method]], fmt=marker, color=colour)
-            row, beside = by.loc[method], axis.get_yaxis_transform()
+        by = where(comparison, group=group, set="Average", quantity="gain").set_index("method").reindex(methods)
+        for i, (colour, marker) in enumerate(styles):
+            row = by.iloc[i]
+            intervals(axis, [i], by.iloc[[i]], fmt=marker, color=colour)
             if row.changed < row.pictures:
                 text = f"{row.changed:.0f} of {row.pictures:.0f}"
-                axis.text(1.01, i, text, fontsize=7, va="center", transform=beside)
+                axis.text(1.01, i, text, fontsize=7, va="center", transform=axis.get_yaxis_transform())
         axis.axvline(0, color=GREY, lw=1, ls="--")
         axis.set(xlabel="PSNR over the router's k=1 (dB)", title=title)
         axis.grid(axis="y", visible=False)
-    axes[0].set_yticks(range(len(methods)), [f"{name} *" if name in expert_choice.NEEDS else name for name in methods])
+    axes[0].set_yticks(range(len(methods)), [f"{name} *" if name in needy else name for name in methods])
     axes[0].invert_yaxis()
     note = (
         "* and squares: needs the set's name or sharp pictures. Diamonds: no expert is chosen. Bars: 95 % "
         "bootstrap intervals.\nAt the right: how many pictures get another choice than the router's (all, where "
         "nothing stands)."
     )
-    figure.supxlabel(note, fontsize=8)
+    figure.supxlabel(note)
     return figure
-
-
-def _kind(method: str) -> tuple[str, str]:
-    """Colour and marker of a way of choosing."""
-    if method in (expert_choice.INPUT, expert_choice.BASELINE):
-        return "black", "D"
-    return (ORANGE, "s") if method in expert_choice.NEEDS else (BLUE, "o")
 
 
 def shown_pictures(routing: pd.DataFrame, name: str) -> list[str]:
@@ -156,7 +135,7 @@ def shown_pictures(routing: pd.DataFrame, name: str) -> list[str]:
 
     Confidence is the largest softmax weight: known without sharp pictures, blind to what the experts make of a picture.
     """
-    part = routing[routing["set"] == name]
+    part = where(routing, set=name)
     confidence = part[list(EXPERTS)].max(axis=1).to_numpy()
     order = np.argsort(confidence, kind="stable")
     return [part.image.iloc[order[place]] for place in dict.fromkeys([(len(part) - 1) // 2, 0])]
@@ -170,15 +149,14 @@ def examples(pictures_shown: Sequence[tuple[str, str, list[tuple[str, Tensor]]]]
     """
     rows, labels, places = [], [], []
     for name, key, images in pictures_shown:
-        row = [(title, _middle(image)) for title, image in images]
-        factor = brightening(row[0][1])
-        rows.append([(title, (factor * image).clamp(0, 1)) for title, image in row])
+        given = _middle(images[0][1])
+        factor = brightening(given)
+        rows.append([(title, (factor * _middle(image)).clamp(0, 1)) for title, image in images])
         labels.append(f"{name}\n{key}" + (f"\nshown {factor:.1f} x brighter" if factor > 1 else ""))
-        places.append(busiest(row[0][1]))
+        places.append(busiest(given))
     figure = pictures(rows, labels, width=1.7)
-    columns = len(figure.axes) // len(rows)
-    for i, (row, place) in enumerate(zip(rows, places, strict=True)):
-        for axis, (_, image) in zip(figure.axes[i * columns :], row, strict=False):
+    for axes, row, place in zip(np.array(figure.axes).reshape(len(rows), -1), rows, places, strict=True):
+        for axis, (_, image) in zip(axes, row, strict=False):
             _enlarge(axis, image, *place)
     return figure
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,9 +18,9 @@ from demoe.evaluation.expert_specialisation import SCALES
 from demoe.evaluation.similarity_controls import COMPARISONS
 from demoe.evaluation.weight_similarity import HIGH, KINDS
 
-from .figures import BLUE, COLOURS, MARKERS, ORANGE, RED, heat_map
+from .figures import BLUE, COLOURS, MARKERS, ORANGE, RED, heat_map, legend
+from .tables import where
 
-LIGHT = COLOURS["low_light"]
 PLURAL = {
     "3x3 convolution": "3x3 convolutions",
     "1x1 convolution": "1x1 convolutions",
@@ -39,17 +39,14 @@ def layer_grid(table: pd.DataFrame, value: str, line: bool = True) -> Figure:
     limit of 0.7. Pairs with the low-light sets, LOLBlur and the control, have their own colour.
     """
     pairs = dict(list(table.groupby(["first", "second"], sort=False)))
-    shape = (7.5, 0.85 * len(pairs) + 0.9)
-    ratios = {"width_ratios": [1, 1.7, 1.2, 1]}
-    figure, axes = plt.subplots(
-        len(pairs), len(KINDS), figsize=shape, squeeze=False, sharey=True, sharex="col", gridspec_kw=ratios
-    )
+    shape, style = (len(pairs), len(KINDS)), {"width_ratios": [1, 1.7, 1.2, 1], "squeeze": False}
+    figure, axes = plt.subplots(*shape, figsize=(7.5, 0.85 * len(pairs) + 0.9), sharey=True, sharex="col", **style)
     for row, ((first, second), here) in zip(axes, pairs.items(), strict=True):
         for axis, kind in zip(row, KINDS, strict=True):
-            _bars(axis, here[here.kind == kind], _colour(first, second), line, _limits(table))
-        row[0].set_ylabel(f"{first}\n{second}", fontsize=7, rotation=0, ha="right", va="center", labelpad=6)
+            _bars(axis, here[here.kind == kind], _colour(first, second), line)
+        row[0].set_ylabel(f"{first}\n{second}", rotation=0, ha="right", va="center", labelpad=6)
     for axis, kind in zip(axes[-1], KINDS, strict=True):
-        axis.set_xlabel(PLURAL[kind], fontsize=8)
+        axis.set(xlabel=PLURAL[kind], ylim=_limits(table))
     _legend(figure, pairs, line, f"{value}; a bar a layer, from input to output")
     return figure
 
@@ -60,20 +57,20 @@ def pair_panels(table: pd.DataFrame, kind: str = KINDS[0], columns: int = 5) -> 
     pairs = dict(list(table.groupby(["first", "second"], sort=False)))
     order = sorted(pairs, key=lambda pair: _colour(*pair) == ORANGE)  # the pairs that the caption excepts come last
     rows = -(-len(pairs) // columns)
-    size = (7.5, 1.45 * rows + 0.6)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharex=True, sharey=True)
+    style = {"squeeze": False, "sharex": True, "sharey": True}
+    figure, axes = plt.subplots(rows, columns, figsize=(7.5, 1.45 * rows + 0.6), **style)
+    for axis, pair in zip(axes.flat, order, strict=False):
+        _bars(axis, pairs[pair], _colour(*pair), True)
+        axis.set(title="{} and\n{}".format(*pair), ylim=_limits(table))
     for axis in axes.flat[len(pairs) :]:
         axis.axis("off")
-    for axis, pair in zip(axes.flat, order, strict=False):
-        _bars(axis, pairs[pair], _colour(*pair), True, _limits(table))
-        axis.set_title("{} and\n{}".format(*pair), fontsize=7)
-    figure.supxlabel(f"{PLURAL[kind]}, from input to output", fontsize=8)
-    figure.supylabel("Pearson's r, mean over filters", fontsize=8)
+    figure.supxlabel(f"{PLURAL[kind]}, from input to output")
+    figure.supylabel("Pearson's r, mean over filters")
     _legend(figure, order, True)
     return figure
 
 
-def _bars(axis: plt.Axes, layers: pd.DataFrame, colour: str, line: bool, limits: tuple[float, float]) -> None:
+def _bars(axis: plt.Axes, layers: pd.DataFrame, colour: str, line: bool) -> None:
     """One panel: bars in the order of the layers, the middle of the network shaded, constant layers left blank."""
     axis.bar(np.arange(len(layers)), layers.value.fillna(0), width=0.85, color=colour, linewidth=0)
     parts = layers.level.str.split().str[0].replace({"intro": "encoder", "ending": "decoder"}).to_numpy()
@@ -81,13 +78,18 @@ def _bars(axis: plt.Axes, layers: pd.DataFrame, colour: str, line: bool, limits:
     if "middle" in places:
         axis.axvspan(places["middle"][0] - 0.5, places["middle"][-1] + 0.5, color="0.92", zorder=0, linewidth=0)
     axis.set_xticks([place.mean() for place in places.values()], [part[:3] for part in places])
+    _scale(axis, line)
+    axis.set_xlim(-0.8, len(layers) - 0.2)
+
+
+def _scale(axis: plt.Axes, line: bool = True) -> None:
+    """What panels of correlations share: zero, the limit of 0.7, few ticks."""
     if line:
         axis.axhline(HIGH, color=RED, lw=0.9, zorder=3)
-    axis.set(ylim=limits, xlim=(-0.8, len(layers) - 0.2))
-    axis.set_yticks([tick for tick in (-1, -0.5, 0, 0.5, 1) if tick >= limits[0]])
     axis.axhline(0, color="0.4", lw=0.6)
+    axis.locator_params(axis="y", nbins=4)
     axis.grid(axis="x", visible=False)
-    axis.tick_params(labelsize=7, length=2)
+    axis.tick_params(length=2)
 
 
 def _limits(table: pd.DataFrame) -> tuple[float, float]:
@@ -98,48 +100,32 @@ def _colour(first: str, second: str) -> str:
     return ORANGE if first.startswith("LOL") or second.startswith("LOL") else BLUE
 
 
-def _legend(figure: Figure, pairs: Sequence[tuple[str, str]], line: bool, title: str | None = None) -> None:
-    """Above the panels, so that it covers nothing."""
+def _legend(figure: Figure, pairs: Iterable[tuple[str, str]], line: bool, title: str | None = None) -> None:
     dark = sorted({name for pair in pairs for name in pair if name.startswith("LOL")})
     handles = [Patch(color=BLUE, label="well-lit sets")] if any(_colour(*pair) == BLUE for pair in pairs) else []
     handles += [Patch(color=ORANGE, label=f"with {' or '.join(dark)}")] if dark else []
-    _above(figure, [*handles, LIMIT] if line else handles, title)
-
-
-def _above(figure: Figure, handles: Sequence, title: str | None = None) -> None:
-    text = {"fontsize": 8, "title": title, "title_fontsize": 8}
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, **text)
+    legend(figure, [*handles, LIMIT] if line else handles, title=title)
 
 
 def comparison_boxes(table: pd.DataFrame, measure: str, label: str) -> Figure:
     """Every comparison of notebook 03, a panel a kind of layer: boxes over layers and pairs, the mean as a dot."""
-    table = table[(table.measure == measure) & table.kind.isin(KINDS)].dropna(subset="value")
+    table = where(table, measure=measure).dropna(subset="value")
     names = [name for name in COMPARISONS if name in set(table.comparison)]
     figure, axes = plt.subplots(1, len(KINDS), figsize=(7.5, 0.36 * len(names) + 1.0), sharey=True, sharex=True)
     dot = {"marker": "o", "markerfacecolor": RED, "markeredgecolor": RED, "markersize": 4}
-    style = {"whis": (5, 95), "showfliers": False, "showmeans": True, "meanprops": dot, "widths": 0.6}
-    style |= {f"{part}props": {"color": BLUE} for part in ("box", "whisker", "cap")}
+    style = {"whis": (5, 95), "showfliers": False, "showmeans": True, "meanprops": dot, "width": 0.6}
     for axis, kind in zip(axes, KINDS, strict=True):
-        values = dict(list(table[table.kind == kind].groupby("comparison").value))
-        places = [i for i, name in enumerate(names) if name in values]
-        boxes = [values[names[i]] for i in places]
-        axis.boxplot(boxes, positions=places, orientation="horizontal", medianprops={"color": "black"}, **style)
-        for i in set(range(len(names))) - {*places}:
+        here = where(table, kind=kind)
+        sns.boxplot(here, x="value", y="comparison", order=names, fill=False, color=BLUE, ax=axis, **style)
+        for name in {*names} - {*here.comparison}:
             text = {"ha": "center", "va": "center", "fontsize": 6, "color": "0.35"}
-            axis.text(0.1, i, "constant\nbefore training", **text)
+            axis.text(0.1, names.index(name), "constant\nbefore training", **text)
         axis.axvline(HIGH, color=RED, lw=0.8, ls="--")
-        axis.set_title(PLURAL[kind], fontsize=8)
-        axis.set_xticks([0, 0.5, 1])
-        axis.set_xlabel(label, fontsize=8)
+        axis.set(title=PLURAL[kind], xticks=[0, 0.5, 1], xlabel=label, ylabel="")
         axis.grid(axis="y", visible=False)
-    axes[0].set_yticks(range(len(names)), names, fontsize=8)
-    axes[0].invert_yaxis()
-    handles = [
-        Line2D([], [], marker="o", ls="", color=RED, ms=4, label="mean"),
-        Patch(facecolor="none", edgecolor=BLUE, label="middle half of layers and pairs, whiskers 5 to 95 %"),
-        Line2D([], [], color=RED, lw=0.8, ls="--", label="0.7"),
-    ]
-    _above(figure, handles)
+    mean = Line2D([], [], marker="o", ls="", color=RED, ms=4, label="mean")
+    box = Patch(facecolor="none", edgecolor=BLUE, label="middle half of layers and pairs, whiskers 5 to 95 %")
+    legend(figure, [mean, box, Line2D([], [], color=RED, lw=0.8, ls="--", label="0.7")])
     return figure
 
 
@@ -151,32 +137,23 @@ def expert_bars(correlations: dict[str, pd.DataFrame]) -> Figure:
     """
     size = (7.5, 1.7 * len(correlations) + 0.6)
     figure, axes = plt.subplots(len(correlations), len(KINDS), figsize=size, sharex=True, sharey=True, squeeze=False)
-    by = ["kind", "level", "first", "second"]
-    means = {start: table.groupby(by, sort=False).value.mean() for start, table in correlations.items()}
-    low = min(float(values.min()) for values in means.values())
-    for row, (start, values) in zip(axes, means.items(), strict=True):
+    for row, (start, table) in zip(axes, correlations.items(), strict=True):
+        table = table.assign(pair=table["first"] + table["second"])
         for axis, kind in zip(row, KINDS, strict=True):
-            levels = list(dict.fromkeys(values[kind].index.get_level_values("level")))
-            for i, level in enumerate(levels):
-                bars = values[kind][level].to_numpy()
-                places = i + (np.arange(len(bars)) - (len(bars) - 1) / 2) * 0.8 / len(bars)
-                axis.bar(places, bars, 0.7 / len(bars), color=LIGHT if i % 2 else BLUE, linewidth=0)
-            axis.axhline(HIGH, color=RED, lw=0.9)
-            axis.axhline(0, color="0.4", lw=0.6)
-            axis.set(ylim=(min(-0.05, 1.05 * low), 1.05))
-            _level_ticks(axis, levels)
-            axis.grid(axis="x", visible=False)
-        row[0].set_ylabel(f"started {start}\nPearson's r", fontsize=8)
-    for axis, kind in zip(axes[-1], KINDS, strict=True):
-        axis.set_xlabel(PLURAL[kind], fontsize=8)
-    pairs = Patch(color=BLUE, label="a bar a pair of experts, ten a level")
-    _above(figure, [pairs, Patch(color=LIGHT, label="the same (levels alternate)"), LIMIT])
+            here, style = where(table, kind=kind), {"saturation": 1, "errorbar": None, "legend": False, "gap": 0.2}
+            palette = [BLUE] * here.pair.nunique()
+            sns.barplot(here, x="level", y="value", hue="pair", palette=palette, ax=axis, **style)
+            _scale(axis)
+            _name_levels(axis, kind, f"started {start}\nPearson's r" if axis is row[0] else "")
+    legend(figure, [Patch(color=BLUE, label="a bar a pair of experts, ten a level"), LIMIT])
     return figure
 
 
-def _level_ticks(axis: plt.Axes, levels: Sequence[str]) -> None:
-    names = [name.replace("decoder", "dec.") for name in levels]
-    axis.set_xticks(range(len(levels)), names, fontsize=7, rotation=45, ha="right")
+def _name_levels(axis: plt.Axes, kind: str, label: str) -> None:
+    """Names the levels below a panel, and its kind of layer below the last row."""
+    axis.tick_params(axis="x", rotation=60)
+    last = axis.get_subplotspec().is_last_row()
+    axis.set(xlabel=PLURAL.get(kind, kind) if last else "", ylabel=label)
 
 
 def expert_matrix(matrices: dict[str, pd.DataFrame]) -> Figure:
@@ -191,8 +168,7 @@ def expert_matrix(matrices: dict[str, pd.DataFrame]) -> Figure:
         own = {set_name: EXPERTS[expert_index(set_name)] for set_name in table.index}
         heat_map(axis, behind[name], own, annot=table, cmap="cividis", vmin=worst, vmax=0)
         axis.set_xticklabels([expert.replace("_", "\n") for expert in EXPERTS], fontsize=7, rotation=0)
-        axis.set_xlabel("expert chosen by hand")
-        axis.set_title(f"experts started {name}", fontsize=9)
+        axis.set(xlabel="expert chosen by hand", title=f"experts started {name}")
     axes[0, 0].set_ylabel("test set")
     label = "PSNR behind the row's best (dB)"
     figure.colorbar(axes[0, -1].collections[0], ax=list(axes[0]), label=label, shrink=0.9)
@@ -205,21 +181,17 @@ def movement(tables: dict[str, pd.DataFrame]) -> Figure:
     kinds = [*KINDS, SCALES]
     size = (7.5, 1.75 * len(tables) + 0.6)
     figure, axes = plt.subplots(len(tables), len(kinds), figsize=size, squeeze=False, sharex=True, sharey="col")
+    style = {"palette": COLOURS, "markers": list(MARKERS[: len(EXPERTS)]), "dashes": False, "errorbar": None, "mew": 0}
     for row, (start, table) in zip(axes, tables.items(), strict=True):
-        levels = list(dict.fromkeys(table.level))
+        labels = {kinds[0]: f"started {start}\nchange / length at start", SCALES: "root mean square"}
         for axis, kind in zip(row, kinds, strict=True):
-            here = table[table.kind == kind].groupby(["expert", "level"], sort=False).change.mean()
-            for expert, marker in zip(EXPERTS, MARKERS, strict=False):
-                style = {"color": COLOURS[expert], "marker": marker, "ms": 3, "lw": 1, "label": expert}
-                axis.plot(range(len(levels)), here[expert].loc[levels], **style)
-            _level_ticks(axis, levels)
-            axis.tick_params(axis="y", labelsize=7)
-        row[0].set_ylabel(f"started {start}\nchange / length at start", fontsize=8)
-        row[-1].set_ylabel("root mean square", fontsize=7)
-    for axis, kind in zip(axes[-1], kinds, strict=True):
+            here = where(table, kind=kind)
+            sns.lineplot(here, x="level", y="change", hue="expert", style="expert", ax=axis, lw=1, **style)
+            _name_levels(axis, kind, labels.get(kind, ""))
+            axis.get_legend().remove()
+    for axis in axes[-1]:
         axis.set_ylim(bottom=0)  # after all rows are drawn, else the first one sets the top for all
-        axis.set_xlabel(PLURAL.get(kind, kind), fontsize=7.5)
-    _above(figure, axes[0, 0].lines)
+    legend(figure)
     return figure
 
 
@@ -228,8 +200,7 @@ def encoder_views(points: pd.DataFrame, numbers: pd.DataFrame) -> Figure:
 
     A reading without points has no row: a line below the figure says why.
     """
-    baselines, readings = points.baseline.unique(), points.reading.unique()
-    names = list(points["set"].unique())
+    baselines, readings, names = points.baseline.unique(), points.reading.unique(), list(points["set"].unique())
     size = (7.6, 2.3 * len(readings) + 0.6)
     figure, axes = plt.subplots(len(readings), len(baselines), figsize=size, squeeze=False)
     style = {
@@ -239,21 +210,16 @@ def encoder_views(points: pd.DataFrame, numbers: pd.DataFrame) -> Figure:
     }
     for row, reading in zip(axes, readings, strict=True):
         for axis, baseline in zip(row, baselines, strict=True):
-            here = points[(points.reading == reading) & (points.baseline == baseline)]
-            number = numbers[(numbers.reading == reading) & (numbers.baseline == baseline)].iloc[0]
-            sns.scatterplot(here, x="x", y="y", ax=axis, **style)
-            axis.set(xticks=[], yticks=[], xlabel="", ylabel="")
+            number = where(numbers, reading=reading, baseline=baseline).iloc[0]
+            sns.scatterplot(where(points, reading=reading, baseline=baseline), x="x", y="y", ax=axis, **style)
             nearest = f"5-NN {number.knn:.2f} (chance {number.knn_shuffled:.2f})"
             title = f"{baseline}\n{nearest}\nsilhouette {round(number.silhouette, 2) + 0:.2f}"
-            axis.set_title(title, fontsize=7)
-        row[0].set_ylabel(f"{ROWS[reading]}\nt-SNE 2 (no unit)", fontsize=8)
-    for axis in axes[-1]:
-        axis.set_xlabel("t-SNE 1 (no unit)", fontsize=8)
+            last = axis.get_subplotspec().is_last_row()
+            axis.set(title=title, xticks=[], yticks=[], xlabel="t-SNE 1 (no unit)" if last else "", ylabel="")
+            axis.get_legend().remove()
+        row[0].set_ylabel(f"{ROWS[reading]}\nt-SNE 2 (no unit)")
     for reading in READINGS:
         if reading not in readings:
-            figure.supxlabel(f"No row for {reading}: {numbers[numbers.reading == reading].note.iloc[0]}.", fontsize=7)
-    handles, _ = axes[0, 0].get_legend_handles_labels()
-    for axis in axes.flat:
-        axis.get_legend().remove()
-    _above(figure, handles)
+            figure.supxlabel(f"No row for {reading}: {where(numbers, reading=reading).note.iloc[0]}.", fontsize=7)
+    legend(figure)
     return figure

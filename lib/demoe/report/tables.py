@@ -144,22 +144,16 @@ def number(value: float, decimals: int = 2, sign: bool = False, missing: str = "
     return f"{rounded:{'+' if sign and rounded else ''}.{decimals}f}"
 
 
-def with_interval(
-    mean: float, low: float, high: float, decimals: int = 2, sign: bool = True, unit: str = "", missing: str = ""
-) -> str:
-    """ "+0.12 [+0.03, +0.25]", with a ``unit`` "+0.12 dB [+0.03, +0.25]"; for "%" the values are shares, 0 to 1.
+def interval(row: Mapping, decimals: int = 2, sign: bool = True, unit: str = "", missing: str = "") -> str:
+    """ "+0.12 [+0.03, +0.25]" of a row with mean, low and high, with a ``unit`` "+0.12 dB [+0.03, +0.25]"; for "%" the
+    values are shares, 0 to 1.
 
     The mean alone where there is no interval, or nothing that could differ.
     """
-    factor = 100 if unit == "%" else 1
-    texts = [number(factor * value, decimals, sign, missing) for value in (mean, low, high)]
+    mean, low, high = (row[name] * (100 if unit == "%" else 1) for name in ("mean", "low", "high"))
+    texts = [number(value, decimals, sign, missing) for value in (mean, low, high)]
     text = f"{texts[0]} {unit}" if unit and not math.isnan(mean) else texts[0]
     return text if math.isnan(low) or low == mean == high else f"{text} [{texts[1]}, {texts[2]}]"
-
-
-def interval(row: Mapping, decimals: int = 2, **style) -> str:
-    """``with_interval`` of a row with mean, low and high."""
-    return with_interval(row["mean"], row["low"], row["high"], decimals, **style)
 
 
 def where(table: pd.DataFrame, /, **values) -> pd.DataFrame:

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from demoe.core.paper import DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET_TLC
 from demoe.core.tasks import EXPERTS, expert_index
 
-from .figures import BLUE, COLOURS, MARKERS, intervals
-from .tables import bare
+from .figures import BLUE, COLOURS, MARKERS, intervals, legend
+from .tables import bare, where
 from .tlc_tables import paper_gains
 
 PANELS = (NAFNET_TLC, DEMOE_TLC, DEMOE_PARTIAL, DEMOE_EXPERTS)
@@ -28,7 +28,7 @@ def gains(table: pd.DataFrame) -> Figure:
     paper = paper_gains().query("metric == 'psnr'")
     figure, axes = plt.subplots(2, len(PANELS), figsize=(9, 4.6), sharey="row")
     for (top, bottom), network in zip(axes.T, PANELS, strict=True):
-        ours = table[(table.network == network) & (table.metric == "psnr")]
+        ours = where(table, network=network, metric="psnr")
         names = list(ours["set"])
         theirs = paper[paper.network == network].set_index("set").gain.reindex([bare(name) for name in names])
         palette = [BLUE if name == "Average" else COLOURS["low_light"] for name in names]
@@ -36,13 +36,13 @@ def gains(table: pd.DataFrame) -> Figure:
             sns.barplot(x=values.index, y=values, hue=values.index, palette=palette, saturation=1, width=0.65, ax=axis)
             axis.axhline(0, color="0.3", lw=0.8)
             axis.set(xlabel="", ylabel="")
-            axis.tick_params(axis="x", rotation=90, labelsize=8)
+            axis.tick_params(axis="x", rotation=90)
             axis.grid(axis="x", visible=False)
         if theirs.isna().all():
             top.axis("off")
             top.text(0.5, 0.5, "not in the paper", transform=top.transAxes, ha="center", va="center", color="0.4")
         intervals(bottom, np.arange(len(ours)), ours, False, fmt="none", ecolor="black", lw=1, capsize=2)
-        top.set_title(network.replace("DeMoE with TLC in", "DeMoE, TLC in"), fontsize=8)
+        top.set_title(network.replace("DeMoE with TLC in", "DeMoE, TLC in"))
     axes[0, 0].set_ylabel("paper, real sets:\ngain in PSNR (dB)")
     axes[1, 0].set_ylabel("here:\ngain in PSNR (dB)")
     return figure
@@ -68,5 +68,5 @@ def by_size(table: pd.DataFrame, windows: Mapping[str, int]) -> Figure:
         axis.minorticks_off()
         axis.set(xlabel="side of the picture (pixels)", title=f"{network}\n(dotted: window, {window} pixels)")
     axes[0, 0].set_ylabel("gain in PSNR (dB)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
+    legend(figure, place="right upper", ncols=1)
     return figure
