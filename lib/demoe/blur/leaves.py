@@ -47,16 +47,8 @@ def _owners(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray
         angle = rng.uniform(0, 2 * np.pi, len(r))
         aspect = rng.uniform(0.3, 1, len(r))
         radii.append(r)
-        parts = zip(
-            low.tolist(),
-            high.tolist(),
-            centre.tolist(),
-            kind.tolist(),
-            aspect.tolist(),
-            (np.cos(angle) / r).tolist(),
-            (np.sin(angle) / r).tolist(),
-            strict=True,
-        )
+        columns = low, high, centre, kind, aspect, np.cos(angle) / r, np.sin(angle) / r
+        parts = zip(*(column.tolist() for column in columns), strict=True)
         for (y0, x0), (y1, x1), (cy, cx), shape, thin, cosine, sine in parts:
             count += 1
             view = bare[y0:y1, x0:x1]

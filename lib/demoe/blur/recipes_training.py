@@ -185,16 +185,15 @@ def defocused(job: Job, kappa: float, max_radius: float, shift: float, gain: flo
         )
         return canvas, scenes.disparity(rng, *size), name, 1.0
 
-    drawn = job.each(scene)
-    canvas = job.stack([one for one, _, _, _ in drawn])
-    disparity = [one for _, one, _, _ in drawn]
+    pictures, disparity, names, shares = zip(*job.each(scene), strict=True)
+    canvas = job.stack(pictures)
     focus = [
         float(rng.uniform(*np.quantile(one[0, ::4, ::4].numpy(), (0.05, 0.95))))
         for rng, one in zip(job.rngs, disparity, strict=True)
     ]
     strength = [
         job.options.blur * share * kappa * float(np.exp(0.35 * rng.standard_normal()))
-        for rng, (_, _, _, share) in zip(job.rngs, drawn, strict=True)
+        for rng, share in zip(job.rngs, shares, strict=True)
     ]
     # Half of the apertures are round, half polygons of 7 to 9 blades.
     blades = [int(rng.integers(7, 10)) if rng.random() < 0.5 else 0 for rng in job.rngs]
@@ -224,6 +223,6 @@ def defocused(job: Job, kappa: float, max_radius: float, shift: float, gain: flo
     ]
     notes = [
         f"out of focus by up to {radius:.1f} px (radius of the disk)" + (", depth measured" if share < 1 else "")
-        for radius, (_, _, _, share) in zip(radii, drawn, strict=True)
+        for radius, share in zip(radii, shares, strict=True)
     ]
-    return job.pair(sensor.to_srgb(exposed), job.crop(canvas), [name for _, _, name, _ in drawn], notes)
+    return job.pair(sensor.to_srgb(exposed), job.crop(canvas), list(names), notes)

@@ -91,11 +91,9 @@ def sharp_canvas(
     if seeds and (rng.random() < dead_leaves or not scenes):
         seed = seeds[rng.integers(len(seeds))]
         name, source = f"dead_leaves_{seed}", _leaves(split, seed, 512)
-    elif scenes:
+    else:
         name = list(scenes)[rng.integers(len(scenes))]
         source = scenes[name][rng.integers(len(scenes[name]))]
-    else:
-        raise ValueError(f"no photograph is left in split {split!r} without {exclude!r}: allow dead leaves")
     return random_crop(rng, source, height, width, scale), name
 
 

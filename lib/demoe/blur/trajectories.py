@@ -39,15 +39,10 @@ def anchored(path: np.ndarray, anchor: str) -> np.ndarray:
 
     ``anchor`` is ``"mid"``, ``"centroid"`` or ``"start"``. Raises ``ValueError`` for another.
     """
-    if anchor == "mid":
-        origin = path[(len(path) - 1) // 2]
-    elif anchor == "centroid":
-        origin = path.mean(axis=0)
-    elif anchor == "start":
-        origin = path[0]
-    else:
+    if anchor not in ANCHORS:
         raise ValueError(f"unknown anchor {anchor!r}: choose one of {', '.join(ANCHORS)}")
-    return path - origin
+    origins = {"mid": path[(len(path) - 1) // 2], "centroid": path.mean(axis=0), "start": path[0]}
+    return path - origins[anchor]
 
 
 def sample_extent(rng: np.random.Generator, median: float, log_sd: float = 0.5) -> float:
