@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from demoe.core import __version__
@@ -31,6 +32,7 @@ def execute(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> i
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file's name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = lambda message, *_, **__: f"demoe: {message}\n"  # a sentence, not where it comes from
     allocator.raise_thresholds()
     args = parser.parse_args(argv)
     try:
