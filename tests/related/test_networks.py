@@ -210,7 +210,7 @@ def test_trained_like_any_network_of_the_project(name):
 
 def test_a_stage_is_compared_with_the_sharp_picture_at_its_size():
     sharp = torch.rand(1, 3, 8, 8)
-    output = SimpleNamespace(pictures=[sharp[..., ::2, ::2], sharp])
+    output = SimpleNamespace(image=sharp, pictures=[sharp[..., ::2, ::2], sharp])
     batch = SimpleNamespace(sharp=sharp)
     small = F.interpolate(sharp, (4, 4), mode="bilinear", align_corners=False)
     torch.testing.assert_close(every_stage(F.l1_loss)(output, batch), (sharp[..., ::2, ::2] - small).abs().mean())

@@ -301,6 +301,8 @@ def test_measured_channels_have_mean_0_and_deviation_1():
         measure(pupil, teacher, [])
     with pytest.raises(ValueError, match=r"\(3, 5, 4\) channels, not \(3, 5\)"):
         pupil.standardised(teacher(pictures[0])[:2])
+    with pytest.raises(ValueError, match=r"\(3, 5, 4\) channels, not \(3, 5\)"):
+        measure(pupil, lambda x: teacher(x)[:2], pictures)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from demoe.data.setting import Setting
 from demoe.experiments import Run, Spec, list_as_text
 
 from .networks.dpdnet import DPDNet, DPDNetConfig
+from .steered import Steered, SteeredConfig, parameters
 from .terms import identified, known, parse, terms
 
 # Tables I to IV: the loss of a run, and the weights that look at its pictures. "random" is the control: what it gains
@@ -29,6 +30,24 @@ PERCEPTUAL = {
     "vgg": "pixel+vgg",
 }
 
+# Table 4 of the semantic prior: what differs from Net6, and the loss. The last two are controls that the paper lacks:
+# a teacher that knows nothing, and a network that is as large as Net6 without any prior.
+ALONE = {"mode": ""}
+PLAIN = {"clc": False, "mla": False}
+PRIORS: dict[str, tuple[dict, str]] = {
+    "net0": (ALONE, "pixel"),
+    "net0-star": ({}, "pixel"),
+    "net1": (PLAIN | {"mode": "add"}, "pixel+prior"),
+    "net2": (PLAIN | {"mode": "concat"}, "pixel+prior"),
+    "net3": (PLAIN, "pixel+prior"),
+    "net4": ({"mla": False}, "pixel+prior"),
+    "net5": ({"clc": False}, "pixel+prior"),
+    "net6": ({}, "pixel+prior"),
+    "net6-tresnet": ({"teacher_channels": (76, 152, 1216)}, "pixel+prior-tresnet"),  # the paper's teacher
+    "net6-random": ({}, "pixel+prior-random"),
+    "net0-wide": (ALONE, "pixel"),
+}
+
 
 def specs(setting: Setting) -> dict[str, Spec]:
     """The guests' experiments of a profile and seed, by name. Nothing is trained, loaded or looked for."""
@@ -44,6 +63,19 @@ def _specs(setting: Setting) -> Iterator[Spec]:
     network = DPDNetConfig(width=width, in_channels=3)
     about = "DPDNet on single pictures of DPDD, L1."
     yield replace(start, name="dpdnet", network=network, guest=DPDNet, sets=("DPDD",), about=about)
+    yield from _priors(start, setting.profile.width)
+
+
+def _priors(start: Spec, width: int) -> Iterator[Spec]:
+    """The rows of ``PRIORS``; a UNet of ``width`` and a student of 2, 4 and 8 times that, the paper's UNet being 32."""
+    widths = (2 * width, 4 * width, 8 * width)
+    for name, (fields, loss) in PRIORS.items():
+        network = SteeredConfig(sizes=(width,), widths=widths, **fields)
+        if name == "net0-wide":  # parameters grow with the square of the width
+            share = parameters(SteeredConfig(sizes=(width,), widths=widths)) / parameters(network)
+            network = replace(network, sizes=(round(width * share**0.5),))
+        about = f"A UNet with a semantic prior: {name} of Table 4, trained with {loss.replace('+', ' and ')}."
+        yield replace(start, name=f"prior-{name}", network=network, guest=Steered, loss=parse(loss), about=about)
 
 
 def named(name: str, setting: Setting) -> Spec:

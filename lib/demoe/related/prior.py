@@ -103,24 +103,31 @@ class PriorStudent(nn.Module):
         Not stated in the paper; our choice: raw maps would drown the loss of the pictures. Raises ``ValueError`` for
         maps of another teacher, and before ``measure``.
         """
-        channels = tuple(one.shape[1] for one in maps)
-        if channels != self.teacher_channels:
-            raise ValueError(f"the student learns from maps of {self.teacher_channels} channels, not {channels}")
+        channels = self._channels(maps)
         if not self.measured:
             raise ValueError("the teacher has not been measured: call related.prior.measure with sharp pictures first")
         means, deviations = (one.view(-1, 1, 1).split(channels) for one in (self.teacher_mean, self.teacher_std))
         return [(one - mean) / std for one, mean, std in zip(maps, means, deviations, strict=True)]
+
+    def _channels(self, maps: Sequence[Tensor]) -> tuple[int, ...]:
+        """Those of a teacher's maps, which must be the ones that it learns from."""
+        channels = tuple(one.shape[1] for one in maps)
+        if channels != self.teacher_channels:
+            raise ValueError(f"the student learns from maps of {self.teacher_channels} channels, not {channels}")
+        return channels
 
 
 @torch.no_grad()
 def measure(student: PriorStudent, teacher: Teacher, pictures: Iterable[Tensor]) -> None:
     """Measures each channel of the teacher over sharp ``pictures``, batches (B, 3, H, W), and keeps it in the student.
 
-    Channels that never change keep the deviation 1. Raises ``ValueError`` without pictures.
+    Channels that never change keep the deviation 1. Raises ``ValueError`` without pictures, and for a teacher of other
+    channels than the student's.
     """
     count, sums = torch.zeros(len(student.teacher_mean), dtype=torch.float64), 0
     for batch in pictures:
-        maps = [one.detach().double().cpu() for one in teacher(batch)]
+        maps = [one.double().cpu() for one in teacher(batch)]
+        student._channels(maps)
         sums = sums + torch.cat([torch.stack((one.sum((0, 2, 3)), one.square().sum((0, 2, 3)))) for one in maps], 1)
         count += torch.cat([torch.full((one.shape[1],), one.numel() / one.shape[1]) for one in maps])
     if not count.all():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cache
+
+import torch
 
 from .networks.deepdeblur import DeepDeblur
 from .networks.mimo_unet import MIMOUNet, MIMOUNetPlus
@@ -51,3 +54,10 @@ class Steered(Restoring):
             network = with_prior(network, student, config.mode, config.clc, config.mla)
         super().__init__(network)
         self.config = config
+
+
+@cache
+def parameters(config: SteeredConfig) -> int:
+    """How many parameters a ``Steered`` has, student included; nothing is allocated."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in Steered(**asdict(config)).parameters())

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demoe.core.files import checksum
@@ -23,9 +24,11 @@ from demoe.experiments.spec import Spec
 from demoe.models.outputs import Restored, as_restored
 from demoe.training.losses import TermFunction, l1
 
-from . import features
+from . import features, teachers
+from .networks.shared import every_stage
 from .perceptual import CNNLoss, MAELoss, VGGLoss
 from .pixel_losses import CharbonnierLoss, EdgeLoss, FrequencyLoss, PSNRLoss
+from .prior import BETA, PriorLoss
 
 MASKED = 0.5  # of the patches, in local losses; paper
 
@@ -33,7 +36,7 @@ MASKED = 0.5  # of the patches, in local losses; paper
 class Loss(NamedTuple):
     """A loss with the weight that it gets where none is said."""
 
-    make: Callable[[], nn.Module]
+    make: Callable[[], nn.Module | TermFunction]  # of two pictures, or a whole term
     weight: float
     about: str
     weights: str = ""  # its network's, by their name in ``demoe weights``; "" where nothing is needed
@@ -88,14 +91,32 @@ LOSSES: dict[str, Loss] = {
         lambda: CNNLoss(features.offline_cnn()), 6e-3, "EfficientNet-Lite0, strides 4, 8, 16", "efficientnet-lite0"
     ),
     "vgg": Loss(VGGLoss, 0.01, "VGG-16 at conv3_3, the paper's baseline", "vgg"),
+    "stages": Loss(lambda: every_stage(F.l1_loss), 1.0, "L1 of all pictures, where a network gives several"),
+    "stages-frequency": Loss(
+        lambda: every_stage(FrequencyLoss()), 0.1, "L1 of the spectra of all pictures (MIMO-UNet)"
+    ),
+    "prior": Loss(
+        lambda: PriorLoss(features.offline_cnn()), BETA, "semantic prior of EfficientNet-Lite0", "efficientnet-lite0"
+    ),
+    "prior-tresnet": Loss(
+        lambda: PriorLoss(teachers.load_tresnet(features.weights_file("tresnet-l"))),
+        BETA,
+        "semantic prior of TResNet-L, the paper's",
+        "tresnet-l",
+    ),
+    "prior-random": Loss(
+        lambda: PriorLoss(teachers.random_cnn()), BETA, "semantic prior of a random network, a control"
+    ),
 }
 
 
-def term(loss: nn.Module) -> TermFunction:
-    """``loss(restored, sharp)`` as a term of ``training.losses``, on the batch's device, in float32.
+def term(loss: nn.Module | TermFunction) -> TermFunction:
+    """``loss(restored, sharp)`` as a term of ``training.losses``, on the batch's device, in float32; a term as it is.
 
     Crops that do not divide into a vision transformer's patches are cut to their middle that does; our choice.
     """
+    if not isinstance(loss, nn.Module):
+        return loss
     vit = getattr(loss, "vit", None)
 
     def function(output: Restored, batch: Batch) -> Tensor:
