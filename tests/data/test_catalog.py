@@ -53,9 +53,13 @@ def test_a_new_description_is_found_paired_checked_and_built(tmp_path, described
     assert made.name == "Newblur-syn" and made.label == pairs.label and len(made) == 2
 
 
-def test_a_misspelt_field_is_refused():
-    with pytest.raises(ValueError, match=r"datasets.toml: 'licens' in \[NB\] is no field of a dataset"):
-        catalog._dataset("NB", {"licens": "none"}, {})
+@pytest.mark.parametrize(
+    ("facts", "named"),
+    [({"licens": "none"}, "licens"), ({"official": [{"split": "test"}]}, "path"), ({"target": {}}, "psnr")],
+)
+def test_a_misspelt_or_missing_field_is_refused(facts, named):
+    with pytest.raises(ValueError, match=rf"datasets.toml, \[NB\]: .*'{named}'.*description.py lists the fields"):
+        catalog._dataset("NB", facts, {})
 
 
 def test_what_is_described_fits_together():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import fields
 from importlib import resources
 from itertools import product
 
@@ -38,16 +37,17 @@ def _table(name: str) -> dict:
 
 
 def _dataset(name: str, facts: dict, splits: dict[str, str]) -> Dataset:
-    """From its tables in ``datasets.toml`` and ``splits.toml``. ``ValueError`` naming a field that there is not."""
-    if strange := sorted(facts.keys() - {field.name for field in fields(Dataset)}):
-        raise ValueError(f"datasets.toml: {strange[0]!r} in [{name}] is no field of a dataset: see description.py")
+    """From its tables in ``datasets.toml`` and ``splits.toml``. ``ValueError`` naming a strange or missing field."""
     facts = {field: _fixed(value) for field, value in facts.items()}
-    facts["official"] = tuple(Form(**form) for form in facts.get("official", ()))
-    facts["parts"] = {title: Part(**part) for title, part in facts.get("parts", {}).items()}
-    facts["target"] = Target(**facts["target"]) if "target" in facts else None
     known = facts.get("known_counts", {})
-    facts["known_counts"] = {split: {int(n): what for n, what in some.items()} for split, some in known.items()}
-    return Dataset(name, published={split: _published(text) for split, text in splits.items()}, **facts)
+    try:
+        facts["official"] = tuple(Form(**form) for form in facts.get("official", ()))
+        facts["parts"] = {title: Part(**part) for title, part in facts.get("parts", {}).items()}
+        facts["target"] = Target(**facts["target"]) if "target" in facts else None
+        facts["known_counts"] = {split: {int(n): what for n, what in some.items()} for split, some in known.items()}
+        return Dataset(name, published={split: _published(text) for split, text in splits.items()}, **facts)
+    except TypeError as error:
+        raise ValueError(f"datasets.toml, [{name}]: {error}; description.py lists the fields") from None
 
 
 def _fixed(value: object) -> object:

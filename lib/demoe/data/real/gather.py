@@ -144,10 +144,10 @@ def _parse(found: Recognition, file: Path) -> dict[str, str]:
             keys[pair.pop()] = blurred[0]
         else:
             strange.append(f"line {number}: {line.strip()}")
-    wanted, level = "a sharp and a blurred picture of one pair", "error"
-    if dataset.list_fields == 1:
-        wanted, level = "one file name", "warning"
     if strange:
+        wanted, level = "a sharp and a blurred picture of one pair", "error"
+        if dataset.list_fields == 1:
+            wanted, level = "one file name", "warning"
         message = f"{file} has lines that are not {wanted}"
         found.note(level, "list", message, "fetch the official list again", strange)
     return keys
