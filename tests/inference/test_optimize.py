@@ -8,7 +8,7 @@ from conftest import shake
 
 import demoe
 from demoe.inference import strip_operations, tiles
-from demoe.inference.fold import FoldedBlock, fold, fold_network, folded
+from demoe.inference.fold import FoldedBlock, fold_network, folded
 from demoe.inference.optimize import OptimizedNetwork
 from demoe.inference.restore import restore
 from demoe.models import tlc
@@ -204,9 +204,9 @@ def test_one_folded_block_is_the_block():
     block, x = NAFBlock(12), torch.randn(2, 12, 7, 10)
     for parameter in block.parameters():
         parameter.add_(0.2 * torch.randn_like(parameter))
-    torch.testing.assert_close(fold(block)(x), block(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(FoldedBlock(block)(x), block(x), rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="Identity cannot be folded"):
-        fold(torch.nn.Identity())
+        FoldedBlock(torch.nn.Identity())
     with pytest.raises(ValueError, match="Identity cannot be folded"):
         fold_network(torch.nn.Identity())
 

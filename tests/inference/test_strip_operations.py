@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from conftest import shake
 
-from demoe.inference.fold import fold, made
+from demoe.inference.fold import FoldedBlock, made
 from demoe.inference.strip_operations import (
     Mean,
     Packed,
@@ -67,7 +67,7 @@ def test_the_mean_of_strips_is_that_of_the_map(dtype, allowed):
 
 
 def test_a_blocks_weights_are_kept_until_they_change():
-    block = fold(shake(NAFBlock(8)))
+    block = FoldedBlock(shake(NAFBlock(8)))
     first = made(block, Weights)
     assert made(block, Weights) is first
     block.w4.mul_(2)

@@ -34,11 +34,27 @@ class FoldedBlock(nn.Module):
     (2C, C, 1, 1), ``b4`` the second norm and conv4; ``w5`` (C, C, 1, 1), ``b5`` conv5 and gamma. ``eps`` is the norms'.
     """
 
-    def __init__(self, buffers: dict[str, Tensor], eps: float):
+    @torch.no_grad()
+    def __init__(self, block: NAFBlock):
+        """A copy of the block, of its type and on its device, that shares no memory with it.
+
+        Raises ``ValueError`` for another module, and for a block with local statistics (TLC).
+        """
+        if type(block) is not NAFBlock:
+            raise ValueError(f"{type(block).__name__} cannot be folded: only a NAFBlock can")
         super().__init__()
-        for name in ("w1", "b1", "w2", "b2", "ws", "bs", "w3", "b3", "w4", "b4", "w5", "b5"):
-            self.register_buffer(name, buffers[name])
-        self.eps = eps
+        pairs = {
+            "1": _behind(block.norm1, block.conv1),
+            "2": (block.conv2.weight, block.conv2.bias),
+            "s": (block.sca[1].weight, block.sca[1].bias),
+            "3": _scaled(block.conv3, block.beta),
+            "4": _behind(block.norm2, block.conv4),
+            "5": _scaled(block.conv5, block.gamma),
+        }
+        for name, (weight, bias) in pairs.items():
+            self.register_buffer("w" + name, weight.detach().clone().to(block.conv1.weight.dtype))
+            self.register_buffer("b" + name, bias.detach().clone().to(block.conv1.weight.dtype))
+        self.eps = block.norm1.eps
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.conv2d(normalise(x, self.eps), self.w1, self.b1)  # (B, 2C, H, W)
@@ -54,15 +70,17 @@ class FoldedBlock(nn.Module):
         return scale.view(mean.shape)
 
 
-def fold(block: NAFBlock) -> FoldedBlock:
-    """A folded copy, of the block's type and on its device; the block stays as it is and shares no memory with it.
+def _behind(norm: nn.Module, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias, in float64, of a convolution with the weight and bias of the norm in front of it."""
+    weight, bias = conv.weight.double(), conv.bias.double()
+    shift = (weight * norm.bias.double().view(1, -1, 1, 1)).sum((1, 2, 3))
+    return weight * norm.weight.double().view(1, -1, 1, 1), bias + shift
 
-    Raises ``ValueError`` for another module, and for a block with local statistics (TLC).
-    """
-    if type(block) is not NAFBlock:
-        raise ValueError(f"{type(block).__name__} cannot be folded: only a NAFBlock can")
-    with torch.no_grad():
-        return FoldedBlock(_buffers(block), block.norm1.eps)
+
+def _scaled(conv: nn.Conv2d, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of a convolution with the factors of its results."""
+    scale = scale.double().flatten()
+    return conv.weight.double() * scale.view(-1, 1, 1, 1), conv.bias.double() * scale
 
 
 def foldable_network(model: nn.Module) -> TypeGuard[NAFNet | DeMoE]:
@@ -88,7 +106,7 @@ def fold_network(model: Network, dtype: torch.dtype | None = None, share: bool =
     twin = copy.deepcopy(model, memo).eval()
     for name, block in model.named_modules():
         if isinstance(block, NAFBlock):
-            twin.set_submodule(name, fold(block))
+            twin.set_submodule(name, FoldedBlock(block))
     exact = [part for part in twin.modules() if isinstance(part, (Router, PictureConv2d))]
     own = {id(value) for part in exact for value in (*part.parameters(), *part.buffers())}
     return twin._apply(lambda value: value.to((None if id(value) in own else dtype) or value.dtype, copy=not share))
@@ -143,29 +161,3 @@ def gate(x: Tensor, out: Tensor | None = None) -> Tensor:
     """The product of the two halves of the channels: (B, 2C, H, W) -> (B, C, H, W), into ``out`` if given."""
     first, second = x.chunk(2, dim=1)
     return torch.mul(first, second, out=out)
-
-
-def _buffers(block: NAFBlock) -> dict[str, Tensor]:
-    def behind(norm: nn.Module, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
-        weight, bias = conv.weight.double(), conv.bias.double()
-        shift = (weight * norm.bias.double().view(1, -1, 1, 1)).sum((1, 2, 3))
-        return weight * norm.weight.double().view(1, -1, 1, 1), bias + shift
-
-    def scaled(conv: nn.Conv2d, scale: Tensor) -> tuple[Tensor, Tensor]:
-        scale = scale.double().flatten()
-        return conv.weight.double() * scale.view(-1, 1, 1, 1), conv.bias.double() * scale
-
-    pairs = {
-        "1": behind(block.norm1, block.conv1),
-        "2": (block.conv2.weight, block.conv2.bias),
-        "s": (block.sca[1].weight, block.sca[1].bias),
-        "3": scaled(block.conv3, block.beta),
-        "4": behind(block.norm2, block.conv4),
-        "5": scaled(block.conv5, block.gamma),
-    }
-    dtype = block.conv1.weight.dtype
-    return {
-        letter + name: value.detach().clone().to(dtype)
-        for name, pair in pairs.items()
-        for letter, value in zip("wb", pair, strict=True)
-    }

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ from demoe.models.moe import Router, stackable, top_k_weights
 from demoe.models.nafnet import NAFNet
 from demoe.models.outputs import Restored
 
-from .fold import FoldedBlock, fold, foldable_network
+from .fold import FoldedBlock, foldable_network
 
 
 class Convolution(nn.Module):
@@ -78,7 +78,7 @@ class FoldedRouter(nn.Module):
         return F.linear(x, self.classes, self.classes_bias).float()  # (B, N)
 
 
-def gatherable(model: nn.Module) -> bool:
+def gatherable(model: nn.Module) -> TypeGuard[NAFNet | DeMoE]:
     """Whether ``GatheredNetwork`` can take this network: NAFBlocks everywhere, averages over the whole picture."""
     if not foldable_network(model):
         return False
@@ -134,7 +134,7 @@ class GatheredNetwork(nn.Module):
         self.fusion, self.per_level = model.experts[0].fusion, model.config.moe_per_level
         rows, self.shapes = [], []
         for i in range(model.config.num_experts):
-            experts = [_Weights.of(fold(moe.experts[i])) for moe in model.experts]
+            experts = [_Weights.of(FoldedBlock(moe.experts[i])) for moe in model.experts]
             rows.append(torch.cat([w.flatten() for expert in experts for w in expert]))
             self.shapes = [[w.shape[1:] for w in expert] for expert in experts]
         self.epsilons = [moe.experts[0].norm1.eps for moe in model.experts]
@@ -335,4 +335,4 @@ def _run(stage: nn.ModuleList, x: Tensor, run: Run) -> Tensor:
 
 
 def _folded(stage: nn.Module) -> nn.ModuleList:
-    return nn.ModuleList(_Block(fold(block)) for block in _blocks(stage))
+    return nn.ModuleList(_Block(FoldedBlock(block)) for block in _blocks(stage))

@@ -160,36 +160,23 @@ def start_block(x: Tensor, weights: list[Tensor], eps: float, rows: Tensor | Non
 def start_down(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A 2x2 convolution of stride 2: (B, 2H, 2W, C), (N, C, 2, 2), (N) -> (B, H, W, N)."""
     weight = weight.permute(0, 2, 3, 1).contiguous()  # (N, 2, 2, C), as it lies already in channels-last memory
-    batch, height, width, _ = x.shape
-    out = x.new_empty((batch, height // 2, width // 2, len(weight)))
-    _resample(x, weight, bias, bias, out, height // 2, width // 2, len(weight), True)
-    return out
+    out = x.new_empty((len(x), x.shape[1] // 2, x.shape[2] // 2, len(weight)))
+    return _resample(x, weight, bias, bias, out, True)
 
 
 def start_up(x: Tensor, weight: Tensor, skip: Tensor) -> Tensor:
     """A 1x1 convolution, PixelShuffle(2) and a sum: (B, H, W, C), (2 2 N/4, C), (B, 2H, 2W, N/4) -> as the last."""
-    out = skip.new_empty(skip.shape)
-    _resample(x, weight, weight, skip.contiguous(), out, x.shape[1], x.shape[2], len(weight), False)
-    return out
+    return _resample(x, weight, weight, skip.contiguous(), skip.new_empty(skip.shape), False)
 
 
-def _resample(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    skip: Tensor,
-    out: Tensor,
-    height: int,
-    width: int,
-    outputs: int,
-    down: bool,
-) -> None:
+def _resample(x: Tensor, weight: Tensor, bias: Tensor, skip: Tensor, out: Tensor, down: bool) -> Tensor:
     spots, columns, inputs, warps = tiles(x.shape[3], x.dtype).product
-    columns = min(columns, outputs if down else outputs // 4)
-    wrap_triton(triton_kernels.resample)[(triton.cdiv(height * width, spots), outputs // columns, len(x))](
+    columns = min(columns, out.shape[3])
+    height, width = (out if down else x).shape[1:3]
+    wrap_triton(triton_kernels.resample)[(triton.cdiv(height * width, spots), len(weight) // columns, len(x))](
         *(x.contiguous(), weight, bias, skip, out, height, width),
         C=x.shape[3],
-        N=outputs,
+        N=len(weight),
         DOWN=down,
         M=spots,
         COLUMNS=columns,
@@ -197,6 +184,7 @@ def _resample(
         num_warps=warps,
         num_stages=2,
     )
+    return out
 
 
 def _step(weight: Tensor) -> int:
