@@ -138,7 +138,7 @@ def agrees(path, expected, tolerance):
     photograph, header = images.read_photograph(path), pixels.header(path)
     whole = pixels.read_pixels(path, bits=16)  # (3,H,W)
     height, width, channels = expected.shape
-    assert (header.height, header.width) == pixels.size(path) == photograph.size[::-1] == (height, width), path
+    assert header.size == photograph.size == pixels.size(path)[::-1] == (width, height), path
     assert not header.fault and torch.equal(pixels.read_pixels(path, (2, 1, 5, 7), 16), whole[:, 2:7, 1:8]), path
     assert (whole / 65535 - photograph.pixels).abs().max() < 1e-5, path
     planes = photograph.pixels if channels >= 3 else photograph.pixels[:1]
