@@ -82,7 +82,7 @@ def _encode_tiff(samples: np.ndarray, profile: bytes | None, more: Metadata) -> 
     rows = min(height, max(1, STRIP // samples[0].nbytes))
     parts = [samples[top : top + rows] for top in range(0, height, rows)]
     with ThreadPoolExecutor() as pool:
-        strips = list(pool.map(lambda part: imagecodecs.zlib_encode(imagecodecs.delta_encode(part, axis=1)), parts))
+        strips = list(pool.map(lambda part: imagecodecs.deflate_encode(imagecodecs.delta_encode(part, axis=1)), parts))
     lengths = [len(strip) for strip in strips]
     tags: dict[int, object] = {256: width, 257: height, 258: (8 * samples.itemsize,) * channels, 277: channels}
     tags |= {259: 8, 317: 2}  # Deflate of differences between neighbours
