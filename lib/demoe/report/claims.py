@@ -183,23 +183,20 @@ def keep(claims: Iterable[Claim], notebook: str, mark: Stamp) -> str:
     stands twice, also in another notebook.
     """
     claims = list(claims)
-    texts = [
-        {
-            **{name: getattr(claim, name) for name in COLUMNS if hasattr(claim, name)},
-            **{name: _digits(getattr(claim, name)) for name in ("published", "ours", "low", "high")},
-            **{"notebook": notebook, **mark.columns()},
-        }
-        for claim in claims
-    ]
-    new = pd.DataFrame(texts, columns=list(COLUMNS)).astype(str)
+    common = {"notebook": notebook, **mark.columns()}
+    new = pd.DataFrame(
+        [{**vars(claim), "sentence": claim.sentence, **common} for claim in claims], columns=list(COLUMNS)
+    )
+    numbers = ["published", "ours", "low", "high"]
+    new[numbers] = new[numbers].map(lambda value: "" if math.isnan(value) else f"{value:.5f}")
+    new = new.astype(str)
     file = results_dir(mark.profile) / "tables" / FILE
     with alone(file.with_name(f".{FILE}.lock")):
         earlier = read(mark.profile)
-        rows = pd.concat([earlier[earlier.notebook != notebook], new])
-        if twice := sorted(rows.id[rows.id.duplicated()].unique()):
+        kept = pd.concat([earlier[earlier.notebook != notebook], new]).sort_values("notebook", kind="stable")
+        if twice := sorted(kept.id[kept.id.duplicated()].unique()):
             raise ValueError(f"{file} would have two claims named {', '.join(twice)}: each needs an id of its own")
-        rows = rows.sort_values("notebook", kind="stable")
-        write_text(file, rows.to_csv(index=False, lineterminator="\n"))
+        write_text(file, kept.to_csv(index=False, lineterminator="\n"))
     return markdown_table(table(claims), index=False)
 
 
@@ -208,7 +205,3 @@ def read(profile_name: str) -> pd.DataFrame:
     file = results_dir(profile_name) / "tables" / FILE
     text = file.read_text(encoding="utf-8") if file.is_file() else ",".join(COLUMNS)
     return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).reindex(columns=COLUMNS, fill_value="")
-
-
-def _digits(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.5f}"

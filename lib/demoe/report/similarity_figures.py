@@ -113,16 +113,20 @@ def comparison_boxes(table: pd.DataFrame, measure: str, label: str) -> Figure:
     names = [name for name in COMPARISONS if name in set(table.comparison)]
     figure, axes = plt.subplots(1, len(KINDS), figsize=(7.5, 0.36 * len(names) + 1.0), sharey=True, sharex=True)
     dot = {"marker": "o", "markerfacecolor": RED, "markeredgecolor": RED, "markersize": 4}
-    style = {"whis": (5, 95), "showfliers": False, "showmeans": True, "meanprops": dot, "width": 0.6}
+    style = {"whis": (5, 95), "showfliers": False, "showmeans": True, "meanprops": dot, "widths": 0.6}
+    style |= {f"{part}props": {"color": BLUE} for part in ("box", "whisker", "cap", "median")}
     for axis, kind in zip(axes, KINDS, strict=True):
-        here = where(table, kind=kind)
-        sns.boxplot(here, x="value", y="comparison", order=names, fill=False, color=BLUE, ax=axis, **style)
-        for name in {*names} - {*here.comparison}:
+        values = dict(list(where(table, kind=kind).groupby("comparison").value))
+        places = [i for i, name in enumerate(names) if name in values]
+        axis.boxplot([values[names[i]] for i in places], positions=places, orientation="horizontal", **style)
+        for i in {*range(len(names))} - {*places}:
             text = {"ha": "center", "va": "center", "fontsize": 6, "color": "0.35"}
-            axis.text(0.1, names.index(name), "constant\nbefore training", **text)
+            axis.text(0.1, i, "constant\nbefore training", **text)
         axis.axvline(HIGH, color=RED, lw=0.8, ls="--")
-        axis.set(title=PLURAL[kind], xticks=[0, 0.5, 1], xlabel=label, ylabel="")
+        axis.set(title=PLURAL[kind], xticks=[0, 0.5, 1], xlabel=label)
         axis.grid(axis="y", visible=False)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
     mean = Line2D([], [], marker="o", ls="", color=RED, ms=4, label="mean")
     box = Patch(facecolor="none", edgecolor=BLUE, label="middle half of layers and pairs, whiskers 5 to 95 %")
     legend(figure, [mean, box, Line2D([], [], color=RED, lw=0.8, ls="--", label="0.7")])
