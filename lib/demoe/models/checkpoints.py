@@ -175,8 +175,8 @@ def _inferred(path: Path, state: dict[str, Tensor]) -> tuple[str, Config]:
         )
     else:
         scores = state.get("mlp_branch.classifier.6.weight")
-        classes = {} if scores is None or scores.ndim == 0 else {"num_experts": len(scores)}
-        config = NAFNetConfig(*sizes, router=any(key.startswith("mlp_branch.") for key in state), **classes)
+        classes = NAFNetConfig.num_experts if scores is None or scores.ndim == 0 else len(scores)
+        config = NAFNetConfig(*sizes, any(key.startswith("mlp_branch.") for key in state), classes)
     _check_counts(path, config, state)
     return "DeMoE" if inner else "NAFNet", config
 
