@@ -73,7 +73,7 @@ def test_gains_are_paired():
             for method, gain in (("plain", 0), ("with", 0.5), ("other", -1))
         ]
     )
-    table = by_size.gains(scores, [("with", "plain"), ("other", "plain")]).set_index(["network", "set"])
+    table = by_size.network_gains(scores, [("with", "plain"), ("other", "plain")]).set_index(["network", "set"])
     row = table.loc["with", "DPDD-syn"]
     assert (row["mean"], row.low, row.high, row.images) == (0.5, 0.5, 0.5, 4)
     assert table.loc["other", "Average"]["mean"] == -1

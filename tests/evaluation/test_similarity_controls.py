@@ -81,7 +81,11 @@ def test_every_comparison_has_the_pairs_that_it_names(table):
 
 def test_the_controls_tell_a_shared_start_from_a_shared_task(table):
     """Weights pushed in unrelated directions: alike through their start alone, to the amount that it predicts."""
-    mean = similarity_controls.summarise(table).query("measure == 'pearson'").set_index(["comparison", "kind"])["mean"]
+    mean = (
+        similarity_controls.summarise_similarity(table)
+        .query("measure == 'pearson'")
+        .set_index(["comparison", "kind"])["mean"]
+    )
     for kind in ("1x1 convolution", "SCA"):
         assert mean[similarity_controls.BLURS, kind] > 0.65  # cos^2 of the angle whose tangent is 0.5 is 0.8
         assert mean[similarity_controls.BLURS, kind] == pytest.approx(
@@ -95,7 +99,7 @@ def test_the_controls_tell_a_shared_start_from_a_shared_task(table):
 
 
 def test_the_summary_counts_what_it_averages(table):
-    summary = similarity_controls.summarise(table)
+    summary = similarity_controls.summarise_similarity(table)
     row = summary.query("measure == 'pearson' and comparison == @similarity_controls.UNTRAINED").set_index("kind")
     assert row.pairs.eq(4).all() and row.layers["SCA"] == 4 * 5
     assert row.constant["LayerNorm"] == 4 * 10 and row.constant["3x3 convolution"] == 4  # the last one starts at zero

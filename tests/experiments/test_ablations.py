@@ -179,7 +179,7 @@ def test_every_block_of_a_larger_network_takes_part(made, name):
 def test_scores_hold_both_choices_of_the_expert(home):
     sets = aio_blur.aio_blur(SETTING, "test")
     names = ["variant-class-loss", "ablation-demoe"]
-    scores, _ = ablations.score(names, SETTING, sets, ("psnr",))
+    scores, _ = ablations.score_ablations(names, SETTING, sets, ("psnr",))
     assert len(scores) == 2 * 3 * sum(len(pairs) for pairs in sets) and set(scores.choice) == set(ablations.CHOICES)
     both = scores.pivot(index=["method", "set", "image"], columns="choice", values="psnr")
     assert both.notna().all().all()
@@ -204,7 +204,7 @@ def test_scores_hold_both_choices_of_the_expert(home):
 
 def test_scores_are_a_run_that_is_loaded_the_second_time(home, monkeypatch):
     sets = aio_blur.aio_blur(SETTING, "test")
-    first, config = ablations.score(["ablation-demoe"], SETTING, sets, ("psnr",))
+    first, config = ablations.score_ablations(["ablation-demoe"], SETTING, sets, ("psnr",))
     (folder,) = files.results_dir("test").glob("runs/benchmark-ablations-s0-*")
     assert (folder / "scores.csv").is_file()
 
@@ -212,7 +212,7 @@ def test_scores_are_a_run_that_is_loaded_the_second_time(home, monkeypatch):
         raise AssertionError("scored again")
 
     monkeypatch.setattr(ablations.methods, "restore", never)
-    again, same = ablations.score(["ablation-demoe"], SETTING, sets, ("psnr",))
+    again, same = ablations.score_ablations(["ablation-demoe"], SETTING, sets, ("psnr",))
     assert same == config and again.equals(first)
 
 

@@ -40,7 +40,7 @@ def scores() -> pd.DataFrame:
 def written(home):
     table = scores()
     tables.save(table, "09_scores", MARK)
-    tables.save(by_size.gains(table, tlc_tables.COMPARED), "09_gains", MARK)
+    tables.save(by_size.network_gains(table, tlc_tables.COMPARED), "09_gains", MARK)
     names = layouts.write_all("test")[0]
     assert names == [name for name in layouts.TABLES if name.startswith("09")]
     return {name: layouts.TABLES[name](lambda csv: tables.read(csv, "test")) for name in names}
@@ -86,7 +86,7 @@ def test_signs():
 
 
 def test_figures_draw_what_they_are_given():
-    gains = by_size.gains(scores(), tlc_tables.COMPARED)
+    gains = by_size.network_gains(scores(), tlc_tables.COMPARED)
     figure = tlc_figures.gains(gains)
     below = figure.axes[len(tlc_figures.PANELS) + 1]  # DeMoE with full TLC
     assert [bar.get_height() for bar in below.patches] == pytest.approx([0.1] * 6)

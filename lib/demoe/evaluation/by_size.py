@@ -21,7 +21,7 @@ def restorations(networks: Mapping[str, nn.Module]) -> dict[str, Method]:
     return {name: lambda image, pairs, model=model: restore(model, image).image for name, model in networks.items()}
 
 
-def gains(scores: pd.DataFrame, compared: Sequence[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
+def network_gains(scores: pd.DataFrame, compared: Sequence[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
     """What one network gains over another on the same pictures, with its interval, for each pair of ``compared``.
 
     Columns: network, plain (the two names), then set, metric, mean, low, high, images, missing, scenes as in
@@ -40,17 +40,17 @@ def gains_by_size(
     count: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """``gains`` in PSNR (dB) on the middles of the same pictures, for each of ``sides`` (pixels).
+    """``network_gains`` in PSNR (dB) on the middles of the same pictures, for each of ``sides`` (pixels).
 
     ``compared`` are pairs of names in ``networks``; ``count`` pictures a set at most. Columns: side, then those of
-    ``gains``.
+    ``network_gains``.
     """
     wanted = {name: networks[name] for pair in compared for name in pair}
     parts = {}
     for side in sides:
         middles = [centre(pairs, side, count) for pairs in sets]
         scores = score(middles, restorations(wanted), device, progress, measured=("psnr",))
-        parts[side] = gains(scores, compared, seed)
+        parts[side] = network_gains(scores, compared, seed)
     return pd.concat(parts, names=["side"]).reset_index("side").reset_index(drop=True)
 
 

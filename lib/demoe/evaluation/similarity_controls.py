@@ -136,7 +136,7 @@ def _reorder(convolution: torch.nn.Conv2d, order: Tensor) -> None:
     convolution.bias.copy_(convolution.bias[order])
 
 
-def summarise(table: pd.DataFrame) -> pd.DataFrame:
+def summarise_similarity(table: pd.DataFrame) -> pd.DataFrame:
     """A row a measure, comparison and kind of layer, from ``Study.measured``.
 
     Columns: measure, comparison, kind, pairs, layers (with a value, over all pairs), constant (without), mean, lowest

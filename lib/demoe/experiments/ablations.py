@@ -25,7 +25,7 @@ CHOICES = (ROUTER, BY_HAND)
 _BY_HAND = ", by hand"
 
 
-def score(
+def score_ablations(
     names: Sequence[str], setting: Setting, sets: Sequence[PairedSet], measured: Sequence[str] = ("psnr", "ssim")
 ) -> tuple[pd.DataFrame, str]:
     """The experiments ``names`` on every picture of ``sets``, from all of the setting's ``ablation_seeds``.

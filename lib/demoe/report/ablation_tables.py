@@ -65,7 +65,7 @@ def experiments_of(*tables: str) -> list[str]:
 def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
     """A row a row of these tables and a choice of the expert: ``compare_trainings`` beside the published averages.
 
-    ``scores`` are ``ablations.score``'s. Columns: table, row, choice, those of ``compare_trainings``, accuracy (of the
+    ``scores`` are ``score_ablations``'s. Columns: table, row, choice, those of ``compare_trainings``, accuracy (of the
     router; NaN without experts), paper_psnr, paper_ssim, paper_lpips, paper_difference (dB, of the paper's averages
     over the real sets; all NaN where the paper has none).
     """
@@ -91,7 +91,7 @@ def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
 def basis(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Whether the reference is worth comparing with: against its own stage 1 and the blurred input, for each choice.
 
-    ``scores`` are ``ablations.score``'s. Columns: choice, those of ``compare_trainings``, accuracy (of the router).
+    ``scores`` are ``score_ablations``'s. Columns: choice, those of ``compare_trainings``, accuracy (of the router).
     """
     found = []
     for choice in CHOICES:

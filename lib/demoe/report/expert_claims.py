@@ -62,7 +62,7 @@ def movement(start: str, moved: pd.DataFrame) -> Claim:
 def encoders(numbers: pd.DataFrame, alike: pd.DataFrame, random: str) -> list[Claim]:
     """Figure 13, of the averaged features: do trained encoders separate the sets, and are they alike?
 
-    ``numbers`` and ``alike`` are those of ``embedding.look``, ``random`` names the untrained baseline among them.
+    ``numbers`` and ``alike`` are those of ``encoder_views``, ``random`` names the untrained baseline among them.
     """
     pooled = where(numbers, reading=POOLED).set_index("baseline")
     knn, silhouette, chance = pooled.knn, pooled.silhouette, pooled.knn_shuffled[random]

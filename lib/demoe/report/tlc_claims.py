@@ -14,7 +14,7 @@ from .tlc_tables import paper_gains
 
 
 def by_set(gains: pd.DataFrame, network: str, plain: str) -> Claim:
-    """PSNR with TLC over without, on average and on each set, beside the paper's. ``gains``: ``by_size.gains``."""
+    """PSNR with TLC over without, on average and on each set, beside the paper's (``network_gains``)."""
     rows, theirs = _rows(gains, network, plain), _paper(network)
     known = {name: theirs[bare(name)] for name in rows.index if bare(name) in theirs}
     signs = {name: judged(rows.loc[name]).sign * known[name] for name in known if name != AVERAGE}

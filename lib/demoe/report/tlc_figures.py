@@ -21,7 +21,7 @@ PANELS = (NAFNET_TLC, DEMOE_TLC, DEMOE_PARTIAL, DEMOE_EXPERTS)
 
 
 def gains(table: pd.DataFrame) -> Figure:
-    """PSNR with TLC minus without, of ``by_size.gains``: the paper's above, ours with 95 % intervals below.
+    """PSNR with TLC minus without, of ``by_size.network_gains``: the paper's above, ours with 95 % intervals below.
 
     The two rows have scales of their own, because the sets and the networks differ.
     """
