@@ -276,7 +276,7 @@ def test_train_and_evaluate_hand_over_what_was_asked(run, monkeypatch, tmp_path)
     monkeypatch.setattr("demoe.experiments.obtain", obtain)
     monkeypatch.setattr("demoe.experiments.forget", lambda spec, setting: seen.update(fresh=spec.name))
     monkeypatch.setattr(
-        "demoe.experiments.status.write", lambda setting: seen.update(status=(setting.seed, setting.roots))
+        "demoe.experiments.status.write_status", lambda setting: seen.update(status=(setting.seed, setting.roots))
     )
     monkeypatch.setattr("demoe.app.cli_evaluate.evaluate_network", evaluate_network)
     status, out, _ = run("train", "--experiment", "baseline", "--profile", "test", "--seed", "3", "--fresh")
