@@ -185,12 +185,13 @@ def movement(tables: dict[str, pd.DataFrame]) -> Figure:
     kinds = [*KINDS, SCALES]
     size = (7.5, 1.75 * len(tables) + 0.6)
     figure, axes = plt.subplots(len(tables), len(kinds), figsize=size, squeeze=False, sharex=True, sharey="col")
-    style = {"palette": COLOURS, "markers": list(MARKERS[: len(EXPERTS)]), "dashes": False, "errorbar": None, "mew": 0}
+    style = {"palette": COLOURS, "markers": list(MARKERS[: len(EXPERTS)]), "dashes": False, "errorbar": None}
+    style |= {"lw": 1, "ms": 4, "mew": 0}
     for row, (start, table) in zip(axes, tables.items(), strict=True):
         labels = {kinds[0]: f"started {start}\nchange / length at start", SCALES: "root mean square"}
         for axis, kind in zip(row, kinds, strict=True):
             here = where(table, kind=kind)
-            sns.lineplot(here, x="level", y="change", hue="expert", style="expert", ax=axis, lw=1, **style)
+            sns.lineplot(here, x="level", y="change", hue="expert", style="expert", ax=axis, **style)
             _name_levels(axis, kind, labels.get(kind, ""))
             axis.get_legend().remove()
     for axis in axes[-1]:
