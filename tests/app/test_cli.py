@@ -315,3 +315,12 @@ def test_cost_prints_and_writes_the_table(run, monkeypatch, tmp_path):
     status, out, _ = run("cost", "--csv", "new/cost.csv")
     assert status == 0 and "20150000" in out
     assert pd.read_csv(tmp_path / "new/cost.csv").equals(table.drop(columns="note"))
+
+
+def test_export_and_weights_hand_over_what_was_asked(run, monkeypatch, tmp_path, weights):
+    asked = []
+    monkeypatch.setattr("demoe.app.cli_photos.export_network", lambda *given, **more: asked.append((given, more)) or "x")
+    assert run("export", "net.onnx", "--expert", "GoPro", "--weights", weights)[:2] == (0, "x\n")
+    ((_, output), more) = asked[0]
+    assert output.name == "net.onnx" and more == {"expert": "synth_global_motion", "k": 1}
+    assert "SHA-256" in run("weights")[1]

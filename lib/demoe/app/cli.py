@@ -15,7 +15,6 @@ from pathlib import Path
 from demoe.core import __version__
 from demoe.core.profiles import PROFILES
 from demoe.core.tasks import EXPERTS
-from demoe.inference import allocator
 
 from . import arguments
 
@@ -33,8 +32,10 @@ def execute(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> i
         if hasattr(stream, "reconfigure"):  # a file's name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     warnings.formatwarning = lambda message, *_, **__: f"demoe: {message}\n"  # a sentence, not where it comes from
-    allocator.raise_thresholds()
     args = parser.parse_args(argv)
+    from demoe.inference import allocator  # ctypes, for which --help need not wait
+
+    allocator.raise_thresholds()
     try:
         return args.run(args, parser)
     except KeyboardInterrupt:
@@ -55,7 +56,7 @@ def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         case "demoe frames":
             from .cli_frames import frames as run
         case "demoe export":
-            from .cli_weights import export as run
+            from .cli_photos import export as run
         case "demoe cost":
             from .cli_cost import cost as run
         case "demoe train":

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from demoe.core.files import write_text
-from demoe.data import build as synthetic
 from demoe.data.real import catalog, check_print
 from demoe.data.real import check as checks
 from demoe.data.real.roots import Roots
@@ -45,7 +44,9 @@ def where(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 def build(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Writes synthetic sets, and prints the folder of each."""
+    from demoe.data.build import build as build_sets  # loads what blurs, for which the others need not wait
+
     what = (args.folder, args.sets, args.split, args.count, args.size, args.seed, args.sharp_images)
-    for folder in synthetic.build(*what, progress=sys.stderr.isatty()):
+    for folder in build_sets(*what, progress=sys.stderr.isatty()):
         print(folder)
     return 0

@@ -16,8 +16,6 @@ from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
 
-import psutil
-
 SUMS = "SHA256SUMS"
 PARTIAL = ".demoe-part"
 
@@ -74,6 +72,8 @@ def replacing(file: Path) -> Iterator[Path]:
 
 def sweep(folder: Path) -> None:
     """Removes what processes that no longer run left half-written in this folder."""
+    import psutil  # here, for `demoe --help` need not wait for it
+
     for left in folder.glob(f".*{PARTIAL}"):
         process = left.name.split(".")[-2]
         if process.isdigit() and not psutil.pid_exists(int(process)):
