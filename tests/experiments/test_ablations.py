@@ -38,7 +38,7 @@ def made():
     known = experiments.specs(SETTING)
     starts: dict = {}
 
-    def instead(spec, setting, deadline=None):
+    def instead(spec, setting, deadline=None, terms=None):
         return runs.Run(spec, shake(copy.deepcopy(starts[spec])), None)
 
     with pytest.MonkeyPatch.context() as patch:
