@@ -12,9 +12,10 @@ import argparse
 import sys
 from pathlib import Path
 
+import release
+from model_card import card
+
 from demoe.core.files import write_text
-from demoe.experiments import release
-from demoe.experiments.model_card import card
 from demoe.models.pretrained import PACKAGED, RELEASES
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import jinja2
 import pandas as pd
+from release import PHOTOGRAPHS
 
 from demoe.blur.folder import BUNDLED
 from demoe.core.files import checksum, project_root
+from demoe.experiments.status import duration
 from demoe.models import checkpoints
 from demoe.models.pretrained import PACKAGED, RELEASES, Release, releases
-
-from .release import PHOTOGRAPHS
-from .status import duration
 
 PAPER = {"crops": 2 * 250_400 * 32, "patch": 384, "width": 32}  # Section 3.4 and Appendix C
 SHARE = {0.25: "a quarter"}.get(BUNDLED, f"{BUNDLED:.0%}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ["run_all.sh", "run_tests.sh", "scripts/environment.sh", ".ci/run"]
 
 
