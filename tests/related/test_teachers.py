@@ -112,7 +112,7 @@ def slow_start(model, teacher, data):
     """HCL of the standardised maps, from what the student kept."""
     student, total = model.network.student, 0.0
     means, deviations = (
-        list(one.split(student.teacher_channels)) for one in (student.teacher_mean, student.teacher_std)
+        list(one.split(student.teacher_channels)) for one in (student.teacher_mean, student.teacher_variance.sqrt())
     )
     for level, (mine, theirs) in enumerate(
         zip(model.network.student_features(data.blurred), teacher(data.sharp), strict=True)

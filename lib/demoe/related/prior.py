@@ -27,6 +27,7 @@ from .networks.shared import Network, Stages
 from .networks.unet import ResidualBlock
 
 BETA = 0.1  # weight of the prior's loss (Equation 7); it does not carry over from teacher to teacher
+MEASURED = 64  # pictures, after which a teacher's mean and deviation stay; our choice
 Teacher = Callable[[Tensor], Sequence[Tensor]]  # (B, 3, H, W) in [0, 1] -> maps, from fine to coarse
 Mode = Literal["sat", "add", "concat"]
 Kind = Literal["mse", "l2", "reviewkd"]
@@ -78,12 +79,8 @@ class PriorStudent(nn.Module):
             self.levels.append(nn.Sequential(*layers, ResidualBlock(width), ResidualBlock(width)))
         self.heads = nn.ModuleList(nn.Conv2d(*pair, 1) for pair in zip(widths, teacher_channels, strict=True))
         self.register_buffer("teacher_mean", torch.zeros(sum(teacher_channels)))
-        self.register_buffer("teacher_std", torch.zeros(sum(teacher_channels)))  # 0: not measured
-
-    @property
-    def measured(self) -> bool:
-        """Whether it has a teacher's mean and deviation."""
-        return bool(self.teacher_std.all())
+        self.register_buffer("teacher_variance", torch.zeros(sum(teacher_channels)))
+        self.register_buffer("measured", torch.zeros(()))  # on how many pictures these two were
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in [0, 1], any size -> (B, width, H / stride, W / stride) a level, rounded up."""
@@ -98,7 +95,7 @@ class PriorStudent(nn.Module):
         return [head(prior) for head, prior in zip(self.heads, priors, strict=True)]
 
     def standardised(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """A teacher's maps, each channel with the mean 0 and the deviation 1 that ``measure`` found.
+        """A teacher's maps, each channel with mean 0 and deviation 1 where ``measure`` looked.
 
         Not stated in the paper; our choice: raw maps would drown the loss of the pictures. Raises ``ValueError`` for
         maps of another teacher, and before ``measure``.
@@ -106,7 +103,9 @@ class PriorStudent(nn.Module):
         channels = self._channels(maps)
         if not self.measured:
             raise ValueError("the teacher has not been measured: call related.prior.measure with sharp pictures first")
-        means, deviations = (one.view(-1, 1, 1).split(channels) for one in (self.teacher_mean, self.teacher_std))
+        varies = self.teacher_variance > 1e-12 * self.teacher_mean.square()
+        std = torch.where(varies, self.teacher_variance, 1.0).sqrt()
+        means, deviations = (one.view(-1, 1, 1).split(channels) for one in (self.teacher_mean, std))
         return [(one - mean) / std for one, mean, std in zip(maps, means, deviations, strict=True)]
 
     def _channels(self, maps: Sequence[Tensor]) -> tuple[int, ...]:
@@ -119,23 +118,21 @@ class PriorStudent(nn.Module):
 
 @torch.no_grad()
 def measure(student: PriorStudent, teacher: Teacher, pictures: Iterable[Tensor]) -> None:
-    """Measures each channel of the teacher over sharp ``pictures``, batches (B, 3, H, W), and keeps it in the student.
+    """Measures each channel of the teacher on sharp ``pictures``, batches (B, 3, H, W), and keeps it in the student.
 
-    Channels that never change keep the deviation 1. Raises ``ValueError`` without pictures, and for a teacher of other
-    channels than the student's.
+    They are added to those that it was measured on before, each as much as any other. Channels that never change keep
+    the deviation 1. Raises ``ValueError`` for a teacher of other channels than the student's.
     """
-    count, sums = torch.zeros(len(student.teacher_mean), dtype=torch.float64), 0
     for batch in pictures:
-        maps = [one.double().cpu() for one in teacher(batch)]
+        maps = teacher(batch)
         student._channels(maps)
-        sums = sums + torch.cat([torch.stack((one.sum((0, 2, 3)), one.square().sum((0, 2, 3)))) for one in maps], 1)
-        count += torch.cat([torch.full((one.shape[1],), one.numel() / one.shape[1]) for one in maps])
-    if not count.all():
-        raise ValueError("there are no sharp pictures to measure the teacher on")
-    mean, square = sums / count
-    deviation = (square - mean.square()).clamp(min=0).sqrt()
-    student.teacher_mean.copy_(mean)
-    student.teacher_std.copy_(torch.where(deviation > 1e-6 * mean.abs(), deviation, 1.0))
+        moments = [torch.var_mean(one.double(), (0, 2, 3), correction=0) for one in maps]
+        variance, mean = (torch.cat(one).to(student.teacher_mean) for one in zip(*moments, strict=True))
+        student.measured += len(batch)
+        share = len(batch) / student.measured
+        change = mean - student.teacher_mean
+        student.teacher_variance.lerp_(variance, share).add_(share * (1 - share) * change.square())
+        student.teacher_mean.add_(share * change)
 
 
 class CrossLevel(nn.Module):
@@ -268,8 +265,9 @@ class HCLLoss(nn.Module):
 class PriorLoss:
     """The student's HCL as a term of ``training.losses``: its features of the blurred picture against the sharp one's.
 
-    The teacher looks at ``batch.sharp`` without gradient. A student for which it has not been measured is measured for
-    it on the batch at hand, the first of a training. Raises ``ValueError`` for a network without a prior.
+    The teacher looks at ``batch.sharp`` without gradient. Until it was measured on ``MEASURED`` pictures, the sharp
+    ones at hand are measured first: in a training its first batches, unless someone has done so. Raises ``ValueError``
+    for a network without a prior.
     """
 
     def __init__(self, teacher: Teacher, kind: Kind = "mse"):
@@ -281,7 +279,7 @@ class PriorLoss:
             raise ValueError("only a network with a prior, as Restoring(with_prior(...)), has features for its loss")
         if isinstance(self.teacher, nn.Module):
             self.teacher.to(batch.sharp.device)
-        if not student.measured:
+        if student.measured < MEASURED:
             measure(student, self.teacher, [batch.sharp])
         with torch.no_grad():
             sharp = student.standardised(self.teacher(batch.sharp))
