@@ -2,6 +2,7 @@
 
 import math
 
+import open_clip
 import pytest
 import timm
 import torch
@@ -288,3 +289,25 @@ def test_vgg_stops_at_conv3_3(tmp_path):
     del state["features.12.bias"]
     with pytest.raises(CheckpointError, match=r"12\.bias"):
         features.vgg_conv3_3(state)
+
+
+def test_clips_vision_is_that_of_open_clip():
+    torch.manual_seed(0)
+    sizes = {"image_size": 12, "layers": DEPTH, "width": WIDTH, "head_width": WIDTH // HEADS, "patch_size": PATCH}
+    text = {"context_length": 4, "vocab_size": 5, "width": 8, "heads": 1, "layers": 1}
+    whole = open_clip.model.CLIP(8, sizes, text, quick_gelu=True).eval()
+    for parameter in whole.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    seen, picture = [], torch.rand(2, 3, 12, 12)
+    whole.visual.transformer.resblocks[1].register_forward_hook(lambda block, given, found: seen.append(found))
+    network = features.load_clip_vision(whole.half().state_dict(), HEADS)
+    whole.float()
+    embedding = whole.visual((picture - network.mean) / network.std)
+    tokens, last = network(picture, (1, DEPTH - 1))
+    torch.testing.assert_close(tokens, seen[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(network.network.norm(last[:, 0]) @ whole.visual.proj, embedding, rtol=0, atol=1e-5)
+    (unnormalised,) = network(picture, (1,), normalize=False)
+    whole.visual(picture)
+    torch.testing.assert_close(unnormalised, seen[1], rtol=0, atol=1e-5)
+    with pytest.raises(CheckpointError, match="no vision transformer that is known here"):
+        features.load_clip_vision({"visual.conv1.weight": torch.zeros(1)})

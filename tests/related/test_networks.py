@@ -12,6 +12,7 @@ from skimage.transform import pyramid_gaussian
 from demoe.data.batches import Batch
 from demoe.models.outputs import Restored
 from demoe.related.networks.deepdeblur import DeepDeblur, halved
+from demoe.related.networks.hinet import HINet
 from demoe.related.networks.mimo_unet import MIMOUNet, MIMOUNetPlus
 from demoe.related.networks.mprnet_stage1 import MPRNetStage1
 from demoe.related.networks.mssnet import MSSNet
@@ -27,6 +28,7 @@ SMALL = {
     "mprnet": lambda: MPRNetStage1(8, 4),
     "mssnet": lambda: MSSNet(8, 4, 4),
     "deepdeblur": lambda: DeepDeblur(1, 4),
+    "hinet": lambda: HINet(4),
 }
 SIZES = {  # of the outputs, as divisors of the picture's
     "unet": (1,),
@@ -35,6 +37,7 @@ SIZES = {  # of the outputs, as divisors of the picture's
     "mprnet": (1,),
     "mssnet": (2, 1, 1, 1, 1, 1),
     "deepdeblur": (4, 2, 1),
+    "hinet": (1, 1),
 }
 # What the authors' code gives for the weights of ``filled``: two pixels of each output, and its standard deviation.
 RECORDED = {
@@ -48,6 +51,7 @@ RECORDED = {
     ],
     "mimo": [(0.966433, 0.085479, 0.377875), (0.167651, 0.100885, 0.355585), (1.026371, 0.879425, 0.360863)],
     "deepdeblur": [(0.569556, 0.344726, 0.077158), (0.599659, 0.608773, 0.037906), (0.580122, 0.500334, 0.042036)],
+    "hinet": [(1.008459, 0.958036, 0.373448), (1.056268, 0.89803, 0.358876)],
 }
 
 
@@ -81,6 +85,8 @@ def test_parameters_to_the_digit():
             3_729_129: DeepDeblur(6),
             # with the two 1x1 of the attention module that lead to stage 2, 5,764,321
             5_764_321 - 96 * 96 - 3 * 96: MPRNetStage1(),
+            88_668_806: HINet(),
+            22_176_070: HINet(32),
             2_590_851: UNet(),  # ours: its authors' is not known to the digit
         }
     assert {count: sum(p.numel() for p in model.parameters()) for count, model in models.items()} == {

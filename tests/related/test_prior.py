@@ -345,6 +345,7 @@ def test_a_network_without_prior_has_nothing_for_its_loss():
 def test_a_network_is_kept_with_its_prior(name, tmp_path):
     """As a ``Spec`` makes it, trains it and loads it again, the statistics of its teacher with it."""
     sizes = {"unet": (4,), "mimo-unet": (16, 1), "mimo-unet+": (16, 1), "mprnet-stage1": (8, 4), "deepdeblur": (1, 4)}
+    sizes |= {"hinet": (4,)}
     config = SteeredConfig(name, sizes.get(name, (8, 4, 4)), widths=(4, 6, 8), teacher_channels=CHANNELS)
     model, data = Steered(**asdict(config)).eval(), batch()
     PriorLoss(Teacher())(model(data.blurred), data)

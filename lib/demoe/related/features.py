@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -26,6 +27,7 @@ from demoe.models.fetch import CannotFetch, fetch
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of R, G, B
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 Feature = Literal["token", "query", "key", "value", "qkv"]
 FEATURES: tuple[Feature, ...] = ("token", "query", "key", "value", "qkv")
 
@@ -43,6 +45,20 @@ _HUGGING_FACE = (  # names of DINOv2 there, and timm's, which are MAE's, DINO's 
     (r"\.attention\.output\.dense\.", ".attn.proj."),
     (r"\.layer_scale(\d)\.lambda1$", r".ls\1.gamma"),
     (r"^layernorm\.", "norm."),
+)
+_OPENAI = (  # names of the visual half of CLIP, and timm's
+    (r"^visual\.conv1\.", "patch_embed.proj."),
+    (r"^visual\.class_embedding$", "cls_token"),
+    (r"^visual\.positional_embedding$", "pos_embed"),
+    (r"^visual\.ln_pre\.", "norm_pre."),
+    (r"^visual\.ln_post\.", "norm."),
+    (r"^visual\.proj$", "head.weight"),
+    (r"^visual\.transformer\.resblocks\.", "blocks."),
+    (r"\.ln_(\d)\.", r".norm\1."),
+    (r"\.attn\.in_proj_", ".attn.qkv."),
+    (r"\.attn\.out_proj\.", ".attn.proj."),
+    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
 )
 
 
@@ -170,6 +186,27 @@ def load_vit(
     "model"; decoders and heads are ignored. ``heads``: of the attention, width / 64 by default. ``label`` is the
     file's name by default. Raises ``CheckpointError``, one sentence, for anything else.
     """
+    return _read(weights, heads, label, normalisation, {})
+
+
+def load_clip_vision(
+    weights: str | Path | Mapping[str, Tensor], heads: int | None = None, label: str = ""
+) -> FrozenViT:
+    """The vision transformer of a CLIP by OpenAI, as ``load_vit`` reads others: QuickGELU, a LayerNorm before block 0.
+
+    Its tensors have OpenAI's names ("visual."; all others are ignored) or timm's. Its epsilons are 1e-5.
+    """
+    norm = partial(nn.LayerNorm, eps=1e-5)
+    return _read(weights, heads, label, CLIP, {"act_layer": "quick_gelu", "pre_norm": True, "norm_layer": norm})
+
+
+def _read(
+    weights: str | Path | Mapping[str, Tensor],
+    heads: int | None,
+    label: str,
+    normalisation: tuple[Sequence[float], Sequence[float]],
+    kind: Mapping[str, Any],
+) -> FrozenViT:
     path = Path(weights) if isinstance(weights, str | Path) else None
     place = str(path or "the state")
     state = read_weights(path).tensors if path else weights.get("model", weights)
@@ -195,6 +232,7 @@ def load_vit(
             qkv_bias="blocks.0.attn.qkv.bias" in state,
             init_values=1.0 if "blocks.0.ls1.gamma" in state else None,
             weight_init="skip",
+            **kind,
         )
     _load(network, state, place)
     return FrozenViT(network, label or (path.stem if path else "state"), normalisation)
@@ -214,13 +252,17 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
 
 
 def _timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``state`` with timm's names: those of Hugging Face are translated, their query, key and value put together."""
+    """``state`` with timm's names: those of Hugging Face are translated, their query, key and value put together, and
+    those of OpenAI, whose first token and positions are a vector and a table."""
+    whole = any(key.startswith("visual.") for key in state)  # of a CLIP, which has a half for texts, too
     renamed = {}
     for key, value in state.items():
+        if whole and not key.startswith("visual."):
+            continue
         key = re.sub(r"^(backbone|dinov2)\.", "", key)
-        for pattern, name in _HUGGING_FACE:
+        for pattern, name in _OPENAI if whole else _HUGGING_FACE:
             key = re.sub(pattern, name, key)
-        renamed[key] = value
+        renamed[key] = value.reshape(1, -1, value.shape[-1]) if key in ("cls_token", "pos_embed") else value
     for key in [key for key in renamed if ".attn.query." in key]:
         parts = [renamed.pop(key.replace(".query.", f".{part}."), None) for part in ("query", "key", "value")]
         if all(part is not None for part in parts):

@@ -8,6 +8,7 @@ from functools import cache
 import torch
 
 from .networks.deepdeblur import DeepDeblur
+from .networks.hinet import HINet
 from .networks.mimo_unet import MIMOUNet, MIMOUNetPlus
 from .networks.mprnet_stage1 import MPRNetStage1
 from .networks.mssnet import MSSNet
@@ -22,6 +23,7 @@ NETWORKS = {
     "mprnet-stage1": MPRNetStage1,
     "mssnet": MSSNet,
     "deepdeblur": DeepDeblur,
+    "hinet": HINet,
 }
 
 
