@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 from torch import nn
@@ -26,6 +26,9 @@ from demoe.models import checkpoints, pretrained
 from demoe.models.moe import normalised_entropy
 
 from .doubt import BRIGHTENING, Change, change, warnings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Picture = str | os.PathLike | Photograph | Image.Image | torch.Tensor | np.ndarray
 PACKAGED_WEIGHTS = pretrained.PACKAGED
@@ -228,6 +231,8 @@ def deblur_folder(model: nn.Module, folder: str | Path, out: Path) -> pd.DataFra
         row |= {"normalised_entropy": result.entropy, "change": change.mean, "psnr_to_input": change.psnr}
         row |= {"brightness": change.brightness, "sharpness": _sharper(photo.pixels, result.image)}
         rows.append(row | {"warnings": "; ".join(result.warnings)})
+    import pandas as pd  # half a second, for which `demoe deblur` need not wait
+
     return pd.DataFrame(rows)
 
 

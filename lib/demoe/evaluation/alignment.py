@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from demoe.core.downloads import CannotMeasure
@@ -93,6 +92,8 @@ def _masked(x: np.ndarray, z: np.ndarray, mask: np.ndarray) -> tuple[float, floa
     x, z = x * mask[..., None], z * mask[..., None]
     error = ((x.astype(np.float64) - z) ** 2).sum() / (3 * mask.astype(np.float64).sum())
     psnr = -10 * math.log10(max(error, 1e-10))
+    from skimage.metrics import structural_similarity  # loads SciPy, for which photographs need not wait
+
     _, similarity = structural_similarity(
         x, z, channel_axis=2, data_range=1.0, gaussian_weights=True, use_sample_covariance=False, full=True
     )  # (H, W, 3)
