@@ -65,6 +65,20 @@ def test_savings_of_memory_change_no_gradient(kind, options):
         assert (other[2][name] - expected).abs().max() <= 1e-4 * expected.abs().max() + 1e-8, name
 
 
+def test_gradients_longer_than_the_clip_are_shortened_to_it():
+    moved, norms = {}, {}
+    for clip in (0.0, 1e-3, 1e3):
+        model, loss = network("nafnet")
+        before = [p.detach().clone() for p in model.parameters()]
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        _, norms[clip] = TrainStep(model, loss, optimizer, clip=clip)(batch())
+        steps = [after.detach() - start for after, start in zip(model.parameters(), before, strict=True)]
+        moved[clip] = torch.nn.utils.get_total_norm(steps)
+    assert norms[0.0] == norms[1e-3] == norms[1e3] > 1e-3  # of before
+    torch.testing.assert_close(moved[1e-3], torch.tensor(1e-3), rtol=1e-3, atol=0)
+    assert moved[1e3] == moved[0.0]
+
+
 def test_checkpointing_keeps_less(monkeypatch):
     kept = {}
     for on in (False, True):

@@ -52,6 +52,7 @@ def train(
     min_learning_rate: float = 1e-7,  # at the end; paper
     weight_decay: float = 1e-3,  # AdamW's; not stated in the paper
     betas: tuple[float, float] = (0.9, 0.9),  # AdamW's; paper
+    clip: float = 0.0,  # norm to which larger gradients are shortened; 0: none, as the paper
     precision: Precision | None = None,  # see ``step.computed_in``
     accumulate: int = 1,  # micro-batches a batch is cut into
     checkpointing: bool = False,  # keep less for the backward pass and compute it twice
@@ -107,7 +108,8 @@ def train(
     first, lines, spent, waited = found
     distributed.check_same(first, f"the step from which {state_dir} goes on")  # and until all have read it
     precision = computed_in(precision, device)
-    take = TrainStep(model, criterion, optimizer, precision, accumulate, compiling_pays(device, precision, steps))
+    compiled = compiling_pays(device, precision, steps)
+    take = TrainStep(model, criterion, optimizer, precision, accumulate, compiled, clip)
 
     # Steps.
     training_mode(model)

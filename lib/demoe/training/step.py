@@ -54,8 +54,9 @@ class TrainStep:
     ``precision``: of the convolutions and products; "bfloat16" keeps weights, sums, norms and losses in float32.
     ``accumulate``: the batch is cut into that many equal micro-batches whose gradients are added up, for memory's
     sake; batch normalisation and dropout then see micro-batches. ``compiled``: the blocks are, in place, from the
-    first call on until ``compiling(model, False)``; ``compiling_pays`` says when that is worth it. Under ``torchrun``
-    every process gives its share of the batch, and gradients and losses are averaged.
+    first call on until ``compiling(model, False)``; ``compiling_pays`` says when that is worth it. ``clip``: the
+    norm to which larger gradients are shortened; 0: none. Under ``torchrun`` every process gives its share of the
+    batch, and gradients and losses are averaged.
     Raises ``ValueError`` where the batch does not divide by ``accumulate``.
     """
 
@@ -67,8 +68,9 @@ class TrainStep:
         precision: Precision = "float32",
         accumulate: int = 1,
         compiled: bool = False,
+        clip: float = 0.0,
     ):
-        self.optimizer, self.precision, self.accumulate = optimizer, precision, accumulate
+        self.optimizer, self.precision, self.accumulate, self.clip = optimizer, precision, accumulate, clip
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.model, self.criterion = model, criterion
         if compiled:
@@ -93,6 +95,8 @@ class TrainStep:
             for name, value in values.items():
                 losses[name] = losses.get(name, 0) + value.detach() / self.accumulate
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if self.clip:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return losses, norm
