@@ -13,7 +13,7 @@ from demoe.core.files import project_root, results_dir, write_text
 from demoe.core.markdown import markdown_table
 from demoe.core.paper import published
 from demoe.models.complexity import readable
-from demoe.report import release_tables
+from demoe.report import release_report
 from demoe.report.similarity_claims import side_by_side
 from demoe.report.tables import NONE, by_set, interval
 
@@ -183,7 +183,7 @@ def released(profile: str = "cpu") -> str:
         return pd.read_csv(tables / f"{name}.csv")
 
     origin = json.loads((tables / "10_summary.json").read_text())
-    quality = release_tables.quality(read)
+    quality = release_report.quality(read)
     here, paper = (quality.xs(side, axis=1, level=1) for side in ("here", "paper (real)"))
     routing = read("10_routing")
     return f"""{len(routing)} pictures with synthetic blur, made from photographs that training has not seen; commit
@@ -191,7 +191,7 @@ def released(profile: str = "cpu") -> str:
 
 {markdown(here, "PSNR (dB) / SSIM")}
 
-{markdown(release_tables.differences(read), "difference in PSNR (dB) [95 %]")}
+{markdown(release_report.differences(read), "difference in PSNR (dB) [95 %]")}
 
 The router names the right blur on {routing.correct.mean():.1%} of them. The paper, on the **real** sets with width 32:
 

@@ -73,7 +73,6 @@ def test_movement_is_zero_at_the_start_and_what_was_added_afterwards(model):
     assert table["synth_global_motion", "middle", expert_specialisation.SCALES] == pytest.approx(2 / np.sqrt(2))
     same = expert_specialisation.moved(there, start).query("kind == 'SCA'").correlation
     assert np.allclose(same, 1)  # longer, in the same direction
-    drawn.movement({"random": expert_specialisation.moved(there, start)})
 
 
 def test_experts_that_are_copies_correlate_fully(model):

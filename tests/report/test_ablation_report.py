@@ -9,7 +9,7 @@ import pytest
 from demoe.core.paper import published
 from demoe.core.tasks import DATASETS
 from demoe.experiments import NEEDED_BY
-from demoe.report import ablation_claims, ablation_figures, layouts
+from demoe.report import ablation_report, claims, layouts
 from demoe.report import ablation_tables as at
 
 ALL = (at.FIGURE_6, at.TABLE_5_LEFT, at.TABLE_5_RIGHT, at.TABLE_7, at.START)
@@ -80,13 +80,13 @@ def by_id(rows) -> dict:
 def test_verdicts_change_with_the_numbers():
     same, other = at.results(made_up(like_the_paper(), 3), *ALL), at.results(made_up({"ablation-plk": 1}, 3), *ALL)
     for choice in ("router-s-expert", "expert-by-hand"):
-        before, after = (by_id(ablation_claims.differences(table, False)) for table in (same, other))
+        before, after = (by_id(ablation_report.differences(table, False)) for table in (same, other))
         plk = f"table-7-plk-experts-{choice}"
         assert (before[plk].verdict, after[plk].verdict) == ("worse", "better") and before[plk].trainings == 3
         assert before[plk].published == pytest.approx(-0.73) and "over trainings [" in before[plk].control
         assert after[f"figure-6-right-noise-on-the-router-{choice}"].verdict != "better"
         assert before[f"start-of-the-experts-copies-of-the-baseline-s-blocks-{choice}"].place == ""
-        kept, turned = (by_id(ablation_claims.order(at.orders(table), False)) for table in (same, other))
+        kept, turned = (by_id(ablation_report.order(at.orders(table), False)) for table in (same, other))
         order = f"table-7-order-{choice}"
         assert (kept[order].verdict, turned[order].verdict) == ("holds", "fails") and kept[order].here == "1.00"
 
@@ -94,12 +94,12 @@ def test_verdicts_change_with_the_numbers():
 def test_no_verdict_from_the_router_where_it_decides():
     scores = made_up(like_the_paper(), 3, routed=-12)
     table, basis = at.results(scores, *ALL), at.basis(scores)
-    assert ablation_claims.routing_decides(basis)
-    assert not ablation_claims.routing_decides(at.basis(made_up(like_the_paper(), 3)))
-    rows = by_id([*ablation_claims.differences(table, True), *ablation_claims.order(at.orders(table), True)])
+    assert ablation_report.routing_decides(basis)
+    assert not ablation_report.routing_decides(at.basis(made_up(like_the_paper(), 3)))
+    rows = by_id([*ablation_report.differences(table, True), *ablation_report.order(at.orders(table), True)])
     by_router = [row for name, row in rows.items() if name.endswith("router-s-expert")]
     assert {row.verdict for row in by_router} == {"undecided"} and len(by_router) >= 20
-    assert all(ablation_claims.ROUTED in row.control for row in by_router)
+    assert all(ablation_report.ROUTED in row.control for row in by_router)
     by_hand = [row for name, row in rows.items() if name.endswith("expert-by-hand")]
     assert {"worse", "better", "holds"} <= {row.verdict for row in by_hand} and len(by_hand) == len(by_router)
     assert "of one stage" in rows["all-rows-order-expert-by-hand"].control
@@ -109,7 +109,7 @@ def test_the_reference_stands_beside_its_stage_1_and_the_input():
     good, bad = at.basis(made_up({at.REFERENCE: 1})), at.basis(made_up({at.REFERENCE: 1}, routed=-3))
     assert list(good.reference) == ["variant-class-loss", "input"] * 2 and (good.verdict == "better").all()
     assert list(bad.verdict) == ["worse", "worse", "better", "better"] and (bad.accuracy == 0.5).all()
-    rows = ablation_claims.basis(bad, "ablations")
+    rows = ablation_report.basis(bad, "ablations")
     assert [row.verdict for row in rows] == ["worse", "worse", "better", "better"]
     assert "right on 50% of" in rows[0].control and rows[2].control == ""
     laid = layouts.TABLES["08_basis"](lambda name: bad)
@@ -123,12 +123,12 @@ def test_the_reference_stands_beside_its_stage_1_and_the_input():
 def test_one_training_is_said_to_be_one():
     once, thrice = (at.results(made_up(like_the_paper(), count), *ALL) for count in (1, 3))
     assert (
-        ablation_claims.noise(once, "08").verdict == "undecided"
-        and "unknown" in ablation_claims.noise(once, "08").control
+        ablation_report.noise(once, "08").verdict == "undecided"
+        and "unknown" in ablation_report.noise(once, "08").control
     )
-    assert ablation_claims.noise(thrice, "08").ours > 0 and "unknown" not in ablation_claims.noise(thrice, "08").control
-    assert all("one training each" in row.control for row in ablation_claims.differences(once, False))
-    assert not any("one training each" in row.control for row in ablation_claims.differences(thrice, False))
+    assert ablation_report.noise(thrice, "08").ours > 0 and "unknown" not in ablation_report.noise(thrice, "08").control
+    assert all("one training each" in row.control for row in ablation_report.differences(once, False))
+    assert not any("one training each" in row.control for row in ablation_report.differences(thrice, False))
     laid = layouts.TABLES["08_table_7"](lambda name: once)
     more = layouts.TABLES["08_table_7"](lambda name: thrice)
     assert {name for _, name in set(more.columns) - set(laid.columns)} == {
@@ -156,7 +156,7 @@ def test_layouts_hold_both_sides():
 
 @pytest.mark.parametrize("in_use, verdict", [((1.5, 2.5), "holds"), ((1.5, 1.51), "undecided"), ((3, 2.5), "fails")])
 def test_router_noise_is_held_against_none(in_use, verdict):
-    assert ablation_claims.router_noise(*in_use, 1.0).verdict == verdict
+    assert claims.claim("demoe-f6-router-noise", in_use[1] - in_use[0], plain=1, noisy=2, sigma=1).verdict == verdict
 
 
 def made_up_costs():
@@ -188,11 +188,11 @@ def both_sizes():
 
 
 def test_costs_as_claims():
-    memory, pays, macs = ablation_claims.costs(both_sizes(), at.results(made_up({}, 3), *ALL))
+    memory, pays, macs = ablation_report.costs(both_sizes(), at.results(made_up({}, 3), *ALL))
     assert memory.here == "50 %" and "to 1025 MiB (ablation-wide)" in memory.control
     assert pays.here == "0 of 6" and pays.words.startswith("4: twice the width")
     assert macs.here == "10 of 11" and "10.74 G counted, 11.05 G published" in macs.control and macs.verdict == "fails"
-    dear = ablation_claims.costs(both_sizes(), at.results(made_up({"ablation-plk": 1}, 3), *ALL))[1]
+    dear = ablation_report.costs(both_sizes(), at.results(made_up({"ablation-plk": 1}, 3), *ALL))[1]
     assert dear.here == "1 of 6" and dear.control == "PLK experts (2.00 times)"
 
 
@@ -207,12 +207,7 @@ def test_published_costs_stand_beside_the_counted():
 
 def test_figures_show_every_row():
     table = at.results(made_up({}, 3), *ALL)
-    figure = ablation_figures.differences(table)
+    figure = ablation_report.difference_figure(table)
     labels = [label.get_text().removesuffix(" *") for label in figure.axes[0].get_yticklabels()]
     assert labels == [row.label for row in at.ROWS if row.experiment != row.reference]
     assert len(figure.axes[0].containers) == 4  # two choices, over pictures and over trainings
-    figure = ablation_figures.cost_and_quality(table, both_sizes())
-    (legend,) = figure.legends
-    printed, router, hand = figure.axes
-    assert 13 <= len(router.lines) == len(hand.lines) == len(legend.get_texts()) and len(printed.lines) == 11
-    assert sorted(line.get_xdata()[0] for line in printed.lines)[-1] == 42.77  # published, not counted

@@ -11,8 +11,8 @@ from demoe.core.files import results_dir
 from demoe.data.pairs import PairedSet
 from demoe.evaluation.comparison import MAIN, WITHOUT, examples, worst_crop
 from demoe.evaluation.methods import Compared, blurred_input
-from demoe.report import comparison_claims as claims
-from demoe.report import comparison_figures, comparison_tables, layouts, tables
+from demoe.report import comparison_report, layouts, tables
+from demoe.report import comparison_report as claims
 
 SETS = ("RealBlur-syn", "ReLoBlur-syn", "DPDD-syn", "LOLBlur-syn", "GoPro-syn")
 MARK = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
@@ -69,7 +69,7 @@ def by_id(rows) -> dict:
 
 def test_table_1_is_judged_by_the_intervals():
     best = {("DeMoE", name): 0.3 for name in ("PromptIR", "Restormer", "NAFNet")}
-    found = by_id(claims.table_1(differences(best | {("DeMoE", "input"): -5.0}), methods()))
+    found = by_id(claims.best_overall(differences(best | {("DeMoE", "input"): -5.0}), methods()))
     assert found["t1-average"].verdict == "holds" and set(found) == {
         "t1-average",
         "t1-promptir",
@@ -78,18 +78,18 @@ def test_table_1_is_judged_by_the_intervals():
     }
     assert found["t1-nafnet"].published == pytest.approx(0.07) and found["t1-promptir"].published == pytest.approx(0.56)
     assert found["t1-nafnet"].control == "" and "slim" not in found["t1-average"].control
-    unsure = claims.table_1(differences(best | {("DeMoE", "NAFNet"): 0.01}), methods(width=" (width 8)"))
+    unsure = claims.best_overall(differences(best | {("DeMoE", "NAFNet"): 0.01}), methods(width=" (width 8)"))
     assert unsure[0].verdict == "undecided"
     slim = methods(width=" (width 8)").assign(macs=[math.nan, 1e9, 4e9, *[2e9] * 9])
-    assert "slim networks of uneven cost (1.00 to 4.00 G" in claims.table_1(differences(best), slim)[0].control
-    beaten = claims.table_1(differences(best | {("DeMoE", "PromptIR"): -0.3}), methods("Restormer"))
+    assert "slim networks of uneven cost (1.00 to 4.00 G" in claims.best_overall(differences(best), slim)[0].control
+    beaten = claims.best_overall(differences(best | {("DeMoE", "PromptIR"): -0.3}), methods("Restormer"))
     assert beaten[0].verdict == "fails" and "left out: Restormer (not installed)" in beaten[0].control
 
 
 def test_without_lolblur_is_said_where_it_is_known():
     pair = {("DeMoE", "PromptIR"): -0.3}
     both = pd.concat([differences(pair), differences({key: 0.3 for key in pair}, sets=(WITHOUT,))], ignore_index=True)
-    row = by_id(claims.table_1(both, methods()))["t1-promptir"]
+    row = by_id(claims.best_overall(both, methods()))["t1-promptir"]
     assert row.verdict == "worse" and row.control == "without LOLBlur +0.30 dB [+0.25, +0.35], better"
 
 
@@ -191,7 +191,7 @@ def test_every_table_comes_from_the_csvs_alone(saved):
 
 
 def test_table_1_never_mixes_papers_numbers_with_ours(saved):
-    table = comparison_tables.table_1(lambda name: tables.read(name, "test"))
+    table = comparison_report.table_1(lambda name: tables.read(name, "test"))
     assert list(table.columns[:2]) == ["RealBlur, paper (real)", "RealBlur-syn, here"]
     rows = table.droplevel(0)
     assert rows.loc["the PromptIR", "RealBlur, paper (real)"] == "29.23 / 0.867 / 0.198"
@@ -207,19 +207,15 @@ def test_tables_of_cost_of_specialists_and_of_k(saved):
     def reading(name):
         return tables.read(name, "test")
 
-    cost = comparison_tables.table_1_cost(reading)
+    cost = comparison_report.table_1_cost(reading)
     assert cost.loc["PromptIR"].tolist() == ["35.59 / 158.40", "34.4", "35.59 / 158.41", "1.00 / 2.00", "the PromptIR"]
     assert cost.loc["Restormer", "published size, counted here"] == "not installed"
-    three = comparison_tables.table_3(reading)
+    three = comparison_report.table_3(reading)
     assert three.loc["GoPro", "drop in dB, paper"] == "+0.11" and three.loc["Average", "drop in dB, paper"] == "+0.08"
     assert three.loc["GoPro", "drop in dB, here [95 % interval]"] == "+0.25 [+0.20, +0.30]"
     assert three.loc["GoPro", "set here"] == "GoPro-syn" and three.loc["RealBlur-J", "set here"] == "RealBlur-syn"
-    reference = comparison_tables.table_3_published(reading)
-    assert reference.loc[("GoPro", "FFTFormer"), "PSNR (dB)"] == "34.21" and len(reference) == 44
-    k = comparison_tables.table_k(reading)
+    k = comparison_report.table_k(reading)
     assert k.loc["1"].iloc[2] == "29.19" and k.loc["1"].iloc[-1] == "–" and k.loc["5"].iloc[-1].startswith("+0.100 [")
-    ensemble = comparison_tables.table_ensemble(reading)
-    assert ensemble.loc["DeMoE-5, one for each set"].tolist() == ["5", "50.40", "50.38", "2.50"]
 
 
 def reach(axis) -> list[list[float]]:
@@ -233,7 +229,7 @@ def test_figures_are_drawn():
     images[2][:, 4:12, 9:17] += 0.5 * torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(4))  # lacks most
     titles = ("a\nlong\n1 dB", "b\nlong\n2 dB", "sharp\n\n")
     rows = [(name, "k", list(zip(titles, images, strict=True))) for name in ("GoPro-syn", "DPDD-syn")]
-    figure = comparison_figures.figure_5(rows)
+    figure = comparison_report.figure_5(rows)
     assert len(figure.axes) == 12 and [figure.axes[i].get_title() for i in (0, 2)] == [titles[0], titles[2]]
     assert figure.axes[6].get_title() == "1 dB" and figure.axes[8].get_title() == ""
     zoom = figure.axes[3].images[0].get_array()
@@ -241,11 +237,11 @@ def test_figures_are_drawn():
     crop = images[0][:, top : top + side, left : left + side]
     assert zoom.shape == (8, 8, 3) and torch.allclose(torch.tensor(zoom), crop.permute(1, 2, 0))
     table = differences({("DeMoE", "input"): 0.5, ("NAFNet", "input"): -0.1, ("DeMoE", "NAFNet"): 9.0})
-    drawn = comparison_figures.gains(table, methods()).axes[0]
+    drawn = comparison_report.gains(table, methods()).axes[0]
     assert [text.get_text() for text in drawn.get_yticklabels()] == ["the NAFNet", "the DeMoE"]
     assert reach(drawn)[1] == pytest.approx([0.45, 0.55])
     rest = differences({("DeMoE", "input"): 0.2, ("NAFNet", "input"): -0.3}, sets=(WITHOUT,))
-    both = comparison_figures.gains(pd.concat([table, rest], ignore_index=True), methods()).axes
+    both = comparison_report.gains(pd.concat([table, rest], ignore_index=True), methods()).axes
     assert [axis.get_title() for axis in both] == ["all sets", "without LOLBlur"]
     assert reach(both[1])[1] == pytest.approx([0.15, 0.25])
 

@@ -4,7 +4,7 @@ from demoe.core.tasks import EXPERTS
 from demoe.evaluation.embedding import NO_NETWORK, PICTURED, POOLED
 from demoe.evaluation.expert_specialisation import SCALES
 from demoe.evaluation.weight_similarity import KINDS
-from demoe.report import expert_claims as claims
+from demoe.report import similarity_claims as claims
 
 SETS = ["DPDD-syn", "RealBlur-syn", "ReLoBlur-syn", "GoPro-syn", "LOLBlur-syn"]
 

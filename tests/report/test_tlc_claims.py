@@ -5,7 +5,8 @@ import pytest
 
 from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC
 from demoe.core.tasks import PAPER_ORDER
-from demoe.report import tlc_claims as claims
+from demoe.report import tlc_report as claims
+from demoe.report.claims import claim
 
 SETS = [f"{name}-syn" for name in PAPER_ORDER]
 PAPER = {"RealBlur-syn": 0.04, "ReLoBlur-syn": -0.29, "DPDD-syn": 0.14, "LOLBlur-syn": -0.71, "GoPro-syn": 0.36}
@@ -24,22 +25,22 @@ def gains(values: dict[str, float], reach: float = 0.01, network: str = DEMOE_TL
 
 
 def test_the_papers_own_directions_are_recognised():
-    found = claims.by_set(gains(PAPER), DEMOE_TLC, DEMOE)
+    found = claims.gain_claim(gains(PAPER), DEMOE_TLC, DEMOE)
     assert found.verdict == "worse" and found.published == pytest.approx(-0.09) and "LOLBlur -0.71" in found.words
     assert found.control.startswith("better on RealBlur-syn, DPDD-syn, GoPro-syn; worse on ReLoBlur-syn, LOLBlur-syn")
     assert f"the paper's direction on {', '.join(SETS)}, the opposite on none" in found.control
-    opposite = claims.by_set(gains({name: -value for name, value in PAPER.items()}), DEMOE_TLC, DEMOE)
+    opposite = claims.gain_claim(gains({name: -value for name, value in PAPER.items()}), DEMOE_TLC, DEMOE)
     assert f"direction on none, the opposite on {', '.join(SETS)}" in opposite.control and opposite.verdict == "better"
 
 
 def test_the_undecided_and_rows_that_the_paper_lacks():
-    noise = claims.by_set(gains(PAPER, reach=1), DEMOE_TLC, DEMOE)
+    noise = claims.gain_claim(gains(PAPER, reach=1), DEMOE_TLC, DEMOE)
     assert noise.verdict == "undecided" and "direction on none, the opposite on none" in noise.control
-    alone = claims.by_set(gains(PAPER).assign(low=math.nan, high=math.nan), DEMOE_TLC, DEMOE)
+    alone = claims.gain_claim(gains(PAPER).assign(low=math.nan, high=math.nan), DEMOE_TLC, DEMOE)
     assert alone.verdict == "undecided" and "[" not in alone.here
-    lacking = claims.by_set(gains(PAPER, network=DEMOE_EXPERTS), DEMOE_EXPERTS, DEMOE)
+    lacking = claims.gain_claim(gains(PAPER, network=DEMOE_EXPERTS), DEMOE_EXPERTS, DEMOE)
     assert lacking.words == "no such row" and math.isnan(lacking.published) and "direction" not in lacking.control
-    other = claims.by_set(gains(PAPER, network=NAFNET_TLC, plain=NAFNET), NAFNET_TLC, NAFNET)
+    other = claims.gain_claim(gains(PAPER, network=NAFNET_TLC, plain=NAFNET), NAFNET_TLC, NAFNET)
     assert "LOLBlur -0.89" in other.words
 
 
@@ -77,6 +78,7 @@ def test_identity_is_checked_not_assumed():
 
 
 def test_routing_and_runtime():
-    assert claims.routing(0, 40).verdict == "holds" and claims.routing(3, 40).verdict == "fails"
-    assert claims.routing(3, 40).here == "3 of 40"
-    assert claims.runtime({NAFNET: 2.0, NAFNET_TLC: 3.0}, NAFNET_TLC, NAFNET, 256).here == "1.50 times"
+    changed = claim("demoe-t6-routing", 3, unit="of 40")
+    assert changed.here == "3 of 40"
+    names = {"network": NAFNET_TLC, "plain": NAFNET, "side": 256}
+    assert claim("demoe-t6-{network}-time", 1.5, **names).here == "1.50 times"

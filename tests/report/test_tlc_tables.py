@@ -9,7 +9,7 @@ from demoe.core import provenance
 from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC
 from demoe.core.tasks import PAPER_ORDER
 from demoe.evaluation import by_size
-from demoe.report import layouts, tables, tlc_figures, tlc_tables
+from demoe.report import layouts, tables, tlc_report
 
 ROWS = (NAFNET, NAFNET_TLC, DEMOE, DEMOE_TLC, DEMOE_PARTIAL, DEMOE_EXPERTS)
 MARK = provenance.Stamp("test", "synthetic", 0, commit="0abc")
@@ -40,14 +40,14 @@ def scores() -> pd.DataFrame:
 def written(home):
     table = scores()
     tables.save(table, "09_scores", MARK)
-    tables.save(by_size.network_gains(table, tlc_tables.COMPARED), "09_gains", MARK)
+    tables.save(by_size.network_gains(table, tlc_report.COMPARED), "09_gains", MARK)
     names = layouts.write_all("test")[0]
     assert names == [name for name in layouts.TABLES if name.startswith("09")]
     return {name: layouts.TABLES[name](lambda csv: tables.read(csv, "test")) for name in names}
 
 
 def test_the_published_gains():
-    gains = tlc_tables.paper_gains().set_index(["network", "set", "metric"]).gain
+    gains = tlc_report.paper_gains().set_index(["network", "set", "metric"]).gain
     assert gains[DEMOE_TLC, "LOLBlur", "psnr"] == -0.71 and gains[DEMOE_TLC, "Average", "psnr"] == -0.09
     assert gains[NAFNET_TLC, "GoPro", "psnr"] == 0.39 and gains[DEMOE_PARTIAL, "LOLBlur", "psnr"] == -0.52
     assert gains[DEMOE_TLC, "DPDD", "lpips_vgg"] == -0.008
@@ -68,7 +68,7 @@ def test_table_6_shows_both_and_marks_the_best(written):
 
 def test_gains_stand_beside_the_published_ones(written):
     table = written["09_gains"]
-    assert len(table) == len(tlc_tables.COMPARED) * 6
+    assert len(table) == len(tlc_report.COMPARED) * 6
     row = table.loc[DEMOE_TLC, "LOLBlur-syn"]
     assert row["PSNR (dB) ↑", "here"].startswith("+0.100") and row["PSNR (dB) ↑", "paper (real)"] == "-0.71"
     assert row["LPIPS VGG ↓", "here"] == "missing" and row["pictures", "here"] == "3"
@@ -86,13 +86,8 @@ def test_signs():
 
 
 def test_figures_draw_what_they_are_given():
-    gains = by_size.network_gains(scores(), tlc_tables.COMPARED)
-    figure = tlc_figures.gains(gains)
-    below = figure.axes[len(tlc_figures.PANELS) + 1]  # DeMoE with full TLC
-    assert [bar.get_height() for bar in below.patches] == pytest.approx([0.1] * 6)
-    above = figure.axes[1].patches
-    assert [bar.get_height() for bar in above] == pytest.approx([0.04, -0.29, 0.14, -0.71, 0.36, -0.09])
+    gains = by_size.network_gains(scores(), tlc_report.COMPARED)
     sizes = pd.concat([gains.assign(side=side) for side in (64, 96, 256)]).query("metric == 'psnr'")
-    figure = tlc_figures.by_size(sizes, {NAFNET_TLC: 144, DEMOE_TLC: 96})
+    figure = tlc_report.size_figure(sizes, {NAFNET_TLC: 144, DEMOE_TLC: 96})
     assert len(figure.axes) == 2 and len(figure.axes[0].lines) == 7  # five sets, their average, the window
     plt.close("all")

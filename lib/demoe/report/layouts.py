@@ -6,19 +6,17 @@ import tomllib
 from functools import partial
 from pathlib import Path
 
-from . import ablation_tables, comparison_tables, release_tables, router_tables, tables, tlc_tables
+from . import ablation_tables, comparison_report, release_report, router_tables, tables, tlc_report
 from .ablation_tables import FIGURE_6, START, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7
 from .tables import Build
 
 TABLES: dict[str, Build] = {
     "04_figure_6_basis": partial(ablation_tables.basis_rows, "04_figure_6_basis"),
     "04_figure_6_right": partial(ablation_tables.comparison, "04_figure_6", FIGURE_6),
-    "05_table_1": comparison_tables.table_1,
-    "05_table_1_cost": comparison_tables.table_1_cost,
-    "05_table_3": comparison_tables.table_3,
-    "05_table_3_published": comparison_tables.table_3_published,
-    "05_table_k": comparison_tables.table_k,
-    "05_table_ensemble": comparison_tables.table_ensemble,
+    "05_table_1": comparison_report.table_1,
+    "05_table_1_cost": comparison_report.table_1_cost,
+    "05_table_3": comparison_report.table_3,
+    "05_table_k": comparison_report.table_k,
     "06_rules": router_tables.rules,
     "06_table_2": router_tables.table_2,
     "06_table_8_realdof": partial(router_tables.of_one_set, "table8_realdof", "RealDOF"),
@@ -30,12 +28,10 @@ TABLES: dict[str, Build] = {
     "08_table_7": partial(ablation_tables.comparison, "08_ablations", TABLE_7),
     "08_start": partial(ablation_tables.comparison, "08_ablations", START),
     "08_costs": ablation_tables.costs,
-    "09_table_6": tlc_tables.table_6,
-    "09_gains": tlc_tables.gains,
-    "10_quality": release_tables.quality,
-    "10_differences": release_tables.differences,
-    "10_experts": release_tables.experts,
-    "10_router": release_tables.router,
+    "09_table_6": tlc_report.table_6,
+    "09_gains": tlc_report.gains,
+    "10_quality": release_report.quality,
+    "10_differences": release_report.differences,
 }
 _TEXTS = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
 CAPTIONS: dict[str, str] = {name: text.format(**_TEXTS["shared"]) for name, text in _TEXTS["captions"].items()}

@@ -14,7 +14,6 @@ from matplotlib.patches import Patch
 
 from demoe.core.tasks import EXPERTS, expert_index
 from demoe.evaluation.embedding import PICTURED, POOLED, READINGS
-from demoe.evaluation.expert_specialisation import SCALES
 from demoe.evaluation.similarity_controls import COMPARISONS
 from demoe.evaluation.weight_similarity import HIGH, KINDS
 
@@ -148,16 +147,11 @@ def expert_bars(correlations: dict[str, pd.DataFrame]) -> Figure:
             palette = [BLUE] * here.pair.nunique()
             sns.barplot(here, x="level", y="value", hue="pair", palette=palette, ax=axis, **style)
             _scale(axis)
-            _name_levels(axis, kind, f"started {start}\nPearson's r" if axis is row[0] else "")
+            axis.tick_params(axis="x", rotation=60)
+            axis.set(xlabel=PLURAL[kind], ylabel=f"started {start}\nPearson's r")
+            axis.label_outer()
     legend(figure, [Patch(color=BLUE, label="a bar a pair of experts, ten a level"), LIMIT])
     return figure
-
-
-def _name_levels(axis: plt.Axes, kind: str, label: str) -> None:
-    """Names the levels below a panel, and its kind of layer below the last row."""
-    axis.tick_params(axis="x", rotation=60)
-    last = axis.get_subplotspec().is_last_row()
-    axis.set(xlabel=PLURAL.get(kind, kind) if last else "", ylabel=label)
 
 
 def expert_matrix(matrices: dict[str, pd.DataFrame]) -> Figure:
@@ -176,27 +170,6 @@ def expert_matrix(matrices: dict[str, pd.DataFrame]) -> Figure:
     axes[0, 0].set_ylabel("test set")
     label = "PSNR behind the row's best (dB)"
     figure.colorbar(axes[0, -1].collections[0], ax=list(axes[0]), label=label, shrink=0.9)
-    return figure
-
-
-def movement(tables: dict[str, pd.DataFrame]) -> Figure:
-    """How far each expert moved, from ``expert_specialisation.moved`` by how they started: a panel a kind of layer, a
-    dot a level."""
-    kinds = [*KINDS, SCALES]
-    size = (7.5, 1.75 * len(tables) + 0.6)
-    figure, axes = plt.subplots(len(tables), len(kinds), figsize=size, squeeze=False, sharex=True, sharey="col")
-    style = {"palette": COLOURS, "markers": list(MARKERS[: len(EXPERTS)]), "dashes": False, "errorbar": None}
-    style |= {"lw": 1, "ms": 4, "mew": 0}
-    for row, (start, table) in zip(axes, tables.items(), strict=True):
-        labels = {kinds[0]: f"started {start}\nchange / length at start", SCALES: "root mean square"}
-        for axis, kind in zip(row, kinds, strict=True):
-            here = where(table, kind=kind)
-            sns.lineplot(here, x="level", y="change", hue="expert", style="expert", ax=axis, **style)
-            _name_levels(axis, kind, labels.get(kind, ""))
-            axis.get_legend().remove()
-    for axis in axes[-1]:
-        axis.set_ylim(bottom=0)  # after all rows are drawn, else the first one sets the top for all
-    legend(figure)
     return figure
 
 

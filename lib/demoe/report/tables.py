@@ -15,7 +15,6 @@ from demoe.core import provenance
 from demoe.core.files import results_dir, write_text
 from demoe.core.markdown import flat, markdown_table
 from demoe.core.paper import published
-from demoe.core.tasks import PAPER_ORDER
 from demoe.evaluation.statistics import MISSING
 
 Read = Callable[[str], pd.DataFrame]  # name of a saved CSV -> its rows, stamp columns included
@@ -187,12 +186,6 @@ def our_cell(means: pd.DataFrame, method: str, name: str, metrics: Iterable[str]
 def bare(name: str) -> str:
     """The set that a synthetic one stands in for."""
     return name.removesuffix("-syn")
-
-
-def sets_in_order(table: pd.DataFrame) -> list[str]:
-    """The sets of Table 1 that are there, in its order, then the average."""
-    names = set(table["set"])
-    return [name for plain in (*PAPER_ORDER, "Average") for name in (plain, f"{plain}-syn") if name in names]
 
 
 def best(values: Iterable[float], decimals: int = 2, lowest: bool = False, missing: str = MISSING) -> list[str]:

@@ -1,4 +1,4 @@
-"""Figures of the dataset section: gallery, error histograms, scatter of embedded pictures."""
+"""Notebook 02, the datasets: gallery, error histograms, scatter of embedded pictures, and what was found, as rows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from demoe.core.tasks import EXPERTS
 from demoe.data.composition import BINS, histogram
 from demoe.data.real.catalog import OOD_EXPERT, expert_label
 
+from .claims import Claim, claim
 from .figures import COLOURS, MARKERS, legend, show
 
 
@@ -63,3 +65,19 @@ def scatter(points: np.ndarray, groups: np.ndarray, title: str) -> Figure:
     axis.set(title=title, xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)", xticks=[], yticks=[])
     legend(figure, place="right center", ncols=1, title="test set")
     return figure
+
+
+def claims(strength: pd.DataFrame, shares: pd.DataFrame, separable: pd.Series, missing: str) -> list[Claim]:
+    """Notebook 02: ``blur_strength``'s table, ``shares`` with the columns here and paper, a row a set, the numbers of
+    ``embedding.separability``, and why CLIP's features are missing, "" where they are not."""
+    off = strength[~strength.within]
+    outside = ", ".join(f"{row.set} {row.difference:+.1f} dB" for row in off.itertuples())
+    apart = (shares.here - shares.paper).abs()
+    test = "; no test of the paper's claim: this encoder was trained to tell these sets apart, CLIP was not"
+    holds = None if missing else separable.silhouette > 0.25 and separable.knn > 3 * separable.knn_shuffled
+    names = {"knn": separable.knn, "chance": separable.knn_shuffled, "test": test if missing else ""}
+    return [
+        claim("demoe-data-calibration", strength.within.sum(), outside, unit=f"of {len(strength)}"),
+        claim("demoe-t4-shares", apart.max(), str(apart.idxmax())),
+        claim("demoe-f4-separable", separable.silhouette, holds=holds, **names),
+    ]

@@ -1,19 +1,61 @@
-"""What the ablations found, against the paper's words, as rows: differences, orders and costs."""
+"""What the ablations found: their differences as a figure; differences, orders and costs against the paper, as rows."""
 
 from __future__ import annotations
 
 import math
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from demoe.experiments.ablations import BY_HAND, INPUT, ROUTER
 
 from .ablation_tables import ALL_ROWS, BASELINE, REFERENCE, TABLE_5_RIGHT, WORDS, published_costs
 from .claims import UNDECIDED, Claim, beside, claim
+from .figures import BLUE, GREEN, RED, intervals, legend
 from .tables import where
 
 AGAINST = {BASELINE: "its own stage 1", INPUT: "the blurred input", REFERENCE: "DeMoE"}
 ROUTED = "the router's mistakes decide this, not the variants"
+STYLES = {ROUTER: ("o", BLUE, -0.14), BY_HAND: ("s", GREEN, 0.14)}
+FOOTNOTE = "* against the baseline with classification loss, which has no experts; the others against DeMoE"
+
+
+def difference_figure(table: pd.DataFrame) -> Figure:
+    """The PSNR of every row against its reference: here for both choices of the expert, with the interval over pictures
+    (and, thin, over trainings), beside the paper's in a panel of its own, because the scales differ.
+
+    ``table``: ``ablation_tables.results``."""
+    every = table[table.method != table.reference].rename(columns={"difference": "mean"})
+    part = every[every.choice == ROUTER].reset_index(drop=True)
+    known, several = part.paper_difference.notna().any(), every.low_trainings.notna().any()
+    size, places = (8, 0.34 * len(part) + 1.5), np.arange(len(part))
+    figure, axes = plt.subplots(1, 2 if known else 1, figsize=size, sharey=True, squeeze=False)
+    ours = axes[0, 0]
+    for choice, (marker, colour, shift) in STYLES.items():
+        rows = every[every.choice == choice]
+        intervals(ours, places + shift, rows, fmt=marker, color=colour, ms=4, lw=2, label=WORDS[choice])
+        if several:
+            over = rows.assign(low=rows.low_trainings, high=rows.high_trainings)
+            intervals(ours, places + shift, over, fmt="none", color="0.35", lw=0.8, capsize=3)
+    title = "bar: 95 % over pictures" + ("; thin: over trainings" if several else "")
+    ours.set(title=title, xlabel="difference in PSNR (dB), here")
+    ours.set_yticks(places, [row.row + (" *" if row.reference != REFERENCE else "") for row in part.itertuples()])
+    if known:
+        axes[0, 1].plot(part.paper_difference, places, "D", color=RED, ms=5)
+        label = "difference in PSNR (dB), paper (real sets)"
+        axes[0, 1].set(title="paper: no intervals published", xlabel=label)
+    for axis in axes[0]:
+        axis.axvline(0, color="0.3", lw=0.9)
+        axis.margins(x=0.08)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+    ours.set_ylim(len(part) - 0.5, -0.5)
+    legend(figure)
+    if any(part.reference != REFERENCE):
+        figure.text(0.01, -0.04, FOOTNOTE, fontsize=7, va="top")
+    return figure
 
 
 def routing_decides(basis: pd.DataFrame) -> bool:
@@ -81,11 +123,6 @@ def order(orders: pd.DataFrame, routed: bool) -> list[Claim]:
         names = {"table": table, "choice": WORDS[row.choice]}
         rows.append(claim("demoe-{table}-order-{choice}", row.rho, control, holds, **names))
     return rows
-
-
-def router_noise(plain: float, noisy: float, sigma: float) -> Claim:
-    """Whether noise on the router's logits does what it is for, from ``statistics.experts_in_use`` without and with."""
-    return claim("demoe-f6-router-noise", noisy - plain, noisy=noisy, plain=plain, sigma=sigma)
 
 
 def costs(counted: pd.DataFrame, table: pd.DataFrame) -> list[Claim]:

@@ -1,0 +1,95 @@
+"""Notebook 10: the released networks in tables, a figure and rows, the paper's numbers in columns of their own."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from demoe.evaluation.released import BASELINE, COMPARED, DEMOE, INPUT, MANUAL, SHOWN
+from demoe.evaluation.statistics import MISSING
+
+from .claims import Claim, averaged, claim, pair
+from .figures import BLUE, ORANGE, RED, intervals, legend
+from .tables import Read, bare, best, interval, number, paper_cell, where
+
+PAPER_METHODS = {BASELINE: "NAFNet", DEMOE: "DeMoE_k1"}
+STYLES = {BASELINE: ("s", BLUE), DEMOE: ("o", RED), MANUAL: ("D", ORANGE)}
+
+
+def quality(read: Read) -> pd.DataFrame:
+    """Methods down, sets across: "PSNR / SSIM" here, then the paper's; the best PSNR of a set here in bold."""
+    summary = read("10_summary")
+    means = summary.pivot(index="method", columns=["metric", "set"], values="mean")
+    means = means.reindex([name for name in SHOWN if name in means.index])
+    columns: dict[tuple[str, str], list[str]] = {}
+    for name in summary["set"].unique():
+        psnr, ssim = best(means["psnr", name]), [number(value, 3, missing=MISSING) for value in means["ssim", name]]
+        columns[name, "here"] = [" / ".join(pair) for pair in zip(psnr, ssim, strict=True)]
+        theirs = [PAPER_METHODS.get(method, "") for method in means.index]
+        columns[bare(name), "paper (real)"] = [
+            paper_cell("table1_aio", row, bare(name), ("psnr", "ssim")) for row in theirs
+        ]
+    return pd.DataFrame(columns, index=means.index.rename("PSNR (dB) / SSIM"))
+
+
+def differences(read: Read) -> pd.DataFrame:
+    """What the rows differ by in dB on the same pictures, with 95 % intervals, a column a set."""
+    table = read("10_differences")
+    rows = {names: pair(table, *names) for names in COMPARED}
+    cells = {" over ".join(names): part.apply(interval, axis=1) for names, part in rows.items() if len(part)}
+    return (
+        pd.DataFrame(cells).T[table["set"].unique()].rename_axis("PSNR (dB) [95 % interval]").rename_axis(columns=None)
+    )
+
+
+def gains(differences: pd.DataFrame) -> Figure:
+    """PSNR over the input, a set a column, with 95 % intervals where there are scenes enough.
+
+    Two panels: LOLBlur, where brightness decides, has a scale of its own.
+    """
+    rows = where(differences, metric="psnr", second=INPUT)
+    names = list(rows["set"].unique())
+    dark = [name for name in names if name.startswith("LOLBlur")]
+    groups = [[name for name in names if name not in (*dark, "Average")], [*dark, "Average"]]
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3), width_ratios=[max(1, len(group)) for group in groups])
+    methods = [name for name in STYLES if name in set(rows["first"])]
+    for axis, group in zip(axes, groups, strict=True):
+        for i, method in enumerate(methods):
+            here = rows[rows["first"] == method].set_index("set").loc[group]
+            places, (marker, colour) = np.arange(len(group)) + 0.2 * (i - (len(methods) - 1) / 2), STYLES[method]
+            intervals(axis, places, here, False, fmt=marker, color=colour, capsize=3, lw=1.2, label=method)
+        axis.axhline(0, color="0.3", lw=0.8)
+        axis.set_xticks(range(len(group)), group)
+        axis.set_xlim(-0.5, len(group) - 0.5)
+        axis.grid(axis="x", visible=False)
+    axes[0].set_ylabel("PSNR over the input (dB)")
+    legend(figure)
+    return figure
+
+
+def claims(table: pd.DataFrame) -> list[Claim]:
+    """Each of ``released.COMPARED`` that is there: the averages, and beside them every set.
+
+    ``table`` is ``released.released_differences``'; a network without its baseline has fewer rows.
+    """
+    pairs = {names: pair(table, *names) for names in COMPARED}
+    return [
+        averaged("release-{first}-{second}", rows, first=first, second=second)
+        for (first, second), rows in pairs.items()
+        if len(rows)
+    ]
+
+
+def photographs(table: pd.DataFrame) -> list[Claim]:
+    """Real photographs, without a sharp picture to compare with: what was done to them (``app.photos``)."""
+    warned = table[table.warnings.fillna("").astype(str) != ""]
+    counts = ", ".join(f"{name} {count}" for name, count in table.expert.value_counts().items())
+    of = {"unit": f"of {len(table)}"}
+    changes = {"factor": table.sharpness.median(), "median": table.change.median(), "most": table.change.max()}
+    which = f"number {', '.join(map(str, warned.photograph))}; " if len(warned) else ""
+    return [
+        claim("release-photographs", (table.sharpness > 1.05).sum(), **changes, **of),
+        claim("release-doubt", len(warned), f"{which}the router chose {counts}", **of),
+    ]
