@@ -145,7 +145,7 @@ def test_moving_object():
     background, texture = _image(seed=1), _image(seed=2)
     alpha = torch.zeros(1, 1, 96, 130)
     alpha[..., 30:60, 40:90] = 1
-    kernel = psf.path_kernels([_path(9, anchor="start")], (96, 130))
+    kernel = psf.splats([_path(9, anchor="start")], (96, 130))
     out, cover = psf.moving_object(background, texture, alpha, kernel)
     untouched = cover[:, 0] <= 1e-6
     assert untouched.float().mean() > 0.5
@@ -153,7 +153,7 @@ def test_moving_object():
     # An object of the background's own uniform colour leaves no trace, and a still one is pasted in.
     gray = torch.full_like(background, 0.4)
     assert (psf.moving_object(gray, gray, alpha, kernel)[0] - 0.4).abs().max() < 1e-6
-    still = psf.path_kernels([np.zeros((5, 3))], (96, 130))
+    still = psf.splats([np.zeros((5, 3))], (96, 130))
     pasted = alpha * texture + (1 - alpha) * background
     assert (psf.moving_object(background, texture, alpha, still)[0] - pasted).abs().max() < 2e-6
 
@@ -169,7 +169,7 @@ def test_moving_object_is_the_average_of_its_moments():
     for x, y, _ in path.astype(int):
         here, there = alpha.roll((y, x), (2, 3)), texture.roll((y, x), (2, 3))
         moments.append(here * there + (1 - here) * background)
-    out, cover = psf.moving_object(background, texture, alpha, psf.path_kernels([path], (47, 60)))
+    out, cover = psf.moving_object(background, texture, alpha, psf.splats([path], (47, 60)))
     assert (out - torch.stack(moments).mean(0)).abs().max() < 1e-5
     covered = torch.stack([alpha.roll((int(y), int(x)), (2, 3)) for x, y, _ in path]).mean(0)
     assert (cover - covered).abs().max() < 1e-5

@@ -71,7 +71,7 @@ def test_motorcycle_is_complete_and_its_holes_are_far():
     picture, depth = torch.from_numpy(scenes._motorcycle()).split((3, 1))
     assert picture.shape == (3, 500, 741) and depth.shape == (1, 500, 741)
     assert float(depth.min()) == 0 and float(depth.max()) == 1 and torch.isfinite(depth).all()
-    with np.load(scenes.sources.installed_file("skimage/data/motorcycle_disp.npz")) as archive:
+    with np.load(scenes.installed_file("skimage/data/motorcycle_disp.npz")) as archive:
         measured = archive[archive.files[0]]
     valid = np.isfinite(measured)
     scaled = (measured[valid] - measured[valid].min()) / np.ptp(measured[valid])

@@ -46,7 +46,11 @@ def splat(points: np.ndarray, size: tuple[int, int]) -> Tensor:
 
 
 def splats(paths: list[np.ndarray], size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
-    """``splat`` of several paths (N,2) as one tensor (B,1,H,W); only the part that is not 0 is sent to ``device``."""
+    """``splat`` of several paths (N,2 or 3), without their roll, as one tensor (B,1,H,W).
+
+    Only the part that is not 0 is sent to ``device``.
+    """
+    paths = [path[:, :2] for path in paths]
     reach = max(int(np.ceil(np.abs(points).max())) for points in paths) + 1
     side = 2 * reach + 1
     if side >= min(size):
@@ -74,11 +78,6 @@ def embed(kernels: Tensor, size: tuple[int, int], device: torch.device | str = "
 def convolve(image: Tensor, kernel: Tensor) -> Tensor:
     """Circular convolution of ``image`` (B,C,H,W) with ``kernel`` (B,1 or C,H,W), whose origin is at [0, 0]."""
     return torch.fft.irfft2(torch.fft.rfft2(image) * torch.fft.rfft2(kernel), s=image.shape[-2:])
-
-
-def path_kernels(paths: list[np.ndarray], size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
-    """PSFs (B,1,H,W) of the translation of each path (N,3)."""
-    return splats([path[:, :2] for path in paths], size, device)
 
 
 def _hats(nodes: np.ndarray, length: int) -> np.ndarray:
@@ -109,7 +108,7 @@ def motion_blur(
     """
     size = tuple(image.shape[-2:])
     if not any(path[:, 2].any() for path in paths):
-        return convolve(image, path_kernels(paths, size, image.device))
+        return convolve(image, splats(paths, size, image.device))
     frame = frame or size
     nodes = nodes or 1 + -(-max(frame) // 384)
     # Positions are distances from the canvas's centre; ``crop`` rounds the frame's corner down.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from . import sensor
 from .job import Job, Pair
-from .recipes_training import defocused, night, night_notes
+from .recipes_training import defocused, night, night_notes, night_shot
 
 
 def realdof(job: Job) -> Pair:
@@ -35,12 +35,7 @@ def real_lolblur(job: Job) -> Pair:
 
     The sharp image is the dark scene itself, for measurements alone: nobody who is given the set is given it.
     """
-    canvas, names = job.canvases()
-    light, budget = night(job, canvas, (2.5, 5), lamps=4)
-    paths = job.paths(median=10, log_sd=0.5, length=0.25, anchor="centroid")
-    exposed = job.camera(job.crop(job.blurred(light, paths)), 4e-4, 1.5e-3, job.gains())
-    blurred = job.jpeg(sensor.contrast_curve(exposed))
-    return job.pair(blurred, sensor.contrast_curve(job.crop(light)), names, night_notes(paths, budget))
+    return night_shot(job, (2.5, 5), median=10, shot=4e-4, read=1.5e-3)
 
 
 def lolv2_real(job: Job) -> Pair:

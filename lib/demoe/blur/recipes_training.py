@@ -22,14 +22,18 @@ MEASURED = 0.125  # share of the defocus sets' test samples that are the one sce
 
 def realblur(job: Job) -> Pair:
     """RealBlur-J: a hand-held camera at night with lamps. The sharp image lies at the centroid of the path."""
-    canvas, names = job.canvases()
-    light, budget = night(job, canvas, (0.5, 3), lamps=4)
     # Between the medians that give the target of 27 dB on the bundled photographs and on a busier collection.
-    paths = job.paths(median=9.5, log_sd=0.5, length=0.25, anchor="centroid")
-    exposed = job.camera(job.crop(job.blurred(light, paths)), 8.9e-5, 2.9e-5, job.gains())
+    return night_shot(job, (0.5, 3), median=9.5, shot=8.9e-5, read=2.9e-5)
+
+
+def night_shot(job: Job, dimming: tuple[float, float], median: float, shot: float, read: float) -> Pair:
+    """What RealBlur and Real-LOLBlur share. ``median``: extent of the shake, pixels; ``shot``, ``read``: the noise."""
+    canvas, names = job.canvases()
+    light, budget = night(job, canvas, dimming, lamps=4)
+    paths = job.paths(median=median, log_sd=0.5, length=0.25, anchor="centroid")
+    exposed = job.camera(job.crop(job.blurred(light, paths)), shot, read, job.gains())
     blurred = job.jpeg(sensor.contrast_curve(exposed))
-    sharp = sensor.contrast_curve(job.crop(light))
-    return job.pair(blurred, sharp, names, night_notes(paths, budget))
+    return job.pair(blurred, sensor.contrast_curve(job.crop(light)), names, night_notes(paths, budget))
 
 
 def night(job: Job, canvas: Tensor, dimming: tuple[float, float], lamps: float) -> tuple[Tensor, list[float]]:
@@ -66,7 +70,7 @@ def reloblur(job: Job) -> Pair:
             continue
         texture, alpha = job.objects(canvas, names, present, area, contrast=0.5)
         texture = sensor.to_linear(texture)
-        kernel = psf.path_kernels(paths, alpha.shape[-2:], job.device)
+        kernel = psf.splats(paths, alpha.shape[-2:], job.device)
         blurred, cover = psf.moving_object(blurred, texture, alpha, kernel)
         sharp = alpha * texture + (1 - alpha) * sharp
         # 0.001, not 0.02: on a dark ground a trace of 2 % of the light is still a change of several code values.
@@ -150,7 +154,7 @@ def gopro(job: Job) -> Pair:
     if any(present):
         texture, alpha = job.objects(canvas, names, present, [0.06] * len(names))
         both = [trajectories.limited(camera + path) for camera, path in zip(paths, own, strict=True)]
-        kernel = psf.path_kernels(both, canvas.shape[-2:], job.device)
+        kernel = psf.splats(both, canvas.shape[-2:], job.device)
         blurred, _ = psf.moving_object(blurred, texture**response, alpha, kernel)
         sharp = alpha * texture + (1 - alpha) * canvas
     blurred = job.crop(blurred).clamp(min=0) ** (1 / response)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from scipy.ndimage import minimum_filter
 
+from demoe.core.files import installed_file
+
 from . import sources
 
 
@@ -78,7 +80,7 @@ def motorcycle_crop(rng: np.random.Generator, height: int, width: int) -> tuple[
 @lru_cache(maxsize=1)
 def _motorcycle() -> np.ndarray:
     """Picture and disparity of the measured scene, (4,500,741) float32."""
-    path = sources.installed_file("skimage/data/motorcycle_disp.npz")
+    path = installed_file("skimage/data/motorcycle_disp.npz")
     picture = sources.photographs("test").get("motorcycle_left")
     if path is None or picture is None:
         raise ValueError("motorcycle_disp.npz was not found: install scikit-image (pip install scikit-image)")

@@ -7,7 +7,6 @@ dead-leaves scene takes its colours from photographs of its own split only.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import tomllib
 from collections.abc import Callable
@@ -18,6 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+
+from demoe.core.files import installed_file
 
 from . import leaves
 
@@ -169,14 +170,6 @@ def _scenes(split: str) -> dict[str, dict[str, np.ndarray]]:
     if not found:
         raise ValueError("no bundled photograph was found: install scikit-image (pip install scikit-image)")
     return found
-
-
-def installed_file(file: str) -> Path | None:
-    """The path of "package/folder/name" if that package is installed with it; the package is not imported."""
-    package, _, inside = file.partition("/")
-    spec = importlib.util.find_spec(package)
-    path = Path(spec.origin).parent / inside if spec and spec.origin else None
-    return path if path and path.is_file() else None
 
 
 def _read(path: Path) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib.util
 import io
 import os
 import re
@@ -36,6 +37,14 @@ def results_dir(profile: str) -> Path:
 def figures_dir(profile: str) -> Path:
     """``<root>/figures/<profile>``. Not created here."""
     return project_root() / "figures" / profile
+
+
+def installed_file(file: str) -> Path | None:
+    """The path of "package/folder/name" if that package is installed with it; the package is not imported."""
+    package, _, inside = file.partition("/")
+    spec = importlib.util.find_spec(package)
+    path = Path(spec.origin).parent / inside if spec and spec.origin else None
+    return path if path and path.is_file() else None
 
 
 def write_text(file: Path, text: str) -> None:

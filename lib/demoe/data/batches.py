@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from demoe.blur import sets
 from demoe.blur.job import Options
+from demoe.core import provenance
 
 from .pairs import PairedSet
 from .real.catalog import expert_label
@@ -107,9 +107,8 @@ def _order(seed: int, epoch: int, entries: int) -> np.ndarray:
 
 def workers_for(batches: Batches | Fresh, cores: int | None = None) -> int:
     """How many processes read ahead: none for pictures in memory or made on a GPU, else one a core and at most 8."""
-    cores = cores or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     at_hand = all(pairs.data == "synthetic" for pairs in batches.sets) if isinstance(batches, Batches) else batches.fast
-    return 0 if at_hand else min(8, cores)
+    return 0 if at_hand else min(8, cores or provenance.cores())
 
 
 def ahead(batches: Batches, first: int, steps: int, workers: int = 0, pin: bool = False) -> Iterator[Batch]:
@@ -130,7 +129,6 @@ def ahead(batches: Batches, first: int, steps: int, workers: int = 0, pin: bool 
         pin_memory=pin,
         prefetch_factor=2,
         multiprocessing_context="spawn",
-        worker_init_fn=_one_thread,
     )
     for batch in loader:
         if isinstance(batch, Exception):
@@ -149,10 +147,6 @@ class _Guarded(Dataset):
             return self.batches[step]
         except (ValueError, OSError) as error:
             return error
-
-
-def _one_thread(worker: int) -> None:
-    torch.set_num_threads(1)
 
 
 @dataclass(eq=False)

@@ -12,12 +12,13 @@ from tqdm.auto import tqdm
 
 from demoe.blur import sets
 from demoe.blur.job import Options
-from demoe.core.files import alone, replacing
+from demoe.core.files import kept, replacing
 from demoe.core.provenance import code_hash
 
 from .pairs import PairedSet, Window
 from .real import catalog
 
+FILE = "pictures.npz"
 Pictures = tuple[np.ndarray, list[str], list[str]]  # (count, 2, 3, size, size) uint8, keys, notes
 
 
@@ -36,12 +37,12 @@ def synthetic(
 
     Deterministic by (seed, dataset, split, index). With ``cache``, the pictures are kept in that folder, under a name
     that says everything they depend on: the code of ``blur`` and ``source``, which names the sharp pictures that
-    ``options`` brings along. One that is damaged is made again, and two processes do not make the same one. A set
-    whose real model has no ground truth is handed out without it.
+    ``options`` brings along. One that is damaged is made again, and two processes do not make the same one
+    (``files.kept``). A set whose real model has no ground truth is handed out without it.
     """
     ground_truth = catalog.get(dataset).ground_truth
     recipe = code_hash("blur")  # a cache made by other code is not used
-    kept = cache / f"{dataset}-{split}-{count}x{size}-s{seed}-{source}-{recipe}.npz" if cache else None
+    folder = cache / f"{dataset}-{split}-{count}x{size}-s{seed}-{source}-{recipe}" if cache else None
 
     def make() -> Pictures:
         pixels = np.empty((count, 2, 3, size, size), np.uint8)
@@ -55,7 +56,7 @@ def synthetic(
             notes.append(made.note)
         return pixels, keys, notes
 
-    stored, keys, notes = _kept(kept, (count, 2, 3, size, size), make) if kept else make()
+    stored, keys, notes = _kept(folder, make) if folder else make()
     pixels = torch.from_numpy(stored)
 
     def read(i: int, window: Window | None = None) -> tuple[Tensor, Tensor | None]:
@@ -66,25 +67,11 @@ def synthetic(
     return PairedSet(f"{dataset}-syn", "synthetic", keys, read, lambda i: (size, size), notes=notes)
 
 
-def _kept(file: Path, shape: tuple[int, ...], make: Callable[[], Pictures]) -> Pictures:
-    if (found := _load(file, shape)) is None:
-        with alone(file.with_name(f".{file.name}.lock")):
-            if (found := _load(file, shape)) is None:  # else another process has made them meanwhile
-                found = pixels, keys, notes = make()
-                with replacing(file) as partial, partial.open("wb") as stream:
-                    np.savez(stream, pixels=pixels, keys=np.array(keys), notes=np.array(notes))
-    return found
-
-
-def _load(file: Path, shape: tuple[int, ...]) -> Pictures | None:
-    """What is kept in ``file``, whose archive has check sums; None if there is nothing, or it is damaged."""
-    if not file.is_file():
-        return None
-    try:
-        with np.load(file) as stored:
-            pixels, keys, notes = stored["pixels"], *(list(map(str, stored[name])) for name in ("keys", "notes"))
-    except MemoryError:  # says nothing about the file
-        raise
-    except Exception:  # every kind of damage has its own exception here
-        return None
-    return (pixels, keys, notes) if pixels.shape == shape and len(keys) == len(notes) == shape[0] else None
+def _kept(folder: Path, make: Callable[[], Pictures]) -> Pictures:
+    with kept(folder, [FILE]) as missing:
+        if missing:
+            pixels, keys, notes = make()
+            with replacing(folder / FILE) as partial, partial.open("wb") as stream:
+                np.savez(stream, pixels=pixels, keys=np.array(keys), notes=np.array(notes))
+    with np.load(folder / FILE) as stored:
+        return stored["pixels"], stored["keys"].tolist(), stored["notes"].tolist()

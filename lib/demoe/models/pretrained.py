@@ -6,7 +6,6 @@ What is not known is said to be unknown. Nothing here is ever unpacked or execut
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from demoe.core.files import checksum
+from demoe.core.files import checksum, installed_file
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Item:
     folder: str = "demoe"  # below torch's hub cache
     network: bool = False  # a file that ``checkpoints.load`` must be able to read
     variable: str = ""  # an environment variable that may name it; a network, which may be any, by its own name only
-    owner: str = ""  # the Python package that brings it along, and its path there, as "package:path"
+    owner: str = ""  # the Python package that brings it along, and its path there, as "package/path"
     hub: Sequence[str] = ()  # a repository of Hugging Face, and the names there: who needs it may have fetched it so
     use: str = ""  # what to do with it, if that does not go without saying; {path} is its place
 
@@ -48,9 +47,7 @@ class Item:
         named = Path(os.environ.get(self.variable, ""))
         places = [named] if not self.network or named.name == self.file else []
         if self.owner:
-            package, _, inside = self.owner.partition(":")
-            found = importlib.util.find_spec(package)
-            places += [Path(found.origin).parent / inside] if found and found.origin else []
+            places.append(installed_file(self.owner) or Path())
         else:
             places.append(self.home() / self.file)
         cached = (try_to_load_from_cache(self.hub[0], name) for name in self.hub[1:])
@@ -106,7 +103,7 @@ def _items() -> Iterator[Item]:
                     "this package (weights/README.md is its model card)",
                     "MIT; the model card says on what it was trained",
                     f"{path.stat().st_size / 2**20:.1f} MiB",
-                    owner=f"demoe:weights/{path.name}",
+                    owner=f"demoe/weights/{path.name}",
                 )
     for name, known in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items():
         yield Item(name, **known)
@@ -149,7 +146,7 @@ def table(check: bool = False) -> str:
 
 def _published(item: Item) -> str:
     if not item.sha256:
-        return "of each version its own" if item.owner.startswith("demoe:") else "unknown (none is published)"
+        return "of each version its own" if item.owner.startswith("demoe/") else "unknown (none is published)"
     return item.sha256 if len(item.sha256) == 64 else f"{item.sha256}... (the file's name has its beginning)"
 
 

@@ -58,21 +58,17 @@ def average(values: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def agree(flag: bool) -> bool:
     """Whether any process says so: all of them stop together, or none."""
-    if world() == 1:
-        return flag
     said = torch.tensor(float(flag), device="cuda" if torch.cuda.is_available() else "cpu")
-    dist.all_reduce(said)
-    return bool(said.item())
+    return bool(average({"stop": said})["stop"])
 
 
 def check_same(number: int, what: str) -> None:
     """Raises ``RuntimeError`` naming ``what`` unless the number is the same in all processes; waits for all of them."""
     if world() == 1:
         return
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = [torch.zeros(1, dtype=torch.long, device=device) for _ in range(world())]
-    dist.all_gather(found, torch.tensor([number], device=device))
-    if len({int(one) for one in found}) > 1:
+    found = [0] * world()
+    dist.all_gather_object(found, number)
+    if len(set(found)) > 1:
         raise RuntimeError(f"the processes disagree about {what}: use a disk that all of them see")
 
 
