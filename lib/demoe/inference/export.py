@@ -27,7 +27,7 @@ from demoe.core.files import first_line, write_bytes
 from demoe.core.tasks import expert_index
 from demoe.models.demoe import DeMoE
 from demoe.models.layers import NAFBlock, UNet
-from demoe.models.moe import MoEBlock, top_k_weights
+from demoe.models.moe import MoEBlock, fused, top_k_weights
 from demoe.models.nafnet import NAFNet
 from demoe.models.outputs import experts_of
 
@@ -95,9 +95,7 @@ class _Mixture(nn.Module):
             mixed = torch.func.functional_call(self.experts[0], state, (x,))
         else:
             mixed = sum(weights[:, i].view(-1, 1, 1, 1) * expert(x) for i, expert in enumerate(self.experts))
-        if self.fusion == "residual":
-            return x + mixed
-        return x * mixed if self.fusion == "attention" else mixed
+        return fused(self.fusion, x, mixed)
 
 
 def export(model: DeMoE | NAFNet, path: str | os.PathLike, *, expert: str | None = None, k: int | None = 1) -> Path:

@@ -157,7 +157,7 @@ def normalise(x: Tensor, eps: float) -> Tensor:
     return y.permute(0, 3, 1, 2)
 
 
-def gate(x: Tensor, out: Tensor | None = None) -> Tensor:
-    """The product of the two halves of the channels: (B, 2C, H, W) -> (B, C, H, W), into ``out`` if given."""
-    first, second = x.chunk(2, dim=1)
+def gate(x: Tensor, out: Tensor | None = None, dim: int = 1) -> Tensor:
+    """The product of the two halves of the channels, ``dim``: (B, 2C, H, W) -> (B, C, H, W), into ``out`` if given."""
+    first, second = x.chunk(2, dim)
     return torch.mul(first, second, out=out)

@@ -21,11 +21,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from demoe.models.demoe import DeMoE
 from demoe.models.layers import pad_to_multiple
-from demoe.models.moe import Router, stackable, top_k_weights
+from demoe.models.moe import Router, fused, stackable, top_k_weights
 from demoe.models.nafnet import NAFNet
 from demoe.models.outputs import Restored
 
-from .fold import FoldedBlock, foldable_network
+from .fold import FoldedBlock, foldable_network, gate
 
 
 class Convolution(nn.Module):
@@ -82,7 +82,7 @@ def gatherable(model: nn.Module) -> TypeGuard[NAFNet | DeMoE]:
     """Whether ``GatheredNetwork`` can take this network: NAFBlocks everywhere, averages over the whole picture."""
     if not foldable_network(model):
         return False
-    blocks = [block for stage in (*model.encoders, model.middle_blks, *model.decoders) for block in _blocks(stage)]
+    blocks = [block for stage in (*model.encoders, model.middle_blks, *model.decoders) for block in stage]
     if type(model) is DeMoE:
         blocks += [expert for moe in model.experts for expert in moe.experts]
     return stackable(blocks) and (model.mlp_branch is None or type(model.mlp_branch) is Router)
@@ -191,7 +191,7 @@ class GatheredNetwork(nn.Module):
             if k > 1:  # else all of it is this expert's
                 y = y.unflatten(0, (batch, k))
                 y = (y * shares.to(y.dtype).view(batch, k, 1, 1, 1)).sum(dim=1)  # (B, H, W, C)
-            x = x + y if self.fusion == "residual" else x * y if self.fusion == "attention" else y
+            x = fused(self.fusion, x, y)
         return x
 
 
@@ -255,13 +255,13 @@ def block(x: Tensor, w: _Weights, eps: float, rows: Tensor | None = None, taps: 
         y = first * second
         mean = y.sum(2, dtype=wide).sum(1) / (x.shape[1] * x.shape[2])  # (B, C)
     else:
-        y = _gated(_depthwise(y, w.w2, w.b2))  # (B, H, W, C)
+        y = gate(_depthwise(y, w.w2, w.b2), dim=-1)  # (B, H, W, C)
         mean = y.mean((1, 2), dtype=wide)  # (B, C)
     # Channel attention goes into the weights of conv3, an image's own: they are fewer than its pixels.
     scale = (w.ws * mean.unsqueeze(1)).sum(2) + w.bs  # (B, C)
     x = x + _product(y, (w.w3 * scale.unsqueeze(2)).to(y.dtype), w.b3)
     y = _product(F.layer_norm(x, channels, eps=eps), w.w4, w.b4)  # (B, H, W, 2C)
-    return x + _product(_gated(y), w.w5, w.b5)
+    return x + _product(gate(y, dim=-1), w.w5, w.b5)
 
 
 class Ways(NamedTuple):
@@ -310,11 +310,6 @@ def _tapped(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return y
 
 
-def _gated(x: Tensor) -> Tensor:
-    first, second = x.chunk(2, dim=-1)
-    return first * second
-
-
 def _gate(logits: Tensor, expert: Tensor | None, k: int | None) -> Tensor:
     """``DeMoE.gate`` with experts named by number, without the host: (B, N) -> (B, N), rows summing to one."""
     weights = top_k_weights(F.softmax(logits, dim=1), k)
@@ -324,10 +319,6 @@ def _gate(logits: Tensor, expert: Tensor | None, k: int | None) -> Tensor:
     return torch.where(expert.unsqueeze(1) < 0, weights, asked)
 
 
-def _blocks(stage: nn.Module) -> list[nn.Module]:
-    return list(getattr(stage, "modules_list", stage))
-
-
 def _run(stage: nn.ModuleList, x: Tensor, run: Run) -> Tensor:
     for block in stage:
         x = block(x, run)
@@ -335,4 +326,4 @@ def _run(stage: nn.ModuleList, x: Tensor, run: Run) -> Tensor:
 
 
 def _folded(stage: nn.Module) -> nn.ModuleList:
-    return nn.ModuleList(_Block(FoldedBlock(block)) for block in _blocks(stage))
+    return nn.ModuleList(_Block(FoldedBlock(block)) for block in stage)

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from demoe.core.tasks import expert_index
-from demoe.models.demoe import DeMoE
+from demoe.models.demoe import DeMoE, chosen_experts
 from demoe.models.nafnet import NAFNet
 from demoe.models.outputs import Restored
 
@@ -120,12 +119,7 @@ class GpuRunner:
 
     def _index(self, expert: str | Sequence[str | None] | None, batch: int) -> Tensor:
         """Experts by number, -1 for the router's choice, int64 (B) on the device; the host does not wait for it."""
-        names = [expert] * batch if expert is None or isinstance(expert, str) else list(expert)
-        if len(names) != batch:
-            raise ValueError(f"{len(names)} experts named for {batch} images: give one name, or one an image")
-        numbers = [-1 if name is None or name == "auto" else expert_index(name) for name in names]
-        if max(numbers) >= self.experts:
-            raise ValueError(f"{expert!r} is not among the {self.experts} experts of this network")
+        numbers = chosen_experts(expert, batch, self.experts)
         if len(set(numbers)) == 1:
             return torch.full((batch,), numbers[0], device=self.device)
         index = torch.tensor(numbers)

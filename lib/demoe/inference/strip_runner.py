@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from demoe.models.demoe import DeMoE
-from demoe.models.moe import MoEBlock, Router
+from demoe.models.moe import MoEBlock, Router, fused
 from demoe.models.nafnet import NAFNet
 
 from . import allocator
@@ -65,7 +65,7 @@ class Run:
         if model.num_experts:
             self.weights = self._gate()
             self.shares = self.weights[0].tolist()  # once: a GPU's host waits for it
-        y = self._blocks(y, _modules(model.middle_blks), False)
+        y = self._blocks(y, model.middle_blks, False)
         for _ in range(moes):
             y = self._moe(y, next(experts))
         for level, (decoder, up) in reversed(
@@ -75,7 +75,7 @@ class Run:
             if isinstance(skip, Kept) and max(one.nbytes for one in skip.maps) >= LARGE:
                 allocator.give_back()  # the next room may not fit into the one that the encoder had
             y = raised(y, skip, up[0])
-            y = self._blocks(y, _modules(decoder), lazy)
+            y = self._blocks(y, decoder, lazy)
             for _ in range(moes):
                 y = self._moe(y, next(experts))
             if level > 0 and not isinstance(y, Kept):
@@ -92,7 +92,7 @@ class Run:
         )
         skips = []
         for level, (encoder, down) in enumerate(zip(model.encoders, model.downs, strict=True)):
-            y = self._blocks(y, _modules(encoder), level < self.recompute)  # (1, C, H, W)
+            y = self._blocks(y, encoder, level < self.recompute)  # (1, C, H, W)
             skips.append(y)
             self.rooms = []  # before the next level takes memory
             y = lowered(y, down)
@@ -192,7 +192,7 @@ class Run:
             ]
             for x, *parts in zip(own, *outs, strict=True):
                 mix = sum(share * part for (share, _), part in zip(shares, parts, strict=True))  # (1, C, rows, W)
-                yield {"sum": lambda x, mix: mix, "residual": torch.add, "attention": torch.mul}[moe.fusion](x, mix)
+                yield fused(moe.fusion, x, mix)
 
         self._tick()
         return y.replace(mixed(), y.cached) if isinstance(y, Kept) else mixed
@@ -259,7 +259,3 @@ def _second_half(pairs: Iterable[tuple[Tensor, Tensor]], block: FoldedBlock, sca
             add_convolution(x, gated, third, block.b3)  # (1, C, rows, W)
         y = gate(convolution(weights.norm(x), weights.w4, block.b4))
         yield add_convolution(x, y, weights.w5, block.b5)
-
-
-def _modules(blocks: nn.Module) -> Iterable[nn.Module]:
-    return getattr(blocks, "modules_list", blocks)

@@ -115,14 +115,23 @@ class DeMoE(UNet):
         if self.training:
             return soft
         weights = top_k_weights(soft, k)
-        names = [expert] * len(logits) if expert is None or isinstance(expert, str) else list(expert)
-        if len(names) != len(logits):
-            raise ValueError(f"{len(names)} experts named for {len(logits)} images: give one name, or one an image")
-        chosen = [None if name is None or name == "auto" else expert_index(name) for name in names]
-        if any(i is not None and i >= weights.shape[1] for i in chosen):
-            raise ValueError(f"{expert!r} is not among the {weights.shape[1]} experts of this network")
-        if any(i is not None for i in chosen):
-            index = torch.tensor([-1 if i is None else i for i in chosen], device=logits.device)
+        chosen = chosen_experts(expert, *weights.shape)
+        if any(i >= 0 for i in chosen):
+            index = torch.tensor(chosen, device=logits.device)
             one_hot = F.one_hot(index.clamp(min=0), weights.shape[1]).to(weights.dtype)
             weights = torch.where(index.unsqueeze(1) < 0, weights, one_hot)
         return weights
+
+
+def chosen_experts(expert: str | Sequence[str | None] | None, images: int, experts: int) -> list[int]:
+    """The number of the expert that each image shall take, -1 for the router's choice; ``expert`` is ``DeMoE``'s.
+
+    Raises ``ValueError`` for an unknown expert, one beyond the ``experts`` there are, and a list of the wrong length.
+    """
+    names = [expert] * images if expert is None or isinstance(expert, str) else list(expert)
+    if len(names) != images:
+        raise ValueError(f"{len(names)} experts named for {images} images: give one name, or one an image")
+    numbers = [-1 if name is None or name == "auto" else expert_index(name) for name in names]
+    if max(numbers, default=-1) >= experts:
+        raise ValueError(f"{expert!r} is not among the {experts} experts of this network")
+    return numbers

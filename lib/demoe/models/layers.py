@@ -6,7 +6,7 @@ public releases, so that their weights load.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -123,8 +123,11 @@ class BlockList(nn.Module):
         super().__init__()
         self.modules_list = nn.ModuleList(blocks)
 
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter(self.modules_list)
+
     def forward(self, x: Tensor) -> Tensor:
-        for block in self.modules_list:
+        for block in self:
             x = block(x)
         return x
 

@@ -128,6 +128,13 @@ def normalised_entropy(probabilities: Tensor | Sequence) -> Tensor:
     return (-torch.special.xlogy(p, p).sum(-1) / math.log(p.shape[-1])).clamp(0, 1)
 
 
+def fused(fusion: Fusion, x: Tensor, mixed: Tensor) -> Tensor:
+    """A MoEBlock's output, of its input and the experts' weighted sum, in the one shape that all three have."""
+    if fusion == "residual":
+        return x + mixed  # Equation 7
+    return x * mixed if fusion == "attention" else mixed  # Equations 8 and 2
+
+
 class MoEBlock(nn.Module):
     """N experts on one feature map, mixed by one weight an image.
 
@@ -144,11 +151,7 @@ class MoEBlock(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         mixed = self._dense(x, weights) if self.training else self._sparse(x, weights)  # (B, C, H, W)
-        if self.fusion == "residual":
-            return x + mixed  # Equation 7
-        if self.fusion == "attention":
-            return x * mixed  # Equation 8
-        return mixed  # Equation 2
+        return fused(self.fusion, x, mixed)
 
     def _dense(self, x: Tensor, weights: Tensor) -> Tensor:
         recomputed = any(getattr(expert, "recomputed", False) for expert in self.experts)

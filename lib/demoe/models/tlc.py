@@ -124,7 +124,7 @@ def _blocks(model: NAFNet | DeMoE) -> Iterator[tuple[str, int, nn.Module]]:
     places += [("decoders", i, model.decoders[i], levels - 1 - i) for i in range(levels)]
     places += [("middle_blks", 0, model.middle_blks, levels)]
     for name, i, blocks, level in places:
-        for j, block in enumerate(getattr(blocks, "modules_list", blocks)):
+        for j, block in enumerate(blocks):
             yield f"{name}.{i}.{j}", level, block
     if isinstance(model, DeMoE):
         for i, mixed in enumerate(model.experts):

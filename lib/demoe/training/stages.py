@@ -39,7 +39,7 @@ def demoe_from_baseline(
         getattr(model, name).load_state_dict(getattr(baseline, name).state_dict())
     stages = [*zip(model.encoders, baseline.encoders, strict=True), (model.middle_blks, baseline.middle_blks)]
     for ours, theirs in [*stages, *zip(model.decoders, baseline.decoders, strict=True)]:
-        for block, trained in zip(ours.modules_list, theirs, strict=False):  # the baseline's last block is left over
+        for block, trained in zip(ours, theirs, strict=False):  # the baseline's last block is left over
             block.load_state_dict(trained.state_dict())
     if experts == "pretrained":
         if config.expert != "naf" or config.moe_per_level != 1:
