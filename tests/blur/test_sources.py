@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import socket
 
 import numpy as np
@@ -79,11 +80,11 @@ def test_nothing_is_downloaded(monkeypatch, fresh):
 
 
 def test_optional_packages_may_be_missing(monkeypatch, fresh):
-    find = sources.importlib.util.find_spec
-    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: find(name) if name == "skimage" else None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: find(name) if name == "skimage" else None)
     assert {split: set(sources.photographs(split)) for split in sources.SPLITS} == ALWAYS
     fresh()
-    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="install scikit-image"):
         sources.photographs("train")
 

@@ -107,7 +107,10 @@ def _order(seed: int, epoch: int, entries: int) -> np.ndarray:
 
 def workers_for(batches: Batches | Fresh, cores: int | None = None) -> int:
     """How many processes read ahead: none for pictures in memory or made on a GPU, else one a core and at most 8."""
-    at_hand = all(pairs.data == "synthetic" for pairs in batches.sets) if isinstance(batches, Batches) else batches.fast
+    if isinstance(batches, Batches):
+        at_hand = all(pairs.data == "synthetic" for pairs in batches.sets)
+    else:
+        at_hand = torch.device(batches.device).type != "cpu"
     return 0 if at_hand else min(8, cores or provenance.cores())
 
 
@@ -164,11 +167,6 @@ class Fresh(Dataset):
     device: torch.device | str = "cpu"
     options: Options = field(default_factory=Options)
     share: Share = field(default_factory=Share)
-
-    @property
-    def fast(self) -> bool:
-        """Whether the batches come so fast that no worker process need make them ahead."""
-        return torch.device(self.device).type != "cpu"
 
     def __getitem__(self, step: int) -> Batch:
         shares: dict[str, list[int]] = {}

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demoe.models.demoe import DeMoE
-from demoe.models.layers import NAFBlock, PictureConv2d
+from demoe.models.layers import NAFBlock, PictureConv2d, normalise
 from demoe.models.moe import Router
 from demoe.models.nafnet import NAFNet
 from demoe.models.tlc import LocalAttention
@@ -149,12 +149,6 @@ def versions(model: nn.Module) -> tuple | None:
 
 
 _MADE: WeakKeyDictionary[nn.Module, dict[Callable, tuple]] = WeakKeyDictionary()
-
-
-def normalise(x: Tensor, eps: float) -> Tensor:
-    """(B, C, H, W): over the channels of each pixel, mean 0 and variance 1."""
-    y = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), eps=eps)  # (B, H, W, C), free in channels-last memory
-    return y.permute(0, 3, 1, 2)
 
 
 def gate(x: Tensor, out: Tensor | None = None, dim: int = 1) -> Tensor:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from demoe.core.files import first_line
 from demoe.models.demoe import DeMoE, chosen_experts
 from demoe.models.nafnet import NAFNet
 from demoe.models.outputs import Restored
@@ -200,5 +201,4 @@ class GpuRunner:
 
 
 def _warn(what: str, error: Exception) -> None:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    warnings.warn(f"{what}: {reason}", stacklevel=6)
+    warnings.warn(f"{what}: {first_line(error)}", stacklevel=6)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from demoe.models.layers import normalise
 
 from .fold import FoldedBlock, made
 
@@ -44,19 +46,6 @@ class Mean:
 
     def value(self) -> Tensor:
         return (self.total / self.pixels).to(self.dtype)
-
-
-class Norm:
-    """A folded block's norm, with the weight and bias of a norm that has none where the library is faster so."""
-
-    def __init__(self, block: FoldedBlock):
-        self.shape, self.eps = block.b5.shape, block.eps
-        half = block.b5.element_size() < 4
-        self.weight, self.bias = (None, None) if half else (torch.ones_like(block.b5), torch.zeros_like(block.b5))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        y = F.layer_norm(x.permute(0, 2, 3, 1), self.shape, self.weight, self.bias, self.eps)
-        return y.permute(0, 3, 1, 2)
 
 
 class Packed:
@@ -93,7 +82,10 @@ class Weights:
     """A folded block's norm, and its convolutions' weights."""
 
     def __init__(self, block: FoldedBlock):
-        self.norm = Norm(block)
+        # A norm that has no weight and bias is faster with such as change nothing, but for half precision.
+        ones = {"weight": torch.ones_like(block.b5), "bias": torch.zeros_like(block.b5)}
+        plain = ones if block.b5.element_size() >= 4 else {}
+        self.norm: Callable[[Tensor], Tensor] = partial(normalise, eps=block.eps, **plain)
         self.w1, self.w3, self.w4, self.w5 = (Packed(w) for w in (block.w1, block.w3, block.w4, block.w5))
         self.w2 = Packed(block.w2, len(block.w2))
 

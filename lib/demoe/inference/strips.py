@@ -14,14 +14,14 @@ weigh so much that only very large pictures gain by 1 or 2.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from demoe.models.demoe import DeMoE
-from demoe.models.layers import UNet
+from demoe.models.layers import UNet, pad_to_multiple
 from demoe.models.nafnet import NAFNet
 from demoe.models.outputs import Restored
 
@@ -79,7 +79,9 @@ def forward(
     with _as_asked(x):
         for image, target, name in zip(x.split(1), out.split(1), names, strict=True):
             run = _run(model, image, name, k, recompute, dict(scales or {}), progress, rows=rows)
-            _assemble(run, image, target)
+            residual = run.network(partial(_picture, run, image))
+            for strip, *sides in zip(residual, *(side.split(run.rows, dim=2) for side in (image, target)), strict=True):
+                torch.add(strip[:, :, : sides[0].shape[2], : sides[0].shape[3]], sides[0], out=sides[1])
             found.append((run.logits, run.weights))
     logits, weights = (None if parts[0] is None else torch.cat(parts) for parts in zip(*found, strict=True))
     return Restored(out, logits, weights)
@@ -90,7 +92,7 @@ def logits(model: DeMoE, x: Tensor, scales: dict[FoldedBlock, Tensor]) -> Tensor
     """The router's opinion of one tile, (1, N), under given channel attentions; only the encoder runs."""
     run = _run(folded(model), x, None, None, 0, dict(scales))
     with _as_asked(x):
-        run.encode(lambda: _picture(run, x))
+        run.encode(partial(_picture, run, x))
     return run.logits
 
 
@@ -144,16 +146,8 @@ def _run(model, x, expert, k, recompute, scales, progress=None, rows=None) -> Ru
 
 def _picture(run: Run, x: Tensor) -> Iterator[Tensor]:
     """Strips of a picture, (1, 3, rows, W'), with the zeros that ``pad_to_multiple`` adds."""
-    unit = 2 ** len(run.model.encoders)
     for strip in x.split(run.rows, dim=2):
-        yield _nhwc(F.pad(strip, (0, -x.shape[3] % unit, 0, -strip.shape[2] % unit)), run.model.intro.weight.dtype)
-
-
-def _assemble(run: Run, x: Tensor, out: Tensor) -> None:
-    """The restored picture (1, 3, H, W) of ``x``, written to ``out``."""
-    strips = run.network(lambda: _picture(run, x))
-    for strip, given, target in zip(strips, x.split(run.rows, dim=2), out.split(run.rows, dim=2), strict=True):
-        torch.add(strip[:, :, : given.shape[2], : given.shape[3]], given, out=target)
+        yield _nhwc(pad_to_multiple(strip, 2 ** len(run.model.encoders)), run.model.intro.weight.dtype)
 
 
 def _nhwc(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from demoe.core.precision import warn_of_emulation
-from demoe.models.layers import UNet
+from demoe.models.layers import UNet, pad_to_multiple
 from demoe.models.outputs import Restored, experts_of
 
 from . import strips
@@ -202,12 +202,9 @@ def _tiled(model, image, expert, k, route, tile, progress) -> tuple[Restored, Ti
 def sample(image: Tensor, unit: int) -> list[Tensor]:
     """The picture itself if it is small, else crops spread evenly over it."""
     height, width = image.shape[-2:]
-    if height * width <= SAMPLE:
-        return [nn.functional.pad(image, (0, -width % unit, 0, -height % unit))]
-    side_h, side_w = min(CROP, height // unit * unit), min(CROP, width // unit * unit)
-    side_h, side_w = (max(side, 2 * MARGIN + unit) for side in (side_h, side_w))
-    if side_h > height or side_w > width:  # a very long strip of a picture
-        return [nn.functional.pad(image, (0, -width % unit, 0, -height % unit))]
+    side_h, side_w = (max(min(CROP, size // unit * unit), 2 * MARGIN + unit) for size in (height, width))
+    if height * width <= SAMPLE or side_h > height or side_w > width:  # the last: a very long strip of a picture
+        return [pad_to_multiple(image, unit)]
     count = max(1, SAMPLE // (side_h * side_w))
     rows = max(1, min(count, round((count * height / width) ** 0.5)))
     columns = max(1, count // rows)

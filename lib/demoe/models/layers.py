@@ -26,9 +26,13 @@ class LayerNorm2d(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.permute(0, 2, 3, 1)  # (B, H, W, C), free in channels-last memory
-        x = F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
-        return x.permute(0, 3, 1, 2)  # (B, C, H, W)
+        return normalise(x, self.eps, self.weight, self.bias)
+
+
+def normalise(x: Tensor, eps: float, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    """(B, C, H, W): over the channels of each pixel mean 0 and variance 1, then times ``weight`` (C) plus ``bias``."""
+    x = x.permute(0, 2, 3, 1)  # (B, H, W, C), free in channels-last memory
+    return F.layer_norm(x, x.shape[3:], weight, bias, eps).permute(0, 3, 1, 2)
 
 
 class SimpleGate(nn.Module):
