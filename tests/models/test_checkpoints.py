@@ -115,6 +115,13 @@ SAVED = {  # as people save a network
     "Lightning, compiled": lambda net: {"state_dict": prefixed("net_g._orig_mod.", net)},
     "a part of a part": lambda net: {"state_dict": prefixed("system.net.module.", net)},
     "DeepSpeed": lambda net: {"module": prefixed("", net), "ds_version": "0.1"},
+    "FSDP, parts of it recomputed": lambda net: {
+        key.replace("downs.", "downs._checkpoint_wrapped_module."): v
+        for key, v in prefixed("_fsdp_wrapped_module.", net).items()
+    },
+    "a name of their own": lambda net: {"netG": prefixed("", net), "config": {"lr": 0.1}},
+    "nested, names of their own": lambda net: {"checkpoint": {"ema": {"shadow": prefixed("", net), "decay": 0.9}}},
+    "numbers called params": lambda net: {"params": {"width": 8}, "state_dict": prefixed("", net)},
     "nested": lambda net: {"ema": {"module": prefixed("", net)}},
     "an average": lambda net: prefixed("module.", net) | {"n_averaged": torch.tensor(9)},
     "operations counted": lambda net: (
@@ -142,6 +149,16 @@ def test_of_several_networks_one_is_taken_and_said(small, tmp_path, capsys):
     torch.save({"state_dict": lightning | {"vgg.0.weight": torch.zeros(3)}}, tmp_path / "parts.pth")
     assert_same(small, load(tmp_path / "parts.pth"))
     assert "'model.' is taken of" in (said := capsys.readouterr().err) and "'ema', 'vgg' left" in said
+
+
+@pytest.mark.filterwarnings("ignore")  # quantized tensors and TorchScript are going out of PyTorch
+def test_quantized_tensors_and_torchscript_are_refused(small, tmp_path):
+    state = small.state_dict()
+    name = next(name for name, value in state.items() if value.ndim == 4)
+    torch.save(state | {name: torch.quantize_per_tensor(state[name], 0.1, 0, torch.qint8)}, tmp_path / "a.pth")
+    assert "not a plain tensor" in refusal(tmp_path / "a.pth")
+    torch.jit.trace(torch.nn.Conv2d(3, 3, 1), torch.rand(1, 3, 4, 4)).save(tmp_path / "b.pt")
+    assert "TorchScript" in refusal(tmp_path / "b.pt")
 
 
 def test_prefixes_do_not_excuse_a_tensor_that_is_missing_or_too_much(small, tmp_path):

@@ -22,10 +22,10 @@ from demoe.core.files import first_line
 
 # One metadata entry only: safetensors orders several at random, and the same network should give the same bytes.
 METADATA_KEY = "demoe"
-# Where people keep the tensors, in order of preference: the weights as trained before their running average.
+# Where people keep the tensors, in order of preference; then any other name, then a running average of the weights.
 WRAPPERS = ("params", "state_dict", "model_state_dict", "model", "net", "network", "generator", "net_g", "module")
-AVERAGES = ("params_ema", "ema", "ema_state_dict", "state_dict_ema", "model_ema", "ema_model")
 COUNTERS = ("total_ops", "total_params", "n_averaged")  # of tools that count operations, and of AveragedModel
+WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # of torch, at any place in a name
 ANCHOR = "intro.weight"  # the first tensor of NAFNet and DeMoE: what stands before it stands before all of them
 
 
@@ -44,9 +44,9 @@ class Contents(NamedTuple):
 def read_weights(path: Path) -> Contents:
     """The tensors of one network. Raises ``CheckpointError``, one sentence, for anything else.
 
-    In files that others wrote, the network may lie in a dictionary of one of the names ``WRAPPERS`` and ``AVERAGES``,
-    the first of which is taken, and its tensors may have a prefix: DataParallel's, torch.compile's, or that of
-    a network which is part of another (Lightning's "model."). Counters beside the weights are left out.
+    In files that others wrote, the network may lie in a dictionary of any name, of several in the first by
+    ``WRAPPERS``, and its tensors may have a prefix: DataParallel's, torch.compile's, or that of a network which is part
+    of another (Lightning's "model."). Counters beside the weights are left out.
     """
     try:
         size = path.stat().st_size
@@ -79,8 +79,8 @@ def _read_safetensors(path: Path) -> Contents:
 
 
 def _read_pickle(path: Path, head: bytes) -> dict:
-    if _is_packed(path):
-        raise CheckpointError(f"{path} was refused: it is a compressed archive, which PyTorch does not write.")
+    if unfit := _unfit_archive(path):
+        raise CheckpointError(f"{path} was refused: it is {unfit}.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about old formats; the outcome is judged below
@@ -103,22 +103,41 @@ def _read_pickle(path: Path, head: bytes) -> dict:
 def _unwrapped(path: Path, content: dict) -> tuple[dict[str, Tensor], list[str]]:
     """The first network that the dictionary holds, and the others in words."""
     left: list[str] = []
-    while wrappers := [key for key in (*WRAPPERS, *AVERAGES) if isinstance(content.get(key), dict)]:
+    while nested := {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, dict)}:
+        wrappers = [key for key in nested if _holds_network(nested[key])] or [key for key in nested if _rank(key) != 1]
+        if not wrappers:
+            break
+        wrappers.sort(key=_rank)
         first, *others = wrappers
         left += [f"{first!r} is taken of {path}, and {', '.join(map(repr, others))} left"] if others else []
         content = content[first]
     for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
+        plain = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
+        if not isinstance(key, str) or not plain or value.is_quantized:
             what = f"its entry {str(key)[:80]!r} is not a plain tensor"
             raise CheckpointError(f"{path} is not a checkpoint of NAFNet or DeMoE: {what}.")
     return {key: value.detach() for key, value in content.items()}, left
+
+
+def _rank(wrapper: str) -> float:
+    """Below 1 for a name in ``WRAPPERS``, 2 for a running average, 1 for any other."""
+    if wrapper in WRAPPERS:
+        return WRAPPERS.index(wrapper) / len(WRAPPERS)
+    return 1 + ("ema" in wrapper.lower())
+
+
+def _holds_network(content: object, depth: int = 8) -> bool:
+    """Whether this is a dictionary with the first tensor of a network in it, or in one of its dictionaries."""
+    return isinstance(content, dict) and any(
+        str(key).endswith(ANCHOR) or (depth > 0 and _holds_network(value, depth - 1)) for key, value in content.items()
+    )
 
 
 def _of_one_network(path: Path, state: dict[str, Tensor], left: list[str]) -> Contents:
     """The tensors by the network's own names, without counters, and what was left aside."""
     tensors: dict[str, Tensor] = {}
     for key, value in state.items():
-        parts = [part for part in key.split(".") if part != "_orig_mod"]  # torch.compile's, at any place
+        parts = [part for part in key.split(".") if part not in WRAPPED]
         while parts[:1] == ["module"]:  # DataParallel's and AveragedModel's
             parts.pop(0)
         name = ".".join(parts)
@@ -136,13 +155,17 @@ def _of_one_network(path: Path, state: dict[str, Tensor], left: list[str]) -> Co
     return Contents(tensors, {}, "; ".join(left))
 
 
-def _is_packed(path: Path) -> bool:
-    """Whether this is a ZIP archive that unpacks to more than the file: a decompression bomb."""
+def _unfit_archive(path: Path) -> str:
+    """What a ZIP archive is that is not opened: a program, or a decompression bomb, which unpacks to more than the file.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            return sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size
+            if any("/code/" in name for name in archive.namelist()):
+                return "a TorchScript program, which is code: save its state_dict()"
+            packed = sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size
+            return "a compressed archive, which PyTorch does not write" if packed else ""
     except Exception:  # not an archive, or a damaged one: PyTorch says so
-        return False
+        return ""
 
 
 def _holds_objects(path: Path, head: bytes) -> bool:
