@@ -250,3 +250,145 @@ Image.new("1", (16320, 12260)).save(r"{tmp_path}/b.png")"""
     assert pixels.size(tmp_path / "a.png") == (12240, 16320)
     with pytest.raises(ValueError, match="16320x12260 pixels; at most 200 million"):
         pixels.size(tmp_path / "b.png")
+
+
+WORDS_IN_XMP = b'<x xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><r:Description %s/></x>'
+GOOGLE = b"http://ns.google.com/photos/1.0/"
+
+
+@pytest.mark.parametrize(
+    "words, note, gone",
+    [
+        (b'xmlns:p="%spanorama/" p:ProjectionType="sphere"' % GOOGLE, "", b""),
+        (b'xmlns:c="%scamera/" c:BurstID="7"' % GOOGLE, "", b""),
+        (b'xmlns:a="%saudio/" a:Data="AAAA"' % GOOGLE, "its sound not kept", b"AAAA"),
+        (b'xmlns:i="%simage/" i:Data="AAAA"' % GOOGLE, "its second picture not kept", b"AAAA"),
+        (b'xmlns:o="http://ns.oplus.com/photos/1.0/" o:OLivePhotoVersion="2"', "its motion video not kept", b"OLive"),
+        (b'xmlns:n="http://ns.adobe.com/xmp/note/" n:HasExtendedXMP="AB"', "extended XMP not kept", b"HasExt"),
+        (b'xmlns:d="http://purl.org/dc/terms/" d:provenance="https://a.b/c"', "content credentials not kept", b"a.b"),
+        (b'xmlns:d="http://purl.org/dc/terms/" d:provenance="from my aunt"', "", b""),
+        (b'xmlns:t="http://ns.adobe.com/xap/1.0/" t:Thumbnails="AAAA"', "", b"AAAA"),
+    ],
+)
+def test_xmp_loses_what_is_not_there_and_nothing_else(tmp_path, words, note, gone):
+    packet = WORDS_IN_XMP % words
+    Image.fromarray(SCENE).save(tmp_path / "a.jpg", xmp=packet)
+    photograph = images.read_photograph(tmp_path / "a.jpg")
+    assert photograph.note == note and (photograph.metadata.xmp == packet if not gone else True)
+    assert not gone or gone not in photograph.metadata.xmp
+
+
+def test_xmp_has_the_size_of_the_turned_picture(tmp_path):
+    packet = (
+        b'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:exif="http://ns.adobe.com/exif/1.0/">'
+        b'<r tiff:Orientation="6" tiff:ImageWidth="40" exif:PixelYDimension="24">'
+        b"<tiff:ImageLength>24</tiff:ImageLength></r></x>"
+    )
+    Image.fromarray(SCENE).save(tmp_path / "a.jpg", xmp=packet)
+    kept = images.read_photograph(tmp_path / "a.jpg").metadata.xmp
+    for words in (b'ImageWidth="24"', b'PixelYDimension="40"', b"<tiff:ImageLength>40<", b'Orientation="1"'):
+        assert words in kept
+
+
+def test_what_stands_beside_a_picture_without_xmp(tmp_path):
+    Image.fromarray(SCENE).save(tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    iso = b"urn:iso:std:iso:ts:21496:-1\0"
+    for more, note in {
+        (data, b"\0\0\0\x18ftypmp42" + bytes(90)): "its motion video not kept",
+        (data[:2] + b"\xff\xe2" + struct.pack(">H", len(iso) + 2) + iso + data[2:], b""): "its gain map not kept",
+        (data[:13] + b"\0\0\2\0\1" + data[18:], b""): "the shape of its pixels not kept",
+    }.items():
+        (tmp_path / "a.jpg").write_bytes(b"".join(more))
+        assert images.read_photograph(tmp_path / "a.jpg").note == note
+
+
+def test_colours_that_only_numbers_describe(tmp_path):
+    Image.fromarray(SCENE).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    for red, note in {64000: "", 64001: "", 68000: "its primaries (cHRM) not kept"}.items():
+        body = struct.pack(">8I", 31270, 32900, red, 33000, 30000, 60000, 15000, 6000)
+        (tmp_path / "a.png").write_bytes(data[:33] + png_chunk(b"cHRM", body) + data[33:])
+        assert images.read_photograph(tmp_path / "a.png").note == note
+    for primaries, transfer, note in ((1, 13, ""), (12, 13, "the colours of Display P3 not kept")):
+        encoded = imagecodecs.avif_encode(SCENE, level=90, primaries=primaries, transfer=transfer, matrix=1)
+        (tmp_path / "a.avif").write_bytes(encoded)
+        assert images.read_photograph(tmp_path / "a.avif").note == note
+        heif = pytest.importorskip("pillow_heif").from_bytes("RGB", (40, 24), SCENE.tobytes())
+        numbers = {"color_primaries": primaries, "transfer_characteristics": transfer, "matrix_coefficients": 6}
+        heif.save(tmp_path / "a.heic", full_range_flag=1, **numbers)
+        assert images.read_photograph(tmp_path / "a.heic").note == note
+
+
+def test_an_animated_jpeg_xl_is_told(tmp_path):
+    (tmp_path / "a.jxl").write_bytes(imagecodecs.jpegxl_encode(np.stack([SCENE, SCENE[::-1]])))
+    assert images.read_photograph(tmp_path / "a.jxl").note == "colours taken for sRGB, first of 2 frames"
+
+
+def with_tags(path, *tags, **more):
+    options = {"photometric": "rgb", "metadata": None, "software": False}
+    extra = [(code, kind, len(value) if kind in "BHd" else 0, value, True) for code, kind, value in tags]
+    tifffile.imwrite(path, SCENE, extratags=extra, **options | more)
+    return path
+
+
+@pytest.mark.parametrize(
+    "tag, note",
+    [
+        ((37724, "B", b"Adobe Photoshop Document Data Block"), "its layers not kept"),
+        ((34377, "B", b"8BIM\x04\x04\0\0\0\0\0\x02\x1c\x02"), "IPTC data not kept"),
+        ((33922, "d", (0.0,) * 6), "its georeference not kept"),
+    ],
+)
+def test_what_a_tiff_says_of_more_than_its_pixels(tmp_path, tag, note):
+    assert images.read_photograph(with_tags(tmp_path / "a.tif", tag)).note == note
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", "<>")
+def test_texts_of_a_tiff_are_kept_wherever_its_picture_stands(tmp_path, big, order):
+    preview = {"photometric": "rgb", "metadata": None, "software": False, "subfiletype": 1}
+    own = [(315, "s", 0, "Ann", True), (274, "H", 1, 6, True)]
+    for below in (True, False):  # the picture is a page below the preview, which is told about there; or one of its own
+        with tifffile.TiffWriter(tmp_path / "a.tif", bigtiff=big, byteorder=order) as writer:
+            writer.write(SCENE[::4, ::4].copy(), subifds=int(below), extratags=own if below else [], **preview)
+            writer.write(SCENE, extratags=[] if below else own, **preview | {"subfiletype": 0})
+        check(tmp_path / "a.tif", UPRIGHT[6](SCENE / 255))
+        photograph = images.read_photograph(tmp_path / "a.tif")
+        if "EXIF not kept" in photograph.note and (big, order) == (True, ">"):  # what Pillow does not read
+            continue
+        images.write_photograph(tmp_path / "b.tif", photograph)
+        with Image.open(tmp_path / "b.tif") as result:
+            assert result.getexif()[315] == "Ann"
+
+
+def test_a_result_is_not_called_the_stack_that_it_comes_from(tmp_path):
+    stack = np.stack([SCENE[..., 0]] * 5)
+    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True)
+    tifffile.imwrite(tmp_path / "b.tif", stack, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "c.ome.tif", stack, photometric="minisblack", ome=True)
+    for name in ("a.tif", "b.tif", "c.ome.tif"):
+        photograph = images.read_photograph(tmp_path / name)
+        images.write_photograph(tmp_path / "out.tif", photograph)
+        assert photograph.note == "first of 5 frames"
+        with tifffile.TiffFile(tmp_path / "out.tif") as result:
+            assert result.series[0].shape == (24, 40) and "ImageDescription" not in result.pages[0].tags
+
+
+def test_tiffs_that_are_not_read_are_not_called_damaged(tmp_path):
+    def patched(tag, *values):
+        with_tags(tmp_path / "a.tif")
+        with tifffile.TiffFile(tmp_path / "a.tif") as file:
+            at = file.pages[0].tags[tag].valueoffset
+        data = bytearray((tmp_path / "a.tif").read_bytes())
+        struct.pack_into(f"<{len(values)}H", data, at, *values)
+        (tmp_path / "a.tif").write_bytes(data)
+        with pytest.raises(ImageError) as error:
+            images.read_photograph(tmp_path / "a.tif")
+        return str(error.value)
+
+    assert "of a kind that is not read: <COMPRESSION.NIKON_NEF: 34713> not supported" in patched(259, 34713)
+    assert "of a kind that is not read: (5, 6, 5) bits" in patched(258, 5, 6, 5)
+    with_tags(tmp_path / "b.tif", (33421, "H", (2, 2)), (33422, "B", b"\0\1\1\2"))
+    with pytest.raises(ImageError, match="a camera's raw file"):
+        images.read_photograph(tmp_path / "b.tif")

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import struct
 import zlib
 
@@ -248,6 +249,14 @@ def test_an_lmdb_by_two_spellings_in_two_processes_and_held_open(tmp_path):
     if not (child := os.fork()):
         os._exit(pixels.size(paths[0]) != (28, 40))
     assert os.waitpid(child, 0)[1] == 0
+    (tmp_path / "hard.lmdb").mkdir()
+    (tmp_path / "hard.lmdb/data.mdb").hardlink_to(tmp_path / "input.lmdb/data.mdb")
+    assert pixels.size(tmp_path / "hard.lmdb/a") == (28, 40)
+    shutil.rmtree(tmp_path / "input.lmdb")
+    with pytest.raises(ValueError, match=r"data.mdb cannot be opened: No such file"):
+        pixels.size(paths[0])
+    put_lmdb(tmp_path / "input.lmdb", {"a.png": picture(0, (20, 30))})  # another file of this name
+    assert pixels.size(paths[0]) == (30, 20)
     put_lmdb(tmp_path / "held.lmdb", {"a.png": picture(0)})
     with lmdb.open(str(tmp_path / "held.lmdb"), readonly=True, lock=False):
         try:

@@ -24,8 +24,10 @@ from .samples import MAX_PIXELS, Picture, Refused, from_pillow, gray_palette, of
 PNG = b"\x89PNG\r\n\x1a\n"
 RAW_FILE = "a camera's raw file: develop it first, for example to a 16-bit TIFF"
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
+_WIDE = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}  # its colour primaries beyond those of sRGB
+_SRGB = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)  # in PNG's cHRM
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # all that PNG's pixels need
-_TOLD_CHUNKS = (b"acTL", b"gAMA", b"cICP", b"sRGB")
+_TOLD_CHUNKS = (b"acTL", b"gAMA", b"cHRM", b"cICP", b"sRGB")
 _READ_CHUNKS = (*_TOLD_CHUNKS, b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"iCCP", b"pHYs")
 _KEPT_TEXT = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
 
@@ -42,6 +44,8 @@ def _of_pillow(
     frames, cmyk = getattr(image, "n_frames", 1), image.mode == "CMYK"
     notes = [f"first of {frames} frames"] * (frames > 1) + ["CMYK turned into RGB"] * cmyk
     info = image.info | ({"icc_profile": None} if cmyk else {})
+    across, down = info.get("aspect") or (info.get("jfif_density") if info.get("jfif_unit") == 0 else None) or (1, 1)
+    lost += ("the shape of its pixels",) * (across != down)
     orientation = metadata.orientation(info)
     decode = stored or (lambda: from_pillow(image))
     return Picture(format, image.size, bits, orientation, decode, info, data, tuple(notes), lost)
@@ -78,8 +82,10 @@ def open_png(data: bytes) -> Picture:
     if b"cICP" in told:
         transfer = int.from_bytes(told[b"cICP"][1:2], "big")
         lost.append(f"HDR ({_HDR[transfer]})" if transfer in _HDR else "colour description (cICP)")
-    elif b"sRGB" not in told and b"iCCP" not in kept and told.get(b"gAMA", b"\0\0\xb1\x8f") != b"\0\0\xb1\x8f":
-        lost.append("gamma (gAMA)")  # one that is not sRGB's
+    elif b"sRGB" not in told and b"iCCP" not in kept:  # those that are not sRGB's
+        lost += ["gamma (gAMA)"] * (told.get(b"gAMA", b"\0\0\xb1\x8f") != b"\0\0\xb1\x8f")
+        points = [np.frombuffer(body[:32].ljust(32), ">u4") / 1e5 for body in (told.get(b"cHRM", _SRGB), _SRGB)]
+        lost += ["its primaries (cHRM)"] * (not np.allclose(*points, atol=0.002))
     end = struct.pack(">I4sI", 0, b"IDAT", zlib.crc32(b"IDAT"))  # Pillow reads up to the pixels
     try:
         image = PngImageFile(BytesIO(kept + end))
@@ -137,14 +143,20 @@ def open_bmp(data: bytes) -> Picture:
     return _of_pillow(image, data, "BMP", stored=stored, lost=("its alpha",) * alpha)
 
 
+def _described(primaries: int, transfer: int) -> tuple[str, ...]:
+    """What a picture without a profile, whose colours these numbers of ITU-T H.273 describe, loses without them."""
+    if transfer in _HDR:
+        return (f"HDR ({_HDR[transfer]})",)
+    return (f"the colours of {_WIDE[primaries]}",) if primaries in _WIDE else ("linear light",) * (transfer == 8)
+
+
 def open_avif(data: bytes) -> Picture:
     """By Pillow, which rounds to 8 bits; deeper stills by imagecodecs, which crashes on one of several frames."""
     image = AvifImageFile(BytesIO(data))
     flags = data[data.find(b"av1C") + 6] >> 5 & 3  # high_bitdepth and twelve_bit of AV1's configuration
     bits = {2: 10, 3: 12}.get(flags, 8)
-    transfer = data.find(b"colrnclx") + 10  # behind the primaries
-    hdr = _HDR.get(int.from_bytes(data[transfer : transfer + 2], "big")) if transfer > 10 else None
-    lost = (f"HDR ({hdr})",) * bool(hdr)
+    nclx = data.find(b"colrnclx") + 8
+    lost = _described(*struct.unpack_from(">HH", data, nclx)) if nclx > 8 and "icc_profile" not in image.info else ()
     if bits == 8 or image.n_frames > 1:
         return _of_pillow(image, data, "AVIF", lost=lost + (f"{bits} bits",) * (bits > 8))
     return _of_pillow(image, data, "AVIF", bits, lambda: of_depth(imagecodecs.avif_decode(data), bits), lost)
@@ -159,11 +171,11 @@ def open_heic(data: bytes) -> Picture:
     file = pillow_heif.open_heif(BytesIO(data), convert_hdr_to_8bit=False)
     image = file[file.primary_index]
     bits, info = image.info.get("bit_depth", 8), image.info
-    hdr = _HDR.get((info.get("nclx_profile") or {}).get("transfer_characteristics"))
+    nclx = {} if info.get("icc_profile") else info.get("nclx_profile") or {}
     names = " ".join(info.get("aux") or {}).lower()  # of auxiliary pictures
     lost = ["its gain map"] * ("hdrgainmap" in names)
     lost += ["its depth map"] * ("depth" in names or bool(info.get("depth_images")))
-    lost += [f"HDR ({hdr})"] * bool(hdr)
+    lost += _described(nclx.get("color_primaries", 1), nclx.get("transfer_characteristics", 1))
 
     def stored() -> np.ndarray:
         array = np.asarray(image)  # uint8, or uint16 with the samples in the upper bits
@@ -188,8 +200,8 @@ def open_jxl(data: bytes) -> Picture:
             info["exif"] = metadata.EXIF_PREFIX + data[at + 12 : at + length]
         elif name == b"xml ":
             info["xmp"] = data[at + 8 : at + length]
-        elif name == b"brob":
-            lost = ("compressed metadata",)
+        elif name in (b"brob", b"jhgm"):
+            lost += ("compressed metadata" if name == b"brob" else "its gain map",)
         at += max(8, length) if length else len(data)
     bits = int.from_bytes(data[start + 2 : start + 42], "little")
 
@@ -210,10 +222,13 @@ def open_jxl(data: bytes) -> Picture:
 
     def stored() -> np.ndarray:
         samples = imagecodecs.jpegxl_decode(data)
-        samples = samples[0] if samples.ndim == 4 else samples
+        if samples.ndim == 4:
+            picture.notes += (f"first of {len(samples)} frames",)
+            samples = samples[0]
         return of_depth(samples, 8 * samples.dtype.itemsize)
 
-    return Picture("JPEG XL", (width, height), 8, 1, stored, info, data, ("colours taken for sRGB",), lost)
+    picture = Picture("JPEG XL", (width, height), 8, 1, stored, info, data, ("colours taken for sRGB",), lost)
+    return picture
 
 
 _TIFF_COLOURS = {  # channels of each kind that is read, and what Pillow calls it where Pillow turns it into RGB
@@ -225,6 +240,7 @@ _TIFF_COLOURS = {  # channels of each kind that is read, and what Pillow calls i
     "CIELAB": (3, "LAB"),
     "SEPARATED": (4, "CMYK"),
 }
+_TIFF_LOST = {metadata.IPTC_TAG: "IPTC data", 37724: "its layers", 33922: "its georeference", 34264: "its georeference"}
 _IN_RGB = (6, 7, 33003, 33004, 33005, 34712, 34892, 50001, 50002)  # compressions whose decoders give RGB
 
 
@@ -234,8 +250,11 @@ def open_tiff(data: bytes) -> Picture:
     pages = [page for page in _tiff_pages(file) if not page.subfiletype & 4] or [file.pages.first]  # 4: a mask
     page = max(pages, key=lambda page: page.imagewidth * page.imagelength)  # the first of equal ones
     kind, tags = page.photometric.name, page.tags
-    if kind in ("CFA", "LINEAR_RAW") or 50706 in file.pages.first.tags:  # DNG's version
+    first = file.pages.first.tags if len(page.treeindex) > 1 else tags  # a page below the first is told about there
+    if kind in ("CFA", "LINEAR_RAW") or 33422 in tags or 50706 in file.pages.first.tags:  # CFA's pattern, DNG's version
         raise Refused(f"is {RAW_FILE}")
+    if isinstance(page.bitspersample, tuple):
+        raise Refused(f"is a TIFF of a kind that is not read: {page.bitspersample} bits")
     if kind not in _TIFF_COLOURS or page.imagedepth != 1 or (kind in ("CIELAB", "PALETTE") and page.bitspersample > 8):
         raise Refused(f"is a {page.bitspersample}-bit TIFF of a kind that is not read ({kind})")
     if page.compression == 34887 and file.byteorder == ">" and page.bitspersample > 8:
@@ -250,15 +269,20 @@ def open_tiff(data: bytes) -> Picture:
     notes += ["floating-point samples rounded to 16 bits"] * (page.dtype is not None and page.dtype.kind == "f")
     notes += ["black and white turned into gray"] * (page.bitspersample == 1 and kind.startswith("MINIS"))
     lost = ["extra channels" if more > 1 else "extra channel"] * (more > 0)
-    lost += ["IPTC data"] * (metadata.IPTC_TAG in tags)
-    info = {"xmp": tags.valueof(metadata.XMP_TAG), "icc_profile": None if kind == "SEPARATED" else page.iccprofile}
-    if 282 in tags and 283 in tags and tags.valueof(296, 2) in (2, 3):  # inches, centimetres; else a pixel's shape
+    lost += [name for tag, name in _TIFF_LOST.items() if tag in tags]
+
+    def told(tag: int) -> object:
+        return tags.valueof(tag, first.valueof(tag))
+
+    info: dict = {"xmp": told(metadata.XMP_TAG), "icc_profile": None if kind == "SEPARATED" else told(metadata.ICC_TAG)}
+    if 282 in tags and 283 in tags and tags.valueof(296, 2) in (2, 3):  # inches, centimetres
         info["dpi"] = page.get_resolution("INCH")
+    lost += ["the shape of its pixels"] * ("dpi" not in info and tags.valueof(282) != tags.valueof(283))
     try:
-        info["exif"] = metadata.exif_of_tiff(data)
-    except Exception:  # of BigTIFF, or damaged
-        lost += ["EXIF"] * (metadata.EXIF_IFD in tags)
-    orientation = metadata.orientation({"xmp": info["xmp"]}, tags.valueof(metadata.ORIENTATION))
+        info["exif"] = metadata.exif_of_tiff(data, page.offset if first is tags else file.pages.first.offset)
+    except Exception:  # of big-endian BigTIFF, or damaged
+        lost += ["EXIF"] * any(tag in first for tag in (*metadata.TEXT_TAGS[4:], metadata.EXIF_IFD))
+    orientation = metadata.orientation({"xmp": info["xmp"]}, told(metadata.ORIENTATION))
 
     def stored() -> np.ndarray:
         if 0 in page.databytecounts:

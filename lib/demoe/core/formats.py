@@ -95,7 +95,8 @@ def opened(path: Path, data: bytes | None = None) -> Iterator[Picture]:
         if isinstance(error, OSError) and error.filename:
             raise ImageError(f"{path} cannot be opened: {error.strerror or error}") from error
         detail = first_line(error)  # at times no more than a tag's number
-        raise ImageError(f"{path} is damaged or incomplete" + (f": {detail}" if " " in detail else "")) from error
+        kind = "of a kind that is not read" if re.search("not supported|not a known", detail) else "incomplete"
+        raise ImageError(f"{path} is damaged or {kind}" + (f": {detail}" if " " in detail else "")) from error
 
 
 def _check_file(path: Path) -> None:

@@ -19,17 +19,24 @@ from PIL import Image
 EXIF_PREFIX = b"Exif\0\0"  # EXIF is kept as these bytes and a small TIFF structure
 ORIENTATION, EXIF_IFD, GPS_IFD = 0x0112, 0x8769, 0x8825
 TEXT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)  # description, make, model, ..., copyright
+_STORAGE = re.compile(r"ImageJ=|\{\"shape\"|<\?xml.{0,2000}<OME", re.DOTALL)  # descriptions of how a stack is stored
 XMP_TAG, IPTC_TAG, ICC_TAG = 700, 33723, 34675
 _WIDTH_TAGS, _HEIGHT_TAGS = (0x0100, 0xA002), (0x0101, 0xA003)
-_IPTC_RESOURCE = 0x0404  # of Photoshop's blocks the one with words; the others are settings of that program
-_CREDENTIALS = b"c2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71"  # how signed content credentials begin
-# Namespaces that speak of a second picture or a video within the file.
-_ANNOUNCING = (
-    "http://ns.google.com/photos/",
-    "http://ns.google.com/photos/1.0/",
-    "http://ns.adobe.com/hdr-gain-map/",
-    "http://ns.apple.com/HDRGainMap/",
-    "http://ns.apple.com/pixeldatainfo/",
+_BESIDE = {  # what may stand beside a picture: bytes found only in files that have it, words of XMP about it
+    "IPTC data": ((b"8BIM\x04\x04",), r"(?!)"),  # of Photoshop's blocks; the others are settings of that program
+    "content credentials": ((b"c2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71",), r"dc/terms/provenance"),
+    "extended XMP": ((b"http://ns.adobe.com/xmp/extension/\0",), r"HasExtendedXMP"),
+    "its motion video": ((b"MotionPhoto_Data", b"ftypmp4", b"ftypiso", b"ftypqt  "), r"MotionPhoto|MicroVideo|OLivePh"),
+    "its gain map": ((b"urn:iso:std:iso:ts:21496:-1\0",), r"GainMap|hdr-gain-map"),
+    "its depth map": ((), r"[Dd]epth"),
+    "its sound": ((), r"photos/1\.0/audio/"),
+    "its second picture": ((), r"photos/1\.0/image/"),
+}
+_ANNOUNCING = re.compile(  # namespace, name and value in XMP of what speaks of something beside the picture
+    r"http://ns\.google\.com/photos/(dd/|1\.0/((container|depthmap|image|audio)/|camera/(MotionPhoto|MicroVideo)))"
+    r"|http://ns\.(adobe\.com/hdr-gain-map|apple\.com/(HDRGainMap|pixeldatainfo)|oplus\.com/photos)/"
+    r"|http://ns\.adobe\.com/(xmp/note/HasExtendedXMP|xap/1\.0/Thumbnails)"
+    r"|http://purl\.org/dc/terms/provenance=(https?:|self#)"
 )
 
 
@@ -65,7 +72,7 @@ def orientation(info: Mapping, value: object = None) -> int:
 def collect(info: Mapping, size: tuple[int, int], turned: bool, data: bytes, lost: tuple[str, ...]) -> Metadata:
     """What the result of a picture gets whose upright ``size`` is (width, height).
 
-    ``info`` has Pillow's names: exif, xmp, icc_profile, dpi, photoshop; ``turned``: width and height were exchanged;
+    ``info`` has Pillow's names: exif, xmp, icc_profile, dpi; ``turned``: width and height were exchanged;
     ``data``: the whole file; ``lost``: what its decoder knows of. What cannot be understood is left out: it never
     spoils a picture.
     """
@@ -74,18 +81,13 @@ def collect(info: Mapping, size: tuple[int, int], turned: bool, data: bytes, los
         exif = upright_exif(raw, size) if (raw := _exif(info)) else None
     except Exception:  # every kind of damage has its own exception here
         missing.append("damaged EXIF")
-    if _IPTC_RESOURCE in (info.get("photoshop") or {}):
-        missing.append("IPTC data")
-    if _CREDENTIALS in data:
-        missing.append("content credentials")
-    if b"http://ns.adobe.com/xmp/extension/\0" in data:
-        missing.append("extended XMP")
-    xmp, announced = _honest_xmp(_bytes(info.get("xmp")))
-    if b"MotionPhoto_Data" in data and "its motion video" not in announced:  # Samsung's, with or without XMP
-        missing.append("its motion video")
+    xmp, announced = _honest_xmp(_bytes(info.get("xmp")), size)
+    missing += [name for name, (marks, _) in _BESIDE.items() if any(mark in data for mark in marks)]
+    missing += ["its gain map"] * (data[4:8] == b"ftyp" and b"tmap" in data[8:128])  # of HEIC and AVIF
     dpi = _resolution(info.get("dpi"))
     dpi = dpi[::-1] if dpi and turned else dpi
-    return Metadata(_bytes(info.get("icc_profile")), exif, xmp, dpi, (*missing, *announced, *lost))
+    lost = tuple(dict.fromkeys((*missing, *announced, *lost)))
+    return Metadata(_bytes(info.get("icc_profile")), exif, xmp, dpi, lost)
 
 
 def _exif(info: Mapping) -> bytes | None:
@@ -141,12 +143,15 @@ def upright_exif(raw: bytes, size: tuple[int, int]) -> bytes:
     return EXIF_PREFIX + bytes(body)
 
 
-def exif_of_tiff(data: bytes) -> bytes | None:
-    """A classic TIFF file's tags about the photograph, without those about its storage."""
+def exif_of_tiff(data: bytes, offset: int) -> bytes | None:
+    """A TIFF file's tags about the photograph, of the directory at ``offset``, without those about its storage."""
     tags, kept = Image.Exif(), Image.Exif()
-    tags.load_from_fp(io.BytesIO(data))
+    if data[3] == 43:
+        raise ValueError("a big-endian BigTIFF, which Pillow does not read")
+    tags.endian, tags.bigtiff = "<" if data[:2] == b"II" else ">", data[2] == 43
+    tags.load_from_fp(io.BytesIO(data), offset)
     for tag in TEXT_TAGS:
-        if tag in tags:
+        if tag in tags and not (tag == 0x010E and _STORAGE.match(str(tags[tag]))):
             kept[tag] = tags[tag]
     for tag in (EXIF_IFD, GPS_IFD):
         if tags.get_ifd(tag):
@@ -154,28 +159,30 @@ def exif_of_tiff(data: bytes) -> bytes | None:
     return kept.tobytes() if len(kept) else None
 
 
-def _honest_xmp(xmp: bytes | None) -> tuple[bytes | None, list[str]]:
-    """The XMP packet of an upright picture that is alone in its file, and names of what it announced besides."""
+def _honest_xmp(xmp: bytes | None, size: tuple[int, int]) -> tuple[bytes | None, list[str]]:
+    """The XMP packet of an upright picture of this size that is alone in its file, and names of what it announced
+    besides. The thumbnail of the old picture is left out without a word, as that of EXIF.
+    """
     if xmp is None:
         return None, []
-    for pattern in (rb'(tiff:Orientation\s*=\s*["\'])[2-8]', rb"(<tiff:Orientation>\s*)[2-8]"):
-        xmp = re.sub(pattern, rb"\g<1>1", xmp)
-    names = {
-        "its motion video": rb"MotionPhoto|MicroVideo",
-        "its gain map": rb"GainMap|hdr-gain-map",
-        "its depth map": rb"[Dd]epth",
-    }
-    if not any(name.encode() in xmp for name in _ANNOUNCING):
-        return xmp, []
-    announced = [name for name, word in names.items() if re.search(word, xmp)]
+    sides = {b"tiff:ImageWidth": 0, b"tiff:ImageLength": 1, b"exif:PixelXDimension": 0, b"exif:PixelYDimension": 1}
+    for name, value in {b"tiff:Orientation": 1, **{name: size[side] for name, side in sides.items()}}.items():
+        xmp = re.sub(rb"(<%b>\s*|%b\s*=\s*[\"'])\d+" % (name, name), rb"\g<1>%d" % value, xmp)
+
+    def named(parts: str) -> list[str]:
+        return [name for name, (_, words) in _BESIDE.items() if re.search(words, parts)]
+
     try:
-        document = minidom.parseString(xmp)
+        document = minidom.parseString(xmp.strip(b"\0"))
     except (ExpatError, ValueError):
-        return None, [*announced, "damaged XMP"]
-    for element in document.getElementsByTagName("*"):
-        if (element.namespaceURI or "").startswith(_ANNOUNCING) and element.parentNode is not document:
-            element.parentNode.removeChild(element)
-        for attribute in list(element.attributes.values()):  # the namespaces' declarations are attributes, too
-            if (attribute.namespaceURI or "").startswith(_ANNOUNCING) or attribute.value.startswith(_ANNOUNCING):
-                element.removeAttributeNode(attribute)
-    return document.documentElement.toxml("utf-8"), announced
+        announced = named(xmp.decode("latin-1"))
+        return (None, [*announced, "damaged XMP"]) if announced else (xmp, [])
+    gone = []
+    for element in document.documentElement.getElementsByTagName("*"):
+        for node in (*element.attributes.values(), element):
+            value = node.firstChild.nodeValue if node.firstChild else ""
+            known = f"{node.namespaceURI}{node.localName}={value}"
+            if _ANNOUNCING.match(value if node.prefix == "xmlns" else known):  # the former declares a namespace
+                gone.append("" if node.prefix == "xmlns" else known + element.toxml() * (node is element))
+                element.parentNode.removeChild(node) if node is element else element.removeAttributeNode(node)
+    return (document.documentElement.toxml("utf-8") if gone else xmp), named(" ".join(gone))

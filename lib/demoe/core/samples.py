@@ -29,7 +29,7 @@ class Picture:
     bits: int  # a sample, as the file says
     orientation: int  # EXIF's 1..8
     stored: Callable[[], np.ndarray]  # (H,W,C) samples as the file has them
-    info: Mapping  # what the file says besides, by Pillow's names: exif, xmp, icc_profile, dpi, photoshop
+    info: Mapping  # what the file says besides, by Pillow's names: exif, xmp, icc_profile, dpi
     data: bytes  # the whole file
     notes: tuple[str, ...] = ()  # what a person is told about what is read
     lost: tuple[str, ...] = ()  # names of what the file has and the result will not have

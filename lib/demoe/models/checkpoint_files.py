@@ -156,8 +156,7 @@ def _of_one_network(path: Path, state: dict[str, Tensor], left: list[str]) -> Co
 
 
 def _unfit_archive(path: Path) -> str:
-    """What a ZIP archive is that is not opened: a program, or a decompression bomb, which unpacks to more than the file.
-    """
+    """What a ZIP archive is that is not opened: a program, or a decompression bomb (unpacks to more than the file)."""
     try:
         with zipfile.ZipFile(path) as archive:
             if any("/code/" in name for name in archive.namelist()):

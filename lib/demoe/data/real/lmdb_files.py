@@ -49,39 +49,40 @@ def value(path: Path) -> bytes:
     return bytes(found)
 
 
-def _check_length(database: Path, needed: int) -> None:
-    """A file that ends before its pages do would end this process when they are read, rather than raise an error."""
-    file = database / "data.mdb"
-    there = file.stat().st_size if file.is_file() else 0
-    if there < needed:
-        raise ValueError(f"{file} is cut short: {there} bytes of {needed}; fetch it again")
-
-
-_opened: dict[str, tuple] = {}  # real path -> (process, environment, bytes that its pages need)
-_opening = threading.Lock()  # LMDB opens a database once in a process
+_opened: dict[tuple[int, int], tuple] = {}  # device and inode -> (process, environment, bytes that its pages need)
+_opening = threading.Lock()  # LMDB opens a file once in a process, whatever its path is called
 
 
 def _open(database: Path):
-    """The environment of a database. One that was opened before a fork is closed and opened anew."""
+    """The environment of a database. One that was opened before a fork is closed and opened anew.
+
+    A file that ends before its pages do is refused: reading them would end this process rather than raise an error.
+    """
     try:
         import lmdb
     except ImportError:
         raise ValueError(f"{database}: reading it needs the package lmdb; `pip install lmdb`") from None
-    real = os.path.realpath(database)
+    file = database / "data.mdb"
     with _opening:
-        process, environment, needed = _opened.get(real, (0, None, 8192))  # its two head pages
-        _check_length(database, needed)
-        if process == os.getpid():
-            return environment
-        if environment is not None:
-            _opened.pop(real)[1].close()
         try:
-            environment = lmdb.open(real, readonly=True, lock=False, readahead=False, meminit=False, max_readers=512)
-        except (lmdb.Error, OSError) as error:
-            if "already open" in str(error):  # since lmdb 2.0
-                raise ValueError(f"{database} is open elsewhere in this program: close it there first") from None
-            raise ValueError(f"{database} cannot be opened as an LMDB ({error}); fetch it again") from None
-        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-        _check_length(database, needed)
-        _opened[real] = os.getpid(), environment, needed
+            there = file.stat()
+        except OSError as error:
+            raise ValueError(f"{file} cannot be opened: {error.strerror}") from None
+        key = there.st_dev, there.st_ino
+        process, environment, needed = _opened.get(key, (0, None, 8192))  # its two head pages
+        if there.st_size >= needed and process != os.getpid():
+            if environment is not None:
+                _opened.pop(key)[1].close()
+            try:
+                environment = lmdb.open(
+                    str(database), readonly=True, lock=False, readahead=False, meminit=False, max_readers=512
+                )
+            except (lmdb.Error, OSError) as error:
+                if "already open" in str(error):  # since lmdb 2.0
+                    raise ValueError(f"{database} is open elsewhere in this program: close it there first") from None
+                raise ValueError(f"{database} cannot be opened as an LMDB ({error}); fetch it again") from None
+            needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+            _opened[key] = os.getpid(), environment, needed
+        if there.st_size < needed:
+            raise ValueError(f"{file} is cut short: {there.st_size} bytes of {needed}; fetch it again")
         return environment
