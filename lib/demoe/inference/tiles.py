@@ -114,11 +114,29 @@ def restore_large(
         raise ValueError(f"{type(model).__name__} has no experts to choose tile by tile: use route image")
 
     def attempt(network: nn.Module, bf16: bool = False, fast: OptimizedNetwork | None = None) -> Large:
-        dtype = next((parameter.dtype for parameter in network.parameters()), image.dtype)
-        if isinstance(network, UNet):
-            network = folded(network, torch.bfloat16 if bf16 else None)  # once: statistics belong to its very blocks
-        found = _restored(network, fast, image.to(dtype), expert, k, max_memory, route, tile, progress)
-        return replace(found, image=found.image.to(image.dtype))
+        given = image.to(next((parameter.dtype for parameter in network.parameters()), image.dtype))
+        if not isinstance(network, UNet):
+            return Large(restore(network, given).image.to(image.dtype), None, None, Plan(None))
+        network = folded(network, torch.bfloat16 if bf16 else None)  # once: statistics belong to its very blocks
+        per_tile = route == "tile" and expert is None
+        free = budget(max_memory, image.device)
+        # Where each tile mixes others, all experts run in the first pass.
+        found = plan(network, *image.shape[-2:], free, None if per_tile and k != 1 else k, tile)
+        if per_tile and found.tile is None:
+            found = replace(found, tile=TILE)
+        with torch.no_grad(), evaluation_mode(network):
+            out = decisions = None
+            if found.tile is not None:
+                out, decisions = _tiled(network, given[None], expert, k, per_tile, found.tile, progress)
+            elif fast is not None and at_once(network, *image.shape[-2:], k) <= free:
+                with suppress(torch.OutOfMemoryError):  # strips need less
+                    out = finished(fast(given[None], expert, k))
+            if out is None:
+                with tqdm(desc="deblurring", unit="block", leave=False, disable=not progress) as bar:
+                    ways = {"recompute": found.recompute, "progress": bar.update}
+                    out = finished(strips.forward(network, given[None], expert, k, **ways))
+        restored, *rest = (None if field is None else field[0] for field in out)
+        return Large(restored.to(image.dtype), *rest, found, decisions)
 
     try:
         return attempt(model, bf16, None if callable(expert) else on_gpu(model, torch.bfloat16 if bf16 else None))
@@ -127,33 +145,10 @@ def restore_large(
             return replace(attempt(network), recomputed=True)
 
 
-def _restored(model, fast, image, expert, k, max_memory, route, tile, progress) -> Large:
-    if not isinstance(model, UNet):
-        return Large(restore(model, image).image, None, None, Plan(None))
-    mixed = None if route == "tile" and expert is None and k != 1 else k  # then all experts run in the first pass
-    free = budget(max_memory, image.device)
-    found = plan(model, *image.shape[-2:], free, mixed, tile)
-    if route == "tile" and expert is None and found.tile is None:
-        found = replace(found, tile=TILE)
-    with torch.no_grad(), evaluation_mode(model):
-        out = decisions = None
-        if found.tile is None and fast is not None and at_once(model, *image.shape[-2:], k) <= free:
-            with suppress(torch.OutOfMemoryError):  # strips need less
-                out = finished(fast(image[None], expert, k))
-        if found.tile is None and out is None:
-            with tqdm(desc="deblurring", unit="block", leave=False, disable=not progress) as bar:
-                out = strips.forward(model, image[None], expert, k, recompute=found.recompute, progress=bar.update)
-            out = finished(out)
-        elif out is None:
-            out, decisions = _tiled(model, image[None], expert, k, route, found.tile, progress)
-    return Large(*(None if field is None else field[0] for field in out), found, decisions)
-
-
-def _tiled(model, image, expert, k, route, tile, progress) -> tuple[Restored, TileMap | None]:
+def _tiled(model, image, expert, k, per_tile, tile, progress) -> tuple[Restored, TileMap | None]:
     unit = 2 ** len(model.encoders)
     crops = sample(image, unit)
     margin = MARGIN if len(crops) > 1 else 0
-    per_tile = route == "tile" and expert is None
     gather: Callable = lambda wish: strips.statistics(model, crops, wish, k, margin=margin)  # noqa: E731
     # Tiles that mix several experts each mix others: all must be known.
     known = strips.statistics(model, crops, None, None, margin=margin) if per_tile and k != 1 else gather(expert)
