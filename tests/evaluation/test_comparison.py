@@ -9,7 +9,7 @@ from conftest import shake
 from demoe.core.provenance import Stamp
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import benchmark, comparison
-from demoe.evaluation.methods import EQUAL, FOREIGN, INPUT, LONGER, UNTILED, Compared, Made, network
+from demoe.evaluation.methods import EQUAL, FOREIGN, INPUT, LONGER, UNTILED, Compared, Made, blurred_input, network
 from demoe.models import complexity
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
@@ -75,7 +75,7 @@ def test_a_set_of_no_expert_has_no_manual_choice_and_no_way_of_seeing():
 
 
 def entry(role: str, group: str, model: torch.nn.Module | None) -> Compared:
-    return Compared(role, f"{role}!", group, "3 steps", "abc", benchmark.blurred_input, model)
+    return Compared(role, f"{role}!", group, "3 steps", "abc", blurred_input, model)
 
 
 def test_methods_are_counted_with_their_k_and_gaps_stand_in_the_papers_order():

@@ -70,9 +70,9 @@ def found_candidates(networks, sets, **more):
 def test_candidates_are_measured_once_and_continued(networks, home, monkeypatch):
     sets = [noisy_set(INSIDE), noisy_set(BLIND, truth=False)]
     whole = found_candidates(networks, sets)
-    file = next((home / "results" / "test" / "runs").glob("routing-s0-*")) / "scores.csv"
-    expected = file.read_bytes()
-    assert list(whole.method[:9]) == list(expert_choice.CANDIDATES) and len(whole) == 4 * 9
+    files = sorted((home / "results" / "test" / "runs").glob("benchmark-routing-s0-*/scores.csv"))
+    expected = [file.read_bytes() for file in files]
+    assert len(files) == 2 and list(whole.method[:9]) == list(expert_choice.CANDIDATES) and len(whole) == 4 * 9
     assert whole[whole["set"] == BLIND].psnr.isna().all() and whole[whole["set"] == INSIDE].psnr.notna().all()
     assert "psnr: no ground truth" in whole.missing.iloc[-1]
     blurred, sharp = (side[None] for side in sets[0].pair(1))
@@ -87,7 +87,8 @@ def test_candidates_are_measured_once_and_continued(networks, home, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(expert_choice, "restore_each", never)
         assert found_candidates(networks, sets).equals(whole)
-    file.unlink()
+    for file in files:
+        file.unlink()
     append, seen = Journal.append, []
 
     def interrupted(self, rows):
@@ -102,14 +103,14 @@ def test_candidates_are_measured_once_and_continued(networks, home, monkeypatch)
             found_candidates(networks, sets)
     each, again = expert_choice.restore_each, []
     monkeypatch.setattr(expert_choice, "restore_each", lambda *given: again.append(1) or each(*given))
-    assert found_candidates(networks, sets).equals(whole) and file.read_bytes() == expected
+    assert found_candidates(networks, sets).equals(whole) and [file.read_bytes() for file in files] == expected
     assert len(again) == 1
 
 
 def test_damaged_candidates_are_set_aside_and_made_again(networks, home, capsys):
     sets = [noisy_set(INSIDE)]
     whole = found_candidates(networks, sets)
-    file = next((home / "results" / "test" / "runs").glob("routing-s0-*")) / "scores.csv"
+    file = next((home / "results" / "test" / "runs").glob("benchmark-routing-s0-*")) / "scores.csv"
     expected = file.read_bytes()
     file.write_bytes(expected.replace(b"1", b"2", 1))
     assert found_candidates(networks, sets).equals(whole) and file.read_bytes() == expected

@@ -106,7 +106,7 @@ def test_what_cannot_be_measured_is_nan_with_the_reason():
 
 def test_metrics_are_chosen_by_name():
     assert metrics.columns(["ssim", "aligned"]) == ["ssim", "psnr_aligned", "ssim_aligned"]
-    wrong = ((["psnr", "sharpness"], "unknown: sharpness"), ([], "none"), (["psnr", "psnr"], "at most once"))
+    wrong = ((["psnr", "blurriness"], "unknown: blurriness"), ([], "none"), (["psnr", "psnr"], "at most once"))
     for names, text in wrong:
         with pytest.raises(ValueError, match=text):
             metrics.columns(names)

@@ -32,6 +32,7 @@ from demoe.data.build import build as build_sets
 from demoe.data.setting import Setting
 from demoe.data.synthetic import synthetic
 from demoe.evaluation import benchmark
+from demoe.evaluation.methods import blurred_input
 from demoe.report import tables
 from demoe.training import loop
 
@@ -127,7 +128,7 @@ def train(root: Path) -> None:
 
 def evaluate(root: Path) -> None:
     sets = [synthetic(name, "test", 2, 32, 0, root / "cache", False) for name in EVALUATED]
-    compared = {"input": benchmark.blurred_input, "half": lambda image, pairs: torch.sqrt(image)}
+    compared = {"input": blurred_input, "half": lambda image, pairs: torch.sqrt(image)}
     mark = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
     benchmark.run("faults", sets, compared, {"weights": "a"}, mark, progress=False, pictures=True)
 

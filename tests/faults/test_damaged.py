@@ -14,6 +14,7 @@ from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
 from demoe.data.synthetic import synthetic
 from demoe.evaluation import benchmark
+from demoe.evaluation.methods import blurred_input
 from demoe.inference import tiles
 from demoe.models import checkpoints
 from demoe.models.nafnet import NAFNet, NAFNetConfig
@@ -119,7 +120,7 @@ def flat(name="GoPro-syn", count=4):
 
 
 def scored(**more):
-    compared = {"input": benchmark.blurred_input, "root": more.pop("method", lambda image, pairs: image.sqrt())}
+    compared = {"input": blurred_input, "root": more.pop("method", lambda image, pairs: image.sqrt())}
     return benchmark.run("faults", [flat()], compared, {"weights": "a"}, MARK, progress=False, **more)
 
 
@@ -211,7 +212,7 @@ def test_a_second_process_is_refused_or_waits(home, tmp_path):
         build(tmp_path / "out", ["RealBlur"], "test", 1, 24, progress=False)
     file = tmp_path / "scores.csv"
     with files.alone(tmp_path / ".scores.csv.lock"), pytest.raises(ValueError, match="another process is writing"):
-        benchmark.score([flat()], {"input": benchmark.blurred_input}, progress=False, file=file)
+        benchmark.score([flat()], {"input": blurred_input}, progress=False, file=file)
     assert not file.exists()
 
 

@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from demoe.core import images, provenance
 from demoe.core.files import Journal, alone, kept, write_text
 from demoe.data.pairs import PairedSet
-from demoe.inference.restore import restore
 
 from . import metrics
-from .methods import Made, Method, blurred_input
+from .methods import Made, Method
 
 DECIMALS = 5  # of a score in a CSV
 Rows = Callable[[PairedSet, int], list[dict]]  # what is measured of picture i of a set
@@ -75,7 +74,10 @@ def score(
     identity = provenance.config_hash(_identity(sets, compared, measured, config) | stamped)
     busy = f"another process is writing {file}: wait for it to end, or choose another file"
     with alone(file.with_name(f".{file.name}.lock"), busy, wait=False):
-        write_scores(file, head, identity, sets, rows_of, len(compared), progress, fresh)
+        journal = Journal(file.with_name(f"{file.name}.partial"), head, identity, len(compared), fresh)
+        for rows in _all_rows(sets, rows_of, progress, len(journal.rows) // len(compared)):
+            journal.append([{column: _cell(row[column]) for column in head} for row in rows])
+        journal.finish(file)
     return read_scores(file)
 
 
@@ -91,26 +93,6 @@ def _all_rows(sets: Sequence[PairedSet], rows_of: Rows, progress: bool, done: in
     shown = {"desc": "scoring", "unit": "picture", "leave": False, "disable": not progress}
     for pairs, i in tqdm(todo[done:], initial=done, total=len(todo), **shown):
         yield rows_of(pairs, i)
-
-
-def write_scores(
-    file: Path,
-    head: Sequence[str],
-    identity: str,
-    sets: Sequence[PairedSet],
-    rows_of: Rows,
-    count: int,
-    progress: bool = True,
-    fresh: bool = False,
-) -> None:
-    """Writes the CSV ``file`` with the columns ``head``: ``rows_of`` every picture, ``count`` of them each time.
-
-    Interrupted, it goes on with the rows that were made for the same ``identity``, unless ``fresh``.
-    """
-    journal = Journal(file.with_name(f"{file.name}.partial"), head, identity, count, fresh)
-    for rows in _all_rows(sets, rows_of, progress, len(journal.rows) // count):
-        journal.append([{column: _cell(row[column]) for column in head} for row in rows])
-    journal.finish(file)
 
 
 def picture_file(folder: Path, dataset: str, method: str, key: str) -> Path:
@@ -134,17 +116,12 @@ def _check(sets: Sequence[PairedSet], compared: Mapping[str, Method]) -> None:
 def _identity(
     sets: Sequence[PairedSet], compared: Mapping[str, Method], measured: Sequence[str], config: Mapping | None
 ) -> dict:
-    """All that the rows depend on, as far as it is known here."""
-    known = {"methods": list(compared), "metrics": list(measured), "config": dict(config or {})}
-    return known | surroundings(sets, measured)
-
-
-def surroundings(sets: Sequence[PairedSet], measured: Sequence[str]) -> dict:
-    """What scores depend on whatever restored: the pictures, the code from them to the numbers, and those of the
-    metrics ``measured`` that this machine lacks something for."""
+    """All that the rows depend on, as far as it is known here: what restored, the pictures, the code from them to the
+    numbers, and those of the metrics that this machine lacks something for."""
     kinds = {pairs.data for pairs in sets}
     origin = (("blur", "data") if "synthetic" in kinds else ()) + (("data", "data/real") if "real" in kinds else ())
     return {
+        **{"methods": list(compared), "metrics": list(measured), "config": dict(config or {})},
         "missing": {name: error.reason for name, error in metrics.missing(measured).items()},
         "sets": [[pairs.name, pairs.data, pairs.peak, list(pairs.keys)] for pairs in sets],
         "code": provenance.code_hash("core", "models", "inference", "evaluation", *dict.fromkeys(origin)),
@@ -156,13 +133,6 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.{DECIMALS}f}"
     return str(value)
-
-
-def mean_psnr(model: nn.Module, pairs: PairedSet, device: str = "cpu") -> tuple[float, float]:
-    """Mean PSNR (dB) of a set's blurred pictures, and of what ``model`` makes of them."""
-    compared = {"input": blurred_input, "network": lambda image, pairs: restore(model, image).image}
-    means = score([pairs], compared, device, progress=False, measured=("psnr",)).groupby("method").psnr.mean()
-    return float(means["input"]), float(means["network"])
 
 
 def read_scores(file: Path) -> pd.DataFrame:
@@ -186,36 +156,23 @@ def run(
     measured: Sequence[str] = metrics.DEFAULT,
     pictures: bool = False,
 ) -> tuple[pd.DataFrame, Path]:
-    """``score`` as a run with a folder of its own (``kept_scores``), ``benchmark-<name>-s<seed>-<hash>``.
+    """``score`` as a run with a folder of its own: done once, loaded afterwards, continued if it was interrupted.
 
-    ``config`` says what the methods are (hashes of the trainings, files of weights, whole or tiled). With ``pictures``
-    the restored pictures are kept as well. Returns the scores and the folder.
+    ``config`` says what the methods are (hashes of the trainings, files of weights, whole or tiled). The folder,
+    ``results/<profile>/runs/benchmark-<name>-s<seed>-<hash of all that the scores depend on>``, gets scores.csv (a row
+    a picture) and config.json, with what the hash is of and the stamp; with ``pictures`` the restored pictures as well.
+    A process that finds another one at work there waits for it; a file that is damaged is set aside and made again.
+    Returns the scores and the folder.
     """
-
-    def make(file: Path) -> None:
-        folder = file.with_name("pictures") if pictures else None
-        score(sets, compared, device, progress, measured=measured, file=file, config=config, mark=mark, pictures=folder)
-
     identity = _identity(sets, compared, measured, config) | {"pictures": pictures}
-    return kept_scores(f"benchmark-{name}", identity, mark, make, progress)
-
-
-def kept_scores(
-    name: str, identity: dict, mark: provenance.Stamp, make: Callable[[Path], None], progress: bool = True
-) -> tuple[pd.DataFrame, Path]:
-    """The scores that ``make`` writes into a CSV: done once, loaded afterwards, continued if they were interrupted.
-
-    The folder, ``results/<profile>/runs/<name>-s<seed>-<hash of identity>``, gets scores.csv (a row a picture) and
-    config.json, with ``identity`` and the stamp. A process that finds another one at work there waits for it; a file
-    that is damaged is set aside and made again. Returns the scores and the folder.
-    """
-    folder = provenance.run_folder(mark.profile, name, mark.seed, identity)
+    folder = provenance.run_folder(mark.profile, f"benchmark-{name}", mark.seed, identity)
     file = folder / "scores.csv"
     busy = f"another process is scoring {folder.name}: waiting for it" if progress else ""
     with kept(folder, [file.name], busy=busy) as missing:
         if missing:
             text = json.dumps(provenance.full(mark) | identity, indent=2, default=str) + "\n"
             write_text(folder / "config.json", text)
-            make(file)
+            keep = {"file": file, "config": config, "mark": mark, "pictures": folder / "pictures" if pictures else None}
+            score(sets, compared, device, progress, measured=measured, **keep)
         file.with_name(f"{file.name}.partial").unlink(missing_ok=True)  # of a process killed after the CSV was there
     return read_scores(file), folder

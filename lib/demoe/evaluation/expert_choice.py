@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -25,8 +25,10 @@ from demoe.models.layers import pad_to_multiple
 from demoe.models.outputs import Restored
 
 from . import metrics, statistics
-from .benchmark import batch_of_one, kept_scores, surroundings, write_scores
-from .metrics import metric_q, psnr
+from .benchmark import batch_of_one, run
+from .by_size import restorations
+from .methods import Method, blurred_input
+from .metrics import psnr
 
 MEASURED = ("psnr", "ssim", "lpips_vgg", "musiq", "nrqm", "niqe")  # Tables 2, 8 and 9
 INPUT, BASELINE, SOFT, EQUAL = "input", "baseline", "DeMoE k=5", "equal mixture"
@@ -79,34 +81,28 @@ def candidates(
     progress: bool = True,
     measured: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """The metrics of all ``CANDIDATES`` of every picture, in the folder ``routing-s<seed>-<hash>`` of ``kept_scores``.
+    """The metrics of all ``CANDIDATES`` of every picture, a ``benchmark.run`` a set.
 
     ``config`` says what the networks are (the hashes of their trainings). ``measured`` are the metrics of every set;
     without it they are what each ``needed``. Columns: set, image, method, a column a metric (NaN where it was not
     measured), sharpness (Metric Q, which needs no sharp picture), missing, and ``mark``'s, whose commit is that of the
     code that measured. Pictures go through whole.
     """
-    names = {pairs.name: tuple(measured or needed(pairs)) for pairs in sets}
-    every = [name for name in measured or MEASURED if any(name in some for some in names.values())]
-    columns = metrics.columns(every)
-    head = ["set", "image", "method", *columns, "sharpness", "missing", *mark.columns()]
+    compared = {INPUT: blurred_input, **restorations({BASELINE: baseline}), **_each_expert(demoe)}
+    names = [(*(measured or needed(pairs)), "sharpness") for pairs in sets]
+    runs = [
+        run("routing", [pairs], compared, config, mark, device, progress, measured=of_set)[0]
+        for pairs, of_set in zip(sets, names, strict=True)
+    ]
+    every = [name for name in measured or MEASURED if any(name in of_set for of_set in names)]
+    columns = ["set", "image", "method", *metrics.columns(every), "sharpness", "missing", *mark.columns()]
+    return pd.concat(runs, ignore_index=True)[columns]
 
-    def rows_of(pairs: PairedSet, i: int) -> list[dict]:
-        blurred, sharp = batch_of_one(pairs, i, device)
-        images = {INPUT: blurred, BASELINE: restore(baseline, blurred).image} | restore_each(demoe, blurred)
-        rows = []
-        for name in CANDIDATES:
-            found = metrics.measure(images[name], sharp, names[pairs.name])
-            row = {"set": pairs.name, "image": pairs.keys[i], "method": name, **dict.fromkeys(columns, math.nan)}
-            row |= found.values | {"sharpness": float(metric_q(images[name])), "missing": found.reasons}
-            rows.append(row | mark.columns() | {"data": pairs.data})
-        return rows
 
-    def make(file: Path) -> None:  # rows of another commit are not continued: a file has one stamp
-        write_scores(file, head, f"commit {mark.commit}", sets, rows_of, len(CANDIDATES), progress)
-
-    identity = {"config": dict(config), "metrics": names, **surroundings(sets, every)}
-    return kept_scores("routing", identity, mark, make, progress)[0]
+def _each_expert(model: DeMoE) -> dict[str, Method]:
+    """``restore_each`` as methods, which are asked for one picture after the other: each is restored once."""
+    made = lru_cache(maxsize=1)(lambda image: restore_each(model, image))
+    return {name: lambda image, pairs, name=name: made(image)[name] for name in (*EXPERTS, SOFT, EQUAL)}
 
 
 def choices(candidates: pd.DataFrame, routing: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
@@ -143,7 +139,7 @@ def score_choices(candidates: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFram
     pass of the decoder), then the metrics, sharpness and missing. ``RANDOM`` is what an expert drawn blindly can
     expect: the mean of the five.
     """
-    values = [*statistics.metric_columns(candidates), "sharpness"]
+    values = statistics.metric_columns(candidates)
     long = chosen.rename_axis(columns="method").stack().rename("choice").reset_index()
     scored = candidates.rename(columns={"method": "choice"})[["set", "image", "choice", *values, "missing"]]
     found = long.merge(scored, on=["set", "image", "choice"], how="left")

@@ -168,6 +168,7 @@ METRICS: dict[str, Metric] = {
     "brisque": _iqa("brisque", "BRISQUE ↓"),
     "pi": _iqa("pi", "PI ↓"),
     "pieapp": _iqa("pieapp", "PieAPP ↓", reference=True),
+    "sharpness": Metric({"sharpness": "Metric Q ↑"}, lambda image, _: metric_q(image), reference=False, smallest=PATCH),
 }
 DEFAULT = ("psnr", "ssim")
 LABELS: dict[str, str] = {name: head for metric in METRICS.values() for name, head in metric.columns.items()}
