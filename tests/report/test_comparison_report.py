@@ -9,6 +9,7 @@ import torch
 from demoe.core import provenance
 from demoe.core.files import results_dir
 from demoe.data.pairs import PairedSet
+from demoe.evaluation import metrics
 from demoe.evaluation.comparison import MAIN, WITHOUT, examples, worst_crop
 from demoe.evaluation.methods import Compared, blurred_input
 from demoe.report import comparison_report, layouts, tables
@@ -262,6 +263,7 @@ def test_figure_5_shows_the_median_gain_and_how_long_each_learned():
     )
     ((name, key, images),) = examples(sets, entries, scores)
     assert (name, key) == ("GoPro-syn", "c")
-    titles = ["blurred\n\n20.00 dB", "NAFNet\n180 steps\n21.00 dB", "DeMoE k=1\n1600 + 600 steps\n22.00 dB"]
+    level = [f"{metrics.psnr(image[None], images[-1][1][None]).item():.2f} dB" for _, image in images[:3]]
+    titles = [f"blurred\n\n{level[0]}", f"NAFNet\n180 steps\n{level[1]}", f"DeMoE k=1\n1600 + 600 steps\n{level[2]}"]
     assert [title for title, _ in images] == [*titles, "sharp\n\n"]
     assert torch.equal(images[1][1], images[0][1] / 2)

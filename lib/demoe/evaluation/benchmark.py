@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -85,6 +85,25 @@ def batch_of_one(pairs: PairedSet, i: int, device: str) -> tuple[Tensor, Tensor 
     """Pair ``i`` as (1, 3, H, W) in [0, 1] on ``device``: blurred, and sharp or None."""
     blurred, sharp = pairs.pair(i)
     return blurred.unsqueeze(0).to(device), None if sharp is None else sharp.unsqueeze(0).to(device)
+
+
+def restored(
+    pairs: PairedSet, key: str, compared: Iterable[tuple[str, Method]], device: str = "cpu", between: str = "\n"
+) -> list[tuple[str, Tensor]]:
+    """What methods make of the picture ``key`` of a set, for figures: (title, picture (3, H, W) in [0, 1]).
+
+    A title is a method's name, then ``between`` and the PSNR of the whole picture. The sharp one comes last, if there
+    is one. A method that does not apply to the set is left out.
+    """
+    blurred, sharp = batch_of_one(pairs, list(pairs.keys).index(key), device)
+    found = []
+    for name, method in compared:
+        made = method(blurred, pairs)
+        if made is not None:
+            image = made.image if isinstance(made, Made) else made
+            title = name if sharp is None else f"{name}{between}{metrics.psnr(image, sharp).item():.2f} dB"
+            found.append((title, image[0].cpu()))
+    return found if sharp is None else [*found, ("sharp", sharp[0].cpu())]
 
 
 def _all_rows(sets: Sequence[PairedSet], rows_of: Rows, progress: bool, done: int = 0) -> Iterator[list[dict]]:

@@ -14,8 +14,8 @@ from demoe.models.demoe import DEMOE_PRESETS, DeMoE
 from demoe.models.nafnet import NAFNET_PRESETS, NAFNet
 
 from . import statistics
-from .benchmark import batch_of_one
-from .methods import EQUAL, Compared, Made
+from .benchmark import restored
+from .methods import EQUAL, Compared
 from .metrics import busiest_window
 
 COMPARATORS = tuple(comparators.NETWORKS)  # in the order of Table 1
@@ -132,14 +132,9 @@ def examples(
     shown = [by_role[role] for role in HEADS if role in by_role]
     for pairs in sets:
         key = median_gain(scores, pairs.name, by_role[MAIN].method, by_role["input"].method)
-        blurred, sharp = batch_of_one(pairs, list(pairs.keys).index(key), device)
-        psnr = scores[(scores["set"] == pairs.name) & (scores.image == key)].set_index("method").psnr
-        images = []
-        for one in shown:
-            made = one.make(blurred, pairs)
-            title = f"{HEADS[one.role]}\n{one.steps}\n{psnr[one.method]:.2f} dB"
-            images.append((title, (made.image if isinstance(made, Made) else made)[0].cpu()))
-        found.append((pairs.name, key, [*images, ("sharp\n\n", sharp[0].cpu())]))
+        titled = [(f"{HEADS[one.role]}\n{one.steps}", one.make) for one in shown]
+        *images, (title, sharp) = restored(pairs, key, titled, device)
+        found.append((pairs.name, key, [*images, (f"{title}\n\n", sharp)]))
     return found
 
 

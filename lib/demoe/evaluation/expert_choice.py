@@ -25,10 +25,9 @@ from demoe.models.layers import pad_to_multiple
 from demoe.models.outputs import Restored
 
 from . import metrics, statistics
-from .benchmark import batch_of_one, run
+from .benchmark import batch_of_one, restored, run
 from .by_size import restorations
-from .methods import Method, blurred_input
-from .metrics import psnr
+from .methods import Method, blurred_input, network
 
 MEASURED = ("psnr", "ssim", "lpips_vgg", "musiq", "nrqm", "niqe")  # Tables 2, 8 and 9
 INPUT, BASELINE, SOFT, EQUAL = "input", "baseline", "DeMoE k=5", "equal mixture"
@@ -258,14 +257,11 @@ def examples(
     """
     found = []
     for pairs, key in ((one, key) for one in sets for key in shown.get(one.name, ())):
-        blurred, sharp = batch_of_one(pairs, list(pairs.keys).index(key), device)
-        by_expert, chosen = restore_each(demoe, blurred), EXPERTS[int(restore(demoe, blurred).weights[0].argmax())]
-        images = {"input": blurred} | {name: restore(model, blurred).image for name, model in networks.items()}
-        images[f"DeMoE, router:\n{chosen}"] = by_expert[chosen]
+        blurred, _ = batch_of_one(pairs, list(pairs.keys).index(key), device)
+        chosen = EXPERTS[int(restore(demoe, blurred).weights[0].argmax())]
+        compared = [(INPUT, blurred_input), *((name, network(model)) for name, model in networks.items())]
+        compared.append((f"DeMoE, router:\n{chosen}", network(demoe)))
         if pairs.label is not None:
-            images[f"DeMoE, by hand:\n{EXPERTS[pairs.label]}"] = by_expert[EXPERTS[pairs.label]]
-        if sharp is not None:
-            images = {f"{name}\n{float(psnr(image, sharp)):.2f} dB": image for name, image in images.items()}
-            images["sharp"] = sharp
-        found.append((pairs.name, key, [(title, image[0].cpu()) for title, image in images.items()]))
+            compared.append((f"DeMoE, by hand:\n{EXPERTS[pairs.label]}", network(demoe, manual=True)))
+        found.append((pairs.name, key, restored(pairs, key, compared, device)))
     return found

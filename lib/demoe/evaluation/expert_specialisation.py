@@ -10,10 +10,9 @@ import pandas as pd
 import torch
 
 from demoe.core.tasks import EXPERTS
-from demoe.inference.restore import restore
 from demoe.models.demoe import DeMoE
 
-from .methods import Method, blurred_input
+from .methods import Method, blurred_input, network
 from .weight_similarity import all_pairs, compare_layers, expert_layers, pearson
 
 SCALES = "beta and gamma"
@@ -50,11 +49,8 @@ def moved(model: DeMoE, start: DeMoE) -> pd.DataFrame:
 
 def by_hand(model: DeMoE) -> dict[str, Method]:
     """The input as it came, the router's choice, and each expert chosen by hand, for ``benchmark.score``."""
-
-    def method(expert: str | None) -> Method:
-        return lambda image, pairs: restore(model, image, expert=expert, k=1).image
-
-    return {"input": blurred_input, "router": method(None)} | {name: method(name) for name in EXPERTS}
+    by_expert = {name: network(model, expert=name) for name in EXPERTS}
+    return {"input": blurred_input, "router": network(model), **by_expert}
 
 
 def matrix(scores: pd.DataFrame) -> pd.DataFrame:

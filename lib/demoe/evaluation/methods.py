@@ -51,9 +51,16 @@ def blurred_input(image: Tensor, pairs: PairedSet) -> Tensor:
 
 
 def network(
-    model: nn.Module, *, k: int | None = 1, manual: bool = False, tile: int | None = None, max_memory: int | None = None
+    model: nn.Module,
+    *,
+    k: int | None = 1,
+    manual: bool = False,
+    expert: str | None = None,
+    tile: int | None = None,
+    max_memory: int | None = None,
 ) -> Method:
-    """A network as a method. ``manual``: a DeMoE with the expert of the set's blur (None for a set of no expert).
+    """A network as a method. ``manual``: a DeMoE with the expert of the set's blur (None for a set of no expert), else
+    ``expert`` names the one that it uses for all.
 
     Pictures over ``WHOLE`` pixels go through ``tiles.restore_large``: whole where the memory allows, else in tiles, and
     the row says which. ``tile``, a side in pixels, cuts every larger picture into tiles, on every machine alike;
@@ -64,12 +71,12 @@ def network(
     def method(image: Tensor, pairs: PairedSet) -> Tensor | Made | None:
         if manual and pairs.label is None:
             return None
-        expert = EXPERTS[pairs.label] if manual else None
+        chosen = EXPERTS[pairs.label] if manual else expert
         height, width = image.shape[-2:]
         side = tile if tile and max(height, width) > tile else None
         if side is None and height * width <= WHOLE:
-            return restore(model, image, expert=expert, k=k).image
-        large = restore_large(model, image[0], expert=expert, k=k, tile=side, max_memory=max_memory)
+            return restore(model, image, expert=chosen, k=k).image
+        large = restore_large(model, image[0], expert=chosen, k=k, tile=side, max_memory=max_memory)
         image = large.image[None]
         if side is not None and not isinstance(model, UNet):
             return Made(image, UNTILED)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-import torch
 from torch import nn
 
 from demoe.blur.folder import FolderCanvas, picture_mark
@@ -23,10 +22,7 @@ from demoe.models import checkpoints
 from demoe.models.pretrained import Release
 
 from . import statistics
-from .benchmark import batch_of_one
-from .expert_specialisation import by_hand
 from .methods import Method, blurred_input, network
-from .metrics import psnr
 
 INPUT, BASELINE, DEMOE, MANUAL, WRONG = "input", "baseline", "DeMoE k=1", "DeMoE manual", "average wrong expert"
 SHOWN = (INPUT, BASELINE, DEMOE, MANUAL)  # of these the tables give means
@@ -85,7 +81,7 @@ def test_sets(setting: Setting, release: Release, held_out: str | Path | None = 
 
 def released_methods(models: Mapping[str, nn.Module]) -> dict[str, Method]:
     """The input, the networks, and DeMoE with each expert chosen by hand."""
-    experts = {name: method for name, method in by_hand(models[DEMOE]).items() if name in EXPERTS}
+    experts = {name: network(models[DEMOE], expert=name) for name in EXPERTS}
     return {INPUT: blurred_input, **{name: network(model) for name, model in models.items()}, **experts}
 
 
@@ -105,14 +101,3 @@ def released_differences(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """What ``COMPARED`` differ by on the same pictures (``statistics.differences``), from ``with_choices``. A network
     that is not there is left out."""
     return statistics.differences(scores, [pair for pair in COMPARED if set(pair) <= set(scores.method)], seed)
-
-
-def first_pictures(models: Mapping[str, nn.Module], sets: Sequence[PairedSet]) -> list[list[tuple[str, torch.Tensor]]]:
-    """The first picture of each set, as rows of (title with its PSNR, picture): input, networks, sharp."""
-    rows, device = [], str(next(models[DEMOE].parameters()).device)
-    for pairs in sets:
-        blurred, sharp = batch_of_one(pairs, 0, device)
-        images = {INPUT: blurred} | {name: network(model)(blurred, pairs) for name, model in models.items()}
-        titled = {f"{name}, {psnr(image, sharp).item():.2f} dB": image for name, image in images.items()}
-        rows.append([(title, image[0].cpu()) for title, image in (titled | {"sharp": sharp}).items()])
-    return rows
