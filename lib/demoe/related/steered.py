@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
 
@@ -13,6 +13,7 @@ from .networks.mimo_unet import MIMOUNet, MIMOUNetPlus
 from .networks.mprnet_stage1 import MPRNetStage1
 from .networks.mssnet import MSSNet
 from .networks.shared import Restoring
+from .networks.spandrel_networks import SpandrelNetwork
 from .networks.unet import UNet
 from .prior import PriorStudent, with_prior
 
@@ -24,6 +25,7 @@ NETWORKS = {
     "mssnet": MSSNet,
     "deepdeblur": DeepDeblur,
     "hinet": HINet,
+    "mprnet-lite": partial(SpandrelNetwork, "MPRNet-lite"),  # no place for a prior: its mode is ""
 }
 
 

@@ -225,14 +225,17 @@ def with_loss(spec: Spec, text: str, class_weight: float = PROFILES["paper"].cla
 def identified(spec: Spec) -> Spec:
     """``spec`` with all that it takes from this room as part of its identity: code, and the files of its losses.
 
-    One that takes nothing comes back as it is. Raises ``WeightsMissing`` where a file is not here, before anything is
-    trained.
+    What it starts from likewise; one that takes nothing comes back as it is. Raises ``WeightsMissing`` where a file is
+    not here, before anything is trained.
     """
-    if spec.guest is None and not any(name in LOSSES for name, _ in spec.loss):
+    if spec.starts_from is not None and (start := identified(spec.starts_from)) != spec.starts_from:
+        spec = replace(spec, starts_from=start)
+    code = code_hash("related", "related/networks")
+    if spec.code.endswith(code) or (spec.guest is None and not any(name in LOSSES for name, _ in spec.loss)):
         return spec
     items = sorted({item for name, _ in spec.loss if name in LOSSES for item in LOSSES[name].weights.split()})
     files = tuple((f"weights {item}", checksum(features.weights_file(item))[:8]) for item in items)
-    return replace(spec, code=spec.code + code_hash("related", "related/networks"), data=(*spec.data, *files))
+    return replace(spec, code=spec.code + code, data=(*spec.data, *files))
 
 
 def terms() -> dict[str, TermFunction]:
