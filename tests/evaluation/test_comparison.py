@@ -93,15 +93,16 @@ def test_methods_are_counted_with_their_k_and_gaps_stand_in_the_papers_order():
     assert rows.macs["DeMoE longer k=5"] > 1.2 * rows.macs["DeMoE longer k=1"]
     assert rows.params["DeMoE longer k=5"] == rows.params["DeMoE longer k=1"]
     assert (rows.params["SFHFormer"], rows.macs["SFHFormer"]) == complexity.count(naf)
-    times = comparison.runtimes(entries[2:], 16, 1)
-    assert times.role.tolist() == ["DeMoE longer k=1", "DeMoE longer k=5"] and (times.runtime_ms > 0).all()
+    times = comparison.runtimes({one.role: one.model for one in entries[2:]} | {"DeMoE": demoe}, 16, 1)
+    assert times.network.tolist() == ["DeMoE longer k=1", "DeMoE longer k=5", "DeMoE"] and (times.runtime_ms > 0).all()
+    assert times.runtime_ms[0] == times.runtime_ms[2] != times.runtime_ms[1]  # one network with one expert: timed once
 
 
 def test_weights_may_be_called_anything():
     demoe = DeMoE(TINY).eval()
     entries = [entry(name, FOREIGN, demoe) for name in ("model_k=3.pth", "x k=5")] + [entry("DeMoE", EQUAL, demoe)]
     assert comparison.methods_table(entries, {}).macs.nunique() == 1  # each mixes one expert
-    assert comparison.runtimes(entries, 16, 1).role.tolist() == ["model_k=3.pth", "x k=5", "DeMoE"]
+    assert comparison.runtimes({one.role: demoe for one in entries}, 16, 1).runtime_ms.nunique() == 1
 
 
 def scored(shift: dict[str, float], count: int = 8) -> pd.DataFrame:

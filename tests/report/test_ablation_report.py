@@ -201,7 +201,7 @@ def test_published_costs_stand_beside_the_counted():
     row = laid.loc["DarkIR experts"]
     assert (row["paper: MACs (G)"], row["counted: MACs (G)"], row["paper: runtime (ms)"]) == ("11.05", "10.74", "14.2")
     assert laid.loc["residual fusion", "paper: MACs (G)"] == "–" and laid.loc["DeMoE", "paper: MACs (G)"] == "11.05"
-    timed = pd.DataFrame({"experiment": ["ablation-demoe", "ablation-residual"], "runtime_ms": [5.04, 6], "side": 64})
+    timed = pd.DataFrame({"network": ["ablation-demoe", "ablation-residual"], "runtime_ms": [5.04, 6], "side": 64})
     assert at.runtimes(timed).to_numpy().tolist() == [["13.1", "5.0"], ["–", "6.0"]]
 
 

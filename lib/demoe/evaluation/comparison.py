@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
-from torch import Tensor
+from torch import Tensor, nn
 
 from demoe.data.pairs import PairedSet
 from demoe.models import comparators, complexity
@@ -38,7 +38,7 @@ def methods_table(entries: Sequence[Compared], left_out: Mapping[str, str]) -> p
     here; NaN for the input), missing (why a network of Table 1 is not there), trained (what tells weights apart)."""
     rows, counted = [], {}
     for one in entries:
-        model, k = one.model, _k(one)
+        model, k = one.model, _k(one.role)
         key = (id(model), k)
         if key not in counted:
             counted[key] = (math.nan, math.nan) if model is None else complexity.count(model, k=k)
@@ -89,22 +89,24 @@ def cost_of_k(side: int = 256) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["k", "params", "macs"])
 
 
-def runtimes(entries: Sequence[Compared], side: int, repeats: int) -> pd.DataFrame:
-    """Median milliseconds a forward pass of a 3 x side x side picture, of the size trained here, on this machine.
+def runtimes(models: Mapping[str, nn.Module], side: int, repeats: int) -> pd.DataFrame:
+    """Median milliseconds a forward pass of a 3 x side x side picture on this machine, by name; a network that stands
+    under several names is timed once. The role "DeMoE longer k=3" mixes three experts, every other name one.
 
-    Columns: role, method, runtime_ms, side. No two runs give the same, so this belongs to no table.
+    Columns: network, runtime_ms, side. No two runs give the same, so this belongs to no table.
     """
-    rows = []
-    for one in entries:
-        if one.model is not None:
-            seconds = complexity.measure_runtime(one.model, (3, side, side), repeats, warm_up=1, k=_k(one))
-            rows.append((one.role, one.method, 1e3 * seconds, side))
-    return pd.DataFrame(rows, columns=["role", "method", "runtime_ms", "side"])
+    taken: dict[tuple[nn.Module, int], float] = {}
+    for name, model in models.items():
+        if (model, _k(name)) not in taken:
+            seconds = complexity.measure_runtime(model, (3, side, side), repeats, warm_up=1, k=_k(name))
+            taken[model, _k(name)] = 1e3 * seconds
+    rows = [(name, taken[model, _k(name)], side) for name, model in models.items()]
+    return pd.DataFrame(rows, columns=["network", "runtime_ms", "side"])
 
 
-def _k(one: Compared) -> int:
+def _k(role: str) -> int:
     """How many experts the role mixes; a file of somebody's weights may be called anything, and mixes one."""
-    return int(one.role.removeprefix(LONGER_K)) if one.role.startswith(LONGER_K) else 1
+    return int(role.removeprefix(LONGER_K)) if role.startswith(LONGER_K) else 1
 
 
 def ensemble() -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What an ablation costs: parameters, MACs, the memory of a training step (all counted), and measured time."""
+"""What an ablation costs: parameters, MACs, the memory of a training step, all counted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from demoe.data.batches import Batch
-from demoe.data.setting import Setting
 from demoe.models import complexity
 from demoe.models.demoe import DeMoE
 from demoe.models.nafnet import NAFNet, NAFNetConfig
@@ -88,18 +87,3 @@ def counted(specs: Sequence[Spec], progress: bool = True) -> pd.DataFrame:
         rows.append((*size, steps, memory["activations"], memory["state"]))
     columns = ["experiment", "width", "params", "learning", "macs", "steps", "activation_bytes", "state_bytes"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def timed(specs: Sequence[Spec], setting: Setting, device: str = "cpu") -> pd.DataFrame:
-    """Measured milliseconds of a forward pass (k = 1) at the profile's ``bench_size``. Columns: experiment, runtime_ms,
-    side.
-
-    No two runs give the same, so this is no table's.
-    """
-    side, repeats, milliseconds = setting.profile.bench_size, setting.profile.bench_repeats, {}
-    for spec in tqdm(specs, desc="timing", unit="network", disable=not setting.progress):
-        if spec.network not in milliseconds:  # many ablations differ in their training alone
-            seconds = complexity.measure_runtime(network(spec).to(device), (3, side, side), repeats, warm_up=1)
-            milliseconds[spec.network] = 1e3 * seconds
-    rows = [(spec.name, milliseconds[spec.network], side) for spec in specs]
-    return pd.DataFrame(rows, columns=["experiment", "runtime_ms", "side"])

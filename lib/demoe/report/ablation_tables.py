@@ -131,11 +131,11 @@ def published_costs() -> pd.DataFrame:
 
 
 def runtimes(timed: pd.DataFrame) -> pd.DataFrame:
-    """``costs.timed`` beside the published times, for display only: no two runs measure the same."""
-    printed = published_costs().runtime_ms.reindex(timed.experiment)
+    """``comparison.runtimes`` beside the published times, for display only: no two runs measure the same."""
+    printed = published_costs().runtime_ms.reindex(timed.network)
     sides = ", ".join(f"{side}x{side}" for side in timed.side.unique())
     columns = {"paper, width 32, its GPU (ms)": printed, f"here, {sides} (ms)": timed.runtime_ms}
-    return _numbered({head: (values, 1, 1) for head, values in columns.items()}, timed.experiment)
+    return _numbered({head: (values, 1, 1) for head, values in columns.items()}, timed.network)
 
 
 def _numbered(columns: dict[str, tuple[pd.Series, float, int]], experiments: Iterable[str]) -> pd.DataFrame:
