@@ -16,15 +16,14 @@ import torch
 from demoe.blur import sources
 from demoe.blur.job import Options
 from demoe.blur.sets import SETS, synthesize_batch
-from demoe.core.profiles import Profile
 from demoe.core.tasks import DATASETS
 from demoe.data import aio_blur
 from demoe.data.batches import Batches, Fresh, workers_for
 from demoe.data.setting import Setting
-from demoe.experiments import default_device
-from demoe.models.nafnet import NAFNet, NAFNetConfig
+from demoe.experiments import default_device, specs
+from demoe.experiments.runs import criterion
+from demoe.models.nafnet import NAFNet
 from demoe.training.loop import train
-from demoe.training.losses import pixel_and_class_loss
 
 from . import options
 from .timing import interleaved
@@ -97,20 +96,20 @@ def loading(setting: Setting, steps: int = 40, device: str | None = None) -> pd.
             ways.append(("synthesised anew, read ahead", fresh, 1))
     rows = []
     for name, batches, ahead in ways:
-        first, last = _timed(profile, batches, steps, ahead, device, setting.progress)
+        first, last = _timed(setting, batches, steps, ahead, device)
         seconds, waited = (last[key] - first[key] for key in ("seconds", "waited"))
         row = {"data": name, "workers": ahead, "steps": steps, "ms_per_step": 1000 * seconds / steps}
         rows.append(row | {"waiting": waited / seconds, "images_per_second": steps * profile.batch / seconds})
     return pd.DataFrame(rows)
 
 
-def _timed(profile: Profile, batches, steps: int, workers: int, device: str, progress: bool) -> tuple[dict, dict]:
+def _timed(setting: Setting, batches, steps: int, workers: int, device: str) -> tuple[dict, dict]:
     """The log lines at the end of the warm-up and at the end of the run."""
     torch.manual_seed(0)
-    model = NAFNet(NAFNetConfig(width=profile.width, router=True))
+    spec = specs(setting)["baseline"]
     with tempfile.TemporaryDirectory(prefix="demoe-") as folder:
-        settings = {"checkpoint_every": steps + WARM_UP + 1, "log_every": 1, "label": "timing", "progress": progress}
-        settings |= {"steps": WARM_UP + steps, "device": device, "workers": workers}
-        train(model, batches, pixel_and_class_loss(profile.class_weight), Path(folder), **settings)
+        settings = {"checkpoint_every": steps + WARM_UP + 1, "log_every": 1, "label": "timing"}
+        settings |= {"steps": WARM_UP + steps, "device": device, "workers": workers, "progress": setting.progress}
+        train(NAFNet(spec.network), batches, criterion(spec), Path(folder), **settings)
         lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     return lines[WARM_UP - 1], lines[-1]

@@ -13,13 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demoe.core.profiles import PROFILES
 from demoe.data.batches import Batch
+from demoe.data.setting import Setting
+from demoe.experiments import specs
+from demoe.experiments.runs import criterion
 from demoe.inference.memory import budget
 from demoe.inference.strip_operations import without_tf32
 from demoe.models.demoe import DeMoE
 from demoe.models.layers import checkpointing
 from demoe.models.nafnet import NAFNet
-from demoe.training.losses import pixel_and_class_loss
 from demoe.training.step import COMPILED_FROM, TrainStep, compiling_pays
 
 from .options import TRAINING_BATCH, Options, has_bfloat16
@@ -27,7 +30,7 @@ from .plain import plain
 from .timing import interleaved, ratio, summary
 from .weights import shaken
 
-LOSS = pixel_and_class_loss(1e-3)  # lambda_cl; paper
+LOSS = criterion(specs(Setting(PROFILES["paper"]))["baseline"])
 BOXES = (1, 3, 7, 15)  # pixels
 HELD = 1.2  # what a step holds at most, over what its graph keeps; our choice
 

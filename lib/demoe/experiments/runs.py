@@ -189,6 +189,8 @@ def as_it_learns(spec: Spec, model: DeMoE) -> DeMoE:
 def criterion(spec: Spec, terms: Mapping[str, TermFunction] | None = None) -> Criterion:
     """The loss whose terms and weights ``spec`` names; where the router learns, its accuracy is logged.
 
+    By the paper L_pixel + lambda_cl L_class in stage 1, L_pixel in stage 2 and without a router (Sections 3.1, 3.4).
+
     ``terms`` has those besides "pixel" and "class", by name. Raises ``ValueError`` for one that is in neither.
     """
     known = {"pixel": l1, "class": cross_entropy} | dict(terms or {})
