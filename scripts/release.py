@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demoe.blur.folder import FolderCanvas, picture_mark
-from demoe.experiments.progress import RunProgress, all_runs
+from demoe.experiments.status import RunProgress, all_runs
 from demoe.models import checkpoints
 from demoe.models.pretrained import PACKAGED, RELEASES
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from demoe.data.pairs import PairedSet
-from demoe.evaluation import by_size
+from demoe.evaluation import comparison
 
 
 def picture_set(sides=((20, 30), (14, 12), (25, 17)), name="GoPro-syn") -> PairedSet:
@@ -22,7 +22,7 @@ def picture_set(sides=((20, 30), (14, 12), (25, 17)), name="GoPro-syn") -> Paire
 
 
 def test_the_middle_is_in_the_middle():
-    middle = by_size.centre(picture_set(), 10)
+    middle = comparison.centre(picture_set(), 10)
     assert middle.name == "GoPro-syn" and len(middle) == 3 and middle.size(0) == (10, 10)
     blurred, sharp = middle.read(0, None)
     assert blurred.shape == (3, 10, 10) and torch.equal(sharp, blurred + 50)
@@ -33,12 +33,12 @@ def test_the_middle_is_in_the_middle():
 
 def test_smaller_pictures_stay_whole_and_the_first_are_kept():
     pairs = picture_set()
-    middle = by_size.centre(pairs, 13, count=2)
+    middle = comparison.centre(pairs, 13, count=2)
     assert [middle.size(i) for i in range(2)] == [(13, 13), (13, 12)]
     assert list(middle.keys) == list(pairs.keys)[:2] and list(middle.notes) == ["a", "b"]
-    assert torch.equal(by_size.centre(pairs, 99).pair(1)[0], pairs.pair(1)[0])
+    assert torch.equal(comparison.centre(pairs, 99).pair(1)[0], pairs.pair(1)[0])
     with pytest.raises(ValueError, match="at least one pixel"):
-        by_size.centre(pairs, 0)
+        comparison.centre(pairs, 0)
 
 
 class Brighter(nn.Module):
@@ -55,7 +55,7 @@ class Brighter(nn.Module):
 def test_gains_by_size():
     networks = {"plain": Brighter(0, 0.0), "helps": Brighter(12, 0.9), "unused": nn.Identity()}
     sets = [picture_set(), picture_set(name="DPDD-syn")]
-    table = by_size.gains_by_size(sets, networks, [("helps", "plain")], [10, 12, 16], progress=False)
+    table = comparison.gains_by_size(sets, networks, [("helps", "plain")], [10, 12, 16], progress=False)
     assert list(table.columns[:6]) == ["side", "network", "plain", "set", "metric", "mean"]
     assert set(table["set"]) == {"GoPro-syn", "DPDD-syn", "Average"} and set(table.metric) == {"psnr"}
     assert set(table.network) == {"helps"}
@@ -73,7 +73,7 @@ def test_gains_are_paired():
             for method, gain in (("plain", 0), ("with", 0.5), ("other", -1))
         ]
     )
-    table = by_size.network_gains(scores, [("with", "plain"), ("other", "plain")]).set_index(["network", "set"])
+    table = comparison.network_gains(scores, [("with", "plain"), ("other", "plain")]).set_index(["network", "set"])
     row = table.loc["with", "DPDD-syn"]
     assert (row["mean"], row.low, row.high, row.images) == (0.5, 0.5, 0.5, 4)
     assert table.loc["other", "Average"]["mean"] == -1

@@ -7,7 +7,8 @@ from torch import nn
 from demoe.core import profiles
 from demoe.data.batches import Batch
 from demoe.data.setting import Setting
-from demoe.experiments import costs, named
+from demoe.experiments import ablations as costs
+from demoe.experiments import named
 from demoe.experiments.runs import criterion
 from demoe.models.demoe import DeMoE
 from demoe.training import stages

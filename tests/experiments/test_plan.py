@@ -17,7 +17,7 @@ from demoe.app import cli
 from demoe.core import profiles
 from demoe.data.setting import Setting
 from demoe.experiments import runs
-from demoe.experiments.progress import read_run
+from demoe.experiments.status import read_run
 from demoe.models.checkpoint_files import read_weights
 from demoe.training import loop
 

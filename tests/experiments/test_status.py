@@ -12,7 +12,7 @@ from demoe.core.files import SUMS
 from demoe.data.real.roots import Roots
 from demoe.data.setting import Setting
 from demoe.experiments import status
-from demoe.experiments.progress import runs_of
+from demoe.experiments.status import runs_of
 
 SMALL = {"specialist_steps": 2, "ablation_steps": 2, "train_images": 1, "test_images": 1, "image_size": 48}
 LONG = Setting(profiles.get("test", **SMALL, stage1_steps=100, stage2_steps=100))

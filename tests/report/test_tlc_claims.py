@@ -13,7 +13,7 @@ PAPER = {"RealBlur-syn": 0.04, "ReLoBlur-syn": -0.29, "DPDD-syn": 0.14, "LOLBlur
 
 
 def gains(values: dict[str, float], reach: float = 0.01, network: str = DEMOE_TLC, plain: str = DEMOE) -> pd.DataFrame:
-    """A table of ``by_size.network_gains``: ``values`` by set, each with an interval of ``reach`` on both sides."""
+    """A table of ``comparison.network_gains``: ``values`` by set, each with an interval of ``reach`` on both sides."""
     values = values | {"Average": sum(values.values()) / len(values)}
     rows = [
         {"network": network, "plain": plain, "set": name, "metric": metric}

@@ -8,7 +8,7 @@ import pytest
 from demoe.core import provenance
 from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC
 from demoe.core.tasks import PAPER_ORDER
-from demoe.evaluation import by_size
+from demoe.evaluation import comparison
 from demoe.report import layouts, tables, tlc_report
 
 ROWS = (NAFNET, NAFNET_TLC, DEMOE, DEMOE_TLC, DEMOE_PARTIAL, DEMOE_EXPERTS)
@@ -40,7 +40,7 @@ def scores() -> pd.DataFrame:
 def written(home):
     table = scores()
     tables.save(table, "09_scores", MARK)
-    tables.save(by_size.network_gains(table, tlc_report.COMPARED), "09_gains", MARK)
+    tables.save(comparison.network_gains(table, tlc_report.COMPARED), "09_gains", MARK)
     names = layouts.write_all("test")[0]
     assert names == [name for name in layouts.TABLES if name.startswith("09")]
     return {name: layouts.TABLES[name](lambda csv: tables.read(csv, "test")) for name in names}
@@ -86,7 +86,7 @@ def test_signs():
 
 
 def test_figures_draw_what_they_are_given():
-    gains = by_size.network_gains(scores(), tlc_report.COMPARED)
+    gains = comparison.network_gains(scores(), tlc_report.COMPARED)
     sizes = pd.concat([gains.assign(side=side) for side in (64, 96, 256)]).query("metric == 'psnr'")
     figure = tlc_report.size_figure(sizes, {NAFNET_TLC: 144, DEMOE_TLC: 96})
     assert len(figure.axes) == 2 and len(figure.axes[0].lines) == 7  # five sets, their average, the window

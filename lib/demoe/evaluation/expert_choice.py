@@ -26,8 +26,7 @@ from demoe.models.outputs import Restored
 
 from . import metrics, statistics
 from .benchmark import batch_of_one, restored, run
-from .by_size import restorations
-from .methods import Method, blurred_input, network
+from .methods import Method, blurred_input, network, restorations
 
 MEASURED = ("psnr", "ssim", "lpips_vgg", "musiq", "nrqm", "niqe")  # Tables 2, 8 and 9
 INPUT, BASELINE, SOFT, EQUAL = "input", "baseline", "DeMoE k=5", "equal mixture"

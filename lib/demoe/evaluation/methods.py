@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -96,3 +96,9 @@ def methods(baseline: nn.Module | None, demoe: DeMoE | None, **large) -> dict[st
         found |= {f"DeMoE k={k}": network(demoe, k=k, **large) for k in (1, 5)}
         found["DeMoE manual"] = network(demoe, manual=True, **large)
     return found
+
+
+def restorations(networks: Mapping[str, nn.Module]) -> dict[str, Method]:
+    """Networks that see every picture as a whole, however large: those with local statistics (TLC) must. DeMoE with the
+    router's best expert."""
+    return {name: lambda image, pairs, model=model: restore(model, image).image for name, model in networks.items()}

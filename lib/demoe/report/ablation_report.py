@@ -128,7 +128,7 @@ def order(orders: pd.DataFrame, routed: bool) -> list[Claim]:
 def costs(counted: pd.DataFrame, table: pd.DataFrame) -> list[Claim]:
     """What the counts say, and whether what costs more restores better, each with its expert by hand.
 
-    ``counted``: ``costs.counted`` at the published size and here, with the column size, "paper" or "here".
+    ``counted``: ``ablations.counted`` at the published size and here, with the column size, "paper" or "here".
     """
     at = where(counted, size="here").set_index("experiment")
     memory, macs = at.activation_bytes + at.state_bytes, at.macs / at.macs[REFERENCE]

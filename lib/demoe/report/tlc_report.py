@@ -79,7 +79,7 @@ def gains(read: Read) -> pd.DataFrame:
 
 
 def size_figure(table: pd.DataFrame, windows: Mapping[str, int]) -> Figure:
-    """Gain in PSNR against the side of the picture, of ``by_size.gains_by_size``; the thick line is the sets' average.
+    """Gain in PSNR against the side of the picture, of ``comparison.gains_by_size``; thick is the average of the sets.
 
     ``windows``: the smallest window of each network, pixels; a dotted line marks it.
     """
@@ -141,7 +141,7 @@ def partial(gains: pd.DataFrame) -> list[Claim]:
 def identity(by_size: pd.DataFrame, windows: dict[str, int]) -> list[Claim]:
     """Whether pictures within the window are left as they are, and what happens beyond it.
 
-    ``by_size`` is that of ``by_size.gains_by_size``, ``windows`` the smallest window of each network in pixels.
+    ``by_size`` is that of ``comparison.gains_by_size``, ``windows`` the smallest window of each network in pixels.
     """
     found = []
     for network, side in windows.items():
