@@ -166,12 +166,15 @@ def test_display_matrices_turn_and_mirror(tmp_path, swapped, across, down):
 
 def test_what_a_new_video_does_not_have_is_told(tmp_path):
     pictures = clip(6, (32, 48))
-    plain = {"a.mp4": {}, "b.mp4": {"times": [0, 40, 80, 120, 160, 200]}}
+    plain = {"a.mp4": {}, "b.mp4": {"times": [0, 40, 80, 120, 160, 200]}, "j.mkv": {"times": [0, 8, 17, 25, 33, 42]}}
     odd = {
         "c.mp4": ({"pixels": "yuv420p10le", "colours": (9, 9, 16, 1)}, ("10 bits", "HDR (PQ)", "BT.2020")),
         "d.mp4": ({"times": [0, 40, 80, 880, 920, 960]}, ("variable rate",)),
         "e.mov": ({"codec": "qtrle", "pixels": "argb"}, ("transparency",)),
         "f.mp4": ({"shape": Fraction(4, 3)}, ("4:3",)),
+        "g.mp4": ({"times": [0, 40, 80, 140, 180, 220]}, ("variable rate",)),
+        "h.mp4": ({"colours": (1, 12, 1, 1)}, ("Display P3",)),
+        "i.webm": ({"codec": "libvpx-vp9", "pixels": "yuva420p"}, ("transparency",)),
     }
     for name, options in plain.items():
         encoded(tmp_path / name, pictures, **options)
@@ -192,4 +195,40 @@ def test_sound_alone_is_no_video(tmp_path):
         file.mux(stream.encode(frame))
         file.mux(stream.encode())
     with pytest.raises(ValueError, match=r"a\.mp4 holds sound but no pictures that move"):
+        video.describe(tmp_path / "a.mp4")
+
+
+def test_a_damaged_frame_is_told_and_the_others_are_read(tmp_path):
+    encoded(tmp_path / "a.avi", list(np.random.default_rng(0).integers(0, 256, (9, 32, 48, 3), dtype=np.uint8)))
+    data = bytearray((tmp_path / "a.avi").read_bytes())
+    at = [at for at in range(len(data)) if data[at : at + 4] == b"00dc"][4] + 8  # its fifth packet
+    data[at : at + 400] = bytes(400)
+    (tmp_path / "a.avi").write_bytes(data)
+    assert video.describe(tmp_path / "a.avi").lost == ("frames that are damaged (1 of them)",)
+    torch.manual_seed(0)
+    net = shake(DeMoE(DeMoEConfig(width=2, encoder_blocks=(1, 1), middle_blocks=1, decoder_blocks=(1, 1))))
+    done = frames.deblur_frames(tmp_path / "a.avi", tmp_path / "out", model=net)
+    assert done.made == 8 and len(done.failed) == 1 and "'s frame" in done.failed[0] and "is damaged" in done.failed[0]
+
+
+def test_sizes_that_change_are_told_before_anything_is_made(tmp_path, capsys):
+    for name, size in {"a.mpg": (32, 48), "b.mpg": (48, 64)}.items():
+        encoded(tmp_path / name, clip(4, size), codec="mpeg2video")
+    (tmp_path / "c.mpg").write_bytes((tmp_path / "a.mpg").read_bytes() + (tmp_path / "b.mpg").read_bytes())
+    with pytest.raises(SystemExit):
+        cli.main(["frames", str(tmp_path / "c.mpg"), "-o", str(tmp_path / "out"), "--video", str(tmp_path / "v.mp4")])
+    assert "different sizes, of which no video can be made: 48x32 and 64x48" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cut_file_and_a_picture_are_told(tmp_path):
+    noise = list(np.random.default_rng(0).integers(0, 256, (30, 32, 48, 3), dtype=np.uint8))
+    encoded(tmp_path / "a.mkv", noise)
+    assert video.describe(tmp_path / "a.mkv").lost == ()
+    data = (tmp_path / "a.mkv").read_bytes()
+    (tmp_path / "a.mkv").write_bytes(data[: len(data) // 2])
+    assert "it is cut short" in video.describe(tmp_path / "a.mkv").lost[0]
+    images.write_photograph(tmp_path / "a.png", images.from_array(noise[0]))
+    (tmp_path / "a.png").rename(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match="is a picture and no video"):
         video.describe(tmp_path / "a.mp4")

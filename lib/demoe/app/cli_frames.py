@@ -33,6 +33,9 @@ def frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if args.video and args.input.is_dir():
         check_sizes(args.input)
     described = video.describe(args.input) if args.input.is_file() else None
+    if args.video and described and len(described.sizes) > 1:
+        sizes = " and ".join(f"{width}x{height}" for width, height in described.sizes)
+        parser.error(f"{args.input} has frames of different sizes, of which no video can be made: {sizes}")
     for phrase in described.lost if described else ():
         print(f"  not kept: {phrase}", flush=True)
     done = deblur_frames(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -212,7 +213,13 @@ def _of_files(files: dict[str, Path]) -> Iterator[tuple[str, str, Callable]]:
 
 def _of_video(source: Path) -> Iterator[tuple[str, str, Callable]]:
     for number, array in enumerate(video.frames(source), 1):
-        yield f"{number:06d}.png", "", partial(images.from_array, array)
+        yield f"{number:06d}.png", "", partial(_of_frame, number, array)
+
+
+def _of_frame(number: int, array: np.ndarray | None) -> images.Photograph:
+    if array is None:
+        raise ValueError(f"the video's frame {number} is damaged")
+    return images.from_array(array)
 
 
 def _of_experts(row: Mapping[str, str], kind: str) -> list[float]:

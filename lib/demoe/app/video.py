@@ -17,11 +17,13 @@ SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".
 # What frames are written as: containers that hold H.264, by suffix.
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
 QUALITY = "16"  # of x264, whose scale runs from 0 (nothing lost) to 51; 18 is taken for not visible
-UNEVEN = 1.5  # times between frames, longest over shortest, from which a rate is called uneven: rounding stays below
+UNEVEN = 1.25  # times between frames, longest over shortest, above which a rate is called uneven: rounding stays below
 
 # A file's colour matrix (ITU-T H.273) -> swscale's name for it.
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _HDR = {16: "PQ", 18: "HLG"}
+_ALPHA_TAGS = ("alpha_mode", "ALPHA_MODE")  # of VP8 and VP9, whose decoders give the colours alone
+_WIDE = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
 _TURNS = {(1, 0): 0, (0, -1): 1, (-1, 0): 2, (0, 1): 3}  # signs in a display matrix -> quarter turns to the left
 
 
@@ -43,6 +45,7 @@ class Description:
 
     rate: Fraction  # frames a second, the average; 25 where the file does not say
     lost: tuple[str, ...]  # what neither frames nor a new video of them have, a phrase each
+    sizes: tuple[tuple[int, int], ...] = ()  # every (width, height) of its frames, as stored
 
 
 @contextmanager
@@ -54,53 +57,80 @@ def _opened(path: Path) -> Iterator[tuple]:
     try:
         with av.open(str(path)) as file:
             streams = [each for each in file.streams.video if not int(each.disposition) & 0x400]  # attached_pic
+            if file.format.name.endswith("_pipe") or file.format.name == "image2":
+                raise ValueError(f"{path} is a picture and no video: demoe deblur reads those")
             if not streams:
                 raise ValueError(f"{path} holds {'sound but ' * bool(file.streams.audio)}no pictures that move")
             yield file, streams[0], len(streams)
     except (av.error.FFmpegError, IndexError) as error:
-        raise ValueError(f"{path} is damaged or no video file: {error}") from error
+        raise ValueError(f"{path} is damaged or no video file: {error.strerror or error}") from error
+
+
+def _decoded(file, stream) -> Iterator:
+    """The frames of a stream in the order they are shown; None for one that is damaged."""
+    import av
+
+    for packet in file.demux(stream):
+        try:
+            for frame in packet.decode():
+                yield None if frame.is_corrupt else frame
+        except av.error.InvalidDataError:
+            yield None
 
 
 def describe(path: Path) -> Description:
-    """Looks at the first frame and at all frames' times. Raises as ``frames``."""
+    """Decodes every frame, which takes far less time than to deblur them. Raises as ``frames``."""
     with _opened(path) as (file, stream, count):
-        lost = [f"the other {count - 1} picture streams"] if count > 1 else []
-        times = sorted(packet.pts for packet in file.demux(stream) if packet.pts is not None)
-        steps = np.diff(times)
-        if len(steps) and steps.max() > UNEVEN * max(1, steps.min()):
-            lost.append("the uneven times of its frames (variable rate)")
-        file.seek(0)
-        frame = next(file.decode(stream), None)
+        lost = [("the other picture stream", f"the other {count - 1} picture streams")[count > 2]] * (count > 1)
+        frame, times, sizes, damaged = None, [], {}, 0
+        for each in _decoded(file, stream):
+            if each is None:
+                damaged += 1
+                continue
+            frame = frame or each
+            sizes[each.width, each.height] = True
+            times += [each.pts] if each.pts is not None else []
         if frame is None:
             raise ValueError(f"{path} holds no video frames that can be read")
+        steps = np.diff(sorted(times))
+        if len(steps) and not damaged and steps.max() > max(UNEVEN * steps.min(), steps.min() + 1):
+            lost.append("the uneven times of its frames (variable rate)")
+        if damaged:
+            lost.append(f"frames that are damaged ({damaged} of them)")
+        whole = stream.duration * stream.time_base if stream.duration else 0
+        whole = whole or (0 if file.streams.audio else (file.duration or 0) / 1_000_000)
+        there = float((max(times) - min(times)) * stream.time_base) if times else 0.0
+        if there + 2 / (stream.average_rate or 25) < 0.9 * whole:
+            lost.append(f"its end: it is cut short, to {there:.1f} of {float(whole):.1f} seconds")
         parts = frame.format.components
         if (bits := max(part.bits for part in parts)) > 8:
             lost.append(f"{bits} bits a sample (8 are)")
         if frame.color_trc in _HDR:
             lost.append(f"HDR ({_HDR[frame.color_trc]})")
-        if frame.color_primaries == 9:
-            lost.append("the colours of BT.2020 (a new video says BT.709)")
-        if any(part.is_alpha for part in parts):
+        if frame.color_primaries in _WIDE:
+            lost.append(f"the colours of {_WIDE[frame.color_primaries]} (a new video says BT.709)")
+        if any(part.is_alpha for part in parts) or "1" in {stream.metadata.get(key) for key in _ALPHA_TAGS}:
             lost.append("transparency (alpha)")
         if (shape := stream.sample_aspect_ratio or 1) != 1:
             lost.append(f"the shape of its pixels ({shape.numerator}:{shape.denominator}; they count as square)")
         if frame.interlaced_frame:
             lost.append("interlacing (both fields count as one picture)")
-        return Description(Fraction(stream.average_rate or 25), tuple(lost))
+        return Description(Fraction(stream.average_rate or 25), tuple(lost), tuple(sizes))
 
 
-def frames(path: Path) -> Iterator[np.ndarray]:
-    """The frames of a video's first picture stream, upright, (H, W, 3) uint8 RGB, in the order they are shown.
+def frames(path: Path) -> Iterator[np.ndarray | None]:
+    """The frames of a video's first picture stream, upright, (H, W, 3) uint8 RGB, in the order they are shown; None for
+    one that is damaged.
 
     Colours by the matrix and range that the file names; where it names none, BT.709 from 720 lines on, else BT.601,
-    as players have it. Deeper video is rounded to 8 bits. Raises ``ValueError`` for a file that holds none or is
-    damaged, ``NoReader``.
+    as players have it. Deeper video is rounded to 8 bits. Raises ``ValueError`` for a file that holds none or cannot
+    be opened, ``NoReader``.
     """
-    found = 0
+    found = False
     with _opened(path) as (file, stream, _):
-        for frame in file.decode(stream):
-            found += 1
-            yield _upright(_rgb(frame), frame)
+        for frame in _decoded(file, stream):
+            found = found or frame is not None
+            yield None if frame is None else _upright(_rgb(frame), frame)
     if not found:
         raise ValueError(f"{path} holds no video frames that can be read")
 
