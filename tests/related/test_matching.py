@@ -12,7 +12,7 @@ from torch import nn
 
 from demoe.core.provenance import code_hash
 from demoe.data.batches import Batch
-from demoe.models.checkpoint_files import CheckpointError
+from demoe.models import checkpoints
 from demoe.models.outputs import Restored
 from demoe.related import features, matching, terms
 from demoe.related.matching import FeatureMatchingLoss, TripletAdapter, matched, train_adapter
@@ -116,23 +116,22 @@ def test_half_precision_is_a_copy(vit):
     torch.testing.assert_close(value, FeatureMatchingLoss(vit, size=SIZE)(x, y), rtol=0.02, atol=0)
 
 
-def test_what_does_not_fit_is_refused(vit, adapter, tmp_path):
+def test_what_does_not_fit_is_refused(vit, adapter):
     with pytest.raises(ValueError, match="unknown 'max': choose one of flatten, mean, cls"):
         FeatureMatchingLoss(vit, pool="max")
     with pytest.raises(ValueError, match="unknown 'release': choose one of paper, code"):
         FeatureMatchingLoss(vit, preset="release")
-    with pytest.raises(ValueError, match="one of 80 features, not of these 16"):
+    with pytest.raises(ValueError, match=r"TripletAdapter of 16 features is wanted, not AdapterConfig\(in_features=80"):
         FeatureMatchingLoss(vit, adapter=adapter, pool="mean", size=SIZE)
     with pytest.raises(ValueError, match="are not among the blocks 0 to 4 of tiny"):
         FeatureMatchingLoss(vit, block=5, size=SIZE)(*torch.rand(2, 1, 3, SIZE, SIZE))
-    torch.save({"weight": torch.zeros(2, 2)}, tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match="holds no adapter"):
-        matching.load_adapter(tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="TripletAdapter of 80 features is wanted, not Linear"):
+        FeatureMatchingLoss(vit, adapter=nn.Linear(80, 2), size=SIZE)
 
 
 def test_an_adapter_is_kept_and_read(adapter, tmp_path):
-    matching.save_adapter(adapter, tmp_path / "adapter.safetensors")
-    found, x = matching.load_adapter(tmp_path / "adapter.safetensors"), torch.randn(3, TOKENS * WIDTH)
+    path, x = checkpoints.save(adapter, tmp_path / "adapter.safetensors"), torch.randn(3, TOKENS * WIDTH)
+    found = checkpoints.load(path, guest=TripletAdapter)
     assert not found.training and torch.equal(found(x), adapter.eval()(x))
 
 
@@ -257,7 +256,7 @@ def test_a_batch_of_one_is_refused(vit):
 def test_terms_sum_over_all_pictures(vit, adapter, monkeypatch, tmp_path):
     monkeypatch.setitem(terms.VITS, "random", terms.VITS["random"]._replace(make=lambda: vit))
     name = f"adapter-tiny-60-{code_hash('related', 'blur')}.safetensors"
-    matching.save_adapter(adapter, tmp_path / "demoe" / name)
+    checkpoints.save(adapter, tmp_path / "demoe" / name)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(FeatureMatchingLoss.__init__, "__defaults__", (3, None, True, "flatten", "paper", False, SIZE))
     terms._vit.cache_clear()

@@ -10,21 +10,20 @@ import copy
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.transforms import functional as pictures
 from tqdm.auto import tqdm
 
-from demoe.core.files import replacing
 from demoe.core.provenance import code_hash
-from demoe.models import pretrained
-from demoe.models.checkpoint_files import CheckpointError, read_weights
+from demoe.models import checkpoints, pretrained
+from demoe.models.checkpoint_files import read_weights
 
 from .features import CLIP, Frozen, FrozenViT, _load
 from .triplets import Triplet, synthetic_triplets
@@ -68,6 +67,14 @@ def matched(vit: Frozen, x: Tensor, block: int | None, pool: Pool, normalize: bo
     return {"flatten": tokens.flatten(1), "mean": tokens[:, 1:].mean(1), "cls": tokens[:, 0]}[pool].float()
 
 
+@dataclass(frozen=True)
+class AdapterConfig:
+    """Arguments of a ``TripletAdapter``, which ``models.checkpoints`` saves and, as a guest, loads."""
+
+    in_features: int
+    width: int = 1024
+
+
 class TripletAdapter(nn.Sequential):
     """(B, in_features) -> (B, width): three linear layers, the first two with batch normalisation and ReLU.
 
@@ -79,6 +86,7 @@ class TripletAdapter(nn.Sequential):
         sizes = (in_features, width, width)
         layers = [[nn.Linear(size, width), nn.BatchNorm1d(width), nn.ReLU()] for size in sizes]
         super().__init__(*(layer for three in layers for layer in three[: 1 if three is layers[-1] else 3]))
+        self.config = AdapterConfig(in_features, width)
 
 
 class FeatureMatchingLoss(nn.Module):
@@ -110,10 +118,11 @@ class FeatureMatchingLoss(nn.Module):
         self.vit, self.adapter, self.block, self.pool, self.size = vit, adapter, block, pool, size
         self.normalize = clip_normalize and preset != "code"
         if adapter is not None:
-            adapter.requires_grad_(False)
             found = self._raw(torch.zeros(1, 3, size, size, device=vit.mean.device)).shape[1]
-            if found != adapter[0].in_features:
-                raise ValueError(f"the adapter is one of {adapter[0].in_features} features, not of these {found}")
+            given = getattr(adapter, "config", type(adapter).__name__)
+            if not isinstance(adapter, TripletAdapter) or given.in_features != found:
+                raise ValueError(f"a TripletAdapter of {found} features is wanted, not {given}")
+            adapter.requires_grad_(False)
         self.vit = copy.deepcopy(vit).half() if half else vit
         self.train()
 
@@ -250,24 +259,6 @@ def _crops(part: Sequence[Triplet], size: int, generator: torch.Generator, indep
     return [torch.stack(side) for side in sides]
 
 
-def save_adapter(adapter: TripletAdapter, path: Path) -> None:
-    """Writes an adapter, whole or not at all."""
-    with replacing(path) as partial:
-        save_file(adapter.state_dict(), partial)
-
-
-def load_adapter(path: Path) -> TripletAdapter:
-    """An adapter as ``save_adapter`` writes it, its sizes read off. Raises ``CheckpointError`` for anything else."""
-    state = read_weights(path).tensors
-    if "0.weight" not in state or state["0.weight"].ndim != 2:
-        raise CheckpointError(f"{path} holds no adapter: related.matching.save_adapter writes one.")
-    width, features = state["0.weight"].shape
-    with torch.random.fork_rng(devices=[]):
-        adapter = TripletAdapter(features, width)
-    _load(adapter, adapter.state_dict() | state, str(path))
-    return adapter.eval()
-
-
 def small_adapter(vit: FrozenViT, steps: int = 60) -> TripletAdapter:
     """An adapter of width 64 on ``vit``, trained on synthetic videos in two minutes of a CPU the first time; kept.
 
@@ -281,5 +272,5 @@ def small_adapter(vit: FrozenViT, steps: int = 60) -> TripletAdapter:
             adapter = TripletAdapter((1 + (SIZE // vit.patch) ** 2) * vit.width, 64)
         triplets = synthetic_triplets()
         train_adapter(adapter, vit, triplets, steps, torch.Generator().manual_seed(0), batch=8, learning_rate=1e-3)
-        save_adapter(adapter, path)
-    return load_adapter(path)
+        checkpoints.save(adapter, path)
+    return checkpoints.load(path, guest=TripletAdapter)

@@ -21,11 +21,12 @@ from demoe.core.profiles import PROFILES
 from demoe.core.provenance import code_hash
 from demoe.data.batches import Batch
 from demoe.experiments.spec import Spec
+from demoe.models import checkpoints
 from demoe.models.outputs import Restored, as_restored
 from demoe.training.losses import TermFunction, l1
 
 from . import features, teachers
-from .matching import FeatureMatchingLoss, TripletAdapter, clip_embedding, load_adapter, small_adapter
+from .matching import FeatureMatchingLoss, TripletAdapter, clip_embedding, small_adapter
 from .networks.shared import every_stage
 from .perceptual import CNNLoss, MAELoss, VGGLoss
 from .pixel_losses import CharbonnierLoss, EdgeLoss, FrequencyLoss, PSNRLoss
@@ -112,7 +113,7 @@ def _clip() -> features.FrozenViT:
 
 
 def _own_adapter(vit: features.Frozen) -> TripletAdapter:
-    return load_adapter(features.weights_file("tfmlc-adapter"))
+    return checkpoints.load(features.weights_file("tfmlc-adapter"), guest=TripletAdapter)
 
 
 def _embedding(name: str) -> features.Frozen:
