@@ -87,6 +87,11 @@ def test_signs():
 
 def test_figures_draw_what_they_are_given():
     gains = comparison.network_gains(scores(), tlc_report.COMPARED)
+    figure = tlc_report.gain_figure(gains)
+    below = figure.axes[len(tlc_report.COMPARED) + 1]  # DeMoE with full TLC
+    assert [bar.get_height() for bar in below.patches] == pytest.approx([0.1] * 6)
+    above = figure.axes[1].patches
+    assert [bar.get_height() for bar in above] == pytest.approx([0.04, -0.29, 0.14, -0.71, 0.36, -0.09])
     sizes = pd.concat([gains.assign(side=side) for side in (64, 96, 256)]).query("metric == 'psnr'")
     figure = tlc_report.size_figure(sizes, {NAFNET_TLC: 144, DEMOE_TLC: 96})
     assert len(figure.axes) == 2 and len(figure.axes[0].lines) == 7  # five sets, their average, the window

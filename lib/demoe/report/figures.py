@@ -172,6 +172,17 @@ def training_curves(stage1: pd.DataFrame, stage2: pd.DataFrame, smooth: int = 15
     return figure
 
 
+def psnr_bars(summary: pd.DataFrame) -> Figure:
+    """PSNR of every method on every set, from ``statistics.summarise``'s table."""
+    figure, axis = plt.subplots(figsize=(8, 3))
+    palette = METHOD_COLOURS[: summary.method.nunique()]
+    sns.barplot(summary, x="set", y="psnr", hue="method", palette=palette, saturation=1, ax=axis)
+    axis.set(xlabel="", ylabel="PSNR (dB)")
+    sns.move_legend(axis, "lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(palette), title=None)
+    axis.grid(axis="x", visible=False)
+    return figure
+
+
 def confusion(routing: pd.DataFrame) -> Figure:
     """How often the router names each blur, a row a set."""
     figure, axis = plt.subplots(figsize=(4.6, 3.8))

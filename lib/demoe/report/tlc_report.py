@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC, published
@@ -15,7 +17,7 @@ from demoe.evaluation.metrics import LABELS
 from demoe.evaluation.statistics import MISSING, summarise
 
 from .claims import AVERAGE, Claim, beside, claim, difference, judged, told_by_set
-from .figures import COLOURS, MARKERS, legend
+from .figures import BLUE, COLOURS, MARKERS, intervals, legend
 from .tables import DECIMALS, NONE, Read, bare, best, interval, number, where
 
 PUBLISHED = {  # our rows, and what they are called among the published numbers
@@ -76,6 +78,34 @@ def gains(read: Read) -> pd.DataFrame:
             cells[LABELS[metric], "paper (real)"] = number(gain, DECIMALS[theirs], True, NONE)
         cells["pictures", "here"] = str(int(group["images"].max()))
     return pd.DataFrame(rows).T.rename_axis(["with TLC against without", "set"])
+
+
+def gain_figure(table: pd.DataFrame) -> Figure:
+    """PSNR with TLC minus without, of ``comparison.network_gains``: the paper's above, ours with 95 % intervals below.
+
+    The two rows have scales of their own, because the sets and the networks differ.
+    """
+    paper = paper_gains().query("metric == 'psnr'")
+    figure, axes = plt.subplots(2, len(COMPARED), figsize=(9, 4.6), sharey="row")
+    for (top, bottom), (network, _) in zip(axes.T, COMPARED, strict=True):
+        ours = where(table, network=network, metric="psnr")
+        names = list(ours["set"])
+        theirs = paper[paper.network == network].set_index("set").gain.reindex([bare(name) for name in names])
+        palette = [BLUE if name == AVERAGE else COLOURS["low_light"] for name in names]
+        for axis, values in ((top, theirs), (bottom, ours.set_index("set")["mean"])):
+            sns.barplot(x=values.index, y=values, hue=values.index, palette=palette, saturation=1, width=0.65, ax=axis)
+            axis.axhline(0, color="0.3", lw=0.8)
+            axis.set(xlabel="", ylabel="")
+            axis.tick_params(axis="x", rotation=90)
+            axis.grid(axis="x", visible=False)
+        if theirs.isna().all():
+            top.axis("off")
+            top.text(0.5, 0.5, "not in the paper", transform=top.transAxes, ha="center", va="center", color="0.4")
+        intervals(bottom, np.arange(len(ours)), ours, False, fmt="none", ecolor="black", lw=1, capsize=2)
+        top.set_title(network.replace("DeMoE with TLC in", "DeMoE, TLC in"))
+    axes[0, 0].set_ylabel("paper, real sets:\ngain in PSNR (dB)")
+    axes[1, 0].set_ylabel("here:\ngain in PSNR (dB)")
+    return figure
 
 
 def size_figure(table: pd.DataFrame, windows: Mapping[str, int]) -> Figure:
