@@ -215,8 +215,6 @@ def test_tables_of_cost_of_specialists_and_of_k(saved):
     assert three.loc["GoPro", "drop in dB, paper"] == "+0.11" and three.loc["Average", "drop in dB, paper"] == "+0.08"
     assert three.loc["GoPro", "drop in dB, here [95 % interval]"] == "+0.25 [+0.20, +0.30]"
     assert three.loc["GoPro", "set here"] == "GoPro-syn" and three.loc["RealBlur-J", "set here"] == "RealBlur-syn"
-    k = comparison_report.table_k(reading)
-    assert k.loc["1"].iloc[2] == "29.19" and k.loc["1"].iloc[-1] == "–" and k.loc["5"].iloc[-1].startswith("+0.100 [")
 
 
 def reach(axis) -> list[list[float]]:

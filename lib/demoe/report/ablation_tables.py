@@ -187,19 +187,6 @@ def _quality(group: str, part: pd.DataFrame, psnr: str, ssim: str, lpips: str) -
     return {(group, head): best(part[one], decimals, one == lpips) for one, (head, decimals) in known.items()}
 
 
-def basis_rows(csv: str, read: Read) -> pd.DataFrame:
-    """``basis`` laid out."""
-    table = read(csv)
-    columns = {
-        "PSNR (dB)": [f"{row.psnr:.2f}" for row in table.itertuples()],
-        "difference (dB) [95 % over pictures]": [difference(row) for row in table.itertuples()],
-        "router is right": [f"{value:.0%}" for value in table.accuracy],
-    }
-    against = {BASELINE: "its stage 1", INPUT: "the blurred input"}
-    names = [f"DeMoE, {WORDS[row.choice]}, against {against[row.reference]}" for row in table.itertuples()]
-    return pd.DataFrame(columns, index=pd.Index(names, name=""))
-
-
 def costs(read: Read) -> pd.DataFrame:
     """What each ablation costs: printed, counted at the published size, and counted as trained here."""
     at = {size: part.set_index("experiment") for size, part in read("08_costs").groupby("size", sort=False)}

@@ -121,25 +121,6 @@ def _table_3_source(method: str, dataset: str) -> str:
     return "section4.3_upper_bound" if method == SPECIALIST else "table1_aio"
 
 
-def table_k(read: Read) -> pd.DataFrame:
-    """DeMoE with its k best experts: cost at the published size, and PSNR of the longer trained one here."""
-    costs, summary = read("05_cost_of_k"), read("05_summary")
-    methods, differences = read("05_methods").set_index("role"), read("05_differences")
-    average = where(summary, set="Average", metric="psnr").set_index("method")
-    changes = where(differences, set="Average", metric="psnr", second=MAIN).set_index("first")
-    rows = {}
-    for row in costs.itertuples():
-        role = f"{LONGER_K}{row.k}"
-        rows[str(row.k)] = {
-            "MACs (G), published size": f"{row.macs / 1e9:.2f}",
-            "MACs (G), size trained here": f"{methods.macs[role] / 1e9:.3f}",
-            "PSNR, paper (real)": paper_cell("table1_aio", f"DeMoE_k{row.k}", "Average", ["psnr"]),
-            "PSNR (dB), here [95 % interval]": interval(average.loc[methods.method[role]], sign=False, missing=NONE),
-            "change from k=1 (dB), here": interval(changes.loc[role], 3) if role in changes.index else NONE,
-        }
-    return pd.DataFrame(rows).T.rename_axis("k")
-
-
 def figure_5(rows: Sequence[tuple[str, str, list[tuple[str, Tensor]]]], width: float = 1.35) -> Figure:
     """Figure 5: ``comparison.examples``, one column a method, with a frame around the crop that lacks most
     (``comparison.worst_crop``), and below it the crop enlarged. Heads of columns stand above the first row alone."""

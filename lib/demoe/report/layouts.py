@@ -11,18 +11,15 @@ from .ablation_tables import FIGURE_6, START, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE
 from .tables import Build
 
 TABLES: dict[str, Build] = {
-    "04_figure_6_basis": partial(ablation_tables.basis_rows, "04_figure_6_basis"),
     "04_figure_6_right": partial(ablation_tables.comparison, "04_figure_6", FIGURE_6),
     "05_table_1": comparison_report.table_1,
     "05_table_1_cost": comparison_report.table_1_cost,
     "05_table_3": comparison_report.table_3,
-    "05_table_k": comparison_report.table_k,
     "06_rules": router_tables.rules,
     "06_table_2": router_tables.table_2,
     "06_table_8_realdof": partial(router_tables.of_one_set, "table8_realdof", "RealDOF"),
     "06_table_8_rsblur": partial(router_tables.of_one_set, "table8_rsblur", "RSBlur"),
     "06_table_9": partial(router_tables.of_one_set, "table9_real_lolblur", "Real-LOLBlur"),
-    "08_basis": partial(ablation_tables.basis_rows, "08_basis"),
     "08_table_5_left": partial(ablation_tables.comparison, "08_ablations", TABLE_5_LEFT),
     "08_table_5_right": partial(ablation_tables.comparison, "08_ablations", TABLE_5_RIGHT),
     "08_table_7": partial(ablation_tables.comparison, "08_ablations", TABLE_7),
