@@ -268,8 +268,8 @@ def test_train_and_evaluate_hand_over_what_was_asked(run, monkeypatch, tmp_path)
         seen["train"] = (spec.name, setting.profile.name, setting.seed, setting.roots, deadline, pairs)
         return types.SimpleNamespace(weights=tmp_path / "model.safetensors")
 
-    def evaluate_network(**options):
-        seen["evaluate"] = options
+    def evaluate_network(args, setting, measured):
+        seen["evaluate"] = vars(args) | {"setting": setting, "measured": measured}
         return 0
 
     monkeypatch.setenv("DEMOE_HOME", str(tmp_path / "home"))
@@ -296,7 +296,7 @@ def test_train_and_evaluate_hand_over_what_was_asked(run, monkeypatch, tmp_path)
     )
     assert options["measured"] == ["psnr", "ssim"] and not options["setting"].roots
     assert run("evaluate", "--metrics", "psnr,niqe", "--aligned")[0] == 0
-    assert seen["evaluate"]["measured"] == ["psnr", "niqe", "aligned"] and seen["evaluate"]["experiment"] == "demoe"
+    assert seen["evaluate"]["measured"] == ["psnr", "niqe", "aligned"] and seen["evaluate"]["weights"] is None
 
 
 def test_help_does_not_wait_for_torch():

@@ -6,7 +6,7 @@ from conftest import shake
 from demoe.core.downloads import CannotMeasure
 from demoe.core.tasks import DATASETS, EXPERTS
 from demoe.data.pairs import PairedSet
-from demoe.evaluation import benchmark, embedding, expert_specialisation
+from demoe.evaluation import benchmark, embedding, weight_similarity
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.report import similarity_figures as drawn
@@ -32,7 +32,7 @@ def model() -> DeMoE:
 
 def test_choosing_by_hand_gives_that_experts_picture(model):
     image = torch.rand(1, 3, 21, 34)
-    methods = expert_specialisation.by_hand(model)
+    methods = weight_similarity.by_hand(model)
     assert list(methods) == ["input", "router", *EXPERTS]
     with torch.no_grad():
         for name in EXPERTS:
@@ -42,8 +42,8 @@ def test_choosing_by_hand_gives_that_experts_picture(model):
 
 
 def test_the_matrix_is_the_mean_over_each_sets_pictures(model):
-    scores = benchmark.score(sets(), expert_specialisation.by_hand(model), progress=False)
-    table = expert_specialisation.matrix(scores)
+    scores = benchmark.score(sets(), weight_similarity.by_hand(model), progress=False)
+    table = weight_similarity.matrix(scores)
     assert table.shape == (5, 7) and list(table.columns) == ["input", "router", *EXPERTS]
     one = scores[(scores.set == "GoPro-syn") & (scores.method == "low_light")].psnr
     assert len(one) == 3 and table.loc["GoPro-syn", "low_light"] == pytest.approx(one.mean())
@@ -53,9 +53,9 @@ def test_the_matrix_is_the_mean_over_each_sets_pictures(model):
 def test_movement_is_zero_at_the_start_and_what_was_added_afterwards(model):
     torch.manual_seed(1)
     start = DeMoE(SMALL)
-    still = expert_specialisation.moved(start, start)
-    assert (still.change[still.kind != expert_specialisation.SCALES] == 0).all()
-    assert (still.change[still.kind == expert_specialisation.SCALES] == 0).all()  # beta and gamma start at zero
+    still = weight_similarity.moved(start, start)
+    assert (still.change[still.kind != weight_similarity.SCALES] == 0).all()
+    assert (still.change[still.kind == weight_similarity.SCALES] == 0).all()  # beta and gamma start at zero
     there = DeMoE(SMALL)
     there.load_state_dict(start.state_dict())
     with torch.no_grad():
@@ -63,15 +63,15 @@ def test_movement_is_zero_at_the_start_and_what_was_added_afterwards(model):
             parameter.mul_(1.25)
         there.experts[0].experts[3].beta.fill_(2.0)
     table = (
-        expert_specialisation.moved(there, start)
+        weight_similarity.moved(there, start)
         .set_index(["expert", "level", "kind"])
         .change.groupby(level=[0, 1, 2])
         .mean()
     )
     assert np.allclose(table["local_motion", "decoder 2"][["3x3 convolution", "SCA", "LayerNorm"]], 0.25)
     assert table["local_motion", "middle", "SCA"] == 0
-    assert table["synth_global_motion", "middle", expert_specialisation.SCALES] == pytest.approx(2 / np.sqrt(2))
-    same = expert_specialisation.moved(there, start).query("kind == 'SCA'").correlation
+    assert table["synth_global_motion", "middle", weight_similarity.SCALES] == pytest.approx(2 / np.sqrt(2))
+    same = weight_similarity.moved(there, start).query("kind == 'SCA'").correlation
     assert np.allclose(same, 1)  # longer, in the same direction
 
 
@@ -83,9 +83,9 @@ def test_experts_that_are_copies_correlate_fully(model):
             expert.load_state_dict(block.experts[0].state_dict())
             torch.nn.init.normal_(expert.norm1.weight, generator=torch.Generator().manual_seed(5))
             torch.nn.init.normal_(expert.norm2.weight, generator=torch.Generator().manual_seed(6))
-    table = expert_specialisation.correlations(copied)
+    table = weight_similarity.correlations(copied)
     assert np.allclose(table.value, 1) and len(table) == 10 * 3 * 8
-    apart = expert_specialisation.correlations(model)
+    apart = weight_similarity.correlations(model)
     assert apart[apart.kind == "1x1 convolution"].value.abs().mean() < 0.3
     drawn.expert_bars({"random": apart, "pretrained": table})
 

@@ -2,8 +2,7 @@ import pandas as pd
 
 from demoe.core.tasks import EXPERTS
 from demoe.evaluation.embedding import NO_NETWORK, PICTURED, POOLED
-from demoe.evaluation.expert_specialisation import SCALES
-from demoe.evaluation.weight_similarity import KINDS
+from demoe.evaluation.weight_similarity import KINDS, SCALES
 from demoe.report import similarity_claims as claims
 
 SETS = ["DPDD-syn", "RealBlur-syn", "ReLoBlur-syn", "GoPro-syn", "LOLBlur-syn"]

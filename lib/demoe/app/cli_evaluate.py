@@ -30,57 +30,39 @@ def evaluate(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         if len(args.folders) != 2 or args.weights or args.experiment or args.save_images:
             parser.error("give PRED_DIR and GT_DIR alone, without a network or --save-images")
         return evaluate_folders(*args.folders, measured, args.csv, args.no_resume)
-    return evaluate_network(
-        experiment=None if args.weights else args.experiment or "demoe",
-        weights=args.weights,
-        setting=Setting.of(args.profile, args.seed, args.data_root, sharp_images=args.sharp_images),
-        csv=args.csv,
-        measured=measured,
-        pictures=args.save_images,
-        fresh=args.no_resume,
-        tile=args.tile,
-    )
+    setting = Setting.of(args.profile, args.seed, args.data_root, sharp_images=args.sharp_images)
+    return evaluate_network(args, setting, measured)
 
 
-def evaluate_network(
-    experiment: str | None,
-    weights: Path | None,
-    setting: Setting,
-    csv: Path | None,
-    measured: Sequence[str] = metrics.DEFAULT,
-    pictures: Path | None = None,
-    fresh: bool = False,
-    tile: int | None = None,
-) -> int:
-    """Prints the metrics a set and the router's accuracy; ``csv`` gets a row a picture.
+def evaluate_network(args: argparse.Namespace, setting: Setting, measured: Sequence[str]) -> int:
+    """Prints the metrics a set and the router's accuracy; ``--csv`` gets a row a picture.
 
-    The network is that of ``weights`` (ours or others', ``published.load``), or the experiment's, trained first if need
-    be. ``pictures`` is a folder for the restored pictures. With ``csv``, an interrupted call is continued unless
-    ``fresh``. ``tile`` is that of ``network``. Returns the exit status, 0.
+    The network is that of ``--weights`` (ours or others', ``published.load``), or the experiment's, trained first if
+    need be. With ``--csv``, an interrupted call is continued unless ``--no-resume``. Returns the exit status, 0.
     """
     metrics.columns(measured)  # an unknown one is refused before anything is trained
     device = experiments.default_device()
-    if weights:
-        loaded = published.load(weights, device)
+    if args.weights:
+        loaded = published.load(args.weights, device)
         model, name, config = loaded.model, loaded.label, {"weights": loaded.sha256}
     else:
-        run = guests.obtain(guests.named(experiment, setting), setting)
+        run = guests.obtain(guests.named(args.experiment or "demoe", setting), setting)
         model, name, config = run.model, "network", {"training": run.spec.configuration()}
     # A DeMoE of ours is shown beside the baseline that it was made from; a file's has none that we know.
-    known = experts_of(model) and not weights
+    known = experts_of(model) and not args.weights
     baseline = experiments.obtain(experiments.named("baseline", setting), setting).model if known else None
     sets = aio_blur.aio_blur(setting, "test")
-    plain = {"input": blurred_input, name: network(model, tile=tile)}
+    plain = {"input": blurred_input, name: network(model, tile=args.tile)}
     scores = score(
         sets,
-        methods(baseline, model, tile=tile) if experts_of(model) else plain,
+        methods(baseline, model, tile=args.tile) if experts_of(model) else plain,
         device,
         measured=measured,
-        file=csv,
-        config=config | {"tile": tile},
+        file=args.csv,
+        config=config | {"tile": args.tile},
         mark=provenance.stamp(setting.profile.name, aio_blur.kind(sets), setting.seed),
-        pictures=pictures,
-        fresh=fresh,
+        pictures=args.save_images,
+        fresh=args.no_resume,
     )
     if tuple(measured) == metrics.DEFAULT:
         print(f"PSNR (dB) / SSIM, {aio_blur.kind(sets)} data, profile {setting.profile.name}")
@@ -92,10 +74,10 @@ def evaluate_network(
             print(f"{name} is missing: {error}")
     if getattr(model, "mlp_branch", None) is not None:
         print(f"router accuracy: {router_view(model, sets, device).table.correct.mean():.3f}")
-    if pictures:
-        print(f"restored pictures: {pictures}")
-    if csv:
-        print(f"scores of every picture: {csv}")
+    if args.save_images:
+        print(f"restored pictures: {args.save_images}")
+    if args.csv:
+        print(f"scores of every picture: {args.csv}")
     return 0
 
 

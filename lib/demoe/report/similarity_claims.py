@@ -8,8 +8,7 @@ from demoe.core.tasks import EXPERTS, expert_index
 from demoe.evaluation import similarity_controls as controls
 from demoe.evaluation import statistics
 from demoe.evaluation.embedding import NO_NETWORK, POOLED
-from demoe.evaluation.expert_specialisation import SCALES
-from demoe.evaluation.weight_similarity import HIGH, KINDS
+from demoe.evaluation.weight_similarity import HIGH, KINDS, SCALES
 
 from .claims import Claim, beside, claim, every, judged, told_by_set
 from .tables import number, where
@@ -105,7 +104,7 @@ def limits(summary: pd.DataFrame) -> list[Claim]:
 
 
 def weights(start: str, correlations: pd.DataFrame, at_start: pd.DataFrame) -> list[Claim]:
-    """Figure 11 for experts that started ``start``: ``expert_specialisation.correlations``, trained and before it."""
+    """Figure 11 for experts that started ``start``: ``weight_similarity.correlations``, trained and before it."""
     r, before = (table.groupby("kind").value.mean().reindex(list(KINDS)) for table in (correlations, at_start))
     norm, others = before["LayerNorm"], r.drop("LayerNorm")
     started = before[others.index].mean()
@@ -121,7 +120,7 @@ def weights(start: str, correlations: pd.DataFrame, at_start: pd.DataFrame) -> l
 def specialisation(start: str, matrix: pd.DataFrame, scores: pd.DataFrame, seed: int = 0) -> Claim:
     """Whether every expert that started ``start`` is the best at its own blur: PSNR beside the best of the others.
 
-    ``matrix`` is ``expert_specialisation.matrix`` of ``scores``.
+    ``matrix`` is ``weight_similarity.matrix`` of ``scores``.
     """
     by, leads, worse = matrix[list(EXPERTS)], {}, []
     for name, means in by.iterrows():
@@ -138,7 +137,7 @@ def specialisation(start: str, matrix: pd.DataFrame, scores: pd.DataFrame, seed:
 
 
 def movement(start: str, moved: pd.DataFrame) -> Claim:
-    """How far the experts that started ``start`` went (``expert_specialisation.moved``)."""
+    """How far the experts that started ``start`` went (``weight_similarity.moved``)."""
     filters, scales = moved[moved.kind != SCALES], where(moved, kind=SCALES).change.mean()
     by = filters.groupby("expert", sort=False).change.mean()
     names = {"least": by.min(), "last": by.idxmin(), "most": by.max(), "first": by.idxmax()}

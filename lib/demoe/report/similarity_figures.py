@@ -135,7 +135,7 @@ def comparison_boxes(table: pd.DataFrame, measure: str, label: str) -> Figure:
 def expert_bars(correlations: dict[str, pd.DataFrame]) -> Figure:
     """Figure 11: a row a way to start, a column a kind of layer; at each level of the decoder a bar a pair of experts.
 
-    ``correlations``: ``expert_specialisation.correlations`` by how the experts started. Layers of a kind within a
+    ``correlations``: ``weight_similarity.correlations`` by how the experts started. Layers of a kind within a
     MoEBlock are averaged.
     """
     size = (7.5, 1.7 * len(correlations) + 0.6)
