@@ -177,25 +177,15 @@ def train_adapter(
     if batch < 2:
         raise ValueError(f"batch normalisation learns from batches of two triplets on, not {batch}")
     learn, held = _split(triplets, held_out, by_video, generator)
-    device = next(adapter.parameters()).device
+    adapter.to(vit.mean.device).requires_grad_(True)
     loss = nn.TripletMarginLoss(margin=1.0)
     optimizer = torch.optim.Adam(adapter.parameters(), learning_rate)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=patience, min_lr=1e-8)
+    look = {"block": block, "pool": pool, "size": size, "independent": independent}
 
-    def embedded(part: Sequence[Triplet], generator: torch.Generator) -> list[Tensor]:
-        sides = _crops(part, size, generator, independent)
-        with torch.no_grad():
-            features = [matched(vit, side.to(device), block, pool, size=size) for side in sides]
-        return [adapter(one) for one in features]  # anchor, positive, negative, (B, width) each
-
-    @torch.no_grad()
     def validated() -> tuple[float, float]:
-        adapter.eval()
-        same = torch.Generator().manual_seed(1)  # the same crops every time; our choice
-        parts = [embedded(held[at : at + batch], same) for at in range(0, len(held), batch)]
-        anchor, weak, strong = (torch.cat(side) for side in zip(*parts, strict=True))
-        ordered = F.pairwise_distance(anchor, weak) < F.pairwise_distance(anchor, strong)
-        return float(loss(anchor, weak, strong)), float(ordered.float().mean())
+        near, far = distances(adapter.eval(), vit, held, **look)
+        return float((near - far + 1).clamp(min=0).mean()), float((near < far).float().mean())
 
     rows, step, best, since = [(0, math.nan, *validated(), learning_rate)], 0, copy.deepcopy(adapter.state_dict()), 0
     with tqdm(total=steps, desc="adapter", unit="step", leave=False, disable=not sys.stderr.isatty()) as bar:
@@ -206,7 +196,8 @@ def train_adapter(
                 if len(chosen) == 1 or step == steps:
                     continue
                 with torch.enable_grad():
-                    value = loss(*embedded([learn[index] for index in chosen], generator))
+                    sides = _features(vit, [learn[index] for index in chosen], generator, **look)
+                    value = loss(*map(adapter, sides))
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
@@ -221,6 +212,46 @@ def train_adapter(
     adapter.load_state_dict(best)
     adapter.eval()
     return pd.DataFrame(rows, columns=["step", "train", "validation", "ordered", "learning_rate"])
+
+
+@torch.no_grad()
+def distances(
+    adapter: nn.Module | None,
+    vit: Frozen,
+    triplets: Sequence[Triplet],
+    *,
+    block: int | None = 3,
+    pool: Pool = "flatten",
+    size: int = SIZE,
+    independent: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Euclidean distances of the sharp picture to the weak and to the strong blur, (n,) each, on the same crops always.
+
+    Of what ``adapter``, in evaluation mode, makes of the features, or, None, of these themselves: the control, for the
+    second being larger alone proves nothing.
+    """
+    same, parts = torch.Generator().manual_seed(1), []
+    for at in range(0, len(triplets), 8):
+        sides = _features(vit, triplets[at : at + 8], same, block, pool, size, independent)
+        sharp, *blurred = sides if adapter is None else map(adapter, sides)
+        parts.append(torch.stack([F.pairwise_distance(sharp, side) for side in blurred]))
+    near, far = torch.cat(parts, 1)
+    return near, far
+
+
+def _features(
+    vit: Frozen,
+    part: Sequence[Triplet],
+    generator: torch.Generator,
+    block: int | None,
+    pool: Pool,
+    size: int,
+    independent: bool,
+) -> list[Tensor]:
+    """Of sharp, weak and strong crops, (B, features) each."""
+    sides = _crops(part, size, generator, independent)
+    with torch.no_grad():
+        return [matched(vit, side.to(vit.mean.device), block, pool, size=size) for side in sides]
 
 
 def _split(
