@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+_BREAKS = re.compile(r"(file://|\x1b\[[0-9;]*m)$")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -57,9 +58,9 @@ def _replace(value, known: dict[str, str], cell: str = "<cell>"):
 
         def replaced(match: re.Match, word: str = word) -> str:
             # A whole path, not the end of a longer one: after a colour code, too, where the letter m comes before it.
-            before = match.string[max(match.start() - 16, 0) : match.start()]
-            inside = before[-1:].isalnum() or before[-1:] in tuple("_./-")
-            if inside and not re.search(r"(file://|\x1b\[[0-9;]*m)$", before):
+            at, text = match.start(), match.string
+            inside = at > 0 and (text[at - 1].isalnum() or text[at - 1] in "_./-")
+            if inside and not _BREAKS.search(text[max(at - 16, 0) : at]):
                 return match[0]
             return (f"{word}/" if word else "") if match[1] else word or "."
 
