@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import shake
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from demoe.app import cli, frames, video
 from demoe.core import images
@@ -232,3 +234,19 @@ def test_a_cut_file_and_a_picture_are_told(tmp_path):
     (tmp_path / "a.png").rename(tmp_path / "a.mp4")
     with pytest.raises(ValueError, match="is a picture and no video"):
         video.describe(tmp_path / "a.mp4")
+
+
+def test_what_frames_and_their_video_do_not_keep_is_told(tmp_path, capsys):
+    net = DeMoE(DeMoEConfig(width=2, encoder_blocks=(1, 1), middle_blocks=1, decoder_blocks=(1, 1)))
+    weights = checkpoints.save(net, tmp_path / "w.safetensors")
+    (tmp_path / "in").mkdir()
+    text = PngInfo()
+    text.add_text("Comment", "seen")
+    Image.fromarray(np.full((36, 50, 4), 90, np.uint8)).save(tmp_path / "in/1.png", pnginfo=text)
+    deep = images.from_array(np.full((36, 50, 3), 9000, np.uint16))
+    images.write_photograph(tmp_path / "in/2.png", deep)
+    words = ["frames", tmp_path / "in", "-o", tmp_path / "out", "--weights", weights, "--video", tmp_path / "v.mp4"]
+    assert cli.main([*map(str, words), "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert "its text not kept (in 1 frames)" in out
+    assert "not kept in the video: 16 bits a sample, transparency" in out

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
 
 from demoe.core import images
 
@@ -51,6 +55,8 @@ def frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     )
     shares = ", ".join(f"{name} {count}" for name, count in done.experts.most_common())
     print(f"{args.input} -> {args.output}  {done.made} frames deblurred, {done.kept} kept, {len(done.failed)} failed")
+    for note, count in done.notes.most_common():
+        print(f"  {note} (in {count} frames)")
     if shares:
         print(f"  experts: {shares}; {done.switches} switches ({done.alone} had each frame decided alone)")
     print(f"  decisions: {args.output / JOURNAL}" + (f"; warnings on {done.warned} frames" * bool(done.warned)))
@@ -58,10 +64,25 @@ def frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         arguments.complain(f"{args.video} was not written: frames are missing")
     elif args.video:
         rate = args.fps or (described.rate if described else 25)
-        pictures = (photos.eight_bit(images.read_photograph(file).pixels) for file in done.files)
-        padded = video.write_video(args.video, pictures, rate)
+        lost: set[str] = set()
+        padded = video.write_video(args.video, _pictures(done.files, lost), rate)
         print(
             f"  video: {args.video}, {float(rate):g} frames a second, without sound"
             + ("; one pixel more at odd sides, which H.264 cannot have" if padded else "")
         )
+        if lost:
+            print(f"  not kept in the video: {', '.join(sorted(lost))}")
     return 1 if done.failed else 0
+
+
+def _pictures(files: list[Path], lost: set[str]) -> Iterator[np.ndarray]:
+    """The frames at 8 bits; adds to ``lost`` what a video does not have of them."""
+    for file in files:
+        photograph = images.read_photograph(file)
+        has = {
+            "transparency": photograph.alpha is not None,
+            "16 bits a sample": photograph.bit_depth > 8,
+            "colour profiles": photograph.metadata.icc_profile is not None,
+        }
+        lost |= {name for name, there in has.items() if there}
+        yield photos.eight_bit(photograph.pixels)

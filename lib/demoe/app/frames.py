@@ -78,6 +78,7 @@ class Done:
     switches: int = 0  # times the expert changed from one frame to the next
     alone: int = 0  # times it would have changed had each frame been decided alone
     warned: int = 0  # frames with warnings
+    notes: Counter = field(default_factory=Counter)  # frames of which a person should be told this, of those made
     files: list[Path] = field(default_factory=list)  # the results, in order
 
 
@@ -193,6 +194,7 @@ def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, progres
                 tell(done.failed[-1])
                 continue
             done.made += 1
+            done.notes.update([result.note] * bool(result.note))
             smoother.advance()
         done.files.append(target)
         done.warned += bool(row["warnings"])
