@@ -166,6 +166,14 @@ def test_display_matrices_turn_and_mirror(tmp_path, swapped, across, down):
     assert corner[..., 0].mean() > 200 and frame[..., 0].mean() < 60
 
 
+@pytest.mark.parametrize(("degrees", "shape"), [(91, (48, 32)), (45, (32, 48))])
+def test_odd_angles_are_rounded_or_told(tmp_path, degrees, shape):
+    a, b = (int(65536 * turn(np.radians(degrees))) for turn in (np.cos, np.sin))
+    encoded(tmp_path / "a.mp4", clip(2, (32, 48)), matrix=[a, b, 0, -b, a, 0, 0, 0, 1 << 30])
+    assert next(video.frames(tmp_path / "a.mp4")).shape[:2] == shape
+    assert len(video.describe(tmp_path / "a.mp4").lost) == (degrees == 45)
+
+
 def test_what_a_new_video_does_not_have_is_told(tmp_path):
     pictures = clip(6, (32, 48))
     plain = {"a.mp4": {}, "b.mp4": {"times": [0, 40, 80, 120, 160, 200]}, "j.mkv": {"times": [0, 8, 17, 25, 33, 42]}}

@@ -113,6 +113,8 @@ def describe(path: Path) -> Description:
             lost.append("transparency (alpha)")
         if (shape := stream.sample_aspect_ratio or 1) != 1:
             lost.append(f"the shape of its pixels ({shape.numerator}:{shape.denominator}; they count as square)")
+        if _matrix(frame)[0] and _matrix(frame)[1]:
+            lost.append("its turn by an angle that is no quarter of a circle")
         if frame.interlaced_frame:
             lost.append("interlacing (both fields count as one picture)")
         return Description(Fraction(stream.average_rate or 25), tuple(lost), tuple(sizes))
@@ -149,16 +151,22 @@ def _rgb(frame) -> np.ndarray:
     return frame.reformat(format="rgb24", **options).to_ndarray()
 
 
-def _upright(array: np.ndarray, frame) -> np.ndarray:
-    """Turned, and mirrored where the display matrix says so."""
+def _matrix(frame) -> tuple[int, int, int, int]:
+    """a, b, c, d of the display matrix, x' = ax + cy, y' = bx + dy, each rounded to -1, 0 or 1."""
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
-            matrix = np.frombuffer(bytes(data)[:20], np.int32)  # a b u c d: x' = ax + cy, y' = bx + dy
-            a, b, _, c, d = (int(value) for value in np.sign(matrix))
-            if a * d - b * c < 0:
-                array, a, b = array[:, ::-1], -a, -b
-            array = np.rot90(array, _TURNS.get((a, b), 0))
-    return np.ascontiguousarray(array)
+            numbers = np.frombuffer(bytes(data)[:20], np.int32)[[0, 1, 3, 4]] / 65536
+            a, b, c, d = (int(value) for value in np.round(numbers / max(1e-9, np.abs(numbers).max())))
+            return a, b, c, d
+    return 1, 0, 0, 1
+
+
+def _upright(array: np.ndarray, frame) -> np.ndarray:
+    """Turned, and mirrored where the display matrix says so; other angles than quarters are left."""
+    a, b, c, d = _matrix(frame)
+    if a * d - b * c < 0:
+        array, a, b = array[:, ::-1], -a, -b
+    return np.ascontiguousarray(np.rot90(array, _TURNS.get((a, b), 0)))
 
 
 def write_video(path: Path, pictures: Iterable[np.ndarray], rate: Fraction) -> bool:
