@@ -129,10 +129,10 @@ def test_the_rules_tell_intervals_needs_and_cost(saved):
 def test_a_set_that_was_not_scored_is_named():
     read = {"06_scores": scores(expert_choice.METHODS, SETS[1:]), "06_short": scores(SHORT, SETS[1:])}.__getitem__
     with pytest.raises(ValueError, match="have no RealDOF"):
-        router_tables.table_2(read)
+        layouts.TABLES["06_table_2"](read)
 
 
 def test_real_sets_are_called_by_their_name():
     real = [name.removesuffix("-syn") for name in SETS]
     read = {"06_scores": scores(expert_choice.METHODS, real), "06_short": scores(SHORT, real)}.__getitem__
-    assert "here (RealDOF)" in router_tables.table_2(read).columns.get_level_values(1)
+    assert "here (RealDOF)" in layouts.TABLES["06_table_2"](read).columns.get_level_values(1)

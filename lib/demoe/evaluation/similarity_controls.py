@@ -154,10 +154,3 @@ def summarise_similarity(table: pd.DataFrame) -> pd.DataFrame:
         rows.append((measure, comparison, kind, *counts, *means))
     columns = ["measure", "comparison", "kind", "pairs", "layers", "constant", "mean", "lowest", "highest", "high"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def by_pair(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a measure, comparison, pair and kind of layer, from ``Study.measured``: layers with a value, their mean."""
-    keys = ["measure", "comparison", "first", "second", "kind"]
-    grouped = table[table.kind.isin(KINDS)].groupby(keys, sort=False).value
-    return grouped.agg(layers="count", mean="mean").reset_index()

@@ -16,7 +16,7 @@ TABLES: dict[str, Build] = {
     "05_table_1_cost": comparison_report.table_1_cost,
     "05_table_3": comparison_report.table_3,
     "06_rules": router_tables.rules,
-    "06_table_2": router_tables.table_2,
+    "06_table_2": partial(router_tables.paper_table, "table2_ood", list(router_tables.SETS.items())),
     "06_table_8_realdof": partial(router_tables.of_one_set, "table8_realdof", "RealDOF"),
     "06_table_8_rsblur": partial(router_tables.of_one_set, "table8_rsblur", "RSBlur"),
     "06_table_9": partial(router_tables.of_one_set, "table9_real_lolblur", "Real-LOLBlur"),

@@ -78,11 +78,6 @@ def paper_table(table: str, shown: Sequence[tuple[str, Sequence[str]]], read: Re
     return pd.DataFrame(columns, index=pd.Index([label for label, _, _ in rows], name="method"))
 
 
-def table_2(read: Read) -> pd.DataFrame:
-    """The three sets outside AIO-Blur, all metrics of a set in a cell."""
-    return paper_table("table2_ood", list(SETS.items()), read)
-
-
 def of_one_set(table: str, name: str, read: Read) -> pd.DataFrame:
     """Tables 8 and 9: one set outside AIO-Blur, a pair of columns a metric."""
     return paper_table(table, [(name, (metric,)) for metric in SETS[name]], read)
