@@ -24,7 +24,7 @@ from demoe.data.batches import Batch
 from demoe.models.layers import pad_to_multiple
 
 from .networks.shared import Network, Stages
-from .networks.unet import ResidualBlock
+from .networks.unet import residual_block
 
 BETA = 0.1  # weight of the prior's loss (Equation 7); it does not carry over from teacher to teacher
 MEASURED = 64  # pictures, after which a teacher's mean and deviation stay; our choice
@@ -76,7 +76,7 @@ class PriorStudent(nn.Module):
             for _ in range(int(step).bit_length() - 1):
                 layers += [nn.Conv2d(inputs, width, 3, stride=2, padding=1), nn.LeakyReLU(0.2)]
                 inputs = width
-            self.levels.append(nn.Sequential(*layers, ResidualBlock(width), ResidualBlock(width)))
+            self.levels.append(nn.Sequential(*layers, residual_block(width), residual_block(width)))
         self.heads = nn.ModuleList(nn.Conv2d(*pair, 1) for pair in zip(widths, teacher_channels, strict=True))
         self.register_buffer("teacher_mean", torch.zeros(sum(teacher_channels)))
         self.register_buffer("teacher_variance", torch.zeros(sum(teacher_channels)))

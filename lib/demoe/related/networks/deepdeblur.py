@@ -11,19 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .shared import Fusion, Network
+from .shared import Fusion, Network, Residual, named
 
 
-class ResidualBlock(nn.Module):
+def _block(channels: int, kernel: int) -> Residual:
     """Convolution, ReLU, convolution, added to its input: (B, C, H, W) -> (B, C, H, W)."""
-
-    def __init__(self, channels: int, kernel: int):
-        super().__init__()
-        first, second = (nn.Conv2d(channels, channels, kernel, padding=kernel // 2) for _ in range(2))
-        self.body = nn.Sequential(first, nn.ReLU(), second)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+    first, second = (nn.Conv2d(channels, channels, kernel, padding=kernel // 2) for _ in range(2))
+    return Residual(first, nn.ReLU(), second)
 
 
 class Scale(nn.Module):
@@ -32,21 +26,15 @@ class Scale(nn.Module):
     def __init__(self, inputs: int, blocks: int, channels: int, kernel: int):
         super().__init__()
         first, last = (nn.Conv2d(*pair, kernel, padding=kernel // 2) for pair in ((inputs, channels), (channels, 3)))
-        self.body = nn.Sequential(first, *(ResidualBlock(channels, kernel) for _ in range(blocks)), last)
+        self.body = nn.Sequential(first, *(_block(channels, kernel) for _ in range(blocks)), last)
 
     def forward(self, x: Tensor, fuse: Callable[[Tensor], Tensor]) -> Tensor:
         return self.body[-1](fuse(self.body[:-1](x)))  # (B, C, h, w) before the last convolution
 
 
-class Double(nn.Module):
+def _double() -> nn.Sequential:
     """A coarser result as the finer scale sees it: (B, 3, h, w) -> (B, 3, 2h, 2w)."""
-
-    def __init__(self):
-        super().__init__()
-        self.uppath = nn.Sequential(nn.Conv2d(3, 12, 5, padding=2), nn.PixelShuffle(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.uppath(x)
+    return named(uppath=nn.Sequential(nn.Conv2d(3, 12, 5, padding=2), nn.PixelShuffle(2)))
 
 
 class DeepDeblur(Network):
@@ -62,7 +50,7 @@ class DeepDeblur(Network):
         inputs = [6] * (n_scales - 1) + [3]  # from the finest to the coarsest, which is fed by none
         self.body_models = nn.ModuleList(Scale(number, n_resblocks, n_feats, kernel_size) for number in inputs)
         # Each leads from its scale to the finer one; at the finest there is none.
-        self.conv_end_models = nn.ModuleList(Double() if scale else nn.Identity() for scale in range(n_scales))
+        self.conv_end_models = nn.ModuleList(_double() if scale else nn.Identity() for scale in range(n_scales))
         self.fusions = nn.ModuleList(Fusion(n_feats, min(scale, 2)) for scale in reversed(range(n_scales)))
 
     def forward(self, x: Tensor | Sequence[Tensor]) -> list[Tensor]:

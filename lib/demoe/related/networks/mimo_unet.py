@@ -9,22 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .shared import Fusion, Network
+from .shared import Fusion, Network, named
 
 
-class BasicConv(nn.Module):
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool = True) -> nn.Sequential:
     """A convolution, with a ReLU unless ``relu`` is False; a kernel of 4 is that of one that doubles the size."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool = True):
-        super().__init__()
-        if kernel == 4:
-            convolution = nn.ConvTranspose2d(inputs, outputs, kernel, stride=2, padding=1)
-        else:
-            convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
-        self.main = nn.Sequential(convolution, *([nn.ReLU()] if relu else []))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.main(x)
+    if kernel == 4:
+        convolution = nn.ConvTranspose2d(inputs, outputs, kernel, stride=2, padding=1)
+    else:
+        convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
+    return named(main=nn.Sequential(convolution, *([nn.ReLU()] if relu else [])))
 
 
 class ResidualBlock(nn.Module):
@@ -32,21 +26,15 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.main = nn.Sequential(BasicConv(channels, channels, 3), BasicConv(channels, channels, 3, relu=False))
+        self.main = nn.Sequential(_conv(channels, channels, 3), _conv(channels, channels, 3, relu=False))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.main(x)
 
 
-class Blocks(nn.Module):
+def _blocks(channels: int, count: int) -> nn.Sequential:
     """Residual blocks in a row, encoder and decoder alike."""
-
-    def __init__(self, channels: int, count: int):
-        super().__init__()
-        self.layers = nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+    return named(layers=nn.Sequential(*(ResidualBlock(channels) for _ in range(count))))
 
 
 class ShallowConvolutions(nn.Module):
@@ -56,12 +44,9 @@ class ShallowConvolutions(nn.Module):
         super().__init__()
         quarter, half = channels // 4, channels // 2
         self.main = nn.Sequential(
-            BasicConv(3, quarter, 3),
-            BasicConv(quarter, half, 1),
-            BasicConv(half, half, 3),
-            BasicConv(half, channels - 3, 1),
+            _conv(3, quarter, 3), _conv(quarter, half, 1), _conv(half, half, 3), _conv(half, channels - 3, 1)
         )
-        self.conv = BasicConv(channels, channels, 1, relu=False)
+        self.conv = _conv(channels, channels, 1, relu=False)
 
     def forward(self, picture: Tensor) -> Tensor:
         return self.conv(torch.cat((picture, self.main(picture)), 1))
@@ -72,7 +57,7 @@ class FeatureAttention(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.merge = BasicConv(channels, channels, 3, relu=False)
+        self.merge = _conv(channels, channels, 3, relu=False)
 
     def forward(self, x: Tensor, picture: Tensor) -> Tensor:
         return x + self.merge(x * picture)
@@ -83,7 +68,7 @@ class AsymmetricFusion(nn.Module):
 
     def __init__(self, inputs: int, channels: int):
         super().__init__()
-        self.conv = nn.Sequential(BasicConv(inputs, channels, 1), BasicConv(channels, channels, 3, relu=False))
+        self.conv = nn.Sequential(_conv(inputs, channels, 1), _conv(channels, channels, 3, relu=False))
 
     def forward(self, levels: list[Tensor], size: torch.Size) -> Tensor:
         return self.conv(torch.cat([F.interpolate(level, size) for level in levels], 1))
@@ -103,20 +88,20 @@ class MIMOUNet(Network):
         if width < 16 or width % 4:
             raise ValueError(f"MIMO-UNet's width is a multiple of 4 from 16 on, not {width}")
         one, two, three = width, 2 * width, 4 * width
-        self.Encoder = nn.ModuleList(Blocks(channels, num_res) for channels in (one, two, three))
+        self.Encoder = nn.ModuleList(_blocks(channels, num_res) for channels in (one, two, three))
         self.feat_extract = nn.ModuleList(
             (
-                BasicConv(3, one, 3),
-                BasicConv(one, two, 3, stride=2),
-                BasicConv(two, three, 3, stride=2),
-                BasicConv(three, two, 4),
-                BasicConv(two, one, 4),
-                BasicConv(one, 3, 3, relu=False),
+                _conv(3, one, 3),
+                _conv(one, two, 3, stride=2),
+                _conv(two, three, 3, stride=2),
+                _conv(three, two, 4),
+                _conv(two, one, 4),
+                _conv(one, 3, 3, relu=False),
             )
         )
-        self.Decoder = nn.ModuleList(Blocks(channels, num_res) for channels in (three, two, one))
-        self.Convs = nn.ModuleList((BasicConv(three, two, 1), BasicConv(two, one, 1)))
-        self.ConvsOut = nn.ModuleList((BasicConv(three, 3, 3, relu=False), BasicConv(two, 3, 3, relu=False)))
+        self.Decoder = nn.ModuleList(_blocks(channels, num_res) for channels in (three, two, one))
+        self.Convs = nn.ModuleList((_conv(three, two, 1), _conv(two, one, 1)))
+        self.ConvsOut = nn.ModuleList((_conv(three, 3, 3, relu=False), _conv(two, 3, 3, relu=False)))
         self.AFFs = nn.ModuleList(AsymmetricFusion(one + two + three, channels) for channels in (one, two))
         self.FAM1, self.SCM1 = FeatureAttention(three), ShallowConvolutions(three)
         self.FAM2, self.SCM2 = FeatureAttention(two), ShallowConvolutions(two)

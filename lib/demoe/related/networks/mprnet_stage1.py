@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from . import stage_unet
-from .shared import Network
+from .shared import Network, named
 
 
 class ChannelAttentionBlock(nn.Module):
@@ -39,17 +39,6 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.conv_du(x.mean((2, 3), keepdim=True))
-
-
-class ToPicture(nn.Module):
-    """What a first stage alone needs of the supervised attention module: its 1x1 from features to the residual."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv2 = stage_unet.pointwise(channels, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(x)
 
 
 def _halves(x: Tensor, dim: int) -> Tensor:
@@ -82,7 +71,8 @@ class MPRNetStage1(Network):
         self.shallow_feat1 = nn.Sequential(nn.Conv2d(3, n_feat, 3, padding=1, bias=False), block(n_feat))
         self.stage1_encoder = stage_unet.Encoder(block, widths)
         self.stage1_decoder = stage_unet.Decoder(block, widths)
-        self.sam12 = ToPicture(n_feat)
+        # What a first stage alone needs of the supervised attention module: from features to the residual.
+        self.sam12 = named(conv2=stage_unet.pointwise(n_feat, 3))
         self.fusions = nn.ModuleList(stage_unet.fusions(widths))
 
     def stages(self, x: Tensor) -> list[Tensor]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import stage_unet
-from .shared import Network
+from .shared import Network, Residual, named
 
 STAGES = ("1_1", "2_1", "2_2", "3_1", "3_2", "3_3")  # scale and stage
 
@@ -21,37 +21,14 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
 
 
-class ResidualBlock(nn.Module):
-    """3x3, the PReLU that the whole network shares, 3x3, added to its input: shapes stay."""
-
-    def __init__(self, channels: int, activation: nn.PReLU):
-        super().__init__()
-        self.body = nn.Sequential(_conv(channels, channels), activation, _conv(channels, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
-
-
-class Double(nn.Module):
+def _double(channels: int) -> nn.Sequential:
     """(B, C, h, w) -> (B, C, 2h, 2w), bilinear, then 1x1."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.scaleUp = stage_unet.resized(2, channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.scaleUp(x)
+    return named(scaleUp=stage_unet.resized(2, channels, channels))
 
 
-class ShuffledTail(nn.Module):
+def _shuffled_tail(channels: int) -> nn.Sequential:
     """(B, C, h, w) -> the residual (B, 3, 2h, 2w)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.tail = _conv(channels, 12)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.tail(x), 2)
+    return named(tail=_conv(channels, 12), shuffle=nn.PixelShuffle(2))
 
 
 class MSSNet(Network):
@@ -70,16 +47,17 @@ class MSSNet(Network):
         activation = nn.PReLU()
 
         def block(channels: int) -> nn.Module:
-            return ResidualBlock(channels, activation)
+            # 3x3, the PReLU that the whole network shares, 3x3
+            return Residual(_conv(channels, channels), activation, _conv(channels, channels))
 
         for number, channels in enumerate((12, 12, 3), 1):
             self.add_module(f"shallow_feat{number}", nn.Sequential(_conv(channels, wf), block(wf)))
-        self.up_scale1_feat, self.up_scale2_feat = Double(wf), Double(wf)
+        self.up_scale1_feat, self.up_scale2_feat = _double(wf), _double(wf)
         self.fusion12, self.fusion23 = _conv(2 * wf, wf), _conv(2 * wf, wf)
         for stage in STAGES:
             self.add_module(f"E{stage}", stage_unet.Encoder(block, widths, earlier=stage != "1_1"))
             self.add_module(f"D{stage}", stage_unet.Decoder(block, widths))
-            self.add_module(f"tail{stage}", _conv(wf, 3) if stage.startswith("3") else ShuffledTail(wf))
+            self.add_module(f"tail{stage}", _conv(wf, 3) if stage.startswith("3") else _shuffled_tail(wf))
         self.fusions = nn.ModuleList(fusion for _ in STAGES for fusion in stage_unet.fusions(widths))
 
     def stages(self, x: Tensor) -> list[Tensor]:

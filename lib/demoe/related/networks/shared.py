@@ -5,6 +5,7 @@ A network here gives a list of pictures, as its paper trains it. ``Restoring`` m
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 import torch
@@ -15,6 +16,22 @@ from demoe.data.batches import Batch
 from demoe.models.layers import pad_to_multiple
 from demoe.models.outputs import Restored
 from demoe.training.losses import TermFunction
+
+
+def named(**modules: nn.Module) -> nn.Sequential:
+    """One module after the other, under the names that they have in their authors' code."""
+    return nn.Sequential(OrderedDict(modules))
+
+
+class Residual(nn.Module):
+    """The sum of what goes in and what ``layers`` make of it: shapes stay."""
+
+    def __init__(self, *layers: nn.Module):
+        super().__init__()
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
 
 
 class Fusion(nn.Module):

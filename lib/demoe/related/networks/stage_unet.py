@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from .shared import Fusion
+from .shared import Fusion, named
 
 Widths = tuple[int, int, int]  # channels at full, half and quarter size
 Block = Callable[[int], nn.Module]  # channels -> a block that keeps shapes
@@ -20,32 +20,10 @@ def pointwise(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 1, bias=False)
 
 
-def resized(factor: float, inputs: int, outputs: int) -> nn.Module:
-    """``factor`` times the size, bilinear, then 1x1."""
+def resized(factor: float, inputs: int, outputs: int) -> nn.Sequential:
+    """(B, C, H, W) -> (B, C', factor H, factor W), bilinear, then 1x1."""
     resize = nn.Upsample(scale_factor=factor, mode="bilinear", align_corners=False)
     return nn.Sequential(resize, pointwise(inputs, outputs))
-
-
-class Down(nn.Module):
-    """(B, C, H, W) -> (B, C', H/2, W/2), bilinear, then 1x1."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__()
-        self.down = resized(0.5, inputs, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(x)
-
-
-class Up(nn.Module):
-    """(B, C, H, W) -> (B, C', 2H, 2W), bilinear, then 1x1."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__()
-        self.up = resized(2, inputs, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.up(x)
 
 
 class Encoder(nn.Module):
@@ -60,7 +38,7 @@ class Encoder(nn.Module):
         self.encoder_level1, self.encoder_level2, self.encoder_level3 = (
             nn.Sequential(block(width), block(width)) for width in widths
         )
-        self.down12, self.down23 = Down(one, two), Down(two, three)
+        self.down12, self.down23 = named(down=resized(0.5, one, two)), named(down=resized(0.5, two, three))
         if earlier:
             self.csff_enc1, self.csff_enc2, self.csff_enc3 = (pointwise(width, width) for width in widths)
             self.csff_dec1, self.csff_dec2, self.csff_dec3 = (pointwise(width, width) for width in widths)
@@ -88,7 +66,7 @@ class Decoder(nn.Module):
             nn.Sequential(block(width), block(width)) for width in widths
         )
         self.skip_attn1, self.skip_attn2 = block(one), block(two)
-        self.up21, self.up32 = Up(two, one), Up(three, two)
+        self.up21, self.up32 = named(up=resized(2, two, one)), named(up=resized(2, three, two))
 
     def forward(self, encoded: Sequence[Tensor], fuse: Sequence[Callable[[Tensor, Tensor], Tensor]]) -> list[Tensor]:
         """``fuse``: how upsampled features and a skip meet, at half and at full size."""

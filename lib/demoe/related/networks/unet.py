@@ -9,24 +9,17 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .shared import Fusion, Network
+from .shared import Fusion, Network, Residual
 
 
-class ResidualBlock(nn.Module):
+def residual_block(channels: int) -> Residual:
     """3x3, LeakyReLU 0.2, 3x3, added to its input: (B, C, H, W) -> (B, C, H, W)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(channels, channels, 3, padding=1)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+    first, second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+    return Residual(first, nn.LeakyReLU(0.2), second)
 
 
 def _level(convolution: nn.Module, channels: int, blocks: int) -> nn.Sequential:
-    return nn.Sequential(convolution, nn.LeakyReLU(0.2), *(ResidualBlock(channels) for _ in range(blocks)))
+    return nn.Sequential(convolution, nn.LeakyReLU(0.2), *(residual_block(channels) for _ in range(blocks)))
 
 
 class UNet(Network):
@@ -45,9 +38,9 @@ class UNet(Network):
         self.encoder2 = _level(nn.Conv2d(one, two, 3, stride=2, padding=1), two, 3)
         self.encoder3 = _level(nn.Conv2d(two, three, 3, stride=2, padding=1), three, 6)
         self.up2 = nn.ConvTranspose2d(three, two, 4, stride=2, padding=1)
-        self.decoder2 = nn.Sequential(*(ResidualBlock(two) for _ in range(3)))
+        self.decoder2 = nn.Sequential(*(residual_block(two) for _ in range(3)))
         self.up1 = nn.ConvTranspose2d(two, one, 4, stride=2, padding=1)
-        self.decoder1 = nn.Sequential(*(ResidualBlock(one) for _ in range(3)))
+        self.decoder1 = nn.Sequential(*(residual_block(one) for _ in range(3)))
         self.ending = nn.Sequential(nn.Conv2d(one, 3, 7, padding=3), nn.Tanh())
         self.fusions = nn.ModuleList((Fusion(three, 2), Fusion(two, 1), Fusion(one, 0)))
 
