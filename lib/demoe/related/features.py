@@ -25,9 +25,11 @@ from demoe.models import pretrained
 from demoe.models.checkpoint_files import CheckpointError, read_weights
 from demoe.models.fetch import CannotFetch, fetch
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of R, G, B
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+Normalisation = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation of R, G, B
+Weights = str | Path | Mapping[str, Tensor]  # a file, in which nothing is executed, or a state
 Feature = Literal["token", "query", "key", "value", "qkv"]
 FEATURES: tuple[Feature, ...] = ("token", "query", "key", "value", "qkv")
 
@@ -69,7 +71,7 @@ class WeightsMissing(RuntimeError):
 class Frozen(nn.Module):
     """A network whose weights stay as they are, behind the normalisation of its pictures. ``label``: its weights."""
 
-    def __init__(self, network: nn.Module, label: str, normalisation: tuple[Sequence[float], Sequence[float]]):
+    def __init__(self, network: nn.Module, label: str, normalisation: Normalisation):
         super().__init__()
         self.network, self.label = network, label
         for name, values in zip(("mean", "std"), normalisation, strict=True):
@@ -175,10 +177,7 @@ class FrozenViT(Frozen):
 
 
 def load_vit(
-    weights: str | Path | Mapping[str, Tensor],
-    heads: int | None = None,
-    label: str = "",
-    normalisation: tuple[Sequence[float], Sequence[float]] = IMAGENET,
+    weights: Weights, heads: int | None = None, label: str = "", normalisation: Normalisation = IMAGENET
 ) -> FrozenViT:
     """A vision transformer of any size from a file (nothing in it is executed) or a state, its sizes read off.
 
@@ -189,9 +188,7 @@ def load_vit(
     return _read(weights, heads, label, normalisation, {})
 
 
-def load_clip_vision(
-    weights: str | Path | Mapping[str, Tensor], heads: int | None = None, label: str = ""
-) -> FrozenViT:
+def load_clip_vision(weights: Weights, heads: int | None = None, label: str = "") -> FrozenViT:
     """The vision transformer of a CLIP by OpenAI, as ``load_vit`` reads others: QuickGELU, a LayerNorm before block 0.
 
     Its tensors have OpenAI's names ("visual."; all others are ignored) or timm's. Its epsilons are 1e-5.
@@ -201,16 +198,11 @@ def load_clip_vision(
 
 
 def _read(
-    weights: str | Path | Mapping[str, Tensor],
-    heads: int | None,
-    label: str,
-    normalisation: tuple[Sequence[float], Sequence[float]],
-    kind: Mapping[str, Any],
+    weights: Weights, heads: int | None, label: str, normalisation: Normalisation, kind: Mapping[str, Any]
 ) -> FrozenViT:
-    path = Path(weights) if isinstance(weights, str | Path) else None
-    place = str(path or "the state")
-    state = read_weights(path).tensors if path else weights.get("model", weights)
-    state = {key: value for key, value in _timm_names(state).items() if not key.startswith(_IGNORED)}
+    place, state = _place(weights), tensors(weights)
+    state = _timm_names(state.get("model", state))
+    state = {key: value for key, value in state.items() if not key.startswith(_IGNORED)}
     try:
         projection, table = state["patch_embed.proj.weight"], state["pos_embed"]
         width, patch, side = projection.shape[0], projection.shape[-1], math.isqrt(table.shape[1] - 1)
@@ -234,21 +226,35 @@ def _read(
             weight_init="skip",
             **kind,
         )
-    _load(network, state, place)
-    return FrozenViT(network, label or (path.stem if path else "state"), normalisation)
+    fill(network, state, weights)
+    return FrozenViT(network, label or label_of(weights), normalisation)
 
 
 def _transformer(**sizes) -> VisionTransformer:
     return VisionTransformer(num_classes=0, **sizes)  # its LayerNorm has eps 1e-6, as MAE's
 
 
-def _load(network: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
-    """Fills ``network``, every tensor of both accounted for."""
+def tensors(weights: Weights) -> Mapping[str, Tensor]:
+    """The state that ``weights`` is or, read as ``checkpoint_files.read_weights`` does, holds."""
+    return weights if isinstance(weights, Mapping) else read_weights(Path(weights)).tensors
+
+
+def label_of(weights: Weights) -> str:
+    """What a network of these weights is called: the file's name without its suffix, or "state"."""
+    return "state" if isinstance(weights, Mapping) else Path(weights).stem
+
+
+def _place(weights: Weights) -> str:
+    return "the state" if isinstance(weights, Mapping) else str(weights)
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor], weights: Weights) -> None:
+    """Fills ``network``, every tensor of both accounted for; else ``CheckpointError`` names ``weights``."""
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         first = str(error).splitlines()[1:2] or [str(error)]
-        raise CheckpointError(f"{place} does not fit: {first[0].strip()[:200]}") from None
+        raise CheckpointError(f"{_place(weights)} does not fit: {first[0].strip()[:200]}") from None
 
 
 def _timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -341,33 +347,35 @@ def offline_cnn(taps: Sequence[int] = (4, 8, 16)) -> FrozenCNN:
     which it names photographs rightly. Raises ``WeightsMissing``, which says what to install, and ``ValueError`` for
     other strides.
     """
-    strides = (2, 4, 8, 16, 32)
-    if not taps or not set(taps) <= set(strides):
-        raise ValueError(f"taps {tuple(taps)} are not among the strides {strides} of EfficientNet-Lite0")
-    file = weights_file("efficientnet-lite0")
-    with torch.random.fork_rng(devices=[]):
-        network = timm.create_model(
-            "tf_efficientnet_lite0", features_only=True, out_indices=[strides.index(tap) for tap in sorted(taps)]
-        )
+    network, file = lite0(taps), weights_file("efficientnet-lite0")
     # The same tensors in the same order as timm's, under other names; the last ones are those of the classifier.
-    names, values = network.state_dict().keys(), read_weights(file).tensors.values()
-    _load(network, dict(zip(names, values, strict=False)), str(file))
+    fill(network, dict(zip(network.state_dict(), tensors(file).values(), strict=False)), file)
     return FrozenCNN(network, "efficientnet-lite0", HALF)
 
 
-def vgg_conv3_3(weights: str | Path | Mapping[str, Tensor] | None = None) -> FrozenCNN:
+def lite0(taps: Sequence[int], seed: int = 0) -> nn.Module:
+    """EfficientNet-Lite0 with random weights, as far as its maps at strides ``taps``, which it gives."""
+    strides = (2, 4, 8, 16, 32)
+    if not taps or not set(taps) <= set(strides):
+        raise ValueError(f"taps {tuple(taps)} are not among the strides {strides} of EfficientNet-Lite0")
+    indices = [strides.index(tap) for tap in sorted(taps)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=indices)
+
+
+def vgg_conv3_3(weights: Weights | None = None) -> FrozenCNN:
     """VGG-16 up to conv3_3, before its ReLU: one map of 256 channels at stride 4. Label "vgg".
 
     ``weights``: torchvision's VGG-16 as a file or a state; by default ``vgg`` of ``demoe weights``, fetched where it is
     not here. Raises ``WeightsMissing`` where it cannot be, and ``CheckpointError`` for other files.
     """
     weights = weights_file("vgg") if weights is None else weights
-    state = weights if isinstance(weights, Mapping) else read_weights(Path(weights)).tensors
+    state = tensors(weights)
     with torch.random.fork_rng(devices=[]):
         network = make_layers([64, 64, "M", 128, 128, "M", 256, 256, 256])[:-1]
-    found = {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
-    here = {key: found[key] for key in network.state_dict() if key in found}
-    _load(network, here, "the state" if isinstance(weights, Mapping) else str(weights))
+    found = {key: state[f"features.{key}"] for key in network.state_dict() if f"features.{key}" in state}
+    fill(network, found, weights)
     return FrozenCNN(network, "vgg", IMAGENET)
 
 

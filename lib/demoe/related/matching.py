@@ -23,9 +23,8 @@ from tqdm.auto import tqdm
 
 from demoe.core.provenance import code_hash
 from demoe.models import checkpoints, pretrained
-from demoe.models.checkpoint_files import read_weights
 
-from .features import CLIP, Frozen, FrozenViT, _load
+from .features import CLIP, Frozen, FrozenViT, fill, label_of, tensors
 from .triplets import Triplet, synthetic_triplets
 
 SIZE = 224  # pixels, to which pictures are resized, and of which crops for the adapter are
@@ -49,9 +48,9 @@ def clip_embedding(model: str, weights: str | Path) -> Embedding:
 
     with torch.random.fork_rng(devices=[]):
         network = open_clip.create_model(f"{model}-quickgelu", load_weights=False).visual
-    state = {key: value for key, value in read_weights(Path(weights)).tensors.items() if key.startswith("visual.")}
-    _load(network, {key.removeprefix("visual."): value for key, value in state.items()}, str(weights))
-    return Embedding(network, Path(weights).stem, CLIP)
+    state = {key: value for key, value in tensors(weights).items() if key.startswith("visual.")}
+    fill(network, {key.removeprefix("visual."): value for key, value in state.items()}, weights)
+    return Embedding(network, label_of(weights), CLIP)
 
 
 def matched(vit: Frozen, x: Tensor, block: int | None, pool: Pool, normalize: bool = True, size: int = SIZE) -> Tensor:

@@ -6,15 +6,14 @@ network has no gradient, nor has the sharp picture.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .features import Feature, FrozenCNN, FrozenViT, vgg_conv3_3
+from .features import Feature, FrozenCNN, FrozenViT, Weights, vgg_conv3_3
 
 MODES = ("local", "global")
 PRESETS = ("paper", "code")
@@ -121,7 +120,7 @@ class VGGLoss(nn.Module):
     ``features.vgg_conv3_3``.
     """
 
-    def __init__(self, weights: str | Path | Mapping[str, Tensor] | None = None):
+    def __init__(self, weights: Weights | None = None):
         super().__init__()
         self.vgg = vgg_conv3_3(weights)
 

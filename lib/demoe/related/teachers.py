@@ -5,7 +5,7 @@ Each is a ``FrozenCNN``, as ``features.offline_cnn`` is: (B, 3, H, W) in [0, 1] 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import timm
@@ -15,11 +15,10 @@ from timm.models.tresnet import checkpoint_filter_fn
 from torch import Tensor, nn
 from torchvision.models.segmentation import deeplabv3_resnet50
 
-from demoe.models.checkpoint_files import read_weights
+from demoe.core.files import first_line
 
-from .features import HALF, IMAGENET, FrozenCNN, WeightsMissing, _load
+from .features import HALF, IMAGENET, FrozenCNN, Weights, WeightsMissing, fill, label_of, lite0, tensors
 
-Weights = str | Path | Mapping[str, Tensor]  # a file, in which nothing is executed, or a state
 NONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # a mean and a deviation that change nothing
 
 
@@ -36,11 +35,7 @@ class _Maps(nn.Module):
 
 def random_cnn(taps: Sequence[int] = (4, 8, 16), seed: int = 0) -> FrozenCNN:
     """EfficientNet-Lite0 with random weights, label "random": the control of what ``features.offline_cnn`` teaches."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        indices = [(2, 4, 8, 16, 32).index(tap) for tap in sorted(taps)]
-        network = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=indices)
-    return FrozenCNN(network, "random", HALF)
+    return FrozenCNN(lite0(taps, seed), "random", HALF)
 
 
 def load_tresnet(weights: Weights, taps: Sequence[int] = (4, 8, 16)) -> FrozenCNN:
@@ -56,14 +51,14 @@ def load_tresnet(weights: Weights, taps: Sequence[int] = (4, 8, 16)) -> FrozenCN
     wanted = [strides.index(tap) + 1 for tap in sorted(taps)]
     with torch.random.fork_rng(devices=[]):
         network = timm.create_model("tresnet_l", num_classes=0)
-    state = checkpoint_filter_fn(_tensors(weights), network)
-    _load(network, {key: value for key, value in state.items() if not key.startswith("head.")}, _name(weights))
+    state = checkpoint_filter_fn(tensors(weights), network)
+    fill(network, {key: value for key, value in state.items() if not key.startswith("head.")}, weights)
     network.prune_intermediate_layers(wanted)
 
     def read(body: nn.Module, x: Tensor) -> list[Tensor]:
         return body.forward_intermediates(x, indices=wanted, intermediates_only=True)
 
-    return FrozenCNN(_Maps(network, read), _name(weights), NONE)
+    return FrozenCNN(_Maps(network, read), label_of(weights), NONE)
 
 
 def load_segmentation(weights: Weights, classes: int = 21, image_level: bool = False) -> FrozenCNN:
@@ -76,9 +71,9 @@ def load_segmentation(weights: Weights, classes: int = 21, image_level: bool = F
     """
     with torch.random.fork_rng(devices=[]):
         network = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=classes)
-    state = {key: value for key, value in _tensors(weights).items() if not key.startswith("aux_classifier.")}
-    _load(network, state, _name(weights))
-    return FrozenCNN(_Maps(network, _probabilities if image_level else _layers), _name(weights), IMAGENET)
+    state = {key: value for key, value in tensors(weights).items() if not key.startswith("aux_classifier.")}
+    fill(network, state, weights)
+    return FrozenCNN(_Maps(network, _probabilities if image_level else _layers), label_of(weights), IMAGENET)
 
 
 def _probabilities(network: nn.Module, x: Tensor) -> list[Tensor]:
@@ -106,18 +101,10 @@ def load_segformer(folder: str | Path) -> FrozenCNN:
 
         network = Segformer.from_pretrained(folder, local_files_only=True)
     except (ModuleNotFoundError, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise WeightsMissing(f"{folder} is a network that the package transformers saved: {first}") from None
+        problem = first_line(error)
+        raise WeightsMissing(f"{folder} is a network that the package transformers saved: {problem}") from None
 
     def read(model: nn.Module, x: Tensor) -> list[Tensor]:
         return list(model(x, output_hidden_states=True).hidden_states[:3])
 
     return FrozenCNN(_Maps(network, read), Path(folder).name, IMAGENET)
-
-
-def _tensors(weights: Weights) -> Mapping[str, Tensor]:
-    return weights if isinstance(weights, Mapping) else read_weights(Path(weights)).tensors
-
-
-def _name(weights: Weights) -> str:
-    return "state" if isinstance(weights, Mapping) else Path(weights).stem
