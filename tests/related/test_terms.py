@@ -69,6 +69,10 @@ def test_a_spec_with_another_loss_has_another_name_and_identity(monkeypatch, tmp
         hashes |= {full.hash}
         assert len(dict(full.data)["weights vgg"]) == 8 and full.code != known.code
     assert len(hashes) == 2
+    assert ("class", 0.5) in terms.with_loss(known, "pixel+class", 0.5).loss
+    for name in ("specialist-gopro", "dpdnet", "comparator-promptir"):
+        with pytest.raises(ValueError, match=f"{name} trains a network without a router"):
+            terms.with_loss(guests.named(name, SETTING), "pixel+class")
     assert terms.with_loss(known, "pixel").loss == (("pixel", 1.0),)
 
 
@@ -84,6 +88,15 @@ def test_every_term_trains_any_network(small_vit, monkeypatch):
         (gradient,) = torch.autograd.grad(value, network.weight)
         assert value.shape == () and value.dtype == torch.float32 and gradient.abs().sum() > 0
     assert set(known) == set(terms.LOSSES)
+
+
+def test_terms_are_float32_under_autocast():
+    batch = Batch(torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32), torch.arange(2))
+    output, known = Restored(batch.blurred), terms.terms()
+    for name in ("edge", "charbonnier", "stages-edge", "stages-charbonnier"):
+        value = known[name](output, batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(known[name](output, batch), value, rtol=0, atol=0)
 
 
 def test_crops_are_cut_to_their_middle_of_whole_patches():
@@ -161,3 +174,14 @@ def test_the_command_says_what_is_missing_before_it_trains(home, monkeypatch, ca
     )
     with pytest.raises(SystemExit):
         cli.main(["train", "--all", "--loss", "pixel"])
+
+
+def test_a_missing_package_is_named_before_anything_is_trained(home, monkeypatch, capsys, small_vit):
+    def without_opencv(vit):
+        raise ModuleNotFoundError("triplets are found with OpenCV: pip install 'demoe[align]'")
+
+    made = terms._fmlc(lambda: small_vit, "a test", "", adapter=without_opencv)
+    monkeypatch.setitem(terms.LOSSES, "tfmlc-random", made)
+    assert cli.main(["train", "--profile", "test", "--experiment", "demoe", "--loss", "pixel+tfmlc-random"]) == 1
+    assert capsys.readouterr().err == "demoe: triplets are found with OpenCV: pip install 'demoe[align]'\n"
+    assert not list(home.glob("results/*/runs/*"))

@@ -44,7 +44,7 @@ def execute(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> i
     except BrokenPipeError:  # the reader of a pipe went away: `demoe cost | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, RuntimeError, MemoryError, ArithmeticError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError, ArithmeticError, ModuleNotFoundError) as error:
         arguments.complain(arguments.sentence(error), args.debug)
         return 1
 

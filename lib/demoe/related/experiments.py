@@ -144,13 +144,14 @@ def obtain(
 ) -> Run:
     """``experiments.obtain`` with every loss of this room, and with its code and weights as part of the identity.
 
-    ``fresh``: earlier runs of this name and seed are forgotten first. Raises ``WeightsMissing`` within seconds where a
-    loss needs weights that are neither here nor to be had.
+    ``fresh``: earlier runs of this name and seed are forgotten first. Raises ``WeightsMissing`` or
+    ``ModuleNotFoundError`` within seconds where a loss needs what is neither here nor to be had.
     """
     spec = identified(spec)
     if fresh:
         experiments.forget(spec, setting)
-    return experiments.obtain(spec, setting, deadline, pairs, terms())
+    at_once = () if experiments.trained(spec, setting) else dict(spec.loss)
+    return experiments.obtain(spec, setting, deadline, pairs, terms(at_once))
 
 
 def listing(setting: Setting) -> str:

@@ -7,7 +7,7 @@ there is besides "pixel" and "class"; names of perceptual losses say whose weigh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from demoe.core.provenance import code_hash
 from demoe.data.batches import Batch
 from demoe.experiments.spec import Spec
 from demoe.models import checkpoints
+from demoe.models.demoe import DeMoEConfig
 from demoe.models.outputs import Restored, as_restored
 from demoe.training.losses import TermFunction, l1
 
@@ -170,7 +171,8 @@ LOSSES: dict[str, Loss] = {
 
 
 def term(loss: nn.Module | TermFunction) -> TermFunction:
-    """``loss(restored, sharp)`` as a term of ``training.losses``, on the batch's device, in float32; a term as it is.
+    """``loss(restored, sharp)`` as a term of ``training.losses``, on the batch's device, in float32 whatever the
+    training's precision; a term as it is.
 
     Crops that do not divide into a vision transformer's patches are cut to their middle that does; our choice.
     """
@@ -180,7 +182,8 @@ def term(loss: nn.Module | TermFunction) -> TermFunction:
 
     def function(output: Restored, batch: Batch) -> Tensor:
         sides = output.image.float(), batch.sharp.float()
-        return loss.to(sides[0].device)(*(x if vit is None else _whole_patches(x, vit.patch) for x in sides))
+        with torch.autocast(sides[0].device.type, enabled=False):
+            return loss.to(sides[0].device)(*(x if vit is None else _whole_patches(x, vit.patch) for x in sides))
 
     return function
 
@@ -216,9 +219,11 @@ def parse(text: str, class_weight: float = PROFILES["paper"].class_weight) -> tu
 def with_loss(spec: Spec, text: str, class_weight: float = PROFILES["paper"].class_weight) -> Spec:
     """``spec`` trained with another loss, under a name that says so; what it starts from stays.
 
-    Raises ``ValueError`` for an unknown loss.
+    Raises ``ValueError`` for an unknown loss, and for "class" where there is no router.
     """
     loss = parse(text, class_weight)
+    if "class" in dict(loss) and not getattr(spec.network, "router", isinstance(spec.network, DeMoEConfig)):
+        raise ValueError(f"{spec.name} trains a network without a router: leave class out of the loss")
     name = "-".join([spec.name, *(name for name, _ in loss)])
     return replace(spec, name=name, loss=loss, rows=())
 
@@ -239,9 +244,12 @@ def identified(spec: Spec) -> Spec:
     return replace(spec, code=spec.code + code, data=(*spec.data, *files))
 
 
-def terms() -> dict[str, TermFunction]:
-    """All of ``LOSSES`` for ``experiments.obtain``; a network is read when its term is first used."""
-    return {name: _late(loss) for name, loss in LOSSES.items()}
+def terms(at_once: Container[str] = ()) -> dict[str, TermFunction]:
+    """All of ``LOSSES`` for ``experiments.obtain``; a network is read when its term is first used.
+
+    Those of ``at_once`` are read now: a package that is missing is said before anything is trained.
+    """
+    return {name: term(loss.make()) if name in at_once else _late(loss) for name, loss in LOSSES.items()}
 
 
 def _late(loss: Loss) -> TermFunction:

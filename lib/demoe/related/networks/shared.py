@@ -128,13 +128,14 @@ class Restoring(nn.Module):
 def every_stage(loss: Callable[[Tensor, Tensor], Tensor]) -> TermFunction:
     """A term: the sum of ``loss(restored, sharp)`` over all pictures of a ``Stages``, as these networks are trained.
 
-    The sharp picture is resized to a coarse one's size bilinearly, without antialias, as MIMO-UNet and MSSNet do it. Of
-    any other ``Restored`` there is one picture.
+    In float32 whatever the training's precision. The sharp picture is resized to a coarse one's size bilinearly,
+    without antialias, as MIMO-UNet and MSSNet do it. Of any other ``Restored`` there is one picture.
     """
 
     def term(output: Restored, batch: Batch) -> Tensor:
         pictures = getattr(output, "pictures", [output.image])
-        return sum(loss(picture.float(), _resized(batch.sharp, picture)) for picture in pictures)
+        with torch.autocast(batch.sharp.device.type, enabled=False):
+            return sum(loss(picture.float(), _resized(batch.sharp.float(), picture)) for picture in pictures)
 
     return term
 
