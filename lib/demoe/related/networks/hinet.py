@@ -76,9 +76,9 @@ class HINet(Network):
     """Two pictures of full size, one a stage. Published sizes: ``wf`` 64, 88,668,806 parameters, and 32, 22,176,070.
 
     Encoders are half normalised from level ``hin_position_left`` to ``hin_position_right``, 0 the finest; the defaults
-    are those of the weights for GoPro. The authors evaluate on overlapping crops of 256 pixels, of which the
-    normalisation depends; here the whole picture is restored. A prior may enter after the
-    last three blocks of each decoder.
+    are those of the weights for GoPro. The authors evaluate on overlapping crops of 256 pixels, on which the
+    normalisation depends; here the whole picture is restored. A prior may enter after the last three blocks of each
+    decoder.
     """
 
     multiple = 2 ** (LEVELS - 1)
