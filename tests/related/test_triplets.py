@@ -117,6 +117,8 @@ def test_folders_and_videos_are_read(tmp_path):
         assert (mine[:3], mine.video) == (theirs[:3], theirs.video) and isinstance(mine.sharp, np.memmap)
         assert all(np.array_equal(*sides) for sides in zip(mine[3:6], theirs[3:6], strict=True))
     assert [one.video for one in kept_triplets(tmp_path / "kept")] == ["GOPR1", "hand"]
+    with pytest.raises(ValueError, match="kept holds triplets already"):
+        triplets_of(tmp_path / "raw", tmp_path / "kept", min_shift=5)
 
 
 def test_what_gives_no_triplets_is_told(tmp_path, monkeypatch):

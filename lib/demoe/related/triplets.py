@@ -179,8 +179,11 @@ def triplets_of(source: Path, keep: Path | None = None, min_shift: float = 25.0,
     """The triplets of all videos in a file or folder (``videos_in``).
 
     ``keep``: a folder into which they are written one by one, to be read from there while they are used
-    (``kept_triplets``): those of GoPro's raw videos are 9 GB. Raises ``ValueError`` where there are none.
+    (``kept_triplets``): those of GoPro's raw videos are 9 GB. Raises ``ValueError`` where there are none, and for a
+    folder that holds some: they may be others.
     """
+    if keep is not None and next(keep.rglob("*.npy"), None):
+        raise ValueError(f"{keep} holds triplets already: kept_triplets reads them, else name another folder")
     found = []
     for name, path in videos_in(Path(source)).items():
         for one in _triplets(read_frames(path), min_shift, min_frames, name):
