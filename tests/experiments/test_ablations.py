@@ -15,7 +15,7 @@ from demoe.data import aio_blur
 from demoe.data.batches import Batch
 from demoe.data.setting import Setting
 from demoe.evaluation import metrics
-from demoe.experiments import ablations, runs
+from demoe.experiments import ablations, runs, spec
 from demoe.inference.restore import restore
 from demoe.models.experts import DarkIRBlock, PLKBlock, RestormerBlock, WaveletBlock
 from demoe.models.layers import NAFBlock
@@ -264,3 +264,12 @@ def test_a_real_training_keeps_what_is_frozen_and_moves_what_is_not(home):
         }
         assert bool(moved & FROZEN) == moves and "decoders" in moved
         assert run.spec.name == name and run.model.router_noise == 0.0
+
+
+def test_lists_of_a_table_are_tuples_of_a_configuration(monkeypatch):
+    given = {"about": "another encoder", "network": {"encoder_blocks": [1, 1, 1, 28]}}
+    for kind in ("variant", "ablation"):
+        monkeypatch.setitem(spec._TABLES[kind], "other", given)
+    known = experiments.specs(SETTING)
+    for name in ("variant-other", "ablation-other"):
+        assert known[name].network.encoder_blocks == (1, 1, 1, 28) and {known[name]: name}

@@ -176,10 +176,7 @@ def _second_stage(first: Spec, name: str, network: DeMoEConfig, **changes) -> Sp
 def _variants(short: Spec) -> Iterator[Spec]:
     """Variants of the baseline, those of ``ablations.toml``."""
     for name, given in _TABLES["variant"].items():
-        changes = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in given.get("network", {}).items()
-        }
-        network = replace(short.network, width=given.get("widths", 1) * short.network.width, **changes)
+        network = replace(short.network, width=given.get("widths", 1) * short.network.width, **_changes(given))
         loss = (*PIXEL, ("class", given["class_weight"])) if "class_weight" in given else short.loss
         about = f"A short training of the baseline: {given['about']}."
         yield replace(short, name=f"variant-{name}", about=about, network=network, loss=loss, rows=_rows(given))
@@ -189,7 +186,7 @@ def _ablations(variants: dict[str, Spec]) -> Iterator[Spec]:
     """Variants of DeMoE, those of ``ablations.toml``."""
     for name, given in _TABLES["ablation"].items():
         first = variants[f"variant-{given.get('stage1', 'class-loss')}"]
-        config = DeMoEConfig(width=first.network.width, **given.get("network", {}))
+        config = DeMoEConfig(width=first.network.width, **_changes(given))
         changes = given.get("training", {})
         if given.get("from_scratch"):
             # There are no stages: as many steps as the others have in both, with the losses of stage 1 (the paper
@@ -197,6 +194,12 @@ def _ablations(variants: dict[str, Spec]) -> Iterator[Spec]:
             changes = {"starts_from": None, "steps": 2 * first.steps, "loss": first.loss, "learns": "all"}
         about = f"A short training of DeMoE: {given['about']}."
         yield _second_stage(first, f"ablation-{name}", config, about=about, rows=_rows(given), **changes)
+
+
+def _changes(given: dict) -> dict:
+    """The fields of its network, whose lists are tuples in a configuration: it is a key of dictionaries."""
+    fields = given.get("network", {}).items()
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields}
 
 
 def _rows(given: dict) -> tuple[Row, ...]:
