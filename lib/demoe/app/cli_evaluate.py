@@ -100,7 +100,7 @@ def evaluate_folders(
     names = metrics.columns(measured)
     paired = pairs.folder(references.resolve().name or str(references), predictions, references)
     for i in range(len(paired)):
-        paired.read(i, (0, 0, 1, 1))  # only their heads: a pair of different sizes is refused before any is scored
+        paired.read(i, (0, 0, 1, 1))  # one of different sizes, or damaged, is refused before any is scored
     files = [file for folder in (predictions, references) for file in images.list_photographs(folder)]
     state = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     method = {predictions.resolve().name or str(predictions): blurred_input}

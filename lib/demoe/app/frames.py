@@ -111,7 +111,7 @@ def listed(folder: Path) -> dict[str, Path]:
 
 def check_sizes(source: Path) -> None:
     """Raises ``ValueError`` naming two frames of a folder whose sizes differ, and one that cannot be read: no video can
-    be made of them. Reads the files' heads."""
+    be made of them. Decodes no pixels."""
     sizes: dict[tuple[int, int], Path] = {}  # (width, height): the first frame that has it
     for file in listed(source).values():
         with opened(file) as picture:
