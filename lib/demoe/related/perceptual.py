@@ -98,22 +98,23 @@ class MAELoss(nn.Module):
 class CNNLoss(nn.Module):
     """Mean squared difference of a CNN's feature maps, divided by the mean square of the sharp picture's; their sum.
 
-    It stands in for ``VGGLoss`` where VGG's weights are not: a choice of ours, never to be called VGG.
+    It stands in for ``VGGLoss`` where VGG's weights are not: a choice of ours, never to be called VGG. Not
+    ``relative``: the differences as they are.
     """
 
-    def __init__(self, cnn: FrozenCNN):
+    def __init__(self, cnn: FrozenCNN, relative: bool = True):
         super().__init__()
-        self.cnn = cnn
+        self.cnn, self.relative = cnn, relative
 
     def forward(self, restored: Tensor, sharp: Tensor) -> Tensor:
         found = self.cnn(restored)
         with torch.no_grad():
             wanted = self.cnn(sharp)
-        pairs = zip(found, wanted, strict=True)
-        return sum(F.mse_loss(mine, theirs) / theirs.square().mean().clamp(min=1e-12) for mine, theirs in pairs)
+            scales = [one.square().mean().clamp(min=1e-12) if self.relative else 1 for one in wanted]
+        return sum(F.mse_loss(*pair) / scale for *pair, scale in zip(found, wanted, scales, strict=True))
 
 
-class VGGLoss(nn.Module):
+class VGGLoss(CNNLoss):
     """Mean squared difference at VGG-16's conv3_3, before its ReLU: the paper's baseline (Johnson et al.).
 
     Layer and weight are not stated in the paper; ours are this layer, and 0.01. ``weights`` is that of
@@ -121,11 +122,4 @@ class VGGLoss(nn.Module):
     """
 
     def __init__(self, weights: Weights | None = None):
-        super().__init__()
-        self.vgg = vgg_conv3_3(weights)
-
-    def forward(self, restored: Tensor, sharp: Tensor) -> Tensor:
-        (found,) = self.vgg(restored)
-        with torch.no_grad():
-            (wanted,) = self.vgg(sharp)
-        return F.mse_loss(found, wanted)
+        super().__init__(vgg_conv3_3(weights), relative=False)

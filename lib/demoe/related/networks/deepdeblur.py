@@ -17,7 +17,7 @@ from .shared import Fusion, Network, Residual, named
 def _block(channels: int, kernel: int) -> Residual:
     """Convolution, ReLU, convolution, added to its input: (B, C, H, W) -> (B, C, H, W)."""
     first, second = (nn.Conv2d(channels, channels, kernel, padding=kernel // 2) for _ in range(2))
-    return Residual(first, nn.ReLU(), second)
+    return Residual(body=nn.Sequential(first, nn.ReLU(), second))
 
 
 class Scale(nn.Module):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .shared import Fusion, Network, named
+from .shared import Fusion, Network, Residual, named
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool = True) -> nn.Sequential:
@@ -21,20 +21,14 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool = 
     return named(main=nn.Sequential(convolution, *([nn.ReLU()] if relu else [])))
 
 
-class ResidualBlock(nn.Module):
+def _block(channels: int) -> Residual:
     """3x3, ReLU, 3x3, added to its input: (B, C, H, W) -> (B, C, H, W)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.main = nn.Sequential(_conv(channels, channels, 3), _conv(channels, channels, 3, relu=False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.main(x)
+    return Residual(main=nn.Sequential(_conv(channels, channels, 3), _conv(channels, channels, 3, relu=False)))
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
     """Residual blocks in a row, encoder and decoder alike."""
-    return named(layers=nn.Sequential(*(ResidualBlock(channels) for _ in range(count))))
+    return named(layers=nn.Sequential(*(_block(channels) for _ in range(count))))
 
 
 class ShallowConvolutions(nn.Module):

@@ -48,7 +48,8 @@ class MSSNet(Network):
 
         def block(channels: int) -> nn.Module:
             # 3x3, the PReLU that the whole network shares, 3x3
-            return Residual(_conv(channels, channels), activation, _conv(channels, channels))
+            first, second = _conv(channels, channels), _conv(channels, channels)
+            return Residual(body=nn.Sequential(first, activation, second))
 
         for number, channels in enumerate((12, 12, 3), 1):
             self.add_module(f"shallow_feat{number}", nn.Sequential(_conv(channels, wf), block(wf)))

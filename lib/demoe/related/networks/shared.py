@@ -23,15 +23,14 @@ def named(**modules: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(modules))
 
 
-class Residual(nn.Module):
-    """The sum of what goes in and what ``layers`` make of it: shapes stay."""
+class Residual(nn.Sequential):
+    """As ``named``, added to what goes in: shapes stay."""
 
-    def __init__(self, *layers: nn.Module):
-        super().__init__()
-        self.body = nn.Sequential(*layers)
+    def __init__(self, **modules: nn.Module):
+        super().__init__(OrderedDict(modules))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+        return x + super().forward(x)
 
 
 class Fusion(nn.Module):

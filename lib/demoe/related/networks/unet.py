@@ -15,7 +15,7 @@ from .shared import Fusion, Network, Residual
 def residual_block(channels: int) -> Residual:
     """3x3, LeakyReLU 0.2, 3x3, added to its input: (B, C, H, W) -> (B, C, H, W)."""
     first, second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
-    return Residual(first, nn.LeakyReLU(0.2), second)
+    return Residual(body=nn.Sequential(first, nn.LeakyReLU(0.2), second))
 
 
 def _level(convolution: nn.Module, channels: int, blocks: int) -> nn.Sequential:
