@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(name)
     parser.add_argument("--fresh", action="store_true")
     options = parser.parse_args(own)
+    if ("--until", "network") in pairwise(part for option in arguments for part in option.split("=", 1)):
+        parser.error("Snakemake's --until network leaves out what starts from a network: ask for -- networks.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends the run as Ctrl-C does
     try:
         config = request(options)
@@ -158,7 +160,7 @@ def command(planned: Path, more: list[str]) -> list[str]:
     longest = [planned.parents[1] / "runs" / run for run in loaded if plans["networks"][run]["experiment"] == "demoe"]
     start = f"import sys; sys.path.insert(0, {str(WORKFLOW)!r}); from snakemake.cli import main; main()"  # our logger
     call = [sys.executable, "-c", start, "--snakefile", WORKFLOW / "Snakefile", "--configfile", planned]
-    call += ["--directory", project_root(), "--nolock", "--rerun-incomplete", "--logger", "demoe"]
+    call += ["--directory", project_root(), "--logger", "demoe"]
     if longest:
         call += ["--prioritize", *(told(run / "SHA256SUMS") for run in longest)]
     options = [part for option in more for part in option.split("=", 1)]
@@ -167,7 +169,7 @@ def command(planned: Path, more: list[str]) -> list[str]:
     for option, value in pairwise(options):
         if option in ("--executor", "-e") and (WORKFLOW / "profiles" / value).is_dir():
             call += ["--workflow-profile", WORKFLOW / "profiles" / value]
-    return [*map(str, call), *more]
+    return [*map(str, call), "--nolock", "--rerun-incomplete", *more]  # no list ends here: ``more`` may be a target
 
 
 def snakemake(call: list[str]) -> int:

@@ -158,6 +158,18 @@ def test_in_smoke_a_network_has_one_thread_and_a_notebook_all(project):
     assert "notebook 02_two, 4 threads" in output
 
 
+def test_networks_alone_with_those_that_start_from_others(project):
+    """--until network would end with the first ones: Snakemake 9.15 takes what a rule makes for itself to lie beyond."""
+    path = notebook(project, "04_four")
+    status, output, errors = run(project, "--only", "04", "--", "networks", "--dry-run")
+    assert (status, errors) == (0, ""), output
+    assert " networks, 0 notebooks" in output and "network demoe-s0-" in output  # which starts from baseline
+    path.unlink()
+    for option in (["--until", "network"], ["--until=network"]):
+        status, _, errors = run(project, "--", *option)
+        assert status == 2 and "ask for -- networks." in errors
+
+
 def test_several_gpus_are_shared_by_torchrun(project):
     """What the rule runs where a profile asks for four; nothing is trained."""
     options = ["--dry-run", "--printshellcmds", "--forcerun", "network", "--set-resources", "network:gpu=4"]
