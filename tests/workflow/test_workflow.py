@@ -159,7 +159,7 @@ def test_in_smoke_a_network_has_one_thread_and_a_notebook_all(project):
 
 
 def test_networks_alone_with_those_that_start_from_others(project):
-    """--until network would end with the first ones: Snakemake 9.15 takes what a rule makes for itself to lie beyond."""
+    """--until network would end with the first ones, in Snakemake 9.15 at least."""
     path = notebook(project, "04_four")
     status, output, errors = run(project, "--only", "04", "--", "networks", "--dry-run")
     assert (status, errors) == (0, ""), output
