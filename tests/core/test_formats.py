@@ -278,6 +278,15 @@ def test_xmp_loses_what_is_not_there_and_nothing_else(tmp_path, words, note, gon
     assert not gone or gone not in photograph.metadata.xmp
 
 
+def test_xmp_that_is_deep_or_announces_at_its_root(tmp_path):
+    deep = b"<x>" * 9000 + b"</x>" * 9000
+    root = b'<x xmlns:h="http://ns.adobe.com/hdr-gain-map/1.0/"><y h:Version="1"/></x>'
+    for packet, kept, note in ((deep, deep, ""), (root, b"<x><y/></x>", "its gain map not kept")):
+        Image.fromarray(SCENE).save(tmp_path / "a.jpg", xmp=packet)
+        photograph = images.read_photograph(tmp_path / "a.jpg")
+        assert photograph.metadata.xmp == kept and photograph.note == note
+
+
 def test_xmp_has_the_size_of_the_turned_picture(tmp_path):
     packet = (
         b'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:exif="http://ns.adobe.com/exif/1.0/">'

@@ -173,16 +173,16 @@ def _honest_xmp(xmp: bytes | None, size: tuple[int, int]) -> tuple[bytes | None,
         return [name for name, (_, words) in _BESIDE.items() if re.search(words, parts)]
 
     try:
-        document = minidom.parseString(xmp.strip(b"\0"))
-    except (ExpatError, ValueError):
+        elements = minidom.parseString(xmp.strip(b"\0")).getElementsByTagName("*")
+    except (ExpatError, ValueError, RecursionError):
         announced = named(xmp.decode("latin-1"))
         return (None, [*announced, "damaged XMP"]) if announced else (xmp, [])
     gone = []
-    for element in document.documentElement.getElementsByTagName("*"):
+    for element in elements:
         for node in (*element.attributes.values(), element):
             value = node.firstChild.nodeValue if node.firstChild else ""
-            known = f"{node.namespaceURI}{node.localName}={value}"
-            if _ANNOUNCING.match(value if node.prefix == "xmlns" else known):  # the former declares a namespace
-                gone.append("" if node.prefix == "xmlns" else known + element.toxml() * (node is element))
+            says = value if node.prefix == "xmlns" else f"{node.namespaceURI}{node.localName}={value}"
+            if _ANNOUNCING.match(says) and node is not elements[0]:
+                gone.append("" if node.prefix == "xmlns" else says + element.toxml() * (node is element))
                 element.parentNode.removeChild(node) if node is element else element.removeAttributeNode(node)
-    return (document.documentElement.toxml("utf-8") if gone else xmp), named(" ".join(gone))
+    return (elements[0].toxml("utf-8") if gone else xmp), named(" ".join(gone))
