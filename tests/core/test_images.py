@@ -404,6 +404,21 @@ def test_xmp_that_is_a_number_is_left_out(tmp_path):
     assert images.read_photograph(tmp_path / "a.tif").metadata.xmp is None
 
 
+def test_xmp_of_an_unknown_encoding_never_spoils_a_picture(tmp_path):
+    packet = b'<?xml version="1.0" encoding="cp-nobody"?><x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.webp", xmp=packet)
+    assert images.read_photograph(tmp_path / "a.webp").metadata.xmp == packet
+
+
+def test_letters_beyond_ascii_are_kept_from_jpeg_to_tiff_to_jpeg(tmp_path):
+    exif, name = Image.Exif(), "Jörg Ж".encode()
+    exif[0x013B] = "A" * len(name)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", exif=exif.tobytes().replace(b"A" * len(name), name))
+    images.write_photograph(tmp_path / "b.tif", images.read_photograph(tmp_path / "a.jpg"))
+    images.write_photograph(tmp_path / "c.jpg", images.read_photograph(tmp_path / "b.tif"))
+    assert name in (tmp_path / "b.tif").read_bytes() and name in (tmp_path / "c.jpg").read_bytes()
+
+
 def test_long_xmp_never_spoils_a_jpeg(tmp_path):
     for xmp, kept in ((b"x" * 65504, True), (b"x" * 65505, False)):
         images.write_photograph(tmp_path / "a.jpg", photograph_of(noise((8, 6, 3)), metadata=Metadata(xmp=xmp)))

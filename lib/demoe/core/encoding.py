@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from .metadata import EXIF_IFD, EXIF_PREFIX, GPS_IFD, ICC_TAG, TEXT_TAGS, XMP_TAG, Metadata
+from .metadata import EXIF_IFD, EXIF_PREFIX, GPS_IFD, ICC_TAG, TEXT_TAGS, XMP_TAG, Metadata, as_stored
 
 STRIP = 256 << 10  # bytes of a TIFF's strip before it is compressed
 
@@ -94,7 +94,7 @@ def _encode_tiff(samples: np.ndarray, profile: bytes | None, more: Metadata) -> 
     if more.exif:
         exif = Image.Exif()
         exif.load(more.exif)
-        tags |= {tag: exif[tag] for tag in TEXT_TAGS if tag in exif}
+        tags |= {tag: as_stored(exif[tag]) for tag in TEXT_TAGS if tag in exif}
         tags |= {tag: exif.get_ifd(tag) for tag in (EXIF_IFD, GPS_IFD) if exif.get_ifd(tag)}
     directory, file = ImageFileDirectory_v2(b"II*\0\0\0\0\0"), BytesIO()
     for tag, value in tags.items():

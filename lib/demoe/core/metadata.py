@@ -152,11 +152,16 @@ def exif_of_tiff(data: bytes, offset: int) -> bytes | None:
     tags.load_from_fp(io.BytesIO(data), offset)
     for tag in TEXT_TAGS:
         if tag in tags and not (tag == 0x010E and _STORAGE.match(str(tags[tag]))):
-            kept[tag] = tags[tag]
+            kept[tag] = as_stored(tags[tag])
     for tag in (EXIF_IFD, GPS_IFD):
         if tags.get_ifd(tag):
             kept[tag] = dict(tags.get_ifd(tag))
     return kept.tobytes() if len(kept) else None
+
+
+def as_stored(value: object) -> object:
+    """Of one of ``TEXT_TAGS`` the bytes that it was read from: Pillow takes them for Latin-1, and writes only ASCII."""
+    return value.encode("latin-1", "replace") if isinstance(value, str) else value
 
 
 def _honest_xmp(xmp: bytes | None, size: tuple[int, int]) -> tuple[bytes | None, list[str]]:
@@ -174,7 +179,7 @@ def _honest_xmp(xmp: bytes | None, size: tuple[int, int]) -> tuple[bytes | None,
 
     try:
         elements = minidom.parseString(xmp.strip(b"\0")).getElementsByTagName("*")
-    except (ExpatError, ValueError, RecursionError):
+    except (ExpatError, ValueError, LookupError, RecursionError):  # LookupError: an encoding that nobody knows
         announced = named(xmp.decode("latin-1"))
         return (None, [*announced, "damaged XMP"]) if announced else (xmp, [])
     gone = []
