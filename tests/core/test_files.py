@@ -1,6 +1,7 @@
 """The one home of a kept result, and the CSV that grows: continued, sealed, set aside, never by two at once."""
 
 import csv
+import os
 
 import pytest
 
@@ -44,6 +45,14 @@ def test_what_is_interrupted_is_continued_and_not_sealed_before_its_end(tmp_path
     with files.kept(tmp_path, NAMES, fresh=True) as missing:
         assert missing == list(NAMES) and not (tmp_path / "a.csv").exists()
         make(tmp_path, missing)
+
+
+def test_only_what_a_process_left_that_is_gone_is_swept(tmp_path):
+    left = [tmp_path / f".name.{process}{files.PARTIAL}" for process in (2**22 + 1, os.getpid(), 10**20, "²", "word")]
+    for file in left:
+        file.touch()
+    files.sweep(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(left[1:])  # no process has so large a number as the first
 
 
 def test_one_process_at_a_time(tmp_path):

@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
@@ -84,9 +84,9 @@ def sweep(folder: Path) -> None:
     import psutil  # here, for `demoe --help` need not wait for it
 
     for left in folder.glob(f".*{PARTIAL}"):
-        process = left.name.split(".")[-2]
-        if process.isdigit() and not psutil.pid_exists(int(process)):
-            left.unlink(missing_ok=True)
+        with suppress(ValueError, OverflowError):  # no process' number: not one of ours
+            if not psutil.pid_exists(int(left.name.split(".")[-2])):
+                left.unlink(missing_ok=True)
 
 
 _sweep_once = lru_cache(maxsize=None)(sweep)  # not at every picture of a large folder
