@@ -109,6 +109,11 @@ def test_synthetic_pairs_are_cached_and_equal(tmp_path):
         for a, b, c in zip(made.pair(i), cached.pair(i), uncached.pair(i), strict=True):
             assert torch.equal(a, b) and torch.equal(a, c)
     assert list(made.keys) == list(cached.keys) and made.size(1) == (48, 48)
+    (folder,) = tmp_path.iterdir()
+    (folder / ".lock").unlink(missing_ok=True)
+    before = folder.stat().st_mtime_ns
+    synthetic("GoPro", "train", 2, 48, seed=3, cache=tmp_path, progress=False)
+    assert folder.stat().st_mtime_ns == before  # it may be one in which nothing can be written
     assert torch.equal(made.read(1, (3, 5, 7, 9))[0], made.read(1)[0][:, 3:10, 5:14])
 
 

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from demoe.blur import sets
 from demoe.blur.job import Options
-from demoe.core.files import kept, replacing
+from demoe.core.files import is_kept, kept, replacing
 from demoe.core.provenance import code_hash
 
 from .pairs import PairedSet, Window
@@ -68,10 +68,11 @@ def synthetic(
 
 
 def _kept(folder: Path, make: Callable[[], Pictures]) -> Pictures:
-    with kept(folder, [FILE]) as missing:
-        if missing:
-            pixels, keys, notes = make()
-            with replacing(folder / FILE) as partial, partial.open("wb") as stream:
-                np.savez(stream, pixels=pixels, keys=np.array(keys), notes=np.array(notes))
+    if not is_kept(folder, [FILE]):  # else nothing is locked or written: the folder may be another person's
+        with kept(folder, [FILE]) as missing:
+            if missing:
+                pixels, keys, notes = make()
+                with replacing(folder / FILE) as partial, partial.open("wb") as stream:
+                    np.savez(stream, pixels=pixels, keys=np.array(keys), notes=np.array(notes))
     with np.load(folder / FILE) as stored:
         return stored["pixels"], stored["keys"].tolist(), stored["notes"].tolist()
