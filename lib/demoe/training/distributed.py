@@ -58,6 +58,8 @@ def average(values: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def agree(flag: bool) -> bool:
     """Whether any process says so: all of them stop together, or none."""
+    if world() == 1:
+        return flag  # a tensor would make a GPU wait for every step
     said = torch.tensor(float(flag), device="cuda" if torch.cuda.is_available() else "cpu")
     return bool(average({"stop": said})["stop"])
 
