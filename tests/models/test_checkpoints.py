@@ -403,6 +403,7 @@ def test_pickles_of_other_things(content, tmp_path):
         '{"network": "DeMoE", "config": {"depth": 3}}',
         '{"network": "DeMoE", "config": {"width": "four"}}',
         '{"network": "NAFNet", "config": {}}',
+        '{"network": "NAFNet", "config": "width"}',
         '{"network": "DeMoE", "config": {"encoder_blocks": [999999999, 1]}}',
         '{"network": "DeMoE", "config": {"fusion": "magic"}}',
         '{"network": "DeMoE", "config": {"encoder_blocks": [1]}}',

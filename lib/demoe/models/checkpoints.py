@@ -123,7 +123,9 @@ def _recorded(path: Path, record: dict, state: dict[str, Tensor]) -> tuple[str, 
     try:
         config = NETWORKS[name][1](**_fields(record))
         _check_counts(path, config, state)
-    except (KeyError, TypeError, AttributeError) as error:
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{path} has a configuration unknown to this version: {reason(error)}.") from None
     return name, config
 

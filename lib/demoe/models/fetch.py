@@ -34,13 +34,12 @@ def fetch(item: Item, source: str | None = None, folder: Path | None = None, pro
     """
     folder = Path(folder) if folder else item.home()
     target = folder / item.file
-    if not target.is_file():
-        _place(item, source)  # what is refused at once leaves no folder and no lock
+    place = None if target.is_file() else _place(item, source)  # what is refused at once leaves no folder and no lock
     with alone(folder / f".{item.file}.lock", f"another process is fetching {item.file}: waiting for it"):
         if target.is_file():
             _check(item, target, f"delete {target} and fetch it again")
             return target
-        place = _place(item, source)
+        place = place or _place(item, source)
         with replacing(target) as partial:
             if isinstance(place, Path):
                 shutil.copyfile(place, partial)

@@ -55,7 +55,7 @@ def fault(path: Path) -> str:
 
 
 def size(path: Path) -> tuple[int, int]:
-    """(height, width) in pixels, from the file's head. ``ValueError`` naming a file that is no picture."""
+    """(height, width) in pixels, of which none is decoded. ``ValueError`` naming a file that is no picture."""
     with _opened(path) as picture:
         return picture.size[::-1]
 
