@@ -82,6 +82,7 @@ def test_active_environment_is_used_and_installed_into_once(checkout, tmp_path):
     # Answers pip, uv and the runner by a line in a log, everything else as Python does.
     body = f"""case "$*" in
   *"-m pip config get"*) echo "${{PIP_INDEX:-}}" ;;
+  *"-m compileall"*) ;;
   *"-m uv pip install"*) echo "uv: $*" >>"{tmp_path}/log"; exit "${{UV_STATUS:-0}}" ;;
   *"-m pip install"*) echo "pip: $*" >>"{tmp_path}/log"; exit "${{PIP_STATUS:-0}}" ;;
   *"workflow/run.py"*) echo "runner: $* in $DEMOE_HOME" >>"{tmp_path}/log" ;;
