@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import shake
+from stage_losses import pixel_and_class_loss, pixel_loss
 
 from demoe.data.batches import Batch
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.training import stages
-from demoe.training.losses import pixel_and_class_loss, pixel_loss
 
 MOE = DeMoEConfig(width=4, encoder_blocks=(1, 1), middle_blocks=2, decoder_blocks=(2, 2))
 

@@ -7,13 +7,13 @@ from copy import deepcopy
 import pytest
 import torch
 from conftest import shake
+from stage_losses import pixel_loss
 from test_loop import random_sets
 from test_step import batch
 
 from demoe.data.batches import Batches
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import loop
-from demoe.training.losses import pixel_loss
 from demoe.training.step import TrainStep, compiling, compiling_pays
 
 CPU = torch.device("cpu")

@@ -12,6 +12,7 @@ import psutil
 import pytest
 import torch
 from conftest import shake
+from stage_losses import pixel_and_class_loss
 
 from demoe.app import cli
 from demoe.core import profiles
@@ -20,7 +21,6 @@ from demoe.data.pairs import PairedSet
 from demoe.models import checkpoints
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training.loop import OutOfTime, cosine, measure_statistics, train
-from demoe.training.losses import pixel_and_class_loss
 from demoe.training.state import step_of
 
 TINY = NAFNetConfig(width=4, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,), router=True)

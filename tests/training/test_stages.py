@@ -3,12 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import shake
+from stage_losses import pixel_and_class_loss, pixel_loss
 
 from demoe.data.batches import Batch
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import stages
-from demoe.training.losses import pixel_and_class_loss, pixel_loss
 
 NAF = NAFNetConfig(width=4, encoder_blocks=(1, 1), middle_blocks=3, decoder_blocks=(3, 3), router=True)
 MOE = DeMoEConfig(width=4, encoder_blocks=(1, 1), middle_blocks=2, decoder_blocks=(2, 2))

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from conftest import shake
+from stage_losses import pixel_loss
 from test_loop import random_sets
 
 from demoe.core.files import damaged
@@ -18,7 +19,6 @@ from demoe.models.layers import PictureConv2d, checkpointing
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import distributed, stages
 from demoe.training.loop import train
-from demoe.training.losses import pixel_loss
 from demoe.training.step import TrainStep
 
 SIZES = {"encoder_blocks": (1, 1), "middle_blocks": 1, "decoder_blocks": (1, 1)}

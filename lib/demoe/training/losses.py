@@ -62,17 +62,3 @@ def cross_entropy(output: Restored, batch: Batch) -> Tensor:
 def accuracy(output: Restored, batch: Batch) -> Tensor:
     """The share of images whose blur type the router names."""
     return (output.logits.detach().argmax(1) == batch.labels).float().mean()
-
-
-# L = L_pixel: stage 2, where encoder and router no longer learn, and networks without a router (Section 3.1's
-# task-specific ones).
-pixel_loss = Criterion([Term("pixel", l1)])
-
-
-def pixel_and_class_loss(class_weight: float) -> Criterion:
-    """L = L_pixel + lambda_cl L_class, where a router learns; the paper's lambda_cl is 0.001.
-
-    It is that of stage 1, and here also that of a DeMoE trained as a whole from scratch (Figure 6 right). Which losses
-    the paper used there is not stated; our choice: without the second nothing would tell the router what the blurs are.
-    """
-    return Criterion([Term("pixel", l1), Term("class", cross_entropy, class_weight), Term("accuracy", accuracy, 0)])
