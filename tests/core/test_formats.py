@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from orientations import UPRIGHT
 from PIL import Image
 
 from demoe.core import images
@@ -18,16 +19,6 @@ from demoe.core.encoding import png_chunk
 from demoe.core.images import ImageError
 from demoe.data.real import pixels
 
-UPRIGHT = {
-    1: lambda a: a,
-    2: np.fliplr,
-    3: lambda a: np.rot90(a, 2),
-    4: np.flipud,
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
-    8: np.rot90,
-}
 ROWS, COLUMNS = np.indices((24, 40))
 RAMP = np.stack([ROWS * 6, COLUMNS * 5, (ROWS + COLUMNS) * 3], -1) / 195
 SCENE = (RAMP * 255).astype(np.uint8)  # (24,40,3)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from orientations import UPRIGHT
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
@@ -232,17 +233,6 @@ def test_conversions_are_told(tmp_path, name, words):
 
 
 # Orientation, EXIF, colour profile.
-
-UPRIGHT = {
-    1: lambda a: a,
-    2: np.fliplr,
-    3: lambda a: np.rot90(a, 2),
-    4: np.flipud,
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
-    8: np.rot90,
-}
 
 
 def oriented(kind, array, orientation):

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from skimage.transform import pyramid_gaussian
+from small_networks import SMALL
 
 from demoe.data.batches import Batch
 from demoe.models.outputs import Restored
@@ -21,15 +22,6 @@ from demoe.related.networks.unet import UNet
 from demoe.training.losses import Criterion, Term
 from demoe.training.step import TrainStep
 
-SMALL = {
-    "unet": lambda: UNet(4),
-    "mimo": lambda: MIMOUNet(16, 1),
-    "mimo+": lambda: MIMOUNetPlus(16, 1),
-    "mprnet": lambda: MPRNetStage1(8, 4),
-    "mssnet": lambda: MSSNet(8, 4, 4),
-    "deepdeblur": lambda: DeepDeblur(1, 4),
-    "hinet": lambda: HINet(4),
-}
 SIZES = {  # of the outputs, as divisors of the picture's
     "unet": (1,),
     "mimo": (4, 2, 1),

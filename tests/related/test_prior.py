@@ -6,15 +6,13 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 import torch.nn.functional as F
+from small_networks import SMALL
 from torch import nn
 
 from demoe.data.batches import Batch
 from demoe.models import checkpoints
 from demoe.models.outputs import Restored
-from demoe.related.networks.deepdeblur import DeepDeblur
-from demoe.related.networks.mimo_unet import MIMOUNet, MIMOUNetPlus
 from demoe.related.networks.mprnet_stage1 import MPRNetStage1
-from demoe.related.networks.mssnet import MSSNet
 from demoe.related.networks.shared import Restoring, every_stage
 from demoe.related.networks.unet import UNet
 from demoe.related.prior import (
@@ -35,14 +33,7 @@ from demoe.training.losses import Criterion, Term, l1
 from demoe.training.step import TrainStep
 
 CHANNELS = (3, 5, 4)  # of the teacher below
-NETWORKS = {
-    "unet": lambda: UNet(4),
-    "mimo": lambda: MIMOUNet(16, 1),
-    "mimo+": lambda: MIMOUNetPlus(16, 1),
-    "mprnet": lambda: MPRNetStage1(8, 4),
-    "mssnet": lambda: MSSNet(8, 4, 4),
-    "deepdeblur": lambda: DeepDeblur(1, 4),
-}
+NETWORKS = {name: make for name, make in SMALL.items() if name != "hinet"}
 
 
 class Teacher(nn.Module):
