@@ -1,8 +1,10 @@
 """The command line, as a person meets it: lines, exit statuses, files."""
 
+import argparse
 import subprocess
 import sys
 import types
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -324,3 +326,14 @@ def test_export_and_weights_hand_over_what_was_asked(run, monkeypatch, tmp_path,
     status, out, _ = run("export", "net.onnx", "--expert", "GoPro", "--weights", weights)
     assert status == 0 and out == "('net.onnx', [('expert', 'synth_global_motion'), ('k', 1)])\n"
     assert "SHA-256" in run("weights")[1]
+
+
+def test_warnings_are_sentences_while_a_command_runs_and_nobody_elses_change(capsys):
+    def run(args, parser):
+        print(warnings.formatwarning("bfloat16 is slow here", UserWarning, "/some/where.py", 3), end="")
+        return 0
+
+    usual, parser = warnings.formatwarning, argparse.ArgumentParser()
+    parser.set_defaults(run=run)
+    assert cli.execute(parser, []) == 0
+    assert capsys.readouterr().out == "demoe: bfloat16 is slow here\n" and warnings.formatwarning is usual

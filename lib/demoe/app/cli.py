@@ -31,11 +31,12 @@ def execute(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> i
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file's name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
-    warnings.formatwarning = lambda message, *_, **__: f"demoe: {message}\n"  # a sentence, not where it comes from
     args = parser.parse_args(argv)
     from demoe.inference import allocator  # ctypes, for which --help need not wait
 
     allocator.raise_thresholds()
+    usual = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"demoe: {message}\n"  # a sentence, not where it comes from
     try:
         return args.run(args, parser)
     except KeyboardInterrupt:
@@ -47,6 +48,8 @@ def execute(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> i
     except (ValueError, OSError, RuntimeError, MemoryError, ArithmeticError, ModuleNotFoundError) as error:
         arguments.complain(arguments.sentence(error), args.debug)
         return 1
+    finally:
+        warnings.formatwarning = usual
 
 
 def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
