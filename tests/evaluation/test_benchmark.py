@@ -111,6 +111,24 @@ def test_restored_pictures_are_kept_where_asked(tmp_path):
     torch.testing.assert_close(restored.pixels * 255, torch.full((3, 24, 18), 106.0), atol=0.5, rtol=0)
 
 
+def test_what_other_rooms_measure_is_kept_and_compared_like_the_metrics(home):
+    calls = []
+
+    def distance(image, sharp):
+        calls.append(image.shape)
+        return (image - sharp).abs().mean()
+
+    given = sets(), {"input": blurred_input, "half": half}, {}, MARK
+    for _ in range(2):
+        scores, folder = benchmark.run("further", *given, progress=False, further={"cnn_distance": distance})
+    assert calls == [(1, 3, 24, 18)] * 10  # once, and not where there is no sharp picture
+    assert scores.cnn_distance.isna().sum() == 6 and scores.cnn_distance[0] == pytest.approx(10 / 255, abs=1e-5)
+    rows = difference(scores, "half", "input").set_index(["set", "metric"])
+    assert rows.loc[("GoPro-syn", "cnn_distance"), "mean"] == pytest.approx(-6 / 255, abs=1e-4)
+    _, other = benchmark.run("further", *given, progress=False)
+    assert other != folder
+
+
 def test_a_run_has_a_folder_and_is_loaded_the_second_time(home):
     compared = {"input": blurred_input, "half": half}
     scores, folder = benchmark.run("t", sets(), compared, {"weights": "a"}, MARK, progress=False)

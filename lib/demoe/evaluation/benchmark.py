@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -21,6 +22,8 @@ from .methods import Made, Method
 
 DECIMALS = 5  # of a score in a CSV
 Rows = Callable[[PairedSet, int], list[dict]]  # what is measured of picture i of a set
+# Of a restored and its sharp picture, (1, 3, H, W): a number, by its column, one of ``metrics.ELSEWHERE``.
+Further = Mapping[str, Callable[[Tensor, Tensor], Tensor]]
 
 
 def score(
@@ -30,13 +33,14 @@ def score(
     progress: bool = True,
     *,
     measured: Sequence[str] = metrics.DEFAULT,
+    further: Further | None = None,
     file: Path | None = None,
     config: Mapping | None = None,
     mark: provenance.Stamp | None = None,
     pictures: Path | None = None,
     fresh: bool = False,
 ) -> pd.DataFrame:
-    """The metrics ``measured`` (names in ``metrics.METRICS``) of every method on every picture.
+    """The metrics ``measured`` (names in ``metrics.METRICS``), and what is ``further``, of every method and picture.
 
     Columns: set, image, method, a column a metric (NaN where it is missing), missing (why, or ""), how ("whole" or
     "tiles of 1024": what the network saw at a time). With ``mark`` its columns follow, and ``data`` is each set's own.
@@ -50,7 +54,8 @@ def score(
     Raises ``ValueError`` for an unknown metric, an empty comparison, two sets of one name or two pictures of one key,
     and while another process writes ``file``.
     """
-    head = ["set", "image", "method", *metrics.columns(measured), "missing", "how", *(mark.columns() if mark else ())]
+    further, stamps = further or {}, mark.columns() if mark else {}
+    head = ["set", "image", "method", *metrics.columns(measured), *further, "missing", "how", *stamps]
     _check(sets, compared)
 
     def rows_of(pairs: PairedSet, i: int) -> list[dict]:
@@ -64,6 +69,7 @@ def score(
                 images.write_photograph(target, images.Photograph(image[0]))
             found = metrics.measure(image, sharp, measured)
             row = {"set": pairs.name, "image": pairs.keys[i], "method": name, **found.values}
+            row |= {column: _further(function, image, sharp) for column, function in further.items()}
             row |= {"missing": found.reasons, "how": how}
             rows.append(row | mark.columns() | {"data": pairs.data} if mark else row)
         return rows
@@ -71,7 +77,7 @@ def score(
     if file is None:
         return pd.DataFrame([row for rows in _all_rows(sets, rows_of, progress) for row in rows], columns=head)
     stamped = {"stamp": mark.columns() if mark else None, "pictures": str(pictures)}
-    identity = provenance.config_hash(_identity(sets, compared, measured, config) | stamped)
+    identity = provenance.config_hash(_identity(sets, compared, measured, further, config) | stamped)
     busy = f"another process is writing {file}: wait for it to end, or choose another file"
     with alone(file.with_name(f".{file.name}.lock"), busy, wait=False):
         journal = Journal(file.with_name(f"{file.name}.partial"), head, identity, len(compared), fresh)
@@ -79,6 +85,11 @@ def score(
             journal.append([{column: _cell(row[column]) for column in head} for row in rows])
         journal.finish(file)
     return read_scores(file)
+
+
+@torch.no_grad()
+def _further(function: Callable[[Tensor, Tensor], Tensor], image: Tensor | None, sharp: Tensor | None) -> float:
+    return math.nan if image is None or sharp is None else float(function(image, sharp))
 
 
 def batch_of_one(pairs: PairedSet, i: int, device: str) -> tuple[Tensor, Tensor | None]:
@@ -133,14 +144,18 @@ def _check(sets: Sequence[PairedSet], compared: Mapping[str, Method]) -> None:
 
 
 def _identity(
-    sets: Sequence[PairedSet], compared: Mapping[str, Method], measured: Sequence[str], config: Mapping | None
+    sets: Sequence[PairedSet],
+    compared: Mapping[str, Method],
+    measured: Sequence[str],
+    further: Further,
+    config: Mapping | None,
 ) -> dict:
     """All that the rows depend on, as far as it is known here: what restored, the pictures, the code from them to the
     numbers, and those of the metrics that this machine lacks something for."""
     kinds = {pairs.data for pairs in sets}
     origin = (("blur", "data") if "synthetic" in kinds else ()) + (("data", "data/real") if "real" in kinds else ())
     return {
-        **{"methods": list(compared), "metrics": list(measured), "config": dict(config or {})},
+        **{"methods": list(compared), "metrics": [*measured, *further], "config": dict(config or {})},
         "missing": {name: error.reason for name, error in metrics.missing(measured).items()},
         "sets": [[pairs.name, pairs.data, pairs.peak, list(pairs.keys)] for pairs in sets],
         "code": provenance.code_hash("core", "models", "inference", "evaluation", *dict.fromkeys(origin)),
@@ -173,17 +188,19 @@ def run(
     progress: bool = True,
     *,
     measured: Sequence[str] = metrics.DEFAULT,
+    further: Further | None = None,
     pictures: bool = False,
 ) -> tuple[pd.DataFrame, Path]:
     """``score`` as a run with a folder of its own: done once, loaded afterwards, continued if it was interrupted.
 
-    ``config`` says what the methods are (hashes of the trainings, files of weights, whole or tiled). The folder,
+    ``config`` says what the methods are (hashes of the trainings, files of weights, whole or tiled), and by which code
+    ``further`` is measured. The folder,
     ``results/<profile>/runs/benchmark-<name>-s<seed>-<hash of all that the scores depend on>``, gets scores.csv (a row
     a picture) and config.json, with what the hash is of and the stamp; with ``pictures`` the restored pictures as well.
     A process that finds another one at work there waits for it; a file that is damaged is set aside and made again.
     Returns the scores and the folder.
     """
-    identity = _identity(sets, compared, measured, config) | {"pictures": pictures}
+    identity = _identity(sets, compared, measured, further or {}, config) | {"pictures": pictures}
     folder = provenance.run_folder(mark.profile, f"benchmark-{name}", mark.seed, identity)
     file = folder / "scores.csv"
     busy = f"another process is scoring {folder.name}: waiting for it" if progress else ""
@@ -192,6 +209,6 @@ def run(
             text = json.dumps(provenance.full(mark) | identity, indent=2, default=str) + "\n"
             write_text(folder / "config.json", text)
             keep = {"file": file, "config": config, "mark": mark, "pictures": folder / "pictures" if pictures else None}
-            score(sets, compared, device, progress, measured=measured, **keep)
+            score(sets, compared, device, progress, measured=measured, further=further, **keep)
         file.with_name(f"{file.name}.partial").unlink(missing_ok=True)  # of a process killed after the CSV was there
     return read_scores(file), folder

@@ -171,7 +171,9 @@ METRICS: dict[str, Metric] = {
     "sharpness": Metric({"sharpness": "Metric Q ↑"}, lambda image, _: metric_q(image), reference=False, smallest=PATCH),
 }
 DEFAULT = ("psnr", "ssim")
-LABELS: dict[str, str] = {name: head for metric in METRICS.values() for name, head in metric.columns.items()}
+# What rooms downstream measure by networks of theirs (``benchmark.Further``), and hand to ``statistics``.
+ELSEWHERE = {"cnn_distance": "CNN feature distance ↓", "vit_distance": "ViT feature distance ↓"}
+LABELS: dict[str, str] = {name: head for one in METRICS.values() for name, head in one.columns.items()} | ELSEWHERE
 
 
 def columns(names: Sequence[str]) -> list[str]:
