@@ -61,16 +61,10 @@ class Similarity(NamedTuple):
 def layers(network: NAFNet) -> list[Layer]:
     """Every layer of a NAFNet, in the order in which a picture passes through them."""
     count = len(network.encoders)
-    places: list[tuple[str, str, nn.Module]] = [("intro", "intro", network.intro)]
-    for i in range(count):
-        places.append((f"encoder {i + 1}", f"encoders.{i}", network.encoders[i]))
-        places.append((f"encoder {i + 1}", f"downs.{i}", network.downs[i]))
-    places.append(("middle", "middle_blks", network.middle_blks))
-    for i in range(count):
-        places.append((f"decoder {count - i}", f"ups.{i}", network.ups[i]))
-        places.append((f"decoder {count - i}", f"decoders.{i}", network.decoders[i]))
-    places.append(("ending", "ending", network.ending))
-    return [layer for level, name, part in places for layer in _layers(level, name, part)]
+    encoder = [(f"encoder {i + 1}", f"{part}.{i}") for i in range(count) for part in ("encoders", "downs")]
+    decoder = [(f"decoder {count - i}", f"{part}.{i}") for i in range(count) for part in ("ups", "decoders")]
+    places = [("intro", "intro"), *encoder, ("middle", "middle_blks"), *decoder, ("ending", "ending")]
+    return [layer for level, name in places for layer in _layers(level, name, network.get_submodule(name))]
 
 
 def expert_layers(network: DeMoE, expert: int) -> list[Layer]:

@@ -120,16 +120,15 @@ def windows(model: nn.Module) -> dict[str, int]:
 def _blocks(model: NAFNet | DeMoE) -> Iterator[tuple[str, int, nn.Module]]:
     """Every block with its name and its level: 0 at full resolution, one more at each halving."""
     levels = len(model.encoders)
-    places = [("encoders", i, model.encoders[i], i) for i in range(levels)]
-    places += [("decoders", i, model.decoders[i], levels - 1 - i) for i in range(levels)]
-    places += [("middle_blks", 0, model.middle_blks, levels)]
-    for name, i, blocks, level in places:
-        for j, block in enumerate(blocks):
-            yield f"{name}.{i}.{j}", level, block
+    places = [(f"encoders.{i}", blocks, i) for i, blocks in enumerate(model.encoders)]
+    places += [(f"decoders.{i}", blocks, levels - 1 - i) for i, blocks in enumerate(model.decoders)]
+    places.append(("middle_blks.0", model.middle_blks, levels))
     if isinstance(model, DeMoE):
-        for i, mixed in enumerate(model.experts):
-            for j, block in enumerate(mixed.experts):
-                yield f"experts.{i}.{j}", levels - i // model.config.moe_per_level, block
+        each = model.config.moe_per_level
+        places += [(f"experts.{i}", mixed.experts, levels - i // each) for i, mixed in enumerate(model.experts)]
+    for name, blocks, level in places:
+        for j, block in enumerate(blocks):
+            yield f"{name}.{j}", level, block
 
 
 class LocalAttention(nn.Module):
