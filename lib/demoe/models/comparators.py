@@ -28,13 +28,19 @@ PUBLISHED_FROM = 32  # a profile's width from which on the published sizes are t
 
 
 @dataclass(frozen=True)
-class PromptIRConfig:
-    """Sizes of a PromptIR (Potlapalli et al., NeurIPS 2023). The defaults are the published ones: 35.59 M, 158.4 G."""
+class RestormerConfig:
+    """Sizes of a Restormer (Zamir et al., CVPR 2022)."""
 
     width: int = 48  # channels at full resolution
     blocks: tuple[int, int, int, int] = (4, 6, 6, 8)  # a level, full resolution first; the decoder repeats the first 3
     refinement_blocks: int = 4
     heads: tuple[int, int, int, int] = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class PromptIRConfig(RestormerConfig):
+    """Sizes of a PromptIR (Potlapalli et al., NeurIPS 2023). The defaults are the published ones: 35.59 M, 158.4 G."""
+
     feed_forward: float = 2.66
     prompt_channels: tuple[int, int, int] = (64, 128, 320)  # after decoder level 2, after level 3, after the latent
     prompt_sizes: tuple[int, int, int] = (64, 32, 16)  # height and width of the stored prompts
@@ -279,16 +285,6 @@ def spandrel_network(module: str, **sizes) -> nn.Module:
     except ImportError as error:
         raise ModuleNotFoundError(f"{name} is {NOT_INSTALLED}", name=module.partition(".")[0]) from error
     return network(**sizes)
-
-
-@dataclass(frozen=True)
-class RestormerConfig:
-    """Sizes of a Restormer (Zamir et al., CVPR 2022)."""
-
-    width: int = 48  # channels at full resolution
-    blocks: tuple[int, int, int, int] = (4, 6, 6, 8)  # a level, full resolution first; the decoder repeats the first 3
-    refinement_blocks: int = 4
-    heads: tuple[int, int, int, int] = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
