@@ -24,8 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demoe.core.files import first_line, write_bytes
-from demoe.core.tasks import expert_index
-from demoe.models.demoe import DeMoE
+from demoe.models.demoe import DeMoE, chosen_experts
 from demoe.models.layers import NAFBlock, UNet
 from demoe.models.moe import MoEBlock, fused, top_k_weights
 from demoe.models.nafnet import NAFNet
@@ -43,9 +42,7 @@ class Exportable(nn.Module):
         self.k = k
         self.net = copy.deepcopy(model).eval().requires_grad_(False)
         if experts_of(model):
-            index = None if expert is None else expert_index(expert)
-            if index is not None and index >= model.num_experts:
-                raise ValueError(f"{expert!r} is not among the {model.num_experts} experts of this network")
+            index = None if expert is None else chosen_experts(expert, 1, model.num_experts)[0]
             if index is None and k is not None and not 1 <= k <= model.num_experts:
                 raise ValueError(f"k must be between 1 and {model.num_experts}, got {k}")
             self.net.experts = nn.ModuleList(_Mixture(moe, index, k) for moe in self.net.experts)
