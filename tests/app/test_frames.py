@@ -47,11 +47,11 @@ def content(folder):
 
 
 def test_natural_order(tmp_path):
-    names = ["f10.png", "f2.png", "F1.png", "f02b.png", "a.png"]
+    names = ["f10.png", "f2.png", "F1.png", "f02b.png", "a.png", "1²2.png"]
     write(tmp_path / "in", [*names, ".hidden.png"])
     (tmp_path / "in/notes.txt").touch()
     found = [file.name for file in frames.listed(tmp_path / "in").values()]
-    assert found == ["a.png", "F1.png", "f2.png", "f02b.png", "f10.png"]
+    assert found == ["1²2.png", "a.png", "F1.png", "f2.png", "f02b.png", "f10.png"]
     (tmp_path / "in/a.heic").touch()
     with pytest.raises(ValueError, match=r"would both be written as a\.png"):
         frames.listed(tmp_path / "in")

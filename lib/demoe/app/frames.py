@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from demoe.core import __version__, images
 from demoe.core.files import Journal, alone, checksum, first_line, write_text
 from demoe.core.formats import opened
 from demoe.core.tasks import EXPERTS
+from demoe.data.real.pairing import natural
 from demoe.models.moe import normalised_entropy, top_k_weights
 from demoe.models.outputs import experts_of
 
@@ -80,12 +80,6 @@ class Done:
     warned: int = 0  # frames with warnings
     notes: Counter = field(default_factory=Counter)  # frames of which a person should be told this, of those made
     files: list[Path] = field(default_factory=list)  # the results, in order
-
-
-def natural(name: str) -> list:
-    """Sort key: digits by their value, so that frame2 comes before frame10."""
-    parts = filter(None, re.split(r"(\d+)", name))
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts]
 
 
 def listed(folder: Path) -> dict[str, Path]:

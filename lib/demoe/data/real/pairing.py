@@ -123,7 +123,7 @@ def _is_empty(path: Path) -> bool:
 
 def natural(text: str) -> list:
     """Sorting key by which 2 comes before 10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text.casefold())]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text.casefold())]
 
 
 def unique(
