@@ -23,6 +23,7 @@ from demoe.inference.strip_operations import without_tf32
 from demoe.models.demoe import DeMoE
 from demoe.models.layers import checkpointing
 from demoe.models.nafnet import NAFNet
+from demoe.training.stages import kept_for_backward
 from demoe.training.step import COMPILED_FROM, TrainStep, compiling_pays
 
 from .options import TRAINING_BATCH, Options, has_bfloat16
@@ -137,24 +138,11 @@ def _step(model: nn.Module, batch: Batch, way: Way, device: str) -> Callable[[],
 @without_tf32()
 def _gradient(model: nn.Module, batch: Batch, precision: str) -> tuple[Tensor, int]:
     """All gradients in a row, and the bytes that the graph kept for them; each storage counts once."""
-    own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
-    kept: dict[int, int] = {}
-    held: list[Tensor] = []  # until all is counted: a storage freed could lend its place to another
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage.nbytes()
-            held.append(tensor.detach())
-        return tensor
-
     torch.manual_seed(0)  # dropout
     half = torch.autocast(batch.blurred.device.type, torch.bfloat16, enabled=precision == "bfloat16")
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), half:
+    with kept_for_backward(model) as kept, half:
         total = LOSS(model(batch.blurred), batch)["total"]
-    saved = sum(kept.values())
-    held.clear()
     total.backward()
     gradients = {name: p.grad.flatten().double() for name, p in model.named_parameters()}
     model.zero_grad(set_to_none=True)
-    return torch.cat([gradients[name] for name in sorted(gradients)]), saved
+    return torch.cat([gradients[name] for name in sorted(gradients)]), sum(kept.values())

@@ -106,18 +106,8 @@ def training_bytes(model: nn.Module, loss: Criterion, patch: int, batch: int) ->
     images = torch.empty(batch, 3, patch, patch, device="meta").contiguous(memory_format=torch.channels_last)
     stages.training_mode(model)
     data = Batch(images, torch.empty_like(images), torch.zeros(batch, dtype=torch.long, device="meta"))
-    own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        losses = loss(model(data.blurred), data)  # held until all is counted: a freed storage could lend its place
-    del losses
+    with stages.kept_for_backward(model) as kept:
+        loss(model(data.blurred), data)
     learning = sum(p.numel() * p.element_size() for p in stages.trainable(model))
     return {
         "activations": sum(kept.values()),

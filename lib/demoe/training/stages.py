@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
@@ -75,3 +77,22 @@ def training_mode(model: nn.Module) -> None:
 def trainable(model: nn.Module) -> list[torch.nn.Parameter]:
     """The parameters that learn, in a fixed order."""
     return [p for p in model.parameters() if p.requires_grad]
+
+
+@contextmanager
+def kept_for_backward(model: nn.Module) -> Iterator[dict[int, int]]:
+    """While the block runs, fills in what its graph keeps for the backward pass: the bytes of every storage, each once;
+    those of parameters and buffers are left out."""
+    own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
+    kept: dict[int, int] = {}
+    held: list[Tensor] = []  # until all is counted: a storage freed could lend its place to another
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage.nbytes()
+            held.append(tensor.detach())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield kept
