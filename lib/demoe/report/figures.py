@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from demoe.core.files import figures_dir
+from demoe.core.files import figures_dir, replacing
 from demoe.core.provenance import Stamp
 from demoe.core.tasks import EXPERTS
 
@@ -27,39 +27,17 @@ COLOURS = {
 METHOD_COLOURS = ["#999999", "#0072B2", "#D55E00", "#E69F00", "#009E73"]
 GREY, BLUE, RED, ORANGE, GREEN = METHOD_COLOURS
 MARKERS = "osD^vPX*"  # besides colours, one an expert, a set or a method
-STYLE = {
-    "figure.dpi": 110,
-    "savefig.dpi": 160,
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.alpha": 0.3,
-    "figure.constrained_layout.use": True,
-    "figure.labelsize": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "legend.title_fontsize": 8,
-}
-plt.rcParams.update(STYLE)
+plt.style.use(Path(__file__).with_suffix(".mplstyle"))
 
 
 def save(figure: Figure, name: str, mark: Stamp) -> Path:
     """Stamps ``figure`` at its foot, writes ``figures/<profile>/<name>.png`` and ``.pdf``, returns the PNG's path."""
-    folder = figures_dir(mark.profile)
-    folder.mkdir(parents=True, exist_ok=True)
     figure.text(0.995, -0.01, mark.line(), ha="right", va="top", fontsize=6, color="0.45")
-    for suffix in (".pdf", ".png"):
-        partial = folder / f"{name}.partial{suffix}"
-        metadata = {"CreationDate": None} if suffix == ".pdf" else {"Description": mark.line()}
-        figure.savefig(partial, bbox_inches="tight", metadata=metadata)
-        partial.replace(folder / f"{name}{suffix}")
-    return folder / f"{name}.png"
+    for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Description": mark.line()})):
+        file = figures_dir(mark.profile) / f"{name}.{suffix}"
+        with replacing(file) as partial:
+            figure.savefig(partial, format=suffix, bbox_inches="tight", metadata=metadata)
+    return file
 
 
 def show(axis: plt.Axes, image: Tensor, title: str = "") -> None:

@@ -45,7 +45,6 @@ def save(table: pd.DataFrame, name: str, mark: provenance.Stamp, decimals: int =
     or not at all.
     """
     folder = results_dir(mark.profile) / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
     stamped = table.assign(**mark.columns())
     write_text(folder / f"{name}.csv", stamped.to_csv(index=False, float_format=f"%.{decimals}f", lineterminator="\n"))
     write_text(folder / f"{name}.json", json.dumps(provenance.full(mark), indent=2) + "\n")
