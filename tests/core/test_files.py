@@ -42,7 +42,8 @@ def test_what_is_interrupted_is_continued_and_not_sealed_before_its_end(tmp_path
         make(tmp_path, missing)
     (tmp_path / "b.csv").unlink()
     assert not files.is_kept(tmp_path, NAMES) and files.damaged(tmp_path) == ["b.csv"]
-    with files.kept(tmp_path, NAMES, fresh=True) as missing:
+    files.clear(tmp_path)
+    with files.kept(tmp_path, NAMES) as missing:
         assert missing == list(NAMES) and not (tmp_path / "a.csv").exists()
         make(tmp_path, missing)
 

@@ -178,20 +178,18 @@ def alone(file: Path, told: str = "", wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def kept(
-    folder: Path, files: Sequence[str], *, busy: str = "", fresh: bool = False, remedy: str = "it is made again"
+    folder: Path, files: Sequence[str], *, busy: str = "", remedy: str = "it is made again"
 ) -> Iterator[list[str]]:
     """The one home of a result that is made once and read afterwards: ``files`` of ``folder``. One process at a time.
 
     The block gets the names of those that are still to be made, all of which it makes; then the folder is sealed.
     What an earlier call that was interrupted left is there to be continued, and nothing is sealed where the block
     raises. A file that is not as it was when it was sealed is set aside, said on stderr together with ``remedy``, and
-    is to be made again. ``fresh`` empties the folder first. ``busy`` is printed before waiting for another process.
+    is to be made again. ``busy`` is printed before waiting for another process.
 
     The folder's name must change with all that the result depends on, the code too: ``provenance.run_folder``.
     """
     with alone(folder / ".lock", busy):
-        if fresh:
-            clear(folder)
         sweep(folder)
         for file in (folder / name for name in damaged(folder)):
             if file.is_file():
