@@ -1,8 +1,9 @@
-"""Notebook 02, the datasets: gallery, error histograms, scatter of embedded pictures, and what was found, as rows."""
+"""Notebook 02, the datasets: their sizes, gallery, error histograms, embedded pictures, and what was found, as rows."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,12 +11,42 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from demoe.core.paper import published
 from demoe.core.tasks import EXPERTS
 from demoe.data.composition import BINS, histogram
+from demoe.data.pairs import PairedSet
 from demoe.data.real.catalog import OOD_EXPERT, expert_label
 
 from .claims import Claim, claim
 from .figures import COLOURS, MARKERS, legend, show
+from .tables import bare, where
+
+
+def published_pairs(table: str) -> pd.DataFrame:
+    """Numbers of pairs that the paper gives in a figure or table: sets down, what is counted across."""
+    return where(published(), table=table).pivot(index="dataset", columns="metric", values="value")
+
+
+def sizes(training: Sequence[PairedSet], test: Sequence[PairedSet], data: str) -> pd.DataFrame:
+    """Figure 4: pairs to train on and to evaluate with, the paper's and those at hand (``data``), a row a set."""
+    theirs = published_pairs("figure4_datasets").rename(columns={"eval": "evaluation"})[["train", "evaluation"]]
+    counts = [{bare(pairs.name): len(pairs) for pairs in sets} for sets in (training, test)]
+    ours = pd.DataFrame(dict(zip(theirs, counts, strict=True)), index=[*counts[0], *OOD_EXPERT])
+    both = theirs.add_prefix("paper ").join(ours.add_prefix(f"{data} "), how="right")
+    return both.astype("Int64").rename_axis("set").reset_index()
+
+
+def table_4(originals: Sequence[PairedSet], composed: Sequence[PairedSet], data: str) -> pd.DataFrame:
+    """Table 4: pairs of each set as they are and as an epoch shows them, and their shares of it; the paper's first."""
+    sides = {"original": originals, "final": composed}
+    names = [bare(pairs.name) for pairs in originals]
+    ours = pd.DataFrame({f"{data} {side}": [len(pairs) for pairs in sets] for side, sets in sides.items()}, names)
+    ours.loc["AIO-Blur"] = ours.sum()
+    theirs = published_pairs("table4_aio_blur")[[f"{side}_samples" for side in sides]].astype(int)
+    table = theirs.set_axis([f"paper {side}" for side in sides], axis=1).join(ours, how="right")
+    for of in ("paper", data):
+        table[f"{of} share"] = table[f"{of} final"] / table.loc["AIO-Blur", f"{of} final"]
+    return table
 
 
 def gallery(samples: list[tuple[str, Tensor, Tensor | None, str]], columns: int = 3) -> Figure:
