@@ -46,7 +46,7 @@ HEAD = [
 class Smoother:
     """Experts by the exponential average of the router's softmax: s times what was, 1 - s times what is.
 
-    ``choose`` makes weights of a frame's logits, as often as it is called; ``advance`` makes that frame the past.
+    ``choose`` makes weights of a frame's logits, as often as it is called, until what is ``now`` is made the ``past``.
     """
 
     def __init__(self, smooth: float, k: int | None = 1):
@@ -61,10 +61,6 @@ class Smoother:
         share = logits.detach().cpu().double().softmax(1)
         self.now = share if self.past is None else self.smooth * self.past + (1 - self.smooth) * share
         return top_k_weights(self.now, self.k).float().to(logits.device)
-
-    def advance(self) -> None:
-        """To the next frame."""
-        self.past = self.now
 
 
 @dataclass
@@ -189,7 +185,7 @@ def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, progres
                 continue
             done.made += 1
             done.notes.update([result.note] * bool(result.note))
-            smoother.advance()
+            smoother.past = smoother.now
         done.files.append(target)
         done.warned += bool(row["warnings"])
         if row["expert"]:
