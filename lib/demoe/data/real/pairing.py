@@ -68,16 +68,12 @@ def enter(split: Split, match: Matched) -> None:
 def _match(dataset: Dataset, split: Split, both: Sides) -> Matched:
     match = None
     if dataset.pairing == "numbers" and not split.patches:
-        match = _by_name(both) or _by_numbers(both, _published_numbers(dataset))
+        published = [pair for some in dataset.published.values() for pair in some.items()]
+        match = _by_name(both) or _by_numbers(both, {number(key): number(sharp) for key, sharp in published})
     match = match or _by_key(both, dataset.inner_suffix)
     told = any(one.key != one.stem for side in both for one in side)  # a key that was read from a path means something
     names_mean_nothing = not match.pairs and not told and not (split.layout == "official" and dataset.key)
     return (_by_order(both) if names_mean_nothing else None) or match
-
-
-def _published_numbers(dataset: Dataset) -> dict[int, int]:
-    """Camera number of each blurred picture -> that of its sharp one; empty where none are published."""
-    return {number(key): number(sharp) for some in dataset.published.values() for key, sharp in some.items()}
 
 
 def _compare_with_lists(dataset: Dataset, split: Split, match: Matched, listed: Lists, in_path: bool) -> None:

@@ -216,12 +216,14 @@ def _unpaired(dataset: Dataset, base: Path, roots: list[Path], explicit: bool, v
 
     ``variant`` is a part or "all". Pictures of no part are an error that names them.
     """
+    sharp = {word.lower() for word in folders.SHARP}  # with a folder "gt" this is RealBlur-J or another paired set
     for root in roots:
         strong = (explicit and root == base) or dataset.known_folder(root.name, weak=False)
         if not strong and not dataset.known_folder(root.name):
             continue
         paths = list(folders.pictures(root))
-        if not paths or _has_ground_truth(root, paths):
+        above = {part.lower() for path in paths for part in path.relative_to(root).parts[:-1]}
+        if not paths or above & sharp:
             continue
         parts: dict[str, list[Picture]] = {name: [] for name in (*dataset.parts, "")}  # "" for none
         for path in paths:
@@ -232,12 +234,6 @@ def _unpaired(dataset: Dataset, base: Path, roots: list[Path], explicit: bool, v
             _enter_parts(dataset, split, parts)
             return split
     return None
-
-
-def _has_ground_truth(root: Path, paths: list[Path]) -> bool:
-    """Whether some folder is called "gt" or the like: then this is RealBlur-J or another paired set."""
-    words = {word.lower() for word in folders.SHARP}
-    return any(part.lower() in words for path in paths for part in path.relative_to(root).parts[:-1])
 
 
 def _part(dataset: Dataset, root: Path, path: Path) -> tuple[str, str]:
