@@ -6,7 +6,8 @@ import re
 import sys
 from pathlib import Path
 
-_BREAKS = re.compile(r"(file://|\x1b\[[0-9;]*m)$")
+# What must not stand before a path, or it ends a longer one; and what may all the same: a colour code ends in m.
+_BEFORE = (r"(?<![\w./-]{})", r"(?<=file://{})", *(rf"(?<=\x1b\[{'[0-9;]' * length}m{{}})" for length in range(13)))
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -26,43 +27,43 @@ def portable(text: str, replacements: dict[str, str], kernelspec: dict | None = 
         notebook.metadata.kernelspec = kernelspec
     notebook.metadata.pop("widgets", None)  # progress bars: in a copy that nobody can resume they stand at 0 %
     known = {**replacements, sys.prefix: "<environment>", sys.base_prefix: "<python>", str(Path.home()): "~"}
-    known = {folder: known[folder] for folder in sorted(known, key=len, reverse=True) if len(folder) > 1}  # not "/"
+    rules = []
+    for folder in sorted((folder for folder in known if len(folder) > 1), key=len, reverse=True):  # not "/"
+        path, word = re.escape(folder), known[folder]
+        whole = f"{path}(?:{'|'.join(before.format(path) for before in _BEFORE)})"  # begins with letters: is found fast
+        rules.append((folder, re.compile(whole + r"/(?=[\w.])"), f"{word}/" if word else ""))
+        rules.append((folder, re.compile(whole + r"(?![\w-])"), word or "."))
     for number, cell in enumerate(notebook.cells, 1):
-        cell.source = _replace(cell.source, known)
+        cell.source = _replace(cell.source, rules)
         if "outputs" in cell:
             for output in cell.outputs:
                 if "image/png" in output.get("data", {}):  # a widget that left a picture for those who cannot run it
                     output.data.pop(WIDGET, None)
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
         for output in cell.get("outputs", []):
-            output.update(_replace(dict(output), known, f"<cell {number}>"))
-    notebook.metadata = nbformat.from_dict(_replace(notebook.metadata, known))
+            output.update(_replace(dict(output), rules, f"<cell {number}>"))
+    notebook.metadata = nbformat.from_dict(_replace(notebook.metadata, rules))
     nbformat.validate(notebook)
     return nbformat.writes(notebook) + "\n"
 
 
-def _replace(value, known: dict[str, str], cell: str = "<cell>"):
-    """``value`` (text, list or dictionary, nested) with the folders of ``known`` replaced, in linear time."""
+def _replace(value, rules: list[tuple[str, re.Pattern, str]], cell: str = "<cell>"):
+    """``value`` (text, list or dictionary, nested) with folders replaced, in linear time.
+
+    ``rules``: a folder, where it is found, and what is written instead, in the order in which they are applied.
+    """
     if isinstance(value, dict):
         return {
-            key: item if key.startswith("image/") and key != "image/svg+xml" else _replace(item, known, cell)
+            key: item if key.startswith("image/") and key != "image/svg+xml" else _replace(item, rules, cell)
             for key, item in value.items()
         }
     if isinstance(value, list):
-        return [_replace(item, known, cell) for item in value]
+        return [_replace(item, rules, cell) for item in value]
     if not isinstance(value, str):
         return value
     if "ipykernel_" in value:  # the file names that ipykernel invents for cells, from where a word begins
         value = re.sub(r"(?<![^\s'\"(])[^\s'\"(]*ipykernel_\d+/\d+\.py", cell, value)
-    for folder, word in known.items():
-
-        def replaced(match: re.Match, word: str = word) -> str:
-            # A whole path, not the end of a longer one: after a colour code, too, where the letter m comes before it.
-            at, text = match.start(), match.string
-            inside = at > 0 and (text[at - 1].isalnum() or text[at - 1] in "_./-")
-            if inside and not _BREAKS.search(text[max(at - 16, 0) : at]):
-                return match[0]
-            return (f"{word}/" if word else "") if match[1] else word or "."
-
-        value = re.sub(rf"{re.escape(folder)}(?:(/)(?=[\w.])|(?![\w-]))", replaced, value)
+    for folder, found, word in rules:
+        if folder in value:
+            value = found.sub(word.replace("\\", r"\\"), value)
     return value
