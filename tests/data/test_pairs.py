@@ -257,6 +257,9 @@ def test_an_lmdb_by_two_spellings_in_two_processes_and_held_open(tmp_path):
         pixels.size(paths[0])
     put_lmdb(tmp_path / "input.lmdb", {"a.png": picture(0, (20, 30))})  # another file of this name
     assert pixels.size(paths[0]) == (30, 20)
+    put_lmdb(tmp_path / "new.lmdb", {"a.png": picture(0, (16, 12))})
+    (tmp_path / "new.lmdb/data.mdb").replace(tmp_path / "input.lmdb/data.mdb")  # fetched again, in the same folder
+    assert pixels.size(paths[1]) == pixels.size(paths[0]) == (12, 16)
     put_lmdb(tmp_path / "held.lmdb", {"a.png": picture(0)})
     with lmdb.open(str(tmp_path / "held.lmdb"), readonly=True, lock=False):
         try:

@@ -71,8 +71,9 @@ def _open(database: Path):
         key = there.st_dev, there.st_ino
         process, environment, needed = _opened.get(key, (0, None, 8192))  # its two head pages
         if there.st_size >= needed and process != os.getpid():
-            if environment is not None:
-                _opened.pop(key)[1].close()
+            for other, (_, old, _) in [*_opened.items()]:  # of before a fork, or of a file that stood here before
+                if other == key or os.path.realpath(old.path()) == os.path.realpath(database):
+                    _opened.pop(other)[1].close()
             try:
                 environment = lmdb.open(
                     str(database), readonly=True, lock=False, readahead=False, meminit=False, max_readers=512
