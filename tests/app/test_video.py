@@ -1,6 +1,7 @@
 """Videos out and in again, through PyAV; what a new one does not have; the sentence where PyAV is not there."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +54,13 @@ def test_every_container(tmp_path, suffix):
     path = tmp_path / f"a{suffix.upper()}"
     assert video.write_video(path, clip(3, (36, 50)), Fraction(25)) is False
     assert len(list(video.frames(path))) == 3 and video.describe(path).rate == 25
+
+
+def test_a_colon_in_a_name_makes_no_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("clip:1.mp4", "http:a.mp4"):
+        video.write_video(Path(name), clip(2), Fraction(25))
+        assert len(list(video.frames(Path(name)))) == 2
 
 
 def test_what_is_not_written_and_what_a_killed_process_leaves(tmp_path, monkeypatch):

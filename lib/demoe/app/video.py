@@ -55,7 +55,7 @@ def _opened(path: Path) -> Iterator[tuple]:
     import av
 
     try:
-        with av.open(str(path)) as file:
+        with av.open(str(path.absolute())) as file:  # "clip:1.mp4" alone would be an address
             streams = [each for each in file.streams.video if not int(each.disposition) & 0x400]  # attached_pic
             if file.format.name.endswith("_pipe") or file.format.name == "image2":
                 raise ValueError(f"{path} is a picture and no video: demoe deblur reads those")
@@ -200,7 +200,7 @@ def _encode(path: Path, container: str, pictures: Iterable[np.ndarray], rate: Fr
 
     encoder = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     shape: tuple[int, ...] = ()
-    with av.open(str(path), "w", format=container) as file:
+    with av.open(str(path.absolute()), "w", format=container) as file:
         for picture in pictures:
             first, shape = not shape, shape or picture.shape
             if picture.shape != shape:
