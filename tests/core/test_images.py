@@ -503,7 +503,7 @@ def test_huge_files_are_refused_before_they_are_read(tmp_path, monkeypatch):
     with pytest.raises(ImageError, match=r"huge\.png is too large: 3\.0 GiB, and at most 2 are read"):
         images.read_photograph(huge)
     foreign.write_bytes(b"words, not pixels")
-    closed = {name: (start, None) for name, (start, _) in formats._FORMATS.items()}
+    closed = {name: (*how, None) for name, (*how, _) in formats._FORMATS.items()}
     monkeypatch.setattr(formats, "_FORMATS", closed)  # no opener is asked
     with pytest.raises(ImageError, match=r"foreign\.png is not a PNG"):
         images.read_photograph(foreign)

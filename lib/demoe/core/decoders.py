@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from itertools import islice
 
@@ -29,6 +30,7 @@ _SRGB = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # all that PNG's pixels need
 _TOLD_CHUNKS = (b"acTL", b"gAMA", b"cHRM", b"cICP", b"sRGB")
 _READ_CHUNKS = (*_TOLD_CHUNKS, b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"iCCP", b"pHYs")
+_UNTOLD_CHUNKS = {*b"tIME sBIT bKGD hIST sPLT fcTL fdAT caBX mDCV cLLI iDOT".split()}  # untrue of a result, or told
 _KEPT_TEXT = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
 
 
@@ -38,23 +40,25 @@ def _of_pillow(
     format: str,
     bits: int = 8,
     stored: Callable[[], np.ndarray] | None = None,
-    lost: tuple[str, ...] = (),
+    lost: Iterable[str] = (),
+    notes: Iterable[str] = (),
 ) -> Picture:
     """The picture of an image that Pillow has opened; ``stored`` decodes it where Pillow itself does not."""
     frames, cmyk = getattr(image, "n_frames", 1), image.mode == "CMYK"
-    notes = [f"first of {frames} frames"] * (frames > 1) + ["CMYK turned into RGB"] * cmyk
+    notes = (*[f"first of {frames} frames"] * (frames > 1), *["CMYK turned into RGB"] * cmyk, *notes)
     info = image.info | ({"icc_profile": None} if cmyk else {})
     across, down = info.get("aspect") or (info.get("jfif_density") if info.get("jfif_unit") == 0 else None) or (1, 1)
-    lost += ("the shape of its pixels",) * (across != down)
-    orientation = metadata.orientation(info)
-    decode = stored or (lambda: from_pillow(image))
-    return Picture(format, image.size, bits, orientation, decode, info, data, tuple(notes), lost)
+    lost = (*lost, *["the shape of its pixels"] * (across != down))
+    stored = stored or (lambda: from_pillow(image))
+    return Picture(format, image.size, bits, metadata.orientation(info), stored, info, data, notes, lost)
 
 
 def open_png(data: bytes) -> Picture:
     """Pixels by libpng from the chunks it needs. The others, before or behind the pixels, whole or damaged, by Pillow,
     and none of them spoils the picture."""
     head = data[:33]
+    if head[12:16] == b"CgBI":
+        raise Refused("is a PNG as Apple's tools make it for apps (CgBI), which is not read")
     if len(head) < 33 or head[12:16] != b"IHDR" or zlib.crc32(head[12:29]) != int.from_bytes(head[29:], "big"):
         raise ValueError("its PNG header is broken")
     bits, colour = head[24], head[25]
@@ -69,7 +73,9 @@ def open_png(data: bytes) -> Picture:
         at += len(chunk)
         if name in _PIXEL_CHUNKS:
             pixels.append(chunk)
-        elif name in _READ_CHUNKS and name not in told:
+        elif name not in _READ_CHUNKS:
+            told[name] = b""
+        elif name not in told:
             body = bytes(chunk[8:-4])
             if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
                 lost.append(f"damaged {name.decode()}")
@@ -86,6 +92,8 @@ def open_png(data: bytes) -> Picture:
         lost += ["gamma (gAMA)"] * (told.get(b"gAMA", b"\0\0\xb1\x8f") != b"\0\0\xb1\x8f")
         points = [np.frombuffer(body[:32].ljust(32), ">u4") / 1e5 for body in (told.get(b"cHRM", _SRGB), _SRGB)]
         lost += ["its primaries (cHRM)"] * (not np.allclose(*points, atol=0.002))
+    names = sorted(name.decode() for name in {*told} - {*_TOLD_CHUNKS} - _UNTOLD_CHUNKS if name.isalpha())
+    lost += [f"further data ({', '.join(names[:5])})"] * bool(names)
     end = struct.pack(">I4sI", 0, b"IDAT", zlib.crc32(b"IDAT"))  # Pillow reads up to the pixels
     try:
         image = PngImageFile(BytesIO(kept + end))
@@ -98,23 +106,24 @@ def open_png(data: bytes) -> Picture:
         samples = imagecodecs.png_decode(b"".join((PNG, *pixels)))
         return gray_palette(samples) if colour == 3 else of_depth(samples, 16 if bits == 16 else 8)
 
-    picture = _of_pillow(image, data, "PNG", bits, stored, tuple(dict.fromkeys(lost)))
-    if bits == 1 and colour == 0:
-        picture.notes += ("black and white turned into gray",)
-    return picture
+    notes = ["black and white turned into gray"] * (bits == 1 and colour == 0)
+    return _of_pillow(image, data, "PNG", bits, stored, dict.fromkeys(lost), notes)
+
+
+_APP = re.compile(
+    rb"JF|Exif|http|ICC_|MPF|urn|JP|Photoshop|Adobe|Ducky"
+)  # how segments begin that are read, or told of
 
 
 def open_jpeg(data: bytes) -> Picture:
     """By Pillow; frames that it does not know (12 bits, lossless) by libjpeg."""
     frame, at = 0, 2
-    while data[at : at + 2] != b"\xff\xda":  # the first scan
-        if at + 4 >= len(data) or data[at] != 0xFF:
-            raise Refused("is a JPEG without a frame of a kind that is read")
+    while at + 4 < len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # the first scan
         marker = data[at + 1]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             frame = frame or at
         at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    if not frame:
+    if not frame or data[at : at + 2] != b"\xff\xda":
         raise Refused("is a JPEG without a frame of a kind that is read")
     if data.find(b"\xff\xd9", at) < 0:
         raise ValueError("the end of the JPEG is missing")
@@ -122,12 +131,14 @@ def open_jpeg(data: bytes) -> Picture:
     plain = bits == 8 and data[frame + 1] != 0xC3
     head = data if plain else data[: frame + 1] + b"\xc0" + data[frame + 2 : frame + 4] + b"\x08" + data[frame + 5 :]
     image = jpeg_factory(BytesIO(head))
-    lost = ("its comment",) * ("comment" in image.info)
+    lost = ["its comment"] * ("comment" in image.info)
+    lost += ["its damaged profile"] * (b"ICC_PROFILE\0" in data[:at] and not image.info.get("icc_profile"))
+    others = {body[:30] for name, body in image.applist if name != "COM" and not _APP.match(body)}
+    names = sorted({re.match(rb"\W*(\w*)", body)[1].decode() for body in others})
+    lost += [f"further data ({', '.join(names)})"] * bool(names)
+    notes = [f"{bits} bits a sample, of which a JPEG of ours keeps 8"] * (bits > 8)
     decode = None if plain else (lambda: of_depth(imagecodecs.jpeg8_decode(data), bits))
-    picture = _of_pillow(image, data, "JPEG", bits, decode, lost)
-    if bits > 8:
-        picture.notes += (f"{bits} bits a sample, of which a JPEG of ours keeps 8",)
-    return picture
+    return _of_pillow(image, data, "JPEG", bits, decode, lost, notes)
 
 
 def open_webp(data: bytes) -> Picture:
@@ -140,14 +151,27 @@ def open_bmp(data: bytes) -> Picture:
     image = BmpImageFile(BytesIO(data))
     alpha = image.mode == "RGBA"
     stored = (lambda: np.asarray(image)[..., :3]) if alpha else None
-    return _of_pillow(image, data, "BMP", stored=stored, lost=("its alpha",) * alpha)
+    lost = ["its alpha"] * alpha + ["its profile"] * (data[14] >= 124 and data[70:74] in (b"DEBM", b"KNIL"))
+    return _of_pillow(image, data, "BMP", stored=stored, lost=lost)
 
 
-def _described(primaries: int, transfer: int) -> tuple[str, ...]:
+def _described(primaries: int, transfer: int) -> list[str]:
     """What a picture without a profile, whose colours these numbers of ITU-T H.273 describe, loses without them."""
     if transfer in _HDR:
-        return (f"HDR ({_HDR[transfer]})",)
-    return (f"the colours of {_WIDE[primaries]}",) if primaries in _WIDE else ("linear light",) * (transfer == 8)
+        return [f"HDR ({_HDR[transfer]})"]
+    return [f"the colours of {_WIDE[primaries]}"] if primaries in _WIDE else ["linear light"] * (transfer == 8)
+
+
+def _boxes_lost(data: bytes) -> list[str]:
+    """What boxes of HEIC and AVIF tell of: auxiliary pictures beside alpha, by their types, and the shape of pixels."""
+    lost = []
+    for kind in re.findall(rb"auxC\0\0\0\0(?!urn:mpeg:[!-~]*(?:alpha|auxid:1)\0)([!-~]+)\0", data):
+        name = kind.decode().split(":")[-1]
+        lost.append(
+            "its gain map" if "gainmap" in name else "its depth map" if name in ("depth", "2") else f"its {name}"
+        )
+    shape = re.search(rb"\0\0\0\x10pasp(....)(....)", data, re.DOTALL)
+    return lost + ["the shape of its pixels"] * bool(shape and shape[1] != shape[2])
 
 
 def open_avif(data: bytes) -> Picture:
@@ -156,9 +180,10 @@ def open_avif(data: bytes) -> Picture:
     flags = data[data.find(b"av1C") + 6] >> 5 & 3  # high_bitdepth and twelve_bit of AV1's configuration
     bits = {2: 10, 3: 12}.get(flags, 8)
     nclx = data.find(b"colrnclx") + 8
-    lost = _described(*struct.unpack_from(">HH", data, nclx)) if nclx > 8 and "icc_profile" not in image.info else ()
+    lost = _described(*struct.unpack_from(">HH", data, nclx)) if nclx > 8 and "icc_profile" not in image.info else []
+    lost += _boxes_lost(data)
     if bits == 8 or image.n_frames > 1:
-        return _of_pillow(image, data, "AVIF", lost=lost + (f"{bits} bits",) * (bits > 8))
+        return _of_pillow(image, data, "AVIF", lost=lost + [f"{bits} bits"] * (bits > 8))
     return _of_pillow(image, data, "AVIF", bits, lambda: of_depth(imagecodecs.avif_decode(data), bits), lost)
 
 
@@ -172,82 +197,82 @@ def open_heic(data: bytes) -> Picture:
     image = file[file.primary_index]
     bits, info = image.info.get("bit_depth", 8), image.info
     nclx = {} if info.get("icc_profile") else info.get("nclx_profile") or {}
-    names = " ".join(info.get("aux") or {}).lower()  # of auxiliary pictures
-    lost = ["its gain map"] * ("hdrgainmap" in names)
-    lost += ["its depth map"] * ("depth" in names or bool(info.get("depth_images")))
-    lost += _described(nclx.get("color_primaries", 1), nclx.get("transfer_characteristics", 1))
+    lost = _boxes_lost(data) + _described(nclx.get("color_primaries", 1), nclx.get("transfer_characteristics", 1))
 
     def stored() -> np.ndarray:
-        array = np.asarray(image)  # uint8, or uint16 with the samples in the upper bits
-        array = array.reshape(*array.shape[:2], -1)
+        array = np.asarray(image).reshape(*image.size[::-1], -1)  # uint8, or uint16 with samples in the upper bits
         if array.dtype == np.uint8 and "a" not in image.mode:
             return array
         samples = unit(array, 255 if array.dtype == np.uint8 else (2**bits - 1) << (16 - bits)).clip(0, 1)
         return straight(samples) if "a" in image.mode else samples
 
-    notes = (f"first of {len(file)} frames",) * (len(file) > 1)
+    notes = (f"main one of {len(file)} pictures",) * (len(file) > 1)
     return Picture("HEIC", image.size, bits, 1, stored, info, data, notes, tuple(lost))
 
 
 def open_jxl(data: bytes) -> Picture:
     """By libjxl through imagecodecs, which turns it upright and gives no colour profile."""
-    start, info, lost, at = 0, {}, (), 0
-    while data[0] == 0 and at + 8 <= len(data):  # boxes around the codestream
+    boxes, at = {}, 0
+    while data[0] == 0 and at + 8 <= len(data):  # around the codestream
         length, name = struct.unpack_from(">I4s", data, at)
-        if name in (b"jxlc", b"jxlp") and not start:
-            start = at + (8 if name == b"jxlc" else 12)
-        elif name == b"Exif":
-            info["exif"] = metadata.EXIF_PREFIX + data[at + 12 : at + length]
-        elif name == b"xml ":
-            info["xmp"] = data[at + 8 : at + length]
-        elif name in (b"brob", b"jhgm"):
-            lost += ("compressed metadata" if name == b"brob" else "its gain map",)
-        at += max(8, length) if length else len(data)
-    bits = int.from_bytes(data[start + 2 : start + 42], "little")
+        end = at + max(8, length) if length else len(data)
+        boxes.setdefault(name, data[at + 8 : end])
+        at = end
+    code = boxes.get(b"jxlc") or boxes.get(b"jxlp", b"part" + data[:99])[4:]
+    info = {"xmp": boxes.get(b"xml "), "exif": metadata.EXIF_PREFIX + boxes[b"Exif"][4:] if b"Exif" in boxes else None}
+    lost = ("compressed metadata",) * (b"brob" in boxes) + ("its gain map",) * (b"jhgm" in boxes)
+    head = int.from_bytes(code[2:82], "little")
 
-    def take(count: int) -> int:
-        nonlocal bits
-        value, bits = bits & ((1 << count) - 1), bits >> count
+    def take(*counts: int) -> int:
+        """The next so many bits; of four numbers of bits, two bits before say which."""
+        nonlocal head
+        count = counts[take(2)] if len(counts) > 1 else counts[0]
+        value, head = head & ((1 << count) - 1), head >> count
         return value
 
-    def side(small: int) -> int:
-        return 8 * (take(5) + 1) if small else take((9, 13, 18, 30)[take(2)]) + 1
+    def sides() -> tuple[int, int]:
+        side = (lambda: 8 * (take(5) + 1)) if take(1) else (lambda: take(9, 13, 18, 30) + 1)
+        height, ratio = side(), take(3)
+        across, down = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio]
+        return height * across // down or side(), height
 
-    small = take(1)
-    height, ratio = side(small), take(3)
-    num, den = ((0, 0), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio]
-    width = height * num // den if ratio else side(small)
-    if not take(1) and take(1) and take(3) >= 4:  # orientation 5 to 8
-        width, height = height, width
+    size, bits = sides(), 8
+    if not take(1):  # not all as usual
+        if take(1):
+            size = size[::-1] if take(3) >= 4 else size  # orientation 5 to 8
+            if take(1):
+                sides()  # as it is meant to be shown
+            if take(1):
+                raise Refused("is a JPEG XL image with a preview inside, which is not read")
+            if take(1):  # the rate of an animation, how often it is shown, whether it has time codes
+                _ = take(0, 0, 10, 30), take(0, 0, 8, 10), take(0, 3, 16, 32), take(1)
+        bits = 32 if take(1) else (8, 10, 12, 0)[take(2)] or take(6) + 1
 
     def stored() -> np.ndarray:
         samples = imagecodecs.jpegxl_decode(data)
         if samples.ndim == 4:
             picture.notes += (f"first of {len(samples)} frames",)
             samples = samples[0]
-        return of_depth(samples, 8 * samples.dtype.itemsize)
+        if samples.shape[1:] == size[::-1]:
+            raise Refused("is a JPEG XL image with extra channels, which is not read")
+        return of_depth(samples, bits)
 
-    picture = Picture("JPEG XL", (width, height), 8, 1, stored, info, data, ("colours taken for sRGB",), lost)
+    picture = Picture("JPEG XL", size, bits, 1, stored, info, data, ("colours taken for sRGB",), lost)
     return picture
 
 
-_TIFF_COLOURS = {  # channels of each kind that is read, and what Pillow calls it where Pillow turns it into RGB
-    "MINISBLACK": (1, ""),
-    "MINISWHITE": (1, ""),
-    "PALETTE": (1, ""),
-    "RGB": (3, ""),
-    "YCBCR": (3, "YCbCr"),
-    "CIELAB": (3, "LAB"),
-    "SEPARATED": (4, "CMYK"),
-}
+_TIFF_COLOURS = {"MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1, "RGB": 3, "YCBCR": 3, "CIELAB": 3, "SEPARATED": 4}
+_PILLOW_MODES = {"YCBCR": "YCbCr", "CIELAB": "LAB", "SEPARATED": "CMYK"}  # what Pillow turns into RGB
 _TIFF_LOST = {metadata.IPTC_TAG: "IPTC data", 37724: "its layers", 33922: "its georeference", 34264: "its georeference"}
+_TIFF_LOST |= {42112: "GDAL's metadata", 301: "its transfer function", 319: "its primaries"}
 _IN_RGB = (6, 7, 33003, 33004, 33005, 34712, 34892, 50001, 50002)  # compressions whose decoders give RGB
 
 
 def open_tiff(data: bytes) -> Picture:
     """By tifffile: the largest page, wherever a preview stands."""
     file = tifffile.TiffFile(BytesIO(data))
-    pages = [page for page in _tiff_pages(file) if not page.subfiletype & 4] or [file.pages.first]  # 4: a mask
+    pages = [page for top in islice(file.pages, 1000) for page in (top, *islice(top.pages or (), 100))]
+    pages = [page for page in pages if not page.subfiletype & 4] or [file.pages.first]  # 4: a mask
     page = max(pages, key=lambda page: page.imagewidth * page.imagelength)  # the first of equal ones
     kind, tags = page.photometric.name, page.tags
     first = file.pages.first.tags if len(page.treeindex) > 1 else tags  # a page below the first is told about there
@@ -262,19 +287,20 @@ def open_tiff(data: bytes) -> Picture:
     if page.nbytes > 16 * MAX_PIXELS:
         raise Refused(f"is too large: {page.samplesperpixel} samples a pixel")
     alpha = int(kind != "PALETTE" and page.extrasamples[:1] in ((1,), (2,)))  # 0: not alpha but anything
-    more = page.samplesperpixel - _TIFF_COLOURS[kind][0] - alpha
+    more = page.samplesperpixel - _TIFF_COLOURS[kind] - alpha
     same = sum((other.imagewidth, other.imagelength) == (page.imagewidth, page.imagelength) for other in pages)
     notes = [f"first of {same} frames"] * (same > 1) + [f"largest of {len(pages)} pages"] * (same == 1 < len(pages))
     notes += ["CMYK turned into RGB"] * (kind == "SEPARATED") + ["Lab turned into RGB"] * (kind == "CIELAB")
     notes += ["floating-point samples rounded to 16 bits"] * (page.dtype is not None and page.dtype.kind == "f")
     notes += ["black and white turned into gray"] * (page.bitspersample == 1 and kind.startswith("MINIS"))
     lost = ["extra channels" if more > 1 else "extra channel"] * (more > 0)
-    lost += [name for tag, name in _TIFF_LOST.items() if tag in tags]
 
     def told(tag: int) -> object:
         return tags.valueof(tag, first.valueof(tag))
 
     info: dict = {"xmp": told(metadata.XMP_TAG), "icc_profile": None if kind == "SEPARATED" else told(metadata.ICC_TAG)}
+    colours = () if info["icc_profile"] else (301, 319)  # which a profile describes better
+    lost += [name for tag, name in _TIFF_LOST.items() if tag in tags and (tag > 319 or tag in colours)]
     if 282 in tags and 283 in tags and tags.valueof(296, 2) in (2, 3):  # inches, centimetres
         info["dpi"] = page.get_resolution("INCH")
     lost += ["the shape of its pixels"] * ("dpi" not in info and tags.valueof(282) != tags.valueof(283))
@@ -293,15 +319,8 @@ def open_tiff(data: bytes) -> Picture:
     return Picture("TIFF", size, page.bitspersample, orientation, stored, info, data, tuple(notes), tuple(lost))
 
 
-def _tiff_pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
-    for page in islice(file.pages, 1000):
-        yield page
-        if page.pages is not None:
-            yield from islice(page.pages, 100)
-
-
 def _tiff_samples(page: tifffile.TiffPage, kind: str, alpha: int) -> np.ndarray:
-    colours, mode = _TIFF_COLOURS[kind]
+    colours, mode = _TIFF_COLOURS[kind], _PILLOW_MODES.get(kind)
     array = page.asarray()
     if array.ndim == 2:
         array = array[..., None]

@@ -15,8 +15,6 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from .metadata import EXIF_IFD, EXIF_PREFIX, GPS_IFD, ICC_TAG, TEXT_TAGS, XMP_TAG, Metadata, as_stored
 
-STRIP = 256 << 10  # bytes of a TIFF's strip before it is compressed
-
 
 def encode(format: str, samples: np.ndarray, more: Metadata) -> bytes:
     """The file's bytes for (H,W,C) samples, uint8 or, for PNG and TIFF, uint16; C as of ``Picture.samples``.
@@ -79,7 +77,7 @@ def _encode_png(samples: np.ndarray, profile: bytes | None, more: Metadata) -> b
 def _encode_tiff(samples: np.ndarray, profile: bytes | None, more: Metadata) -> bytes:
     """Little-endian, in strips that are compressed side by side; Pillow writes the directories in front of them."""
     height, width, channels = samples.shape
-    rows = min(height, max(1, STRIP // samples[0].nbytes))
+    rows = min(height, max(1, (256 << 10) // samples[0].nbytes))  # of a strip of 256 KiB
     parts = [samples[top : top + rows] for top in range(0, height, rows)]
     with ThreadPoolExecutor() as pool:
         strips = list(pool.map(lambda part: imagecodecs.deflate_encode(imagecodecs.delta_encode(part, axis=1)), parts))

@@ -19,13 +19,13 @@ from . import formats
 from .encoding import encode
 from .files import first_line, write_bytes
 from .formats import ImageError as ImageError
-from .metadata import NOTHING, Metadata
+from .metadata import NOTHING, Metadata, collect
 from .samples import Refused, unit
 from .samples import from_pillow as from_pillow_image
 
-SUFFIXES = tuple(formats.FORMAT_OF)  # read and written; lower case, any letter case is accepted
-READABLE = SUFFIXES + tuple(formats.READ_ONLY)
-_HOLDS = {"JPEG": 0, "BMP": 1, "WebP": 2, "PNG": 3, "TIFF": 3}  # 1: without loss; 2: alpha; 3: also 16 bits
+_HOLDS = {"JPEG": 0, "BMP": 1, "WebP": 2, "PNG": 3, "TIFF": 3}  # written; 1: without loss; 2: alpha; 3: also 16 bits
+READABLE = tuple(formats.FORMAT_OF)  # suffixes, lower case; any letter case is accepted
+SUFFIXES = tuple(suffix for suffix in READABLE if formats.FORMAT_OF[suffix] in _HOLDS)  # read and written
 _SUFFIX_OF = {"WebP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 
 
@@ -56,9 +56,11 @@ def read_photograph(path: str | os.PathLike) -> Photograph:
     """
     path = Path(path)
     with formats.opened(path) as picture:
-        samples, metadata = picture.samples(), picture.metadata()
-    named = formats.FORMAT_OF.get(suffix := path.suffix.lower()) or formats.READ_ONLY.get(suffix)
-    notes = [*picture.notes] + [f"its content is {picture.format}"] * (named not in (None, picture.format))
+        samples, metadata = picture.samples(), collect(picture)
+    if metadata.icc_profile and metadata.icc_profile[16:20] != (b"GRAY" if samples.shape[-1] <= 2 else b"RGB "):
+        metadata = replace(metadata, icc_profile=None, lost=(*metadata.lost, "its profile, of another colour space,"))
+    named = formats.FORMAT_OF.get(path.suffix.lower(), picture.format)
+    notes = [*picture.notes] + [f"its content is {picture.format}"] * (named != picture.format)
     notes += [f"{lost} not kept" for lost in metadata.lost]
     return _photograph(samples, ", ".join(notes), metadata)
 
@@ -145,7 +147,7 @@ def result_name(name: Path, source: str | os.PathLike | None = None) -> Path:
         with suppress(OSError), open(source, "rb") as stream:
             head = stream.read(64)
     named, content = formats.FORMAT_OF.get(name.suffix.lower()), formats.format_of(head)
-    if named is None and name.suffix.lower() in formats.READ_ONLY:
+    if named and named not in _HOLDS:
         return name.with_suffix(".png")
     better = named and content and _HOLDS.get(content, 3) > _HOLDS[named]
     return name.with_suffix(_SUFFIX_OF.get(content, ".png")) if better else name

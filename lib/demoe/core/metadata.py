@@ -6,6 +6,7 @@ What cannot go along, or would promise what the result does not have, is left ou
 from __future__ import annotations
 
 import io
+import json
 import re
 import struct
 from collections.abc import Mapping
@@ -16,9 +17,12 @@ from xml.parsers.expat import ExpatError
 
 from PIL import Image
 
+from .samples import Picture
+
 EXIF_PREFIX = b"Exif\0\0"  # EXIF is kept as these bytes and a small TIFF structure
 ORIENTATION, EXIF_IFD, GPS_IFD = 0x0112, 0x8769, 0x8825
 TEXT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)  # description, make, model, ..., copyright
+TEXT_TAGS += (0x010D, 0x011D, 0x013C, 0x4746, 0x4749, *range(0x9C9B, 0x9CA0))  # names, host, rating, Windows' texts
 _STORAGE = re.compile(r"ImageJ=|\{\"shape\"|<\?xml.{0,2000}<OME", re.DOTALL)  # descriptions of how a stack is stored
 XMP_TAG, IPTC_TAG, ICC_TAG = 700, 33723, 34675
 _WIDTH_TAGS, _HEIGHT_TAGS = (0x0100, 0xA002), (0x0101, 0xA003)
@@ -56,37 +60,36 @@ NOTHING = Metadata()
 
 def orientation(info: Mapping, value: object = None) -> int:
     """The camera's orientation 1..8: ``value`` or EXIF's, where that has none XMP's, else 1.
-    ``info`` is that of ``collect``.
+    ``info`` is that of a ``Picture``.
     """
     if value is None:
         tags = Image.Exif()
         with suppress(Exception):  # damaged EXIF never spoils a picture
             tags.load(_exif(info))
             value = tags.get(ORIENTATION)
-    if value is None and (packet := _bytes(info.get("xmp"))):
+    if value is None and (packet := _packet(info)):
         written = re.search(rb'tiff:Orientation\s*(?:=\s*["\']|>)\s*([1-8])', packet)
         value = int(written[1]) if written else 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def collect(info: Mapping, size: tuple[int, int], turned: bool, data: bytes, lost: tuple[str, ...]) -> Metadata:
-    """What the result of a picture gets whose upright ``size`` is (width, height).
-
-    ``info`` has Pillow's names: exif, xmp, icc_profile, dpi; ``turned``: width and height were exchanged;
-    ``data``: the whole file; ``lost``: what its decoder knows of. What cannot be understood is left out: it never
-    spoils a picture.
-    """
+def collect(picture: Picture) -> Metadata:
+    """What the result of a picture gets. What cannot be understood is left out: it never spoils a picture."""
+    info, size, data = picture.info, picture.size, picture.data
     missing, exif = [], None
     try:
         exif = upright_exif(raw, size) if (raw := _exif(info)) else None
     except Exception:  # every kind of damage has its own exception here
         missing.append("damaged EXIF")
-    xmp, announced = _honest_xmp(_bytes(info.get("xmp")), size)
+    xmp, announced = _honest_xmp(_packet(info), size)
     missing += [name for name, (marks, _) in _BESIDE.items() if any(mark in data for mark in marks)]
     missing += ["its gain map"] * (data[4:8] == b"ftyp" and b"tmap" in data[8:128])  # of HEIC and AVIF
-    dpi = _resolution(info.get("dpi"))
-    dpi = dpi[::-1] if dpi and turned else dpi
-    lost = tuple(dict.fromkeys((*missing, *announced, *lost)))
+    dpi = None
+    with suppress(KeyError, TypeError, ValueError, ZeroDivisionError):
+        across, down = (float(value) for value in info["dpi"])
+        if min(across, down) >= 1 and max(across, down) <= 65535:  # a JPEG has 16 bits for each
+            dpi = (down, across) if picture.turned else (across, down)
+    lost = tuple(dict.fromkeys((*missing, *announced, *picture.lost)))
     return Metadata(_bytes(info.get("icc_profile")), exif, xmp, dpi, lost)
 
 
@@ -101,13 +104,14 @@ def _bytes(value: object) -> bytes | None:
     return value if isinstance(value, bytes) and value else None  # a damaged TIFF may call it a number
 
 
-def _resolution(values) -> tuple[float, float] | None:
-    """Dots an inch as two numbers; None where they are none that a JPEG, with 16 bits for each, could hold."""
-    try:
-        across, down = (float(value) for value in values)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    return (across, down) if 1 <= across <= 65535 and 1 <= down <= 65535 else None
+def _packet(info: Mapping) -> bytes | None:
+    """XMP as UTF-8, which its places in all formats but TIFF want."""
+    packet = _bytes(info.get("xmp"))
+    coding = json.detect_encoding(packet or b"")  # by the zeros beside the first letter, or the mark before it
+    with suppress(UnicodeError):
+        if coding.startswith(("utf-16", "utf-32")):
+            return re.sub(r"^\ufeff?(<\?xml.*?\?>)?", "", packet.decode(coding), flags=re.DOTALL).strip("\0").encode()
+    return packet
 
 
 def upright_exif(raw: bytes, size: tuple[int, int]) -> bytes:
@@ -120,26 +124,19 @@ def upright_exif(raw: bytes, size: tuple[int, int]) -> bytes:
     order = {b"II": "<", b"MM": ">"}[bytes(body[:2])]
     values = dict.fromkeys(_WIDTH_TAGS, size[0]) | dict.fromkeys(_HEIGHT_TAGS, size[1]) | {ORIENTATION: 1}
 
-    def patch(start: int) -> tuple[int, int | None]:
-        """(where the number of the next directory stands, where the directory EXIF_IFD is) of the one at ``start``."""
+    starts = [*struct.unpack_from(order + "I", body, 4)]
+    for start in starts:  # and then of the directory EXIF_IFD
         (entries,) = struct.unpack_from(order + "H", body, start)
-        below = None
         for at in range(start + 2, start + 2 + 12 * entries, 12):
-            tag, kind = struct.unpack_from(order + "HH", body, at)
-            if tag == EXIF_IFD:
-                (below,) = struct.unpack_from(order + "I", body, at + 8)
-            elif tag in values:
-                if kind == 3 and values[tag] < 65536:  # SHORT
-                    struct.pack_into(order + "HIHH", body, at + 2, 3, 1, values[tag], 0)
-                else:  # LONG
-                    struct.pack_into(order + "HII", body, at + 2, 4, 1, values[tag])
-        return start + 2 + 12 * entries, below
-
-    (first,) = struct.unpack_from(order + "I", body, 4)
-    following, below = patch(first)
-    struct.pack_into(order + "I", body, following, 0)
-    if below:
-        patch(below)
+            tag, kind, _, value = struct.unpack_from(order + "HHII", body, at)
+            if tag == EXIF_IFD and value and len(starts) == 1:
+                starts.append(value)
+            elif tag in values and kind == 3 and values[tag] < 65536:  # SHORT
+                struct.pack_into(order + "HIHH", body, at + 2, 3, 1, values[tag], 0)
+            elif tag in values:  # LONG
+                struct.pack_into(order + "HII", body, at + 2, 4, 1, values[tag])
+        if start == starts[0]:  # what follows is the thumbnail
+            struct.pack_into(order + "I", body, start + 2 + 12 * entries, 0)
     return EXIF_PREFIX + bytes(body)
 
 
@@ -170,8 +167,8 @@ def _honest_xmp(xmp: bytes | None, size: tuple[int, int]) -> tuple[bytes | None,
     """
     if xmp is None:
         return None, []
-    sides = {b"tiff:ImageWidth": 0, b"tiff:ImageLength": 1, b"exif:PixelXDimension": 0, b"exif:PixelYDimension": 1}
-    for name, value in {b"tiff:Orientation": 1, **{name: size[side] for name, side in sides.items()}}.items():
+    names = (b"tiff:ImageWidth", b"tiff:ImageLength", b"exif:PixelXDimension", b"exif:PixelYDimension")
+    for name, value in zip((b"tiff:Orientation", *names), (1, *size, *size), strict=True):
         xmp = re.sub(rb"(<%b>\s*|%b\s*=\s*[\"'])\d+" % (name, name), rb"\g<1>%d" % value, xmp)
 
     def named(parts: str) -> list[str]:

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageCms
 
-from . import metadata
-from .metadata import Metadata
-
 MAX_PIXELS = 200_000_000  # beyond this a picture is taken for a decompression bomb
 
 
@@ -22,7 +19,7 @@ class Refused(ValueError):
 
 @dataclass(eq=False)
 class Picture:
-    """A file's picture before its pixels are decoded."""
+    """A file's picture before its pixels are decoded. ``Refused`` if there are more of them than are read."""
 
     format: str  # a value of FORMAT_OF or READ_ONLY
     stored_size: tuple[int, int]  # (width, height), before turning
@@ -33,6 +30,13 @@ class Picture:
     data: bytes  # the whole file
     notes: tuple[str, ...] = ()  # what a person is told about what is read
     lost: tuple[str, ...] = ()  # names of what the file has and the result will not have
+
+    def __post_init__(self):
+        width, height = self.stored_size
+        if width * height > MAX_PIXELS:
+            raise Refused(f"is {width}x{height} pixels; at most {MAX_PIXELS // 1_000_000} million are read")
+        if width < 1 or height < 1:
+            raise ValueError("no pixels at all")
 
     @property
     def turned(self) -> bool:
@@ -56,18 +60,6 @@ class Picture:
         if self.orientation in (3, 4, 7, 8):
             samples = samples[::-1]
         return np.ascontiguousarray(samples)
-
-    def metadata(self) -> Metadata:
-        """What goes along to the result."""
-        return metadata.collect(self.info, self.size, self.turned, self.data, self.lost)
-
-
-def check_size(width: int, height: int) -> None:
-    """Raises ``Refused`` if a picture of this size would not be read."""
-    if width * height > MAX_PIXELS:
-        raise Refused(f"is {width}x{height} pixels; at most {MAX_PIXELS // 1_000_000} million are read")
-    if width < 1 or height < 1:
-        raise ValueError("no pixels at all")
 
 
 def unit(array: np.ndarray, peak: int | None = None) -> np.ndarray:
@@ -107,7 +99,11 @@ def from_pillow(image: Image.Image) -> np.ndarray:
             raise Refused("has integer values outside 0..65535")
         return array.astype(np.uint16)[..., None]
     if mode == "CMYK":
-        return np.asarray(_cmyk_to_rgb(image))
+        with suppress(ImageCms.PyCMSError):  # by its profile where that is sound, else by Pillow's formula
+            profile = io.BytesIO(image.info.get("icc_profile"))
+            return np.asarray(
+                ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            )
     transparent = mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
     target = ("L" if mode in ("1", "L", "LA", "La") else "RGB") + "A" * transparent
     samples = np.asarray(image.convert(target))
@@ -117,15 +113,6 @@ def from_pillow(image: Image.Image) -> np.ndarray:
 def gray_palette(samples: np.ndarray) -> np.ndarray:
     """(H,W,3 or 4) colours of a palette, as gray where all of them are."""
     return np.delete(samples, (1, 2), axis=-1) if (samples[..., :1] == samples[..., 1:3]).all() else samples
-
-
-def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
-    """By its profile where that is sound, else by Pillow's formula."""
-    if profile := image.info.get("icc_profile"):
-        with suppress(ImageCms.PyCMSError):
-            srgb = ImageCms.createProfile("sRGB")
-            return ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, outputMode="RGB")
-    return image.convert("RGB")
 
 
 def straight(samples: np.ndarray) -> np.ndarray:

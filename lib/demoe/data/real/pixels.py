@@ -18,7 +18,7 @@ from demoe.core.samples import Picture
 
 from . import lmdb_files
 
-SUFFIXES = (*formats.FORMAT_OF, *formats.READ_ONLY)  # lower case; any letter case is accepted
+SUFFIXES = tuple(formats.FORMAT_OF)  # lower case; any letter case is accepted
 Window = tuple[int, int, int, int]  # top, left, height, width, in pixels
 
 
