@@ -11,6 +11,7 @@ import torch
 from conftest import shake
 from stage_losses import pixel_loss
 from test_loop import random_sets
+from torch import nn
 
 from demoe.core.files import damaged
 from demoe.data.batches import Batch, Batches, Share
@@ -31,8 +32,21 @@ def batch(count=4, size=20):
     return Batch(blurred, sharp, torch.arange(count) % 5)
 
 
+class Idle(NAFNet):
+    """Something of what it says depends on a parameter that no loss here sees."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.idle = nn.Parameter(torch.zeros(5))
+
+    def forward(self, x):
+        return super().forward(x)._replace(logits=self.idle.expand(len(x), 5))
+
+
 def network(kind):
     torch.manual_seed(0)
+    if kind == "idle":
+        return shake(Idle(NAFNetConfig(4, **SIZES))), pixel_loss
     if kind == "nafnet":
         return shake(NAFNet(NAFNetConfig(4, **SIZES))), pixel_loss
     model = shake(DeMoE(DeMoEConfig(4, **SIZES)))
@@ -127,7 +141,7 @@ def test_shares_make_up_the_batch():
     assert [list(Share(which, 2).of(3, 6)) for which in range(2)] == [[18, 19, 20], [21, 22, 23]]
 
 
-ACCUMULATE = {"nafnet": 1, "demoe": 2}
+ACCUMULATE = {"nafnet": 1, "demoe": 2, "idle": 2}
 # First the loop itself, then the command twice, with batches that two processes can share; each time they meet anew.
 TWO = """
 import os, pathlib, sys

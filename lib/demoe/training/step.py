@@ -72,11 +72,11 @@ class TrainStep:
     ):
         self.optimizer, self.precision, self.accumulate, self.clip = optimizer, precision, accumulate, clip
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.model, self.criterion = model, criterion
         if compiled:
             compiling(model, True)
+        self.losses: nn.Module = _Losses(model, criterion)
         if distributed.world() > 1:
-            self.model = DistributedDataParallel(model)  # the network alone: a term may hold another, which is frozen
+            self.losses = DistributedDataParallel(self.losses, find_unused_parameters=True)
 
     def __call__(self, batch: Batch) -> tuple[Losses, Tensor]:
         """The losses of the batch and the norm of its gradients before the update; scalars, still on the device."""
@@ -88,9 +88,9 @@ class TrainStep:
         for number, part in enumerate(parts):
             part = part._replace(blurred=part.blurred.contiguous(memory_format=torch.channels_last))
             together = number == len(parts) - 1 or distributed.world() == 1  # gradients are exchanged once a batch
-            with nullcontext() if together else self.model.no_sync():
+            with nullcontext() if together else self.losses.no_sync():
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-                    values = self.criterion(as_restored(self.model(part.blurred)), part)
+                    values = self.losses(part)
                 (values["total"] / self.accumulate).backward()
             for name, value in values.items():
                 losses[name] = losses.get(name, 0) + value.detach() / self.accumulate
@@ -100,6 +100,20 @@ class TrainStep:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return losses, norm
+
+
+class _Losses(nn.Module):
+    """A network with what it minimises: from the losses several processes see which parameters they depend on.
+
+    The network alone is a part of it: a term may hold another, which is frozen.
+    """
+
+    def __init__(self, model: nn.Module, criterion: Criterion):
+        super().__init__()
+        self.model, self.criterion = model, criterion
+
+    def forward(self, batch: Batch) -> Losses:
+        return self.criterion(as_restored(self.model(batch.blurred)), batch)
 
 
 def compiling(model: nn.Module, on: bool) -> None:
