@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
 
 from demoe import experiments
 from demoe.core.profiles import Profile
@@ -11,9 +15,10 @@ from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
 from demoe.experiments import Run, Spec, list_as_text
 
+from .features import WeightsMissing
 from .networks.dpdnet import DPDNet, DPDNetConfig
 from .steered import Steered, SteeredConfig, parameters
-from .terms import LOSSES, identified, known, parse, terms
+from .terms import LOSSES, identified, known, parse, terms, with_loss
 
 # Tables I to IV: the loss of a run, and the weights that look at its pictures. Two controls: what "random" gains as
 # well is not due to what the others have learnt, and what "half-more" gains is due to the gradient that a term adds.
@@ -32,10 +37,12 @@ PERCEPTUAL = {
     "vgg": "pixel+vgg",
 }
 
-# Table 4 of the semantic prior: what differs from Net6, and the loss. The last two are controls that the paper lacks:
-# a teacher that knows nothing, and a network that is as large as Net6 without any prior.
+# Table 4 of the semantic prior: what differs from Net6, and the loss. Two controls that the paper lacks follow: a
+# teacher that knows nothing, and a network that is as large as Net6 without any prior. Then Figure 7: teachers that
+# classify or segment, priors of their features or of their classes; "segments" stand in where no weights are.
 ALONE = {"mode": ""}
 PLAIN = {"clc": False, "mla": False}
+COCO, SEGMENTS = ({"teacher_channels": (classes,) * 3} for classes in (21, 8))
 PRIORS: dict[str, tuple[dict, str]] = {
     "net0": (ALONE, "pixel"),
     "net0-star": ({}, "pixel"),
@@ -48,7 +55,25 @@ PRIORS: dict[str, tuple[dict, str]] = {
     "net6-tresnet": ({"teacher_channels": (76, 152, 1216)}, "pixel+prior-tresnet"),  # the paper's teacher
     "net6-random": ({}, "pixel+prior-random"),
     "net0-wide": (ALONE, "pixel"),
+    "deeplab": ({"teacher_channels": (256, 512, 1024)}, "pixel+prior-deeplab"),
+    "segformer": ({"teacher_channels": (32, 64, 160)}, "pixel+prior-segformer"),
+    "deeplab-one-hot": (PLAIN | COCO | {"image": "one-hot"}, "pixel+prior-deeplab-image"),
+    "deeplab-probability": (PLAIN | COCO | {"image": "probability"}, "pixel+prior-deeplab-image"),
+    "segments-one-hot": (PLAIN | SEGMENTS | {"image": "one-hot"}, "pixel+prior-segments"),
+    "segments-probability": (PLAIN | SEGMENTS | {"image": "probability"}, "pixel+prior-segments"),
 }
+# Tables 1 to 3: the other networks, each alone and with the prior: their first arguments at the UNet's width w (the
+# published ones at w = 32), and their own loss. MPRNet is its first stage, as the paper's.
+DEBLURRERS = {
+    "mimo-unet": (lambda w: (max(16, w), max(1, w // 4)), "stages+stages-frequency"),
+    "mprnet-stage1": (lambda w: (3 * w, 3 * w // 2), "stages-charbonnier+stages-edge"),
+    "mimo-unet+": (lambda w: (max(16, w), max(1, 5 * w // 8)), "stages+stages-frequency"),
+    "mssnet": (lambda w: (27 * w // 16, 21 * w // 16, 21 * w // 16), "stages+stages-frequency"),
+    "deepdeblur": (lambda w: (max(1, 19 * w // 32), 2 * w), "stages"),
+}
+# How the paper trains: AdamW, 700 epochs of GoPro's 2103 pairs; of the other networks "fewer", not how many.
+PRIOR_RECIPE = {"learning_rate": 2e-4, "min_learning_rate": 1e-6, "betas": (0.9, 0.999)}
+PRIOR_LENGTH = {"steps": 700 * 2103 // 10, "batch": 10, "patch": 256}
 
 # Tables 1 to 3 of the feature matching losses: a network, its own loss over all stages (Equations 2 and 3), and what is
 # added to it while it is trained on. "control" is what the paper lacks: as many steps without. CLIP's weights are the
@@ -85,13 +110,19 @@ def _specs(setting: Setting) -> Iterator[Spec]:
     network = DPDNetConfig(width=width, in_channels=3)
     about = "DPDNet on single pictures of DPDD, L1."
     yield replace(start, name="dpdnet", network=network, guest=DPDNet, sets=("DPDD",), about=about)
-    yield from _priors(start, setting.profile.width)
+    yield from _priors(start, setting.profile)
     yield from _matching(start, setting.profile)
 
 
-def _priors(start: Spec, width: int) -> Iterator[Spec]:
-    """The rows of ``PRIORS``; a UNet of ``width`` and a student of 2, 4 and 8 times that, the paper's UNet being 32."""
-    widths = (2 * width, 4 * width, 8 * width)
+def _priors(start: Spec, profile: Profile) -> Iterator[Spec]:
+    """The rows of ``PRIORS`` and ``DEBLURRERS``; a UNet of the profile's width, 32 in the paper, and a student of 2, 4
+    and 8 times that. Other profiles than "paper" keep their own length and optimiser.
+
+    Without the 0.01 L_vgg of Equation 7, whose weights are not everywhere: ``with_term`` adds it.
+    """
+    width, widths = profile.width, tuple(times * profile.width for times in (2, 4, 8))
+    if profile.name == "paper":
+        start = replace(start, recipe=tuple((dict(start.recipe) | PRIOR_RECIPE).items()), **PRIOR_LENGTH)
     for name, (fields, loss) in PRIORS.items():
         network = SteeredConfig(sizes=(width,), widths=widths, **fields)
         if name == "net0-wide":  # parameters grow with the square of the width
@@ -99,6 +130,18 @@ def _priors(start: Spec, width: int) -> Iterator[Spec]:
             network = replace(network, sizes=(round(width * share**0.5),))
         about = f"A UNet with a semantic prior: {name} of Table 4, trained with {loss.replace('+', ' and ')}."
         yield replace(start, name=f"prior-{name}", network=network, guest=Steered, loss=parse(loss), about=about)
+    for name, (sizes, loss) in DEBLURRERS.items():
+        alone = SteeredConfig(name, sizes(width), mode="", widths=widths)
+        about, key = f"{name} on GoPro, with its own loss", name.replace("+", "-plus")
+        origin = replace(start, name=key, network=alone, guest=Steered, loss=parse(loss), about=f"{about}.")
+        yield origin
+        steered, loss = replace(alone, mode="sat"), parse(f"{loss}+prior")
+        yield replace(origin, name=f"{key}-sp", network=steered, loss=loss, about=f"{about} and a semantic prior.")
+
+
+def with_term(spec: Spec, name: str) -> Spec:
+    """``spec`` trained with one more loss, of its own weight: "vgg" makes a row of Table 4 all of Equation 7."""
+    return with_loss(spec, "+".join([*(f"{term}={weight}" for term, weight in spec.loss), name]))
 
 
 def _matching(start: Spec, profile: Profile) -> Iterator[Spec]:
@@ -153,6 +196,28 @@ def obtain(
         experiments.forget(spec, setting)
     at_once = () if experiments.trained(spec, setting) else dict(spec.loss)
     return experiments.obtain(spec, setting, deadline, pairs, terms(at_once))
+
+
+def obtain_all(wanted: Sequence[Spec], setting: Setting) -> tuple[dict[str, Run], dict[str, str]]:
+    """``obtain`` of each, by name, and why not for those whose weights or packages are missing.
+
+    Where the profile trains with one thread, as many are trained side by side as there are cores.
+    """
+    missing, found = {}, []
+    for spec in wanted:
+        try:
+            found.append(identified(spec))
+        except WeightsMissing as error:
+            missing[spec.name] = str(error)
+    todo = [spec for spec in found if not experiments.trained(spec, setting)]
+    if len(todo) > 1 and setting.profile.threads == 1 and experiments.default_device() == "cpu":
+        with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+            list(pool.map(partial(_train, setting=replace(setting, progress=False)), todo))
+    return {spec.name: obtain(spec, setting) for spec in found}, missing
+
+
+def _train(spec: Spec, setting: Setting) -> None:
+    obtain(spec, setting)
 
 
 def listing(setting: Setting) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -31,6 +31,7 @@ MEASURED = 64  # pictures, after which a teacher's mean and deviation stay; our 
 Teacher = Callable[[Tensor], Sequence[Tensor]]  # (B, 3, H, W) in [0, 1] -> maps, from fine to coarse
 Mode = Literal["sat", "add", "concat"]
 Kind = Literal["mse", "l2", "reviewkd"]
+Image = Literal["", "probability", "one-hot"]
 
 
 def _known(value: str, kinds: object) -> None:
@@ -100,20 +101,26 @@ class PriorStudent(nn.Module):
         Not stated in the paper; our choice: raw maps would drown the loss of the pictures. Raises ``ValueError`` for
         maps of another teacher, and before ``measure``.
         """
-        channels = self._channels(maps)
+        self._channels(maps)
         if not self.measured:
             raise ValueError("the teacher has not been measured: call related.prior.measure with sharp pictures first")
+        return [(one - mean) / std for one, mean, std in zip(maps, *self._moments(), strict=True)]
+
+    def as_taught(self, priors: Sequence[Tensor]) -> list[Tensor]:
+        """What the student takes the teacher's maps for, not standardised: (B, teacher_channels, h, w) a level."""
+        return [one * std + mean for one, mean, std in zip(self.mapped(priors), *self._moments(), strict=True)]
+
+    def _moments(self) -> Iterator[tuple[Tensor, ...]]:
+        """The teacher's means, and its deviations, each (C, 1, 1) a level."""
         varies = self.teacher_variance > 1e-12 * self.teacher_mean.square()
         std = torch.where(varies, self.teacher_variance, 1.0).sqrt()
-        means, deviations = (one.view(-1, 1, 1).split(channels) for one in (self.teacher_mean, std))
-        return [(one - mean) / std for one, mean, std in zip(maps, means, deviations, strict=True)]
+        return (one.view(-1, 1, 1).split(self.teacher_channels) for one in (self.teacher_mean, std))
 
-    def _channels(self, maps: Sequence[Tensor]) -> tuple[int, ...]:
-        """Those of a teacher's maps, which must be the ones that it learns from."""
+    def _channels(self, maps: Sequence[Tensor]) -> None:
+        """A teacher's maps must have the channels that it learns from."""
         channels = tuple(one.shape[1] for one in maps)
         if channels != self.teacher_channels:
             raise ValueError(f"the student learns from maps of {self.teacher_channels} channels, not {channels}")
-        return channels
 
 
 @torch.no_grad()
@@ -305,19 +312,29 @@ class WithPrior(nn.Module):
     Several threads cannot call one at once.
     """
 
-    def __init__(self, network: Network, student: PriorStudent, mode: Mode, clc: bool, mla: bool):
+    def __init__(self, network: Network, student: PriorStudent, mode: Mode, clc: bool, mla: bool, image: Image):
         super().__init__()
-        self.network, self.student = copy.deepcopy(network), student
+        self.network, self.student, self.image = copy.deepcopy(network), student, image
         self.clc = CrossLevel(student.widths) if clc else None
         self.mla = MultiLevel(student.widths) if mla else None
+        channels = student.teacher_channels if image else student.widths
         for index, fusion in enumerate(network.fusions):
-            attention = SemanticAttention(fusion.channels, student.widths[fusion.level], mode)
+            attention = SemanticAttention(fusion.channels, channels[fusion.level], mode)
             self.network.fusions[index] = _Embedded(attention, fusion.level)
 
     def priors(self, x: Tensor) -> list[Tensor]:
         """f_pri of (B, 3, H, W), which is padded as for the network: (B, width, h, w) a level."""
         m = self.student(pad_to_multiple(x, self.network.multiple))
         return m if self.clc is None else self.clc(m)
+
+    def embedded(self, priors: Sequence[Tensor]) -> list[Tensor]:
+        """What enters the network, of ``priors``: (B, C, h, w) a level."""
+        if not self.image:
+            return list(priors) if self.mla is None else self.mla(priors)
+        maps = self.student.as_taught(priors)
+        if self.image == "probability":
+            return maps
+        return [F.one_hot(one.argmax(1), one.shape[1]).movedim(-1, 1).to(one) for one in maps]
 
     def student_features(self, x: Tensor) -> list[Tensor]:
         """The priors in the teacher's channels, (B, C, h, w) a level: what the loss compares."""
@@ -326,7 +343,7 @@ class WithPrior(nn.Module):
     def forward(self, x: Tensor, with_features: bool = False) -> list[Tensor] | tuple[list[Tensor], list[Tensor]]:
         """The pictures that the network gives; ``with_features``: those and the ``student_features``."""
         priors = self.priors(x)
-        embedded = priors if self.mla is None else self.mla(priors)
+        embedded = self.embedded(priors)
         for fusion in self.network.fusions:
             fusion.prior = embedded[fusion.level]
         try:
@@ -338,19 +355,28 @@ class WithPrior(nn.Module):
 
 
 def with_prior(
-    network: Network, student: PriorStudent, mode: Mode = "sat", clc: bool = True, mla: bool = True
+    network: Network, student: PriorStudent, mode: Mode = "sat", clc: bool = True, mla: bool = True, image: Image = ""
 ) -> WithPrior:
     """A copy of ``network`` that the student's priors steer: (B, 3, H, W) -> the same list of pictures at the start.
 
     Table 4: Net1 and Net2 are modes "add" and "concat" without ``clc`` and ``mla``, Net3 has neither, Net4 ``clc``,
     Net5 ``mla``, Net6 both; Net0* is Net6 without a loss of the prior. Nothing is detached: what the student learns
-    from the pictures' loss is not stopped. Raises ``ValueError`` for a network without places for a prior, or with more
-    levels than the student.
+    from the pictures' loss is not stopped.
+
+    ``image``: the image-level prior of Figure 7. The teacher's maps are probabilities of classes, and what enters the
+    network is the student's idea of them, as "probability" or "one-hot" (which stops all but the loss of the prior);
+    such maps are not aggregated: ``mla`` has to be False.
+
+    Raises ``ValueError`` for a network without places for a prior, or with more levels than the student, and for maps
+    of classes with ``mla``.
     """
+    _known(image, Image)
+    if image and mla:
+        raise ValueError("an image-level prior is embedded as it is: leave mla out")
     levels = [fusion.level for fusion in getattr(network, "fusions", ())]
     if not levels or max(levels) >= len(student.widths):
         raise ValueError(
             f"{type(network).__name__} has places for priors of levels {sorted(set(levels))}, the student "
             f"{len(student.widths)} levels: a network of related.networks takes one"
         )
-    return WithPrior(network, student, mode, clc, mla)
+    return WithPrior(network, student, mode, clc, mla, image)

@@ -38,6 +38,7 @@ class SteeredConfig:
     mode: str = "sat"  # how priors enter: "sat", "add", "concat"; "" for the network alone, Net0
     clc: bool = True
     mla: bool = True
+    image: str = ""  # "probability" or "one-hot": an image-level prior, of the teacher's classes; ``mla`` is False then
     widths: tuple[int, ...] = (64, 128, 256)  # of the student, a level
     teacher_channels: tuple[int, ...] = (24, 40, 112)  # a level
 
@@ -55,7 +56,7 @@ class Steered(Restoring):
         network = NETWORKS[config.network](*config.sizes)
         if config.mode:
             student = PriorStudent(config.widths, config.teacher_channels)
-            network = with_prior(network, student, config.mode, config.clc, config.mla)
+            network = with_prior(network, student, config.mode, config.clc, config.mla, config.image)
         super().__init__(network)
         self.config = config
 

@@ -11,13 +11,15 @@ from pathlib import Path
 import timm
 import torch
 import torch.nn.functional as F
+from scipy.cluster.vq import kmeans2
 from timm.models.tresnet import checkpoint_filter_fn
 from torch import Tensor, nn
 from torchvision.models.segmentation import deeplabv3_resnet50
 
+from demoe.blur.sources import photographs
 from demoe.core.files import first_line
 
-from .features import HALF, IMAGENET, FrozenCNN, Weights, WeightsMissing, fill, label_of, lite0, tensors
+from .features import HALF, IMAGENET, FrozenCNN, Weights, WeightsMissing, fill, label_of, lite0, offline_cnn, tensors
 
 NONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # a mean and a deviation that change nothing
 
@@ -36,6 +38,29 @@ class _Maps(nn.Module):
 def random_cnn(taps: Sequence[int] = (4, 8, 16), seed: int = 0) -> FrozenCNN:
     """EfficientNet-Lite0 with random weights, label "random": the control of what ``features.offline_cnn`` teaches."""
     return FrozenCNN(lite0(taps, seed), "random", HALF)
+
+
+def segments(classes: int = 8) -> FrozenCNN:
+    """Probabilities of segments, found without a segmentation network: its stand-in at image level, label "segments".
+
+    The vectors of EfficientNet-Lite0's map at stride 8, standardised, fall into ``classes`` by k-means over bundled
+    photographs; probabilities are those of a mixture of Gaussians of deviation 1 about the centres. Our choice.
+    Raises ``WeightsMissing``, which says what to install.
+    """
+    network = offline_cnn((8,))
+    seen = [network(picture[None, :, :256, :256])[0].flatten(2)[0].T for picture in photographs("train").values()]
+    vectors = torch.cat(seen)  # (N, C)
+    std, mean = torch.std_mean(vectors, 0)
+    centres = torch.from_numpy(kmeans2(((vectors - mean) / std).double().numpy(), classes, minit="++", seed=0)[0])
+
+    def read(body: nn.Module, x: Tensor) -> list[Tensor]:
+        vectors = (body(x)[0].movedim(1, -1) - mean.to(x)) / std.to(x)  # (B, h, w, C)
+        distance = (vectors[..., None, :] - centres.to(x)).square().sum(-1)  # (B, h, w, classes)
+        found = (-distance / 2).softmax(-1).movedim(-1, 1)
+        finer = F.interpolate(found, [-(-side // 4) for side in x.shape[-2:]], mode="bilinear")
+        return [finer, found, F.avg_pool2d(found, 2, ceil_mode=True)]
+
+    return FrozenCNN(_Maps(network.network, read), "segments", HALF)
 
 
 def load_tresnet(weights: Weights, taps: Sequence[int] = (4, 8, 16)) -> FrozenCNN:

