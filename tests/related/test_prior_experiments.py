@@ -43,6 +43,15 @@ def test_the_wide_control_is_as_large_as_net6():
         assert sizes[0] == pytest.approx(sizes[1], rel=0.03)
 
 
+@pytest.mark.parametrize("name", ["prior-net0", "prior-net6", "mimo-unet-sp", "mprnet-stage1-sp"])
+def test_a_training_starts_from_the_input(name):
+    model, x = guests.Steered(**vars(guests.named(name, SETTING).network)).eval(), torch.rand(1, 3, 32, 32)
+    output = model(x).image
+    torch.testing.assert_close(output, x)
+    (output - torch.rand_like(x)).square().mean().backward()
+    assert any(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
 def test_a_row_is_trained_and_kept_with_its_teachers_statistics(home):
     spec = replace(guests.named("prior-net6-random", SETTING), patch=32, batch=2)
     run = guests.obtain(spec, SETTING)

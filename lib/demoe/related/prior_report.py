@@ -236,7 +236,14 @@ def premise_figure(rows: pd.DataFrame) -> Figure:
     for index, (name, line) in enumerate(part.groupby("features", sort=False)):
         colour = RED if name == PIXELS else BLUE if name.startswith("CNN") else GREEN
         style = {"ls": "--" if "random" in name else "-", "marker": MARKERS[index % len(MARKERS)], "ms": 4}
-        axis.plot(line.blur, line["share"], color=colour, lw=2 if name == PIXELS else 1, label=name, **style)
+        axis.plot(
+            line.blur.str.replace(", ", "\n"),
+            line["share"],
+            color=colour,
+            lw=2 if name == PIXELS else 1,
+            label=name,
+            **style,
+        )
     axis.set(ylabel="distance to itself, blurred /\ndistance to other photographs", ylim=(0, None))
     legend(figure, place="right upper", ncols=1)
     return figure

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import cache, partial
 
 import torch
+from torch import nn
 
 from .networks.deepdeblur import DeepDeblur
 from .networks.hinet import HINet
@@ -27,6 +28,9 @@ NETWORKS = {
     "hinet": HINet,
     "mprnet-lite": partial(SpandrelNetwork, "MPRNet-lite"),  # no place for a prior: its mode is ""
 }
+# They add the picture, and restore it as it is until they have learnt, as the house's networks do: else a short
+# training ends before they are back at their input. Not stated in the papers; our choice.
+FROM_THE_INPUT = ("unet", "mimo-unet", "mimo-unet+", "mprnet-stage1")
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,12 @@ class Steered(Restoring):
         if config.network not in NETWORKS:
             raise ValueError(f"unknown network {config.network!r}: choose one of {', '.join(NETWORKS)}")
         network = NETWORKS[config.network](*config.sizes)
+        if config.network in FROM_THE_INPUT:
+            for part in network.modules():
+                if isinstance(part, nn.Conv2d) and part.out_channels == 3:
+                    nn.init.zeros_(part.weight)
+                    if part.bias is not None:
+                        nn.init.zeros_(part.bias)
         if config.mode:
             student = PriorStudent(config.widths, config.teacher_channels)
             network = with_prior(network, student, config.mode, config.clc, config.mla, config.image)
