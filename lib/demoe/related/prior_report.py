@@ -6,6 +6,7 @@ import itertools
 import math
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -321,7 +322,7 @@ def gains(differences: pd.DataFrame, steadiness: float) -> list[Claim]:
             return []
         row, once = table.loc[(first, second)], "one training each: what another seed would change is unknown"
         found = difference(key, row, beside(start or once), **more)
-        return [found if learnt else _undecided(found)]
+        return [found if learnt else replace(found, verdict=claims.UNDECIDED)]
 
     found = [difference("prior-basis", table.loc[(NET0, "input")])]
     for label, pair in NETWORKS.items():
@@ -351,10 +352,6 @@ def gains(differences: pd.DataFrame, steadiness: float) -> list[Claim]:
     return found
 
 
-def _undecided(found: Claim) -> Claim:
-    return Claim(**{**vars(found), "verdict": claims.UNDECIDED})
-
-
 def unsteady(log: pd.DataFrame) -> float:
     """The largest pixel loss of the second half of a training, in medians of that half."""
     half = log.pixel[len(log) // 2 :]
@@ -373,7 +370,7 @@ def severe_claims(scores: pd.DataFrame, ranges: pd.DataFrame) -> list[Claim]:
     severe = difference("prior-severe", last, f"motion of {bare(last.name)}")
     return [
         claim("prior-severe-trend", order.rho, f"{told}; p {order.p:.3f}, {order.rows} pictures", holds),
-        severe if learnt.word == "better" else _undecided(severe),
+        severe if learnt.word == "better" else replace(severe, verdict=claims.UNDECIDED),
     ]
 
 
