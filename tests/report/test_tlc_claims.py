@@ -77,8 +77,5 @@ def test_identity_is_checked_not_assumed():
     assert claims.identity(by_size(0.0, 0.0), {DEMOE_TLC: 50})[0].verdict == "undecided"  # no picture is that small
 
 
-def test_routing_and_runtime():
-    changed = claim("demoe-t6-routing", 3, unit="of 40")
-    assert changed.here == "3 of 40"
-    names = {"network": NAFNET_TLC, "plain": NAFNET, "side": 256}
-    assert claim("demoe-t6-{network}-time", 1.5, **names).here == "1.50 times"
+def test_changed_decisions_are_counted():
+    assert claim("demoe-t6-routing", 3, unit="of 40").here == "3 of 40"
