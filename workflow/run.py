@@ -212,7 +212,11 @@ def summary(selected: list[str], results: Path, began: float) -> str:
             files = [file for file in files_of(record) if file.endswith((".csv", ".png"))]  # other forms stand beside
         lines.append(f"{name:<{width}}  {spent:>8}  {files[0] if files else '-'}")
         lines += [f"{'':<{width}}  {'':>8}  {file}" for file in files[1:]]
-    trained = sum(seal.stat().st_mtime >= began for seal in results.glob("runs/*/SHA256SUMS"))
+    planned = json.loads((results / "cache" / "plan.json").read_text(encoding="utf-8"))["networks"]
+    seals = [
+        seal for run in planned if (seal := results / "runs" / run / "SHA256SUMS").is_file()
+    ]  # scores have some too
+    trained = sum(seal.stat().st_mtime >= began for seal in seals)
     lines.append(f"{trained} networks trained, {clock(time.time() - began)} in all; results lie in {told(results)}")
     return "\n".join(lines)
 

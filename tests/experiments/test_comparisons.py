@@ -82,3 +82,8 @@ def test_what_cannot_be_trained_here_is_not_needed(monkeypatch):
     monkeypatch.setattr(comparisons.importlib.util, "find_spec", lambda name: None)
     assert list(comparisons.not_installed()) == ["Restormer", "FFTFormer"]
     assert all("pip install" in why for why in comparisons.not_installed().values())
+
+
+def test_with_one_expert_demoe_is_its_baseline():
+    """Section 3.3; the claim of notebook 05."""
+    assert comparisons.one_expert_apart() < 1e-5 and comparisons.one_expert_apart(1) < 1e-5

@@ -66,6 +66,20 @@ def test_only_selects_by_number(root, asked):
     assert run.main(["--only", "4, 01"]) == 0 and asked[0][0]["selected"] == ["01_one", "04_four"]
 
 
+def test_a_notebook_that_shows_all_claims_waits_for_the_others(root, asked):
+    notebook(root, "14_all", "ledger.table(1)")
+    assert run.main([]) == 0 and run.main(["--only", "14"]) == 0
+    after = [{name: one["after"] for name, one in planned["notebooks"].items()} for planned, _ in asked]
+    assert after == [{"01_one": [], "14_all": ["01_one"]}, {"01_one": [], "14_all": []}]
+
+
+def test_scores_that_are_kept_do_not_count_as_networks(root, asked, capsys):
+    seal = root / "results/smoke/runs/benchmark-tlc/SHA256SUMS"
+    seal.parent.mkdir(parents=True)
+    seal.touch()
+    assert run.main([]) == 0 and "0 networks trained" in capsys.readouterr().out
+
+
 def test_environment_variables_are_the_defaults_and_options_go_to_snakemake(root, asked, monkeypatch, capsys):
     monkeypatch.setenv("DEMOE_PROFILE", "test")
     assert run.main(["--", "--executor", "slurm", "--profile", "mine"]) == 0

@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from demoe.core.tasks import DATASETS
@@ -15,6 +16,9 @@ from demoe.evaluation.methods import EQUAL, FOREIGN, INPUT, LONGER, TASK, Compar
 from demoe.evaluation.methods import network as as_method
 from demoe.models import comparators, published
 from demoe.models.comparators import NOT_INSTALLED
+from demoe.models.demoe import DeMoEConfig
+from demoe.models.nafnet import NAFNet, NAFNetConfig
+from demoe.training.stages import demoe_from_baseline
 
 from .runs import Run, default_device, obtain
 from .spec import COMPARATORS, specs
@@ -70,3 +74,18 @@ def compared(setting: Setting, weights: Sequence[str | Path] = (), tile: int | N
         make = as_method(one.model, tile=tile)
         found.append(Compared(one.label, one.label, FOREIGN, "by others", one.sha256, make, one.model))
     return found
+
+
+def one_expert_apart(seed: int = 0) -> float:
+    """Section 3.3, "equivalent to the NAFNet baseline": the largest difference between what a small NAFNet of random
+    weights makes of a random picture, and a DeMoE with k = 1 whose experts are copies of its blocks."""
+    generator = torch.Generator().manual_seed(seed)
+    config = NAFNetConfig(width=4, encoder_blocks=(1, 1), middle_blocks=2, decoder_blocks=(2, 2), router=True)
+    baseline = NAFNet(config).eval()
+    with torch.no_grad():
+        for values in baseline.parameters():  # also those that start at zero, with which a block does nothing
+            values.copy_(0.1 * torch.randn(values.shape, generator=generator))
+        shape = DeMoEConfig(width=4, encoder_blocks=(1, 1), middle_blocks=1, decoder_blocks=(1, 1))
+        model = demoe_from_baseline(baseline, shape, "pretrained").eval()
+        picture = torch.rand(1, 3, 21, 30, generator=generator)
+        return (model(picture, k=1).image - baseline(picture).image).abs().max().item()
