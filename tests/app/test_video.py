@@ -192,6 +192,7 @@ def test_what_a_new_video_does_not_have_is_told(tmp_path):
         "f.mp4": ({"shape": Fraction(4, 3)}, ("4:3",)),
         "g.mp4": ({"times": [0, 40, 80, 140, 180, 220]}, ("variable rate",)),
         "h.mp4": ({"colours": (1, 12, 1, 1)}, ("Display P3",)),
+        "j.mp4": ({"colours": (8, 1, 1, 1)}, ("colour matrix",)),  # YCgCo
         "i.webm": ({"codec": "libvpx-vp9", "pixels": "yuva420p"}, ("transparency",)),
     }
     for name, options in plain.items():

@@ -102,6 +102,8 @@ def describe(path: Path) -> Description:
         there = float((max(times) - min(times)) * stream.time_base) if times else 0.0
         if there + 2 / (stream.average_rate or 25) < 0.9 * whole:
             lost.append(f"its end: it is cut short, to {there:.1f} of {float(whole):.1f} seconds")
+        if int(frame.colorspace) not in (*_MATRICES, 2) and not frame.format.is_rgb:  # 2: not said
+            lost.append("its colour matrix, which is not known: colours are wrong")
         parts = frame.format.components
         if (bits := max(part.bits for part in parts)) > 8:
             lost.append(f"{bits} bits a sample (8 are)")
