@@ -242,6 +242,9 @@ REFUSED = {
     ),
     "is a JPEG without a frame of a kind that is read": lambda: imagecodecs.jpegls_encode(SCENE),
     "of a kind that is not read: Unsupported BMP": lambda: bmp(saved("JPEG"), 0, 4),
+    "is an AVIF image with a side of more than 32768": lambda: re.sub(
+        rb"ispe\0{4}....", b"ispe" + struct.pack(">II", 0, 40000), saved("AVIF"), flags=re.DOTALL
+    ),
     "is a camera's raw file": lambda: b"II\x1a\0\0\0HEAPCCDR" + bytes(60),
     "is an SVG": lambda: b"\xef\xbb\xbf<svg xmlns='http://www.w3.org/2000/svg'/>",
     "is a video": lambda: b"\0\0\0\x18ftypisom" + bytes(90),
@@ -305,6 +308,64 @@ def test_what_stands_beside_a_heic_picture(tmp_path):
     two.save(tmp_path / "two.heic", primary_index=1)
     photograph = images.read_photograph(tmp_path / "two.heic")
     assert photograph.note == "main one of 2 pictures" and photograph.pixels.mean() > 0.7
+
+
+def grid(tile, rows, columns, width, height):
+    """A HEIC picture as phones write it, of tiles; all of them are the picture of ``tile``, a HEIC file."""
+
+    def box(name, *parts):
+        body = b"".join(parts)
+        return struct.pack(">I", len(body) + 8) + name + body
+
+    full, count, main = bytes(4), rows * columns, rows * columns + 1  # items 1 to count are tiles, main is the picture
+    at = tile.index(b"hvcC") - 4
+    coded = tile[tile.index(b"mdat") + 4 :]
+    layout = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, width, height)
+    kinds = [struct.pack(">IHH", 2 << 24 | (i < main), i, 0) for i in range(1, main + 1)]  # tiles are hidden
+    kinds = [kind + (b"hvc1\0" if kind[3] else b"grid\0") for kind in kinds]
+    links = [struct.pack(">HBB", i, 1 if i == main else 2, 3 if i == main else 0x81) for i in range(1, main + 1)]
+    links = [link + b"\2" * (link[2] == 2) for link in links]
+    sides = tile[tile.index(b"ispe") - 4 :][:20]
+
+    def meta(start):
+        places = [(len(coded), len(layout)) if i == main else (0, len(coded)) for i in range(1, main + 1)]
+        places = [struct.pack(">HHHII", i, 0, 1, start + at, size) for i, (at, size) in enumerate(places, 1)]
+        return box(
+            b"meta",
+            full,
+            box(b"hdlr", full, bytes(4), b"pict", bytes(13)),
+            box(b"pitm", full, struct.pack(">H", main)),
+            box(b"iloc", full, b"\x44\0", struct.pack(">H", main), *places),
+            box(b"iinf", full, struct.pack(">H", main), *(box(b"infe", kind) for kind in kinds)),
+            box(b"iref", full, box(b"dimg", struct.pack(f">{count + 2}H", main, count, *range(1, main)))),
+            box(
+                b"iprp",
+                box(
+                    b"ipco",
+                    tile[at:][: int.from_bytes(tile[at : at + 4])],
+                    sides,
+                    box(b"ispe", full, struct.pack(">II", width, height)),
+                ),
+                box(b"ipma", full, struct.pack(">I", main), *links),
+            ),
+        )
+
+    head = box(b"ftyp", b"heic", full, b"mif1heic")
+    start = len(head) + len(meta(0)) + 8
+    return head + meta(start) + box(b"mdat", coded, layout)
+
+
+def test_a_heic_picture_of_tiles(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    tile = io.BytesIO()
+    colours = np.zeros((64, 64, 3), np.uint8)
+    colours[:32] = 255, 0, 0
+    heif.from_bytes("RGB", (64, 64), colours.tobytes()).save(tile, quality=90)
+    (tmp_path / "a.heic").write_bytes(grid(tile.getvalue(), 2, 3, 150, 100))  # the last tiles are cut
+    photograph = images.read_photograph(tmp_path / "a.heic")
+    assert photograph.size == (150, 100) and photograph.note == ""
+    red = photograph.pixels[0] - photograph.pixels[1]
+    assert red[:30].min() > 0.9 and red[34:62].max() < 0.1 and red[66:94].min() > 0.9
 
 
 def test_the_limit_is_the_same_for_every_format(tmp_path, monkeypatch):

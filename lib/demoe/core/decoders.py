@@ -176,9 +176,11 @@ def _boxes_lost(data: bytes) -> list[str]:
 
 def open_avif(data: bytes) -> Picture:
     """By Pillow, which rounds to 8 bits; deeper stills by imagecodecs, which crashes on one of several frames."""
+    for sides in re.findall(rb"ispe\0\0\0\0(....)(....)", data, re.DOTALL):
+        if max(sides) > struct.pack(">I", 32768):
+            raise Refused("is an AVIF image with a side of more than 32768 pixels, which libavif does not read")
     image = AvifImageFile(BytesIO(data))
-    flags = data[data.find(b"av1C") + 6] >> 5 & 3  # high_bitdepth and twelve_bit of AV1's configuration
-    bits = {2: 10, 3: 12}.get(flags, 8)
+    bits = {2: 10, 3: 12}.get(data[data.find(b"av1C") + 6] >> 5 & 3, 8)  # AV1's high_bitdepth and twelve_bit
     nclx = data.find(b"colrnclx") + 8
     lost = _described(*struct.unpack_from(">HH", data, nclx)) if nclx > 8 and "icc_profile" not in image.info else []
     lost += _boxes_lost(data)

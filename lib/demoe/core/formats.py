@@ -68,8 +68,6 @@ def opened(path: Path, data: bytes | None = None) -> Iterator[Picture]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the libraries' about damage: what is wrong is said here
             yield _picture(path, data)
-    except ImageError:
-        raise
     except MemoryError:
         raise ImageError(f"{path} needs more memory to be read than there is") from None
     except FileNotFoundError:

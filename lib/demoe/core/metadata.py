@@ -25,7 +25,6 @@ TEXT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)  # descript
 TEXT_TAGS += (0x010D, 0x011D, 0x013C, 0x4746, 0x4749, *range(0x9C9B, 0x9CA0))  # names, host, rating, Windows' texts
 _STORAGE = re.compile(r"ImageJ=|\{\"shape\"|<\?xml.{0,2000}<OME", re.DOTALL)  # descriptions of how a stack is stored
 XMP_TAG, IPTC_TAG, ICC_TAG = 700, 33723, 34675
-_WIDTH_TAGS, _HEIGHT_TAGS = (0x0100, 0xA002), (0x0101, 0xA003)
 _BESIDE = {  # what may stand beside a picture: bytes found only in files that have it, words of XMP about it
     "IPTC data": ((b"8BIM\x04\x04",), r"(?!)"),  # of Photoshop's blocks; the others are settings of that program
     "content credentials": ((b"c2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71",), r"dc/terms/provenance"),
@@ -59,9 +58,7 @@ NOTHING = Metadata()
 
 
 def orientation(info: Mapping, value: object = None) -> int:
-    """The camera's orientation 1..8: ``value`` or EXIF's, where that has none XMP's, else 1.
-    ``info`` is that of a ``Picture``.
-    """
+    """The camera's orientation 1..8: ``value``, or EXIF's, or XMP's, else 1; ``info`` is that of a ``Picture``."""
     if value is None:
         tags = Image.Exif()
         with suppress(Exception):  # damaged EXIF never spoils a picture
@@ -122,7 +119,7 @@ def upright_exif(raw: bytes, size: tuple[int, int]) -> bytes:
     """
     body = bytearray(raw.removeprefix(EXIF_PREFIX))
     order = {b"II": "<", b"MM": ">"}[bytes(body[:2])]
-    values = dict.fromkeys(_WIDTH_TAGS, size[0]) | dict.fromkeys(_HEIGHT_TAGS, size[1]) | {ORIENTATION: 1}
+    values = {0x0100: size[0], 0xA002: size[0], 0x0101: size[1], 0xA003: size[1], ORIENTATION: 1}
 
     starts = [*struct.unpack_from(order + "I", body, 4)]
     for start in starts:  # and then of the directory EXIF_IFD
