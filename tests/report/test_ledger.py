@@ -43,7 +43,7 @@ def test_every_entry_is_complete():
     assert len(entries) >= 38 and numbering
     for key, entry in entries.items():
         assert entry["says"] and entry["place"] and (entry.get("rows") or entry.get("printed")), key
-        assert set(entry) <= {"says", "paper", "place", "rows", "printed", "wants", "lacks"}, key
+        assert set(entry) <= {"says", "paper", "place", "rows", "printed", "wants", "lacks", "real", "patience"}, key
         ledger.verdict([], entry.get("wants", "better"))
 
 
@@ -61,12 +61,22 @@ def test_a_claim_is_decided_by_its_rows_alone(home):
         Claim("demoe-p-averages", "Averages", 32.0, verdict="fails"),
     )
     assert found.here["01-cost"] == "holds" and found.here["08-best"] == "fails"
-    assert found.here["09-stage-2"] == "undecided" and "Not measured: a baseline" in found.ours["09-stage-2"]
+    assert found.here["09-stage-2"] == "undecided" and "not measured is a baseline" in found.ours["09-stage-2"]
     assert found[ledger.PRINTED]["37-averages"] == "fails" and found.here["37-averages"] == ""
     assert found.here["21-noise"] == "not looked at" and found.notebook["01-cost"] == "05"
     assert found.commit["01-cost"] == "1234567" and "Counts: +4.00 dB" in found.ours["01-cost"]
     counted = ledger.counts(found.reset_index())
     assert counted.loc["DeMoE", "holds"] == 1 and counted.to_numpy().sum() == (found.here != "").sum()
+
+
+@pytest.mark.parametrize(("profile", "data"), [*itertools.product(("smoke", "cpu"), ("synthetic", "real"))])
+def test_who_fails_after_minutes_or_on_other_data_decides_nothing(home, profile, data):
+    mark = provenance.Stamp(profile, data, 0, "", "1234567", "a machine")
+    rows = [Claim("demoe-router-accuracy", "A", verdict="fails"), Claim("demoe-f10-bins", "B", verdict="holds")]
+    claims.keep(rows, "06", mark)
+    here = ledger.table(claims.read(profile)).set_index("id").here
+    assert here["11-router"] == ("undecided" if profile == "smoke" else "fails")
+    assert here["19-histogram"] == ("holds" if data == "real" else "undecided")
 
 
 def test_what_no_notebook_has_written_is_named(home):
