@@ -39,6 +39,16 @@ def test_psnr_of_8_bit_files_equals_scikit_image_on_bytes():
     assert psnr_8bit(near, torch.full_like(near, 100 / 255)).item() == 100 > psnr(near, near * 0 + 100 / 255).item()
 
 
+def test_mean_error_and_gradient_energy_of_an_offset_and_of_less_contrast():
+    sharp = torch.rand(2, 3, 9, 7, generator=torch.Generator().manual_seed(0))
+    for image, error, energy in ((sharp, 0, 1), (sharp + 0.25, 0.25, 1), (0.5 * sharp, None, 0.25)):
+        assert metrics.gradient_energy(image, sharp).tolist() == pytest.approx([energy] * 2, rel=1e-5)
+        expected = (image - sharp).abs().mean((1, 2, 3)).tolist() if error is None else [error] * 2
+        assert metrics.mae(image, sharp).tolist() == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="cannot compare images of shapes"):
+        metrics.gradient_energy(sharp, sharp[..., 1:])
+
+
 def test_ssim_equals_scikit_image_away_from_the_border():
     image, sharp = waves()
     _, full = structural_similarity(

@@ -52,6 +52,12 @@ def test_student_and_spread_against_scipy():
     assert row.spread == pytest.approx(by["b"].std()) and row.psnr == pytest.approx(by["b"].mean())
 
 
+def test_less_is_better_where_the_metric_says_so():
+    table = scores({"a": 0, "up": 1, "down": -1}).rename(columns={"psnr": "mae"})
+    found = statistics.compare_trainings(table, {"up": "a", "down": "a"}, metric="mae").set_index("method")
+    assert found.verdict.to_dict() == {"up": "worse", "down": "better"} and found.difference["up"] > 0
+
+
 def test_another_training_can_undo_what_the_pictures_show():
     """Each training shifts a method by far more than the pictures differ: no difference is told."""
     effects = {"a": 0, "b": 0.02}

@@ -56,6 +56,25 @@ def _same_shape(image: Tensor, reference: Tensor) -> None:
         raise ValueError(f"cannot compare images of shapes {tuple(image.shape)} and {tuple(reference.shape)}")
 
 
+def mae(image: Tensor, reference: Tensor) -> Tensor:
+    """Mean absolute error of each of (B, 3, H, W), over all pixels and channels: (B,). Shapes as for ``psnr``."""
+    _same_shape(image, reference)
+    return (image.double() - reference.double()).abs().flatten(1).mean(1)
+
+
+def gradient_energy(image: Tensor, reference: Tensor) -> Tensor:
+    """The energy of the gradients of each of (B, 3, H, W) as a share of the reference's: (B,); below 1 is blurred.
+
+    Of the squared differences of neighbours, down and across. NaN where the reference has none.
+    """
+    _same_shape(image, reference)
+
+    def energy(x: Tensor) -> Tensor:
+        return sum(x.double().diff(dim=axis).square().flatten(1).sum(1) for axis in (-1, -2))
+
+    return energy(image) / energy(reference)
+
+
 def direction_threshold(patch: int = PATCH, significance: float = SIGNIFICANCE) -> float:
     """The coherence that a ``patch`` x ``patch`` piece of white noise exceeds with that probability."""
     root = significance ** (1 / (patch**2 - 1))
@@ -152,6 +171,8 @@ METRICS: dict[str, Metric] = {
     "psnr": Metric({"psnr": "PSNR (dB) ↑"}, psnr),
     "psnr_8bit": Metric({"psnr_8bit": "PSNR of 8-bit files (dB) ↑"}, psnr_8bit),
     "ssim": Metric({"ssim": "SSIM ↑"}, ssim, smallest=11),
+    "mae": Metric({"mae": "MAE ↓"}, mae),
+    "gradient_energy": Metric({"gradient_energy": "gradient energy, share of the sharp picture's ↑"}, gradient_energy),
     "lpips_vgg": _lpips("LPIPS VGG ↓", "vgg"),
     "lpips_vgg_authors": _lpips("LPIPS VGG, authors' convention ↓", "vgg", authors=True),
     "lpips_alex": _lpips("LPIPS Alex ↓", "alex"),

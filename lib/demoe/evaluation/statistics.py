@@ -21,7 +21,7 @@ from scipy.special import softmax
 from demoe.core.tasks import PAPER_ORDER
 from demoe.models.moe import normalised_entropy
 
-from .metrics import LABELS
+from .metrics import ELSEWHERE, LABELS
 
 MISSING = "missing"  # what a table shows for NaN
 RESAMPLES, LEVEL = 2000, 0.95  # of every bootstrap here, and of every interval
@@ -30,6 +30,7 @@ EXACT = 8  # rows up to which ``order`` looks at all permutations (8! = 40 320)
 # hundredth for those not named). What no published digit would show is no difference.
 HALF_A_HUNDREDTH = 0.005  # dB for PSNR
 SMALLEST = {name: 0.0005 for name in LABELS if name.startswith(("ssim", "lpips")) or name in ("nrqm", "niqe")}
+SMALLEST |= dict.fromkeys(("mae", *ELSEWHERE), 0.00005)  # of Liang et al., who print four digits, and of ours
 # Fewest scenes: of five, all agree by chance alone in 2 of 2^5 cases, more than the 5 % that the intervals allow; of
 # six in 2 of 2^6. A bootstrap over fewer draws from too few to know how far scenes differ.
 FEWEST_SCENES = 6
@@ -259,12 +260,14 @@ def report(table: pd.DataFrame) -> str:
     return pd.DataFrame(lines, columns=columns).to_string(index=False)
 
 
-def compare_trainings(scores: pd.DataFrame, references: dict[str, str], seed: int = 0) -> pd.DataFrame:
-    """Every method beside its reference, PSNR averaged over the sets as in the paper's tables.
+def compare_trainings(
+    scores: pd.DataFrame, references: dict[str, str], seed: int = 0, metric: str = "psnr"
+) -> pd.DataFrame:
+    """Every method beside its reference, ``metric`` averaged over the sets as in the paper's tables.
 
     ``scores`` are ``benchmark.score``'s with a column ``training``, the seed. ``references`` gives each method's
     reference, which may be itself. Columns: method, reference, trainings, a column a metric (means over trainings, NaN
-    where a set has no value), spread (standard deviation of the PSNR over trainings; NaN for one), difference (dB), low
+    where a set has no value), spread (standard deviation of it over trainings; NaN for one), difference (its), low
     and high (its interval over scenes, the trainings at hand given), scenes, low_trainings and high_trainings
     (Student's interval over trainings, paired by seed; NaN for one), verdict and reason (``judge``'s word and why).
     Raises ``ValueError`` for a method or reference without scores, or where the two were not trained from the same
@@ -272,15 +275,15 @@ def compare_trainings(scores: pd.DataFrame, references: dict[str, str], seed: in
     """
     tables = [summarise(part).assign(training=training) for training, part in scores.groupby("training", sort=False)]
     overall = pd.concat(tables).query("set == 'Average'").set_index("training")
-    images = scores.groupby(["set", "image", "method"], sort=False)["psnr"].mean().reset_index()  # over trainings
+    images = scores.groupby(["set", "image", "method"], sort=False)[metric].mean().reset_index()  # over trainings
     rows = []
     for method, reference in references.items():
         own, other = (rows_of(overall, name)[metric_columns(scores)] for name in (method, reference))
-        if not own["psnr"].notna().equals(other["psnr"].notna()):
+        if not own[metric].notna().equals(other[metric].notna()):
             raise ValueError(
                 f"{method!r} and {reference!r} were not trained from the same seeds: train what is missing"
             )
-        gaps = (own["psnr"] - other["psnr"]).dropna().to_numpy()
+        gaps = (own[metric] - other[metric]).dropna().to_numpy()
         interval = {"low": math.nan, "high": math.nan, "scenes": 0}
         over_trainings = (math.nan, math.nan)
         if method != reference:
@@ -289,9 +292,9 @@ def compare_trainings(scores: pd.DataFrame, references: dict[str, str], seed: in
             if len(gaps) > 1:
                 over_trainings = stats.ttest_1samp(gaps, 0).confidence_interval(LEVEL)
         interval |= dict(zip(("low_trainings", "high_trainings"), over_trainings, strict=True))
-        row = {"method": method, "reference": reference, "trainings": int(own["psnr"].notna().sum())}
-        row |= own.mean(skipna=False).to_dict() | {"spread": own["psnr"].std(), "difference": gaps.mean(), **interval}
-        verdict = judge(row["difference"], trainings=row["trainings"], **interval)
+        row = {"method": method, "reference": reference, "trainings": int(own[metric].notna().sum())}
+        row |= own.mean(skipna=False).to_dict() | {"spread": own[metric].std(), "difference": gaps.mean(), **interval}
+        verdict = judge(row["difference"], trainings=row["trainings"], metric=metric, **interval)
         rows.append(row | {"verdict": verdict.word, "reason": verdict.reason})
     return pd.DataFrame(rows)
 
