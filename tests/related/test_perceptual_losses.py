@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.stats import wasserstein_distance
-from test_features import HEADS, weights
+from test_features import HEADS, slow, weights
 from torch import nn
 
 from demoe.related import features
@@ -15,11 +15,87 @@ from demoe.related.perceptual import CNNLoss, MAELoss, VGGLoss
 from demoe.related.pixel_losses import CharbonnierLoss, EdgeLoss, FrequencyLoss, PSNRLoss
 
 
+def seven_blocks():
+    state = {key: value for key, value in weights().items() if ".1." not in key and ".2." not in key}
+    return state | {
+        key.replace(".0.", f".{index}."): 0.9 * value for index in range(1, 7) for key, value in state.items()
+    }
+
+
 @pytest.fixture(scope="module")
 def vit():
-    state = {key: value for key, value in weights().items() if ".1." not in key and ".2." not in key}
-    state |= {key.replace(".0.", f".{index}."): 0.9 * value for index in range(1, 7) for key, value in state.items()}
-    return features.load_vit(state, heads=HEADS)  # seven blocks, patches of 4 pixels
+    return features.load_vit(seven_blocks(), heads=HEADS)  # patches of 4 pixels
+
+
+# Of the authors' public code (erfect2020/TransformerPerceptualLoss, commits b5f5c03 and 0d33cd3) with the weights of
+# ``seven_blocks`` in it and the pictures ``sides(0, 16, 16)``: the loss, the norm of its gradient to the restored
+# picture, and three numbers of that gradient. Queries, keys and values are one feature there.
+HALF_KEPT = ((0, 5, 2, 7, 11, 15, 9, 4), (6, 1, 3, 4, 14, 8, 12, 10))  # of 4 x 4 patches
+RECORDED = {
+    ("token", "whole", "local"): (3.8981240, 1.78115654, (-0.0206071995, 0.0128760887, 0.0173662025)),
+    ("token", "whole", "global"): (0.036317289, 0.0183938649, (-1.92120806e-05, 6.04255009e-04, 6.09690615e-04)),
+    ("token", "half", "local"): (3.7862661, 2.16336513, (0.0186970159, 0.0367442071, 0.0395729654)),
+    ("token", "half", "global"): (0.0190574471, 0.0138729960, (4.01895843e-04, 3.19014099e-04, 2.36413412e-04)),
+    ("qkv", "whole", "local"): (0.0782540739, 0.0524394438, (-0.00115156115, -3.48276313e-04, -3.99236073e-04)),
+    ("qkv", "whole", "global"): (4.87461657e-04, 2.79119093e-04, (-6.94618029e-06, -4.96224902e-06, -2.80008607e-07)),
+    ("qkv", "half", "local"): (0.0666077733, 0.0593205728, (-6.15034543e-04, -5.30164980e-04, -2.03454343e-04)),
+    ("qkv", "half", "global"): (2.43726754e-04, 1.24301208e-04, (8.02430861e-07, -3.06976927e-07, 9.35394837e-07)),
+}
+
+
+@pytest.mark.parametrize("case", RECORDED, ids="-".join)
+def test_the_authors_own_code_gave_the_same(vit, case):
+    feature, kept, mode = case
+    restored, sharp = sides(0, 16, 16)
+    value = MAELoss(vit, mode, feature, preset="code")(
+        restored, sharp, torch.tensor(HALF_KEPT) if kept == "half" else None
+    )
+    value.backward()
+    recorded, norm, gradient = RECORDED[case]
+    assert value.item() == pytest.approx(recorded, rel=1e-5)
+    assert restored.grad.norm().item() == pytest.approx(norm, rel=1e-4)
+    assert restored.grad[1, 2, 5, :3].tolist() == pytest.approx(gradient, rel=1e-3, abs=1e-4 * norm)
+
+
+@pytest.mark.parametrize("kept", [None, ((3, 0), (1, 2))])
+@pytest.mark.parametrize(
+    ("mode", "feature", "layers", "preset"),
+    [
+        ("local", "token", (5,), "paper"),
+        ("local", "token", range(6), "code"),
+        ("global", "token", (5,), "paper"),
+        ("global", "token", range(6), "code"),
+        ("local", "query", (5,), "paper"),
+        ("local", "key", (5,), "paper"),
+        ("local", "value", (5,), "paper"),
+    ],
+)
+def test_losses_and_gradients_agree_with_a_slow_formulation(vit, mode, feature, layers, preset, kept):
+    """Token by token, channel by channel, in float64 (``test_features.slow``)."""
+    restored, sharp = sides(3, 8, 8)
+    state, total, pictures = seven_blocks(), 0.0, restored.detach().double().requires_grad_()
+    for layer in layers:
+        differences = []  # a list a picture, of the difference of each token
+        for number, given in enumerate(zip(pictures, sharp.detach(), strict=True)):
+            keep = None if kept is None else torch.tensor(kept[number])
+            found, wanted = (slow(state, side, layer, keep)[feature] for side in given)
+            if mode == "global":
+                found, wanted = (torch.stack([token.sort().values for token in side]) for side in (found, wanted))
+            differences.append(list(found - wanted))
+        tokens, channels = len(differences[0]), len(differences[0][0])
+        if mode == "local":
+            total += sum(token.abs().sum() for one in differences for token in one) / (2 * tokens * channels)
+        elif preset == "paper":
+            total += sum((token**2).sum() ** 0.5 for one in differences for token in one) / 2
+        else:
+            total += sum((torch.cat(pair) ** 2).mean() ** 0.5 for pair in zip(*differences, strict=True))
+    total = total * {"paper": 1, "code": 0.1 if mode == "local" else 1e-4}[preset]
+    (expected,) = torch.autograd.grad(total, pictures)
+    loss = MAELoss(vit, mode, feature, tuple(layers), preset=preset)
+    value = loss(restored, sharp, None if kept is None else torch.tensor(kept))
+    (gradient,) = torch.autograd.grad(value, restored)
+    assert value.item() == pytest.approx(total.item(), rel=1e-5)
+    assert (gradient - expected).norm().item() <= 1e-4 * expected.norm().item()
 
 
 def cnn() -> FrozenCNN:
