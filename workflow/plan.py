@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 from demoe.core import provenance
@@ -17,6 +18,7 @@ PACKAGE = Path(provenance.__file__).parents[1]
 RELEASED = r"default_model|pretrained\.releases"  # in a notebook that uses a network which comes with the package,
 RELEASED_FOLDERS = ("DEMOE_WEIGHTS", "DEMOE_HELD_OUT", "DEMOE_PHOTOS")  # and what these name
 GATHERS = r"ledger\.table"  # in a notebook that shows what all others found
+GUESTS = "demoe.related"  # in a notebook of a related paper, whose rows may be filled by weights that variables name
 SHARP_IMAGES = "DEMOE_SHARP_IMAGES"
 
 
@@ -49,6 +51,9 @@ def identity(path: Path, known: dict) -> str:
     if re.search(RELEASED, path.read_text(encoding="utf-8")):
         more["released"] = [checksum(file) for file in sorted((PACKAGE / "weights").glob("*.safetensors"))]
         more["folders"] = [os.environ.get(name) for name in RELEASED_FOLDERS]
+    if GUESTS in path.read_text(encoding="utf-8"):
+        items = tomllib.loads((PACKAGE / "models" / "pretrained.toml").read_text(encoding="utf-8")).values()
+        more["named"] = [os.environ.get(item["variable"]) for item in items if "variable" in item]
     return provenance.config_hash(more)
 
 

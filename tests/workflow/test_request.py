@@ -170,14 +170,21 @@ def test_package_profile_data_weights_and_versions_are_what_a_notebook_depends_o
     assert identity("--sharp-images", str(data)) not in known
 
 
-def test_networks_in_the_package_are_part_of_what_a_notebook_that_uses_them_depends_on(root, asked, monkeypatch):
-    notebook(root, "00_start", "photos.default_model()")
+@pytest.mark.parametrize(
+    ("source", "variable"),
+    [("photos.default_model()", "DEMOE_WEIGHTS"), ("from demoe.related import terms", "DEMOE_VIT_MAE")],
+)
+def test_weights_that_variables_name_are_part_of_what_a_notebook_that_uses_them_depends_on(
+    root, asked, monkeypatch, source, variable
+):
+    """Those of the package are, too."""
+    notebook(root, "00_start", source)
 
     def identities() -> tuple[str, str]:
         assert run.main(["--profile", "test"]) == 0
         return tuple(asked[-1][0]["notebooks"][name]["identity"] for name in ("00_start", "01_one"))
 
-    (first, other), _ = identities(), monkeypatch.setenv("DEMOE_WEIGHTS", "mine.safetensors")
+    (first, other), _ = identities(), monkeypatch.setenv(variable, "mine.safetensors")
     second, same = identities()
     assert first != second and same == other
 
