@@ -131,7 +131,7 @@ def test_a_guests_network_is_trained_kept_and_trained_on(home):
 def test_guests_experiments_are_named_beside_those_of_the_house():
     assert guests.named("baseline", SETTING) == experiments.named("baseline", SETTING)
     local = guests.named("perceptual-local", SETTING)
-    assert local.starts_from == experiments.named("specialist-gopro", SETTING)
+    assert local.starts_from == guests.named("perceptual-start", SETTING)
     assert not set(guests.specs(SETTING)) & set(experiments.specs(SETTING))
     with pytest.raises(ValueError, match=r"unknown experiment 'x': choose one of baseline, .*, dpdnet"):
         guests.named("x", SETTING)

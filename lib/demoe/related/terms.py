@@ -133,6 +133,7 @@ TABLE_2 = {"rn50": "RN50", "rn101": "RN101", "b32": "ViT-B-32", "b16": "ViT-B-16
 LOSSES: dict[str, Loss] = {
     "charbonnier": Loss(CharbonnierLoss, 1.0, "Charbonnier, a smooth L1"),
     "edge": Loss(EdgeLoss, 0.05, "Charbonnier of Laplacians (MPRNet)"),
+    "mse": Loss(nn.MSELoss, 1.0, "mean squared error (DPDNet)"),
     "psnr": Loss(PSNRLoss, 1.0, "minus the PSNR in dB (NAFNet)"),
     "frequency": Loss(FrequencyLoss, 0.1, "L1 of the spectra (MIMO-UNet)"),
     **{kind: loss for name, weights in VITS.items() for kind, loss in _through(name, weights).items()},

