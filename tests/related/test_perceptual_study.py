@@ -209,6 +209,21 @@ def test_the_published_networks_are_experiments_where_the_real_sets_are(monkeypa
     assert set(names) <= rows
 
 
+def test_networks_of_the_paper_that_are_trained_already_stand_in_its_tables(home, small, monkeypatch):
+    known = guests.specs(SETTING)
+    spec = replace(known["perceptual-start"], name="table-iii-nafnet-none")
+    monkeypatch.setattr(perceptual_report, "guests", lambda setting: known | {spec.name: spec})
+    assert perceptual_report.trained_there(SETTING) == {}
+    guests.obtain(spec, SETTING)
+    there = perceptual_report.trained_there(SETTING)
+    scores, _ = perceptual_report.score({("none", 0): there[spec.name]}, one_blur(SETTING, "test"), MARK)
+    scores = perceptual_report.with_published_networks(scores, there, SETTING, MARK)
+    perceptual_report.tables.save(scores, "11_scores", MARK)
+    build, _ = perceptual_report.TABLES["11_table_3_gopro"]
+    cells = build(lambda name: perceptual_report.tables.read(name, "test"))["here", "PSNR ↑"]
+    assert cells["NAFNet | none"] == cells["small UNet | no perceptual loss"] != "–" == cells["NAFNet | local"]
+
+
 def _published_rows():
     table = perceptual_report.published()
     return {(one.table, one.row) for one in table.itertuples() if one.table in ("I", "II", "III")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,10 +30,11 @@ from demoe.report.figures import BLUE, GREY, ORANGE, RED, show
 from demoe.report.tables import NONE, Build, Read, best, number, where
 
 from .distances import distances
-from .experiments import ADDED_THERE, PERCEPTUAL, PUBLISHED, balanced, obtain, obtain_all, pairs_of
+from .experiments import PERCEPTUAL, balanced, obtain, obtain_all, pairs_of
 from .experiments import specs as guests
 from .features import WeightsMissing
 from .perceptual_study import BLOCK, PIXELS, blurred, self_similarity
+from .terms import identified
 
 MEASURED = ("psnr", "ssim", "mae", "lpips_vgg", "lpips_alex", "niqe", "gradient_energy")
 DISTANCES = ("cnn_distance", "vit_distance")
@@ -220,19 +222,15 @@ def write(name: str, profile_name: str) -> str:
 
 
 def trained_there(setting: Setting) -> dict[str, Run]:
-    """Of ``PUBLISHED``, by name. They take days: ``demoe train --experiment NAME`` trains them, a notebook does not."""
-    known = guests(setting)
-    names = [
-        f"table-{table}-{name}-{row}".lower()
-        for table, (_, *networks) in PUBLISHED.items()
-        for name, *_ in networks
-        for row in ADDED_THERE
-    ]
-    return {
-        name: obtain(known[name], setting)
-        for name in names
-        if name in known and experiments.trained(known[name], setting)
-    }
+    """Of ``experiments.PUBLISHED``, by name. They take days: ``demoe train --experiment NAME`` trains them, a notebook
+    does not."""
+    found = {}
+    for name, spec in guests(setting).items():
+        if name.startswith("table-"):
+            with suppress(WeightsMissing):  # it was trained elsewhere, if at all
+                if experiments.trained(identified(spec), setting):
+                    found[name] = obtain(spec, setting)
+    return found
 
 
 def with_published_networks(
