@@ -145,7 +145,7 @@ def _specs(setting: Setting) -> Iterator[Spec]:
 def _perceptual(alone: Spec, setting: Setting) -> Iterator[Spec]:
     """A UNet that has learnt one blur, trained on with each of ``PERCEPTUAL``; with real sets, ``PUBLISHED``, too.
 
-    The UNet is as wide as the profile's networks; it learns four times as long as each of those that start from it,
+    The UNet is as wide as the profile's networks; it learns six times as long as each of those that start from it,
     which have a tenth of its learning rate. Crops of 112 pixels divide into the patches of all transformers.
     """
     profile = setting.profile
@@ -157,7 +157,7 @@ def _perceptual(alone: Spec, setting: Setting) -> Iterator[Spec]:
         sets=(ONE_BLUR,),
         patch=SIDES["test"],
         batch=min(profile.batch, 4),
-        steps=4 * profile.specialist_steps,
+        steps=2 * profile.specialist_steps,
         data=(("data", "synthetic"), ("source", "bundled"), ("train_images", profile.train_images)),
         about="A UNet that learns one blur, the same for all pictures.",
     )
@@ -165,7 +165,7 @@ def _perceptual(alone: Spec, setting: Setting) -> Iterator[Spec]:
     slower = dict(start.recipe) | {"learning_rate": profile.learning_rate / 10}
     for name, loss in PERCEPTUAL.items():
         about = f"The UNet of one blur, trained on with {loss.replace('+', ' and ')}."
-        fields = {"starts_from": start, "steps": profile.specialist_steps, "recipe": tuple(slower.items())}
+        fields = {"starts_from": start, "steps": max(1, profile.specialist_steps // 3), "recipe": tuple(slower.items())}
         yield replace(start, name=f"perceptual-{name}", loss=parse(loss), about=about, **fields)
     for table, (place, *networks) in PUBLISHED.items() if setting.roots else ():
         for name, network, guest, own in networks:
