@@ -174,7 +174,7 @@ def test_the_papers_weights_named_by_path_fill_their_rows(home, small, monkeypat
         study.retrieval(vits, photos),
         study.costs(vits["random"], 28, 1, 1),
     )
-    rows = perceptual_report.found(compared, *tables, "a machine")
+    rows = perceptual_report.found(compared, *tables[:2])
     assert all(row.verdict == "undecided" for row in rows if row.id.startswith("mae-psnr"))  # two scenes, one step
     assert "mae-cnn-distance-local-random" in {row.id for row in rows}
     assert not [row for row in rows if row.id.startswith("mae-vit-distance-local")]
@@ -185,6 +185,7 @@ def test_the_papers_weights_named_by_path_fill_their_rows(home, small, monkeypat
         perceptual_report.cost_figure(tables[2], "random"),
     ):
         assert figure.axes
+    assert perceptual_report.linear(tables[2]).startswith("time by blocks on a line: R²")
 
 
 def _load_small(load):

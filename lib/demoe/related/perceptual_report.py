@@ -279,6 +279,15 @@ def cost_figure(costs: pd.DataFrame, label: str) -> Figure:
     return figure
 
 
+def linear(costs: pd.DataFrame) -> str:
+    """What ``perceptual_study.costs`` says of Figure 8 in words: measured once, so that it is no claim."""
+    depth, masks = where(costs, mask_ratio=0.0), where(costs, blocks=BLOCK + 1).set_index("mask_ratio").seconds
+    line = stats.pearsonr(depth.blocks, depth.seconds).statistic ** 2
+    return (
+        f"time by blocks on a line: R² {line:.3f}; with half of the patches left out {masks[0.5] / masks[0]:.2f} times"
+    )
+
+
 def checkpoint_figure(errors: pd.DataFrame) -> Figure:
     """Figure 4: each loss while a network learns, as a share of its first value."""
     figure, axis = plt.subplots(figsize=(5, 3))
@@ -324,12 +333,11 @@ def published_counts() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["loss", "cells", "higher", "lower", "gain", "lpips"])
 
 
-def found(
-    compared: pd.DataFrame, changes: pd.DataFrame, choices: pd.DataFrame, costs: pd.DataFrame, label: str, seed: int = 0
-) -> list[Claim]:
-    """What came out, as rows; ``compared`` is ``compare``'s, ``changes``, ``choices`` and ``costs`` are
-    ``perceptual_study``'s. Nothing is judged where the network without such a loss beats neither its input nor its
-    start."""
+def found(compared: pd.DataFrame, changes: pd.DataFrame, choices: pd.DataFrame) -> list[Claim]:
+    """What came out, as rows; ``compared`` is ``compare``'s, ``changes`` and ``choices`` are ``perceptual_study``'s.
+
+    Nothing is judged where the network without such a loss beats neither its input nor its start.
+    """
     counts = published_counts().set_index("loss")
     basis = [_row(compared, NOTHING, other) for other in (INPUT, START)]
     learnt = all(row.verdict == "better" for row in basis)
@@ -374,9 +382,6 @@ def found(
                 chance=chance,
             )
         )
-    depth, masks = where(costs, mask_ratio=0.0), where(costs, blocks=BLOCK + 1).set_index("mask_ratio").seconds
-    rows.append(claim("mae-fig8-depth", stats.pearsonr(depth.blocks, depth.seconds).statistic ** 2, label=label))
-    rows.append(claim("mae-fig8-mask", masks[0.5] / masks[0.0], label=label))
     return rows
 
 
