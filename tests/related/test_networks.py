@@ -13,7 +13,7 @@ from small_networks import SMALL
 from demoe.data.batches import Batch
 from demoe.models.outputs import Restored
 from demoe.related.networks.deepdeblur import DeepDeblur, halved
-from demoe.related.networks.hinet import HINet
+from demoe.related.networks.hinet import HINet, in_windows
 from demoe.related.networks.mimo_unet import MIMOUNet, MIMOUNetPlus
 from demoe.related.networks.mprnet_stage1 import MPRNetStage1
 from demoe.related.networks.mssnet import MSSNet
@@ -112,6 +112,44 @@ def test_outputs_are_those_of_the_authors_code(name):
         x = waves((1, 3, 16, 32), 0.3) * 0.5 + 0.5
     found = [[p[0, 1, 2, 3], p[0, 2, -1, -2], p.std()] for p in model(x)]
     torch.testing.assert_close(torch.tensor(found), torch.tensor(RECORDED[name]), rtol=0, atol=1e-5)
+
+
+class Darker(torch.nn.Module):
+    """Each picture minus its mean: what it gives of a pixel depends on what else it sees."""
+
+    def forward(self, x):
+        return [x, x - x.mean((2, 3), keepdim=True) + 0.5]
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (33, 70), (20, 64), (97, 40)])
+def test_hinet_is_evaluated_in_windows(shape):
+    """Against the rule of the authors' evaluation, written out for one pixel after the other."""
+    (height, width), side, x = shape, 32, torch.rand(2, 3, *shape)
+
+    def starts(length):
+        if length <= side:
+            return [0]
+        step, found, at = math.ceil((length - side) / (math.ceil(length / side) - 1)), [], 0
+        while at + side < length:
+            found.append(at)
+            at += step
+        return [*found, length - side]
+
+    seen = [
+        (top, left, Darker()(x[..., top : top + side, left : left + side])[-1])
+        for top in starts(height)
+        for left in starts(width)
+    ]
+    wanted = torch.empty_like(x)
+    for row in range(height):
+        for column in range(width):
+            over = [
+                part[..., row - top, column - left]
+                for top, left, part in seen
+                if top <= row < top + side and left <= column < left + side
+            ]
+            wanted[..., row, column] = torch.stack(over).mean(0).clamp(0, 1)
+    torch.testing.assert_close(in_windows(Darker(), x, side), wanted)
 
 
 def test_stage_1_is_that_of_a_whole_mprnet():

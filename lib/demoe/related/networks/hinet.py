@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from demoe.models.outputs import as_restored
+
 from .shared import Fusion, Network
 
 LEVELS = 5
@@ -76,9 +78,8 @@ class HINet(Network):
     """Two pictures of full size, one a stage. Published sizes: ``wf`` 64, 88,668,806 parameters, and 32, 22,176,070.
 
     Encoders are half normalised from level ``hin_position_left`` to ``hin_position_right``, 0 the finest; the defaults
-    are those of the weights for GoPro. The authors evaluate on overlapping crops of 256 pixels, on which the
-    normalisation depends; here the whole picture is restored. A prior may enter after the last three blocks of each
-    decoder.
+    are those of the weights for GoPro. The normalisation depends on how large a picture is: the authors evaluate on
+    crops as large as those of training (``in_windows``). A prior may enter after the last three blocks of each decoder.
     """
 
     multiple = 2 ** (LEVELS - 1)
@@ -126,3 +127,26 @@ class HINet(Network):
             x = fusion(up(x, skip(level)))
             back.append(x)
         return [*found, None], back[::-1]
+
+
+@torch.no_grad()
+def in_windows(network: nn.Module, x: Tensor, side: int = 256) -> Tensor:
+    """Pictures (B, 3, H, W) in [0, 1] restored as HINet's authors evaluate it, clamped: (B, 3, H, W).
+
+    The network, in evaluation mode, sees windows of ``side`` pixels, as few as cover the picture, at even steps; the
+    last ones end with it. Where they overlap the mean is taken. Shorter sides go in whole.
+    """
+    total, count = torch.zeros_like(x), torch.zeros_like(x[:1, :1])  # (B, 3, H, W), (1, 1, H, W)
+    for top in _starts(x.shape[-2], side):
+        for left in _starts(x.shape[-1], side):
+            window = ..., slice(top, top + side), slice(left, left + side)
+            total[window] += as_restored(network(x[window])).image
+            count[window] += 1
+    return (total / count).clamp(0, 1)
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """The first pixels of the windows along an axis."""
+    rest, windows = max(length - side, 0), -(-length // side)
+    step = -(-rest // max(windows - 1, 1))
+    return [min(number * step, rest) for number in range(windows)]
