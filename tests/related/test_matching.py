@@ -39,36 +39,73 @@ def adapter():
     return made
 
 
-def slow(vit, adapter, restored, sharp, normalize=True):
-    """Picture by picture, layer by layer, number by number, in float64."""
-    state = {key: value.double() for key, value in adapter.state_dict().items()}
-    network, total, count = copy.deepcopy(vit.network).double(), 0.0, 0
+@pytest.fixture
+def clip():
+    """All tensors of a whole CLIP by their names in OpenAI's files; the transformer has two heads."""
+    torch.manual_seed(2)
+    sizes = {"image_size": SIZE, "layers": 5, "width": WIDTH, "head_width": 8, "patch_size": 14}
+    text = {"context_length": 4, "vocab_size": 5, "width": 8, "heads": 1, "layers": 1}
+    state = open_clip.model.CLIP(8, sizes, text, quick_gelu=True).state_dict()
+    return {key: value + 0.1 * torch.randn_like(value) for key, value in state.items()}
+
+
+def slow_tokens(clip, picture, normalize):
+    """What the fourth block of the CLIP has of one picture, (3, H, W), by its tensors alone: (1 + 4, WIDTH) float64."""
+    state = {key.removeprefix("visual."): value.double() for key, value in clip.items() if key.startswith("visual.")}
+
+    def norm(x, name):
+        x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+        return x * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+    def linear(x, name):
+        return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+
+    x = F.interpolate(picture[None], (SIZE, SIZE), mode="bicubic", align_corners=False, antialias=False)[0]
+    if normalize:
+        x = (x - torch.tensor(features.CLIP[0]).view(3, 1, 1)) / torch.tensor(features.CLIP[1]).view(3, 1, 1)
+    patches = [x[:, top : top + 14, left : left + 14].flatten() for top in (0, 14) for left in (0, 14)]
+    tokens = [state["class_embedding"], *(state["conv1.weight"].flatten(1) @ patch for patch in patches)]
+    x = norm(torch.stack(tokens) + state["positional_embedding"], "ln_pre")
+    for block in (f"transformer.resblocks.{number}" for number in range(4)):
+        y = norm(x, f"{block}.ln_1") @ state[f"{block}.attn.in_proj_weight"].T + state[f"{block}.attn.in_proj_bias"]
+        heads = []
+        for part in (slice(0, 8), slice(8, 16)):
+            query, key, value = (side[:, part] for side in y.split(WIDTH, -1))
+            heads.append((query @ key.T / 8**0.5).softmax(-1) @ value)
+        x = x + linear(torch.cat(heads, -1), f"{block}.attn.out_proj")
+        y = linear(norm(x, f"{block}.ln_2"), f"{block}.mlp.c_fc")
+        x = x + linear(y * (1.702 * y).sigmoid(), f"{block}.mlp.c_proj")  # QuickGELU
+    return x
+
+
+def slow(clip, adapter, restored, sharp, normalize):
+    """Picture by picture, layer by layer, in float64; without an adapter FMLC."""
+    total, count = 0.0, 0
     for pair in zip(restored.double(), sharp.double(), strict=True):
         found = []
         for picture in pair:
-            x = F.interpolate(picture[None], (SIZE, SIZE), mode="bicubic", align_corners=False, antialias=False)
-            if normalize:
-                x = (x - torch.tensor(features.CLIP[0]).view(3, 1, 1)) / torch.tensor(features.CLIP[1]).view(3, 1, 1)
-            tokens = network.patch_embed(x)
-            tokens = torch.cat((network.cls_token, tokens), 1) + network.pos_embed
-            for block in list(network.blocks)[:4]:  # the fourth is index 3
-                tokens = block(tokens)
-            y = tokens.reshape(-1)
-            for layer in (0, 3):
-                y = state[f"{layer}.weight"] @ y + state[f"{layer}.bias"]
-                norm = layer + 1
-                y = (y - state[f"{norm}.running_mean"]) / (state[f"{norm}.running_var"] + 1e-5).sqrt()
-                y = (y * state[f"{norm}.weight"] + state[f"{norm}.bias"]).clamp(min=0)
-            found.append(state["6.weight"] @ y + state["6.bias"])
+            y = slow_tokens(clip, picture, normalize).flatten()
+            if adapter is not None:
+                state = {key: value.double() for key, value in adapter.state_dict().items()}
+                for layer in (0, 3):
+                    y = state[f"{layer}.weight"] @ y + state[f"{layer}.bias"]
+                    norm = layer + 1
+                    y = (y - state[f"{norm}.running_mean"]) / (state[f"{norm}.running_var"] + 1e-5).sqrt()
+                    y = (y * state[f"{norm}.weight"] + state[f"{norm}.bias"]).clamp(min=0)
+                y = state["6.weight"] @ y + state["6.bias"]
+            found.append(y)
         total, count = total + (found[0] - found[1]).square().sum(), count + len(found[0])
     return total / count
 
 
 @pytest.mark.parametrize("preset", ["paper", "code"])
-def test_the_loss_is_that_of_a_slow_formulation(vit, adapter, preset):
+@pytest.mark.parametrize("adapted", [False, True], ids=["FMLC", "TFMLC"])
+def test_the_losses_are_those_of_a_slow_formulation(clip, adapter, adapted, preset):
     restored, sharp = torch.rand(2, 3, 20, 40, requires_grad=True), torch.rand(2, 3, 20, 40)
+    adapter = adapter if adapted else None
+    vit = features.load_clip_vision(clip, heads=2)
     loss = FeatureMatchingLoss(vit, adapter=adapter, preset=preset, size=SIZE)
-    value, wanted = loss(restored, sharp), slow(vit, adapter, restored, sharp, preset == "paper")
+    value, wanted = loss(restored, sharp), slow(clip, adapter, restored, sharp, preset == "paper")
     torch.testing.assert_close(value.double(), wanted, rtol=1e-5, atol=0)
     mine, theirs = (torch.autograd.grad(one, restored)[0] for one in (value, wanted))
     torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5 * float(theirs.abs().max()))
@@ -263,7 +300,7 @@ def test_a_batch_of_one_is_refused(vit):
 
 def test_terms_sum_over_all_pictures(vit, adapter, monkeypatch, tmp_path):
     monkeypatch.setitem(terms.VITS, "random", terms.VITS["random"]._replace(make=lambda: vit))
-    name = f"adapter-tiny-60-{code_hash('related', 'blur')}.safetensors"
+    name = f"adapter-tiny-3-60-{code_hash('related', 'blur')}.safetensors"
     checkpoints.save(adapter, tmp_path / "demoe" / name)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(FeatureMatchingLoss.__init__, "__defaults__", (3, None, True, "flatten", "paper", False, SIZE))
@@ -279,6 +316,11 @@ def test_terms_sum_over_all_pictures(vit, adapter, monkeypatch, tmp_path):
         torch.testing.assert_close(of_two, one + other)
         (gradient,) = torch.autograd.grad(of_two, network.weight, retain_graph=True)
         assert of_two.dtype == torch.float32 and gradient.any()
+    coarse = F.avg_pool2d(several.image, 2)  # is compared with the sharp picture of full size, not with a smaller one
+    several.pictures = [coarse, several.image]
+    loss = FeatureMatchingLoss(vit)
+    weights = loss(coarse, batch.sharp) + loss(several.image, batch.sharp)
+    torch.testing.assert_close(known["fmlc-random"](several, batch), weights)
     terms._vit.cache_clear()
 
 

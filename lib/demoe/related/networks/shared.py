@@ -124,17 +124,19 @@ class Restoring(nn.Module):
         return output
 
 
-def every_stage(loss: Callable[[Tensor, Tensor], Tensor]) -> TermFunction:
+def every_stage(loss: Callable[[Tensor, Tensor], Tensor], resized: bool = True) -> TermFunction:
     """A term: the sum of ``loss(restored, sharp)`` over all pictures of a ``Stages``, as these networks are trained.
 
     In float32 whatever the training's precision. The sharp picture is resized to a coarse one's size bilinearly,
-    without antialias, as MIMO-UNet and MSSNet do it. Of any other ``Restored`` there is one picture.
+    without antialias, as MIMO-UNet and MSSNet do it; not ``resized``, it stays as it is, for losses that look at
+    pictures of any size. Of any other ``Restored`` there is one picture.
     """
 
     def term(output: Restored, batch: Batch) -> Tensor:
         pictures = getattr(output, "pictures", [output.image])
         with torch.autocast(batch.sharp.device.type, enabled=False):
-            return sum(loss(picture.float(), _resized(batch.sharp.float(), picture)) for picture in pictures)
+            sharp = batch.sharp.float()
+            return sum(loss(one.float(), _resized(sharp, one) if resized else sharp) for one in pictures)
 
     return term
 
