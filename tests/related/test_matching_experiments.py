@@ -24,7 +24,10 @@ def test_rows_differ_in_what_is_added_to_the_loss():
             row = guests.named(f"{network}-{name}", SETTING)
             assert row.loss[:-1] == origin.loss and row.loss[-1][0] == name
             assert replace(row, name=control.name, loss=control.loss) == control
-    assert guests.named("hinet-tfmlc", SETTING).loss == (("stages-psnr", 0.5), ("tfmlc", 1000.0))
+    known = guests.specs(Setting(profiles.get("quick"), progress=False))
+    assert known["hinet-tfmlc"].loss == (("stages-psnr", 0.5), ("tfmlc", 1000.0)) and known["hinet"].sets == ("GoPro",)
+    small = guests.named("hinet-tfmlc", SETTING)  # learns one blur, with L1
+    assert small.loss == (("stages", 1.0), ("tfmlc", 20.0)) and small.sets == ("OneBlur",) and small.batch == 4
     assert guests.named("mprnet-lite-fmlc", SETTING).loss == (
         ("stages-charbonnier", 1.0),
         ("stages-edge", 0.05),
