@@ -328,11 +328,11 @@ def gains(differences: pd.DataFrame, steadiness: float) -> list[Claim]:
     for label, pair in NETWORKS.items():
         published = theirs(1, pair[1], "PSNR") - theirs(1, pair[0], "PSNR")
         both = (SAME.get(name, name) for name in (label + SP, label))
-        found += one("prior-t1-{network}", *both, network=label, published=published)
+        found += one("prior-t1-{network}", *both, network=_spelt(label), published=published)
     for label in TABLE_4.values():
         published = theirs(4, label, "PSNR") - theirs(4, NET0, "PSNR")
         place = "" if math.isnan(published) else "Table 4"
-        found += one("prior-t4-{network}", label, NET0, network=label, published=published, place=place)
+        found += one("prior-t4-{network}", label, NET0, network=_spelt(label), published=published, place=place)
     words = [judged(table.loc[(NET6, other)]).word for other in (RANDOM, WIDE) if (NET6, other) in table.index]
     found += one("prior-control-random", NET6, RANDOM) + one("prior-control-wide", NET6, WIDE)
     if len(words) == 2:
@@ -350,6 +350,11 @@ def gains(differences: pd.DataFrame, steadiness: float) -> list[Claim]:
     for label in FIGURE_7.values():
         found += one("prior-f7-{other}", NET6, label, other=label) if label != NET6 else []
     return found
+
+
+def _spelt(label: str) -> str:
+    """A label whose sign survives in the id of a claim."""
+    return " ".join(label.replace("*", " star").replace("+", " plus").split())
 
 
 def unsteady(log: pd.DataFrame) -> float:
@@ -384,6 +389,6 @@ def cost_claims(costs: pd.DataFrame) -> list[Claim]:
             seconds = theirs(1, pair[1], "Time") / theirs(1, pair[0], "Time")
             control = f"{one.params / 1e6:.1f} M parameters for {other.params / 1e6:.1f} M"
             found.append(
-                claim("prior-cost-{network}", one.macs / other.macs, control, network=label, published=seconds)
+                claim("prior-cost-{network}", one.macs / other.macs, control, network=_spelt(label), published=seconds)
             )
     return found
