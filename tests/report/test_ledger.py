@@ -26,6 +26,8 @@ MARK = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
         (["better"], "worse", "fails"),
         (["worse", "no difference"], "no difference", "holds"),
         (["better"], "no difference", "fails"),
+        (["better", "no difference"], "no worse", "holds"),
+        (["worse"], "no worse", "fails"),
     ],
 )
 def test_rows_together(words, wants, together):

@@ -26,7 +26,7 @@ from demoe.experiments import Run
 from demoe.models.outputs import as_restored
 from demoe.report import tables
 from demoe.report.claims import Claim, beside, claim, difference
-from demoe.report.figures import BLUE, GREY, ORANGE, RED, show
+from demoe.report.figures import BLUE, COLOURS, GREY, MARKERS, ORANGE, RED, legend, show
 from demoe.report.tables import NONE, Build, Read, best, number, where
 
 from .distances import distances
@@ -303,13 +303,14 @@ def plane(scores: pd.DataFrame) -> Figure:
     table = means(scores).drop(index=[INPUT, START], errors="ignore")
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
     for axis, name in zip(axes, DISTANCES, strict=True):
-        for row, values in table.iterrows():
-            colour = GREY if row in (NOTHING, "half-more", RANDOM) else BLUE
+        for i, (row, values) in enumerate(table.iterrows()):
+            colour = GREY if row in (NOTHING, "half-more", RANDOM) else [*COLOURS.values()][i % len(COLOURS)]
             face = "none" if looks_through(row) == name else colour
-            axis.plot(values.psnr, values[name], "o", mec=colour, mfc=face)
-            offset = (3, -9 if row == "half-more" else 3)  # often where "none" is
-            axis.annotate(row, (values.psnr, values[name]), xytext=offset, textcoords="offset points", fontsize=7)
+            style = {"marker": MARKERS[i % len(MARKERS)], "mec": colour, "mfc": face, "ls": ""}
+            axis.plot(values.psnr, values[name], label=row, **style)
         axis.set(xlabel="PSNR (dB)", ylabel=f"{statistics.LABELS[name]}")
+        axis.locator_params(axis="x", nbins=4)
+    legend(figure, place="right center", ncols=1)
     return figure
 
 
@@ -353,7 +354,7 @@ def found(compared: pd.DataFrame, changes: pd.DataFrame, choices: pd.DataFrame) 
         names = {"row": row.method, "other": row.reference, "metric": row.metric, "trainings": row.trainings}
         if row.metric == "psnr" and row.reference == NOTHING and row.method in counts.index:
             theirs = counts.loc[row.method]
-            words = f"higher in {theirs.higher} of {theirs.cells}; LPIPS lower in {theirs.lpips}"
+            words = f"higher in {theirs.higher:.0f} of {theirs.cells:.0f}; LPIPS lower in {theirs.lpips:.0f}"
             names |= {"published": theirs.gain, "place": "Tables I to III", "words": words}
         once = "one training each: what another would change is unknown" if row.trainings < 2 else ""
         key = "mae-psnr-{row}-{other}" if row.metric == "psnr" else "mae-{metric}-{row}-{other}"

@@ -17,6 +17,12 @@ from .figures import GREEN, RED, legend
 
 NOT_HERE = "not looked at"  # no row of this profile is about it
 VERDICTS = {HOLDS: GREEN, FAILS: RED, UNDECIDED: "0.6", NOT_HERE: "0.88"}
+GOOD = {  # verdicts of rows that a claim may want
+    "better": {"better"},
+    "worse": {"worse"},
+    "no difference": {"worse", "no difference"},
+    "no worse": {"better", "no difference"},
+}
 PRINTED, HERE = "by its printed numbers", "here"
 
 
@@ -28,13 +34,13 @@ def entries() -> tuple[dict[str, dict], dict[str, str]]:
 
 
 def verdict(words: Iterable[str], wants: str = "better") -> str:
-    """What rows with these verdicts say together of a claim that ``wants`` them to be "better", "worse" or, of what is
-    no better, "no difference".
+    """What rows with these verdicts say together of a claim that ``wants`` them to be "better", "worse", of what is no
+    better "no difference", or "no worse".
 
     "fails" where one does, else "undecided" where one is or decides nothing, else "holds"; "not looked at" without
     rows. Raises ``ValueError`` for a word that no row has.
     """
-    good = {"better": {"better"}, "worse": {"worse"}, "no difference": {"worse", "no difference"}}[wants] | {HOLDS}
+    good = GOOD[wants] | {HOLDS}
     known = {"better", "worse", "no difference", HOLDS, FAILS, UNDECIDED, ""}
     found = list(words)
     if unknown := set(found) - known:
