@@ -1,6 +1,7 @@
 """Laws of the ledger: which rows decide a claim, and what they say together."""
 
 import itertools
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -108,3 +109,9 @@ def test_the_figure_shows_every_claim(home):
     found = kept(home, Claim("demoe-t1-counts", "Counts", 4.0, verdict="holds")).reset_index()
     bars = ledger.figure(found).axes[0].patches
     assert sum(bar.get_width() for bar in bars) == (found.here != "").sum()
+
+
+def test_the_committed_results_have_every_row_of_the_ledger():
+    """But those of weights that no machine without a download has."""
+    file = Path(__file__).parents[2] / "results/smoke/tables/claims.csv"
+    assert ledger.unused(pd.read_csv(file, dtype=str, keep_default_na=False)) == ["prior-premise-*-tresnet-*"]
