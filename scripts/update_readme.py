@@ -63,8 +63,8 @@ commit `{origin["commit"]}`, {origin["hardware"]}
 `results/{profile}/report.html`).
 
 Of {len(ledger)} sentences of the papers {here.get("holds", 0)} hold here, {here.get("fails", 0)} fail and
-{here.get("undecided", 0)} are undecided: networks trained for minutes do not restore beyond the untouched input once
-the dark LOLBlur-syn is left out, and then nothing follows. By their own printed numbers alone
+{here.get("undecided", 0)} are undecided, above all because networks trained for minutes do not restore beyond the
+untouched input once the dark LOLBlur-syn is left out: nothing follows then. By their own printed numbers alone
 {printed.get("holds", 0)} hold and {printed.get("fails", 0)} fail (notebook `14`).
 
 {ours}
