@@ -147,6 +147,7 @@ def variants(tables: Path) -> str:
     for one in orders.itertuples():
         found = rows.setdefault(one.table.removesuffix(", expert by hand"), {"rows": str(one.rows)})
         found[f"rho, {ORDERS[one.choice]}"] = f"{one.rho:+.2f} (p {one.p:.3f})"
+        found[f"without LOLBlur, {ORDERS[one.choice]}"] = f"{one.rho_bright:+.2f} (p {one.p_bright:.3f})"
     basis = pd.read_csv(tables / "08_scores.csv").query("method == 'ablation-demoe' and choice == 'router'")
     gains = pd.read_csv(tables / "09_gains.csv").query("set == 'Average' and metric == 'psnr'").set_index("network")
     tlc = " and ".join(

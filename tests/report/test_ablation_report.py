@@ -80,15 +80,39 @@ def by_id(rows) -> dict:
 def test_verdicts_change_with_the_numbers():
     same, other = at.results(made_up(like_the_paper(), 3), *ALL), at.results(made_up({"ablation-plk": 1}, 3), *ALL)
     for choice in ("router-s-expert", "expert-by-hand"):
-        before, after = (by_id(ablation_report.differences(table, False)) for table in (same, other))
+        before, after = (by_id(ablation_report.differences(table, False, "08")) for table in (same, other))
         plk = f"table-7-plk-experts-{choice}"
         assert (before[plk].verdict, after[plk].verdict) == ("worse", "better") and before[plk].trainings == 3
         assert before[plk].published == pytest.approx(-0.73) and "over trainings [" in before[plk].control
         assert after[f"figure-6-right-noise-on-the-router-{choice}"].verdict != "better"
         assert before[f"start-of-the-experts-copies-of-the-baseline-s-blocks-{choice}"].place == ""
-        kept, turned = (by_id(ablation_report.order(at.orders(table), False)) for table in (same, other))
+        kept, turned = (by_id(ablation_report.order(at.orders(table), False, "08")) for table in (same, other))
         order = f"table-7-order-{choice}"
         assert (kept[order].verdict, turned[order].verdict) == ("holds", "fails") and kept[order].here == "1.00"
+        reversed_ = at.results(made_up({name: -gain for name, gain in like_the_paper().items()}, 3), *ALL)
+        assert by_id(ablation_report.order(at.orders(reversed_), False, "08"))[order].verdict == "fails"
+
+
+def test_an_order_that_lolblur_alone_makes_is_undecided():
+    scores, gains = made_up({}, 3), like_the_paper()
+    dark = scores["set"] == "LOLBlur-syn"
+    scores.loc[dark, "psnr"] += scores[dark].method.map(gains).fillna(0)
+    row = by_id(ablation_report.order(at.orders(at.results(scores, *ALL)), False, "08"))["table-7-order-expert-by-hand"]
+    assert row.ours == 1 and row.verdict == "undecided" and "without LOLBlur" in row.control
+
+
+def test_nothing_is_decided_where_the_reference_does_not_restore():
+    scores = made_up(like_the_paper() | {"input": -1}, 3)
+    for change, verdict in ((0, "worse"), (3, "undecided")):  # the input is below the reference, and above
+        better = scores.assign(psnr=scores.psnr + change * (scores.method == "input"))
+        table, basis = at.results(better, *ALL), at.basis(better)
+        rows = [*ablation_report.basis(basis, "08"), *ablation_report.differences(table, False, "08")]
+        found = by_id(claims.settled([*rows, *ablation_report.order(at.orders(table), False, "08")]))
+        assert found["table-7-plk-experts-expert-by-hand"].verdict == verdict
+        assert found["table-7-order-expert-by-hand"].verdict == ("undecided" if change else "holds")
+    dark = better.assign(psnr=better.psnr + 9 * ((better["set"] == "LOLBlur-syn") & (better.method == at.REFERENCE)))
+    by = {row.sets: row.verdict for row in at.basis(dark).itertuples() if row.reference == "input"}
+    assert by[at.BRIGHT] == "worse"
 
 
 def test_no_verdict_from_the_router_where_it_decides():
@@ -96,7 +120,8 @@ def test_no_verdict_from_the_router_where_it_decides():
     table, basis = at.results(scores, *ALL), at.basis(scores)
     assert ablation_report.routing_decides(basis)
     assert not ablation_report.routing_decides(at.basis(made_up(like_the_paper(), 3)))
-    rows = by_id([*ablation_report.differences(table, True), *ablation_report.order(at.orders(table), True)])
+    found = [*ablation_report.differences(table, True, "08"), *ablation_report.order(at.orders(table), True, "08")]
+    rows = by_id(found)
     by_router = [row for name, row in rows.items() if name.endswith("router-s-expert")]
     assert {row.verdict for row in by_router} == {"undecided"} and len(by_router) >= 20
     assert all(ablation_report.ROUTED in row.control for row in by_router)
@@ -107,11 +132,12 @@ def test_no_verdict_from_the_router_where_it_decides():
 
 def test_the_reference_stands_beside_its_stage_1_and_the_input():
     good, bad = at.basis(made_up({at.REFERENCE: 1})), at.basis(made_up({at.REFERENCE: 1}, routed=-3))
-    assert list(good.reference) == ["variant-class-loss", "input"] * 2 and (good.verdict == "better").all()
-    assert list(bad.verdict) == ["worse", "worse", "better", "better"] and (bad.accuracy == 0.5).all()
+    assert list(good.reference) == ["variant-class-loss", "input"] * 4 and (good.verdict == "better").all()
+    assert list(good.sets) == [*[at.ALL_SETS] * 2, *[at.BRIGHT] * 2] * 2
+    assert list(bad.verdict) == ["worse"] * 4 + ["better"] * 4 and (bad.accuracy == 0.5).all()
     rows = ablation_report.basis(bad, "ablations")
-    assert [row.verdict for row in rows] == ["worse", "worse", "better", "better"]
-    assert "right on 50% of" in rows[0].control and rows[2].control == ""
+    assert [row.verdict for row in rows] == ["worse"] * 4 + ["better"] * 4
+    assert "right on 50% of" in rows[0].control and rows[4].control == ""
 
 
 def test_one_training_is_said_to_be_one():
@@ -121,8 +147,8 @@ def test_one_training_is_said_to_be_one():
         and "unknown" in ablation_report.noise(once, "08").control
     )
     assert ablation_report.noise(thrice, "08").ours > 0 and "unknown" not in ablation_report.noise(thrice, "08").control
-    assert all("one training each" in row.control for row in ablation_report.differences(once, False))
-    assert not any("one training each" in row.control for row in ablation_report.differences(thrice, False))
+    assert all("one training each" in row.control for row in ablation_report.differences(once, False, "08"))
+    assert not any("one training each" in row.control for row in ablation_report.differences(thrice, False, "08"))
     laid = layouts.TABLES["08_table_7"](lambda name: once)
     more = layouts.TABLES["08_table_7"](lambda name: thrice)
     assert {name for _, name in set(more.columns) - set(laid.columns)} == {

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -54,6 +55,25 @@ def test_every_claim_is_complete_and_has_a_rule_or_none():
         fields = set(entry) - {"above", "below", "fails"}
         assert fields <= set(Claim.__dataclass_fields__) and entry["what"] and not entry["what"].endswith(".")
         assert not {"above", "below"} <= set(entry) and ("fails" not in entry or {"above", "below"} & set(entry)), key
+
+
+def test_nothing_follows_from_a_row_whose_basis_does_not_hold():
+    basis, row = Claim("a", "Networks restore", 0.5, verdict="better"), Claim("b", "B", verdict="holds", needs="a")
+    assert claims.settled([row, basis]) == [row, basis]
+    for verdict in ("worse", "undecided", "no difference", "fails"):
+        other = claims.settled([row, replace(basis, verdict=verdict)])[0]
+        assert other.verdict == "undecided"
+        assert other.control == "holds by itself, but nothing follows without this: Networks restore, +0.50 dB"
+    open_ = replace(row, verdict="undecided")
+    assert claims.settled([open_])[0] == open_
+    with pytest.raises(ValueError, match="claim b needs a, which is not among"):
+        claims.settled([row])
+
+
+def test_what_a_claim_needs_is_a_claim():
+    for key, entry in claims.ledger().items():
+        ends = entry.get("needs", "").rpartition("-")[2]
+        assert not ends or any(ends == other.rpartition("-")[2] or "{sets}" in other for other in claims.ledger()), key
 
 
 def test_a_row_in_words():

@@ -14,6 +14,7 @@ from demoe.evaluation.comparison import MAIN, WITHOUT, examples, worst_crop
 from demoe.evaluation.methods import Compared, blurred_input
 from demoe.report import comparison_report, layouts, tables
 from demoe.report import comparison_report as claims
+from demoe.report.claims import settled
 
 SETS = ("RealBlur-syn", "ReLoBlur-syn", "DPDD-syn", "LOLBlur-syn", "GoPro-syn")
 MARK = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
@@ -69,14 +70,19 @@ def by_id(rows) -> dict:
 
 
 def test_table_1_is_judged_by_the_intervals():
-    best = {("DeMoE", name): 0.3 for name in ("PromptIR", "Restormer", "NAFNet")}
-    found = by_id(claims.best_overall(differences(best | {("DeMoE", "input"): -5.0}), methods()))
-    assert found["t1-average"].verdict == "holds" and set(found) == {
-        "t1-average",
-        "t1-promptir",
-        "t1-restormer",
-        "t1-nafnet",
-    }
+    compared = ("PromptIR", "Restormer", "NAFNet")
+    best = {("DeMoE", name): 0.3 for name in compared} | {("DeMoE", "input"): -5.0}
+    best |= {(name, "input"): -5.3 for name in compared}
+    rows = claims.best_overall(differences(best), methods())
+    found = by_id(rows)
+    assert found["t1-average"].verdict == "holds"
+    assert set(found) == {"t1-average", "t1-promptir", "t1-restormer", "t1-nafnet", "t1-restores"}
+    assert found["t1-restores"].verdict == "worse" and found["t1-restores"].control == "DeMoE"
+    kept = by_id(settled(rows))
+    assert kept["t1-average"].verdict == kept["t1-nafnet"].verdict == "undecided"
+    assert "better by itself, but nothing follows without this" in kept["t1-nafnet"].control
+    restoring = {key: gain + 6 * (key[1] == "input") for key, gain in best.items()}
+    assert settled(claims.best_overall(differences(restoring), methods()))[0].verdict == "holds"
     assert found["t1-nafnet"].published == pytest.approx(0.07) and found["t1-promptir"].published == pytest.approx(0.56)
     assert found["t1-nafnet"].control == "" and "slim" not in found["t1-average"].control
     unsure = claims.best_overall(differences(best | {("DeMoE", "NAFNet"): 0.01}), methods(width=" (width 8)"))
@@ -88,7 +94,7 @@ def test_table_1_is_judged_by_the_intervals():
 
 
 def test_without_lolblur_is_said_where_it_is_known():
-    pair = {("DeMoE", "PromptIR"): -0.3}
+    pair = {("DeMoE", "PromptIR"): -0.3, ("DeMoE", "input"): -0.3, ("PromptIR", "input"): -0.3}
     both = pd.concat([differences(pair), differences({key: 0.3 for key in pair}, sets=(WITHOUT,))], ignore_index=True)
     row = by_id(claims.best_overall(both, methods()))["t1-promptir"]
     assert row.verdict == "worse" and row.control == "without LOLBlur +0.30 dB [+0.25, +0.35], better"
@@ -119,7 +125,8 @@ def test_stage_2_the_gain_and_the_upper_bound():
     trained = methods().assign(training=[f"{i} steps" for i in range(len(ROLES))])
     for mean, verdict in ((0.2, "better"), (-0.2, "worse"), (0.02, "undecided")):
         pairs = {(MAIN, "NAFNet longer"): mean, (MAIN, "input"): -mean, ("DeMoE*", MAIN): 2 * mean}
-        stage_2, over_input, drop = claims.longer(differences(pairs, sets=("Average", "A")), summary(), trained)
+        stage_2, over_input, bright, drop = claims.longer(differences(pairs, sets=("Average", "A")), summary(), trained)
+        assert bright.verdict == over_input.verdict  # there is no LOLBlur
         assert stage_2.verdict == verdict and "trained 6 steps, its baseline 5 steps" in stage_2.control
         assert over_input.verdict == {"better": "worse", "worse": "better"}.get(verdict, verdict)
         assert over_input.control == f"{over_input.verdict} on A" and drop.published == pytest.approx(0.08)

@@ -122,6 +122,7 @@ def test_gains_stand_beside_the_papers():
     }
     found = by_id(claims.gains(comparison(values)))
     by_hand = found["t2-rsblur-syn-demoe-manual"]
+    assert by_hand.needs == "demoe-t2-rsblur-syn-restores" and found["t2-rsblur-syn-restores"].verdict != "better"
     assert by_hand.verdict == "better" and by_hand.published == pytest.approx(8.3)
     assert by_hand.here == "+0.500 dB [+0.200, +0.800]"
     over = found["t2-rsblur-syn-baseline"]

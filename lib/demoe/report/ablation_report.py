@@ -15,7 +15,7 @@ from demoe.experiments.ablations import BY_HAND, INPUT, ROUTER
 from .ablation_tables import ALL_ROWS, BASELINE, REFERENCE, TABLE_5_RIGHT, WORDS, published_costs
 from .claims import UNDECIDED, Claim, beside, claim
 from .figures import BLUE, GREEN, RED, intervals, legend
-from .tables import where
+from .tables import number, where
 
 AGAINST = {BASELINE: "its own stage 1", INPUT: "the blurred input", REFERENCE: "DeMoE"}
 ROUTED = "the router's mistakes decide this, not the variants"
@@ -71,28 +71,31 @@ def _claim(key: str, row, control: str, routed: bool, **more) -> Claim:
         over = f"over trainings [{row.low_trainings:+.3f}, {row.high_trainings:+.3f}]"
     verdict, reason = (UNDECIDED, ROUTED) if routed else (row.verdict, row.reason)
     fields = {"low": row.low, "high": row.high, "trainings": int(row.trainings), "criterion": reason}
-    names = {"choice": WORDS[row.choice], "reference": AGAINST.get(row.reference, row.reference)}
+    names = {"choice": WORDS[row.choice], "reference": AGAINST.get(row.reference, row.reference), **more}
     control = beside(over, control, ROUTED if routed else "")
-    return claim(key, row.difference, control, verdict, **fields, **names, **more)
+    return claim(key, row.difference, control, verdict, **fields, **names)
 
 
 def basis(table: pd.DataFrame, name: str) -> list[Claim]:
     """``ablation_tables.basis``: the reference against its stage 1 and the input, for a notebook's table ``name``."""
     right = f"the router is right on {table.accuracy.iloc[0]:.0%} of the test pictures"
-    key = "demoe-{table}-basis-{choice}-{reference}"
-    return [_claim(key, row, right if row.choice == ROUTER else "", False, table=name) for row in table.itertuples()]
+    key = "demoe-{table}-basis-{choice}-{reference}-{sets}"
+    rows = [(row, {"table": name, "sets": row.sets}) for row in table.itertuples()]
+    return [_claim(key, row, right if row.choice == ROUTER else "", False, **names) for row, names in rows]
 
 
-def differences(table: pd.DataFrame, routed: bool) -> list[Claim]:
+def differences(table: pd.DataFrame, routed: bool, name: str) -> list[Claim]:
     """The rows of ``ablation_tables.results`` against their references, for each choice of the expert.
 
-    With the router's expert nothing is judged where ``routing_decides``.
+    With the router's expert nothing is judged where ``routing_decides``, and nothing at all where the reference of the
+    notebook's table ``name`` (``basis``) does not restore.
     """
     rows = []
     for row in table[table.method != table.reference].itertuples():
         once = "one training each: what another would change is unknown" if row.trainings < 2 else ""
         place = "" if math.isnan(row.paper_difference) else row.table
         names = {"table": row.table, "variant": row.row, "published": row.paper_difference, "place": place}
+        names["basis"] = name
         rows.append(_claim("demoe-{table}-{variant}-{choice}", row, once, routed and row.choice == ROUTER, **names))
     return rows
 
@@ -107,8 +110,8 @@ def noise(table: pd.DataFrame, name: str) -> Claim:
     return claim("demoe-{table}-noise", table.spread.max(), trainings=int(table.trainings.min()), **names)
 
 
-def order(orders: pd.DataFrame, routed: bool) -> list[Claim]:
-    """``ablation_tables.orders``: whether the rows stand in the paper's order."""
+def order(orders: pd.DataFrame, routed: bool, name: str) -> list[Claim]:
+    """``ablation_tables.orders``: whether the rows stand in the paper's order. ``name`` as for ``differences``."""
     rows = []
     for row in orders.itertuples():
         decided = routed and row.choice == ROUTER
@@ -116,11 +119,13 @@ def order(orders: pd.DataFrame, routed: bool) -> list[Claim]:
         mixed = "ranks baselines, of one stage, among networks of two, as the paper does"
         control = beside(
             f"{row.rows} rows, p {row.p:.3f} ({'exact' if row.exact else 'from random orders'})",
+            f"without LOLBlur {number(row.rho_bright, 2, True)}, p {row.p_bright:.3f}",
             mixed if table in (TABLE_5_RIGHT, ALL_ROWS) else "",
             ROUTED if decided else "",
         )
-        holds = None if decided or math.isnan(row.rho) else row.p < 0.05
-        names = {"table": table, "choice": WORDS[row.choice]}
+        holds = True if max(row.p, row.p_bright) < 0.05 else False if max(row.rho, row.rho_bright) <= 0 else None
+        holds = None if decided else holds
+        names = {"table": table, "choice": WORDS[row.choice], "basis": name}
         rows.append(claim("demoe-{table}-order-{choice}", row.rho, control, holds, **names))
     return rows
 

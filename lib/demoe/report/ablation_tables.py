@@ -11,6 +11,7 @@ import pandas as pd
 from demoe.core.profiles import PROFILES
 from demoe.data.setting import Setting
 from demoe.evaluation import statistics
+from demoe.evaluation.comparison import without_lolblur
 from demoe.evaluation.statistics import MISSING
 from demoe.experiments.ablations import BY_HAND, CHOICES, INPUT, ROUTER
 from demoe.experiments.spec import FIGURE_6, PUBLISHED, START, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, specs
@@ -21,6 +22,7 @@ REFERENCE = "ablation-demoe"
 BASELINE = "variant-class-loss"
 TABLES = (FIGURE_6, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, START)
 ALL_ROWS = "all rows"
+ALL_SETS, BRIGHT = "all sets", "without LOLBlur"
 UNPUBLISHED = {"variant-wide": "stage 1 of twice the width", "variant-more-middle": "stage 1 of more middle NAFBlocks"}
 WORDS = {ROUTER: "router's expert", BY_HAND: "expert by hand"}
 
@@ -66,8 +68,8 @@ def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
     """A row a row of these tables and a choice of the expert: ``compare_trainings`` beside the published averages.
 
     ``scores`` are ``score_ablations``'s. Columns: table, row, choice, those of ``compare_trainings``, accuracy (of the
-    router; NaN without experts), paper_psnr, paper_ssim, paper_lpips, paper_difference (dB, of the paper's averages
-    over the real sets; all NaN where the paper has none).
+    router; NaN without experts), psnr_bright (dB, the average without LOLBlur), paper_psnr, paper_ssim, paper_lpips,
+    paper_difference (dB, of the paper's averages over the real sets; all NaN where the paper has none).
     """
     wanted, records = rows(*tables), []
     # The published PSNR of what a row is compared with: that experiment's first row in the paper.
@@ -77,30 +79,36 @@ def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
         references = {row.experiment: row.reference for row in wanted}
         found = statistics.compare_trainings(part, references, seed).set_index("method")
         accuracy = part.groupby("method").right.mean()
+        bright = without_lolblur(part).groupby(["method", "set"]).psnr.mean().groupby("method").mean()
         for row in wanted:
             theirs = {f"paper_{metric}": paper(*row.source, "Average", metric) for metric in ("psnr", "ssim", "lpips")}
             records.append(
                 {"table": row.table, "row": row.label, "choice": choice, "method": row.experiment}
                 | found.loc[row.experiment].to_dict()
-                | {"accuracy": accuracy[row.experiment], **theirs}
+                | {"accuracy": accuracy[row.experiment], "psnr_bright": bright.get(row.experiment, math.nan), **theirs}
                 | {"paper_difference": round(theirs["paper_psnr"] - reference[row.reference], 5)}
             )
     return pd.DataFrame(records)
 
 
 def basis(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Whether the reference is worth comparing with: against its own stage 1 and the blurred input, for each choice.
+    """Whether the reference is worth comparing with: against its own stage 1 and the blurred input, for each choice,
+    on all sets and on those without LOLBlur.
 
-    ``scores`` are ``score_ablations``'s. Columns: choice, those of ``compare_trainings``, accuracy (of the router).
+    ``scores`` are ``score_ablations``'s. Columns: choice, sets, those of ``compare_trainings``, accuracy (of the
+    router).
     """
     found = []
     for choice in CHOICES:
-        part = scores[scores.choice == choice]
-        right = where(part, method=REFERENCE).right.mean()
-        for other in (BASELINE, INPUT):
-            rows = statistics.compare_trainings(part, {REFERENCE: other}, seed).assign(accuracy=right)
-            rows.insert(0, "choice", choice)
-            found.append(rows)
+        every = scores[scores.choice == choice]
+        right = where(every, method=REFERENCE).right.mean()
+        bright = without_lolblur(every)
+        for sets, part in ((ALL_SETS, every), (BRIGHT, bright if len(bright) else every)):
+            for other in (BASELINE, INPUT):
+                rows = statistics.compare_trainings(part, {REFERENCE: other}, seed).assign(accuracy=right)
+                rows.insert(0, "choice", choice)
+                rows.insert(1, "sets", sets)
+                found.append(rows)
     return pd.concat(found, ignore_index=True)
 
 
@@ -108,7 +116,7 @@ def orders(table: pd.DataFrame) -> pd.DataFrame:
     """``statistics.order`` of every table's PSNR, and of all published rows together, each experiment once.
 
     ``table`` is ``results``'. Columns: table (ending in ", expert by hand" where it was so chosen), choice, rows, rho,
-    p (one-sided, not corrected for how many there are), exact.
+    p (one-sided, not corrected for how many there are), exact; rho_bright and p_bright without LOLBlur.
     """
     known, found = table[table.paper_psnr.notna()], []
     for choice, chosen in known.groupby("choice", sort=False):
@@ -117,8 +125,10 @@ def orders(table: pd.DataFrame) -> pd.DataFrame:
             groups.append((ALL_ROWS, chosen.drop_duplicates("method")))
         for name, part in groups:
             label = name if choice == ROUTER else f"{name}, expert by hand"
-            found.append({"table": label, "choice": choice} | vars(statistics.order(part.paper_psnr, part.psnr)))
-    columns = ["table", "choice", "rows", "rho", "p", "exact"]
+            every, bright = (statistics.order(part.paper_psnr, ours) for ours in (part.psnr, part.psnr_bright))
+            without = {"rho_bright": bright.rho, "p_bright": bright.p}
+            found.append({"table": label, "choice": choice} | vars(every) | without)
+    columns = ["table", "choice", "rows", "rho", "p", "exact", "rho_bright", "p_bright"]
     return pd.DataFrame(found, columns=columns)
 
 

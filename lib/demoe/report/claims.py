@@ -10,7 +10,7 @@ import io
 import math
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -55,6 +55,7 @@ class Claim:
     criterion: str = ""  # the rule behind the verdict
     trainings: int = 1  # of every network compared
     paper: str = "DeMoE"
+    needs: str = ""  # the id of a row of the same notebook that has to hold before this one can be decided
 
     @property
     def here(self) -> str:
@@ -84,8 +85,8 @@ class Claim:
 def ledger() -> dict[str, dict]:
     """What is claimed, by id: fields of ``Claim``, and ``above`` or ``below`` with ``fails`` where a limit decides.
 
-    Ids and texts hold names in braces, which ``claim`` fills in: "demoe-t1-{other}" stands for a row a network, and
-    "{share:.0%} of them" in ``control`` for a number.
+    Ids, texts and ``needs`` hold names in braces, which ``claim`` fills in: "demoe-t1-{other}" stands for a row a
+    network, and "{share:.0%} of them" in ``control`` for a number.
     """
     return tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))
 
@@ -108,9 +109,10 @@ def claim(key: str, ours: float = math.nan, control: str = "", holds: bool | str
     names = {name: more.pop(name) for name in list(more) if name not in Claim.__dataclass_fields__}
     texts = {name: value.format(**names) for name, value in row.items() if isinstance(value, str)}
     verdict = {True: HOLDS, False: FAILS, None: UNDECIDED}.get(holds, holds)
-    id = key.format(**{name: slug(str(value)) for name, value in names.items()})
+    slugs = {name: slug(str(value)) for name, value in names.items()}
+    texts |= {"id": key.format(**slugs), "needs": row.get("needs", "").format(**slugs)}
     texts["control"] = beside(control, texts.get("control", ""))
-    return Claim(**{"id": id, "ours": float(ours), "verdict": verdict, **row, **texts, **more})
+    return Claim(**{"ours": float(ours), "verdict": verdict, **row, **texts, **more})
 
 
 def difference(key: str, row: pd.Series, control: str = "", metric: str = "psnr", **more) -> Claim:
@@ -170,6 +172,22 @@ def slug(text: str) -> str:
     return "-".join("".join(letter if letter.isalnum() else " " for letter in text.lower()).split())
 
 
+def settled(claims: Iterable[Claim]) -> list[Claim]:
+    """The claims, undecided where what they need does not hold: networks that have not left their start, or do not
+    restore, decide nothing. Raises ``ValueError`` where a row is needed that is not among them."""
+    claims = list(claims)
+    by_id, found = {claim.id: claim for claim in claims}, []
+    for one in claims:
+        if one.needs and one.verdict not in ("", UNDECIDED):
+            if one.needs not in by_id:
+                raise ValueError(f"claim {one.id} needs {one.needs}, which is not among the notebook's claims")
+            if (basis := by_id[one.needs]).verdict not in (HOLDS, "better"):
+                reason = f"{one.verdict} by itself, but nothing follows without this: {basis.what}, {basis.here}"
+                one = replace(one, verdict=UNDECIDED, control=beside(one.control, reason))
+        found.append(one)
+    return found
+
+
 def table(claims: Sequence[Claim]) -> pd.DataFrame:
     """Claims for a reader: what, here, paper, beside it, verdict."""
     rows = [(claim.what, claim.here, claim.there, claim.control, claim.verdict) for claim in claims]
@@ -182,7 +200,7 @@ def keep(claims: Iterable[Claim], notebook: str, mark: Stamp) -> str:
     The rows of other notebooks stay; notebooks can run in any order and at once. Raises ``ValueError`` where an id
     stands twice, also in another notebook.
     """
-    claims = list(claims)
+    claims = settled(claims)
     common = {"notebook": notebook, **mark.columns()}
     new = pd.DataFrame(
         [{**vars(claim), "sentence": claim.sentence, **common} for claim in claims], columns=list(COLUMNS)
