@@ -16,6 +16,7 @@ from demoe.core.files import checksum, project_root
 PACKAGE = Path(provenance.__file__).parents[1]
 RELEASED = r"default_model|pretrained\.releases"  # in a notebook that uses a network which comes with the package,
 RELEASED_FOLDERS = ("DEMOE_WEIGHTS", "DEMOE_HELD_OUT", "DEMOE_PHOTOS")  # and what these name
+GATHERS = r"ledger\.table"  # in a notebook that shows what all others found
 SHARP_IMAGES = "DEMOE_SHARP_IMAGES"
 
 
@@ -49,6 +50,12 @@ def identity(path: Path, known: dict) -> str:
         more["released"] = [checksum(file) for file in sorted((PACKAGE / "weights").glob("*.safetensors"))]
         more["folders"] = [os.environ.get(name) for name in RELEASED_FOLDERS]
     return provenance.config_hash(more)
+
+
+def after(path: Path, selected: list[str]) -> list[str]:
+    """The notebooks that one which shows their claims has to wait for: all others of ``selected``."""
+    gathers = re.search(GATHERS, path.read_text(encoding="utf-8"))
+    return [name for name in selected if name != path.stem] if gathers else []
 
 
 def networks(profile: str, data_root: str | None) -> dict[str, dict]:

@@ -147,7 +147,8 @@ def write_plan(config: dict, file: Path) -> Path:
     notebooks = {}
     for path in plan.notebooks():
         loaded = [run for run, network in networks.items() if path.name[:2] in network["notebooks"]]
-        notebooks[path.stem] = {"networks": loaded, "identity": plan.identity(path, basis)}
+        after = plan.after(path, config["selected"])
+        notebooks[path.stem] = {"networks": loaded, "identity": plan.identity(path, basis), "after": after}
     config |= {"threads": PROFILES[config["profile"]].threads, "basis": digest}
     write_text(file, json.dumps({**config, "networks": networks, "notebooks": notebooks}, indent=1) + "\n")
     return file

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
 from demoe.data.pairs import PairedSet, Window
 from demoe.models import comparators, complexity
-from demoe.models.demoe import DEMOE_PRESETS, DeMoE
-from demoe.models.nafnet import NAFNET_PRESETS, NAFNet
+from demoe.models.demoe import DEMOE_PRESETS, DeMoE, DeMoEConfig
+from demoe.models.nafnet import NAFNET_PRESETS, NAFNet, NAFNetConfig
+from demoe.training.stages import demoe_from_baseline
 
 from . import statistics
 from .benchmark import restored, score
@@ -125,6 +127,21 @@ def ensemble() -> pd.DataFrame:
         ("DeMoE", 1, demoe),
     ]
     return pd.DataFrame(rows, columns=["what", "networks", "params"])
+
+
+def one_expert_apart(seed: int = 0) -> float:
+    """Section 3.3, "equivalent to the NAFNet baseline": the largest difference between what a small NAFNet of random
+    weights makes of a random picture, and a DeMoE with k = 1 whose experts are copies of its blocks."""
+    generator = torch.Generator().manual_seed(seed)
+    config = NAFNetConfig(width=4, encoder_blocks=(1, 1), middle_blocks=2, decoder_blocks=(2, 2), router=True)
+    baseline = NAFNet(config).eval()
+    with torch.no_grad():
+        for values in baseline.parameters():  # also those that start at zero, with which a block does nothing
+            values.copy_(0.1 * torch.randn(values.shape, generator=generator))
+        shape = DeMoEConfig(width=4, encoder_blocks=(1, 1), middle_blocks=1, decoder_blocks=(1, 1))
+        model = demoe_from_baseline(baseline, shape, "pretrained").eval()
+        picture = torch.rand(1, 3, 21, 30, generator=generator)
+        return (model(picture, k=1).image - baseline(picture).image).abs().max().item()
 
 
 def examples(

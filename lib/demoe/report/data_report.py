@@ -10,12 +10,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from demoe.core.paper import published
 from demoe.core.tasks import EXPERTS
-from demoe.data.composition import BINS, histogram
+from demoe.data.composition import BINS, histogram, published_sizes
 from demoe.data.real.catalog import OOD_EXPERT, expert_label
 
 from .claims import Claim, claim
 from .figures import COLOURS, MARKERS, legend, show
+from .tables import where
 
 
 def gallery(samples: list[tuple[str, Tensor, Tensor | None, str]], columns: int = 3) -> Figure:
@@ -67,9 +69,17 @@ def scatter(points: np.ndarray, groups: np.ndarray, title: str) -> Figure:
     return figure
 
 
-def claims(strength: pd.DataFrame, shares: pd.DataFrame, separable: pd.Series, missing: str) -> list[Claim]:
-    """Notebook 02: ``blur_strength``'s table, ``shares`` with the columns here and paper, a row a set, the numbers of
-    ``embedding.separability``, and why CLIP's features are missing, "" where they are not."""
+def claims(
+    strength: pd.DataFrame, shares: pd.DataFrame, errors: np.ndarray, separable: pd.Series, missing: str
+) -> list[Claim]:
+    """Notebook 02: ``blur_strength``'s table, ``shares`` with the columns here and paper, a row a set, LOLBlur's
+    ``composition.errors``, the numbers of ``embedding.separability``, and why CLIP's features are missing, "" where
+    they are not."""
+    printed = where(published(), table="table4_aio_blur").pivot(index="dataset", columns="metric", values="value")
+    ruled = published_sizes(printed.original_samples.drop("AIO-Blur").astype(int).to_dict()).final
+    wanted = printed.final_samples.astype(int)
+    differing = [f"{name} {size} for {wanted[name]}" for name, size in ruled.items() if size != wanted[name]]
+    bins = np.bincount(histogram(errors)[1], minlength=BINS) / len(errors)
     off = strength[~strength.within]
     outside = ", ".join(f"{row.set} {row.difference:+.1f} dB" for row in off.itertuples())
     apart = (shares.here - shares.paper).abs()
@@ -79,5 +89,9 @@ def claims(strength: pd.DataFrame, shares: pd.DataFrame, separable: pd.Series, m
     return [
         claim("demoe-data-calibration", strength.within.sum(), outside, unit=f"of {len(strength)}"),
         claim("demoe-t4-shares", apart.max(), str(apart.idxmax())),
+        claim(
+            "demoe-t4-counts", len(ruled) - len(differing), ", ".join(differing), not differing, unit=f"of {len(ruled)}"
+        ),
+        claim("demoe-f10-bins", bins[2], f"the bins hold {', '.join(f'{share:.0%}' for share in bins)}"),
         claim("demoe-f4-separable", separable.silhouette, holds=holds, **names),
     ]

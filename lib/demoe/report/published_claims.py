@@ -40,7 +40,9 @@ def averages() -> list[Claim]:
 
 def costs() -> list[Claim]:
     """Sections 4.1 and 5: what is said of parameters, operations and time, by Table 1's own columns."""
-    printed = where(published(), table="table1_aio", dataset="-").pivot(index="method", columns="metric", values="value")
+    printed = where(published(), table="table1_aio", dataset="-").pivot(
+        index="method", columns="metric", values="value"
+    )
     ratio = printed.loc[PROMPTIR] / printed.loc[OWN]
     rank = printed.rank(method="min").loc[OWN]
     runtime = printed.runtime_ms[OWN] / printed.runtime_ms[NAFNET]
@@ -67,7 +69,9 @@ def quality() -> list[Claim]:
     by_set = where(published(), table="table1_aio", dataset="RealBlur", metric="psnr").set_index("method").value
     found = [
         claim("demoe-p-best", lead, f"its places: {told}", set(places.values()) == {1}),
-        claim("demoe-p-realblur", by_set.SFHFormer - by_set.drop("SFHFormer").max(), holds=by_set.idxmax() == "SFHFormer"),
+        claim(
+            "demoe-p-realblur", by_set.SFHFormer - by_set.drop("SFHFormer").max(), holds=by_set.idxmax() == "SFHFormer"
+        ),
         claim("demoe-p-drop", drop, holds=drop <= 0.005),
     ]
     for name, other, words in LIKE_OTHERS:

@@ -45,6 +45,14 @@ def accuracy(routing: pd.DataFrame, network: str = "demoe") -> Claim:
     return claim("{network}-router-accuracy", holds=holds, **found, **names)
 
 
+def usage(routing: pd.DataFrame) -> Claim:
+    """Figure 12, in distribution: the sets whose own expert is the router's most frequent answer (``router.look``)."""
+    most = {name: part.predicted.value_counts().index[0] for name, part in routing.groupby("set", sort=False)}
+    own = routing.groupby("set").label.first()
+    other = [f"{name} to {expert}" for name, expert in most.items() if expert != own[name]]
+    return claim("demoe-f12-usage", len(most) - len(other), ", ".join(other), not other, unit=f"of {len(most)}")
+
+
 def _right(routing: pd.DataFrame) -> tuple[dict[str, float], dict[str, int]]:
     """The share of the pictures on which the router is right, with its interval, and how many pictures and scenes."""
     share, scenes = float(routing.correct.mean()), _scenes(routing)

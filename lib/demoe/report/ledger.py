@@ -1,0 +1,115 @@
+"""The ledger: every claim of the papers with the verdict that the rows of ``claims.csv`` give it (notebook 14)."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .claims import FAILS, HOLDS, UNDECIDED
+from .figures import GREEN, RED, legend
+
+NOT_HERE = "not looked at"  # no row of this profile is about it
+VERDICTS = {HOLDS: GREEN, FAILS: RED, UNDECIDED: "0.6", NOT_HERE: "0.88"}
+PRINTED, HERE = "by its printed numbers", "here"
+
+
+@lru_cache
+def entries() -> tuple[dict[str, dict], dict[str, str]]:
+    """The claims by id, with the fields that ``ledger.toml`` explains; and how the paper's versions are numbered."""
+    entries = tomllib.loads(Path(__file__).with_name("ledger.toml").read_text(encoding="utf-8"))
+    return entries, entries.pop("numbering")
+
+
+def verdict(words: Iterable[str], wants: str = "better") -> str:
+    """What rows with these verdicts say together of a claim that ``wants`` them to be "better", "worse" or, of what is
+    no better, "no difference".
+
+    "fails" where one does, else "undecided" where one is or decides nothing, else "holds"; "not looked at" without
+    rows. Raises ``ValueError`` for a word that no row has.
+    """
+    good = {"better": {"better"}, "worse": {"worse"}, "no difference": {"worse", "no difference"}}[wants] | {HOLDS}
+    known = {"better", "worse", "no difference", HOLDS, FAILS, UNDECIDED, ""}
+    found = list(words)
+    if unknown := set(found) - known:
+        raise ValueError(f"no such verdict: {', '.join(sorted(unknown))}")
+    if not found:
+        return NOT_HERE
+    if any(word not in good | {UNDECIDED, ""} for word in found):
+        return FAILS
+    return HOLDS if set(found) <= good else UNDECIDED
+
+
+def table(claims: pd.DataFrame) -> pd.DataFrame:
+    """Every claim beside the rows that decide it, of ``claims`` (``claims.read``).
+
+    Columns: id, paper, place, says, "by its printed numbers" and "here" (verdicts; "" where the printed numbers say
+    nothing), ours (the rows in words), notebook (where they come from), profile, data and commit of the rows.
+    """
+    rows = []
+    for key, entry in entries()[0].items():
+        sides = {
+            side: _matching(claims, entry.get(field, ())) for side, field in ((PRINTED, "printed"), (HERE, "rows"))
+        }
+        words = {side: verdict(found.verdict, entry.get("wants", "better")) for side, found in sides.items()}
+        if "lacks" in entry and words[HERE] in (HOLDS, FAILS):
+            words[HERE] = UNDECIDED
+        if not entry.get("rows") and "printed" in entry:
+            words[HERE] = ""
+        every = pd.concat(sides.values())
+        told = list(every.sentence) + ([f"Not measured: {entry['lacks']}."] if "lacks" in entry else [])
+        rows.append(
+            {
+                "id": key,
+                "paper": entry.get("paper", "DeMoE"),
+                "place": entry["place"],
+                "says": entry["says"],
+                PRINTED: words[PRINTED] if "printed" in entry else "",
+                HERE: words[HERE],
+                "ours": " ".join(told),
+                **{name: ", ".join(dict.fromkeys(every[name])) for name in ("notebook", "profile", "data", "commit")},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _matching(claims: pd.DataFrame, patterns: Iterable[str]) -> pd.DataFrame:
+    """The rows whose id one of ``patterns`` describes."""
+    return claims[claims.id.map(lambda id: any(fnmatchcase(id, pattern) for pattern in patterns)).astype(bool)]
+
+
+def unused(claims: pd.DataFrame) -> list[str]:
+    """Patterns of the ledger that describe no id of ``claims``: a row was renamed, or its notebook has not run."""
+    patterns = [
+        pattern for entry in entries()[0].values() for side in ("rows", "printed") for pattern in entry.get(side, ())
+    ]
+    return [pattern for pattern in patterns if not any(fnmatchcase(id, pattern) for id in claims.id)]
+
+
+def counts(ledger: pd.DataFrame) -> pd.DataFrame:
+    """How many claims of each paper (down) have which verdict here (across), those that only print numbers left out."""
+    part = ledger[ledger[HERE] != ""]
+    table = pd.crosstab(part.paper, part[HERE])
+    return table.reindex(index=part.paper.unique(), columns=list(VERDICTS), fill_value=0)
+
+
+def figure(ledger: pd.DataFrame) -> Figure:
+    """``counts`` as bars, one a paper."""
+    table = counts(ledger)
+    figure, axis = plt.subplots(figsize=(8, 0.45 * len(table) + 1.2))
+    left = pd.Series(0, index=table.index)
+    for word, colour in VERDICTS.items():
+        bars = axis.barh(table.index, table[word], left=left, color=colour, label=word, edgecolor="white")
+        axis.bar_label(bars, labels=[str(n) if n else "" for n in table[word]], label_type="center", fontsize=8)
+        left = left + table[word]
+    axis.invert_yaxis()
+    axis.set(xlabel="claims", title="What holds here")
+    axis.grid(axis="y", visible=False)
+    legend(figure)
+    return figure

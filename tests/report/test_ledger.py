@@ -1,0 +1,98 @@
+"""Laws of the ledger: which rows decide a claim, and what they say together."""
+
+import itertools
+
+import pandas as pd
+import pytest
+
+from demoe.core import provenance
+from demoe.core.paper import published
+from demoe.report import claims, ledger, published_claims
+from demoe.report.claims import Claim
+
+MARK = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
+
+
+@pytest.mark.parametrize(
+    ("words", "wants", "together"),
+    [
+        ([], "better", "not looked at"),
+        (["better", "holds"], "better", "holds"),
+        (["better", "undecided"], "better", "undecided"),
+        (["better", ""], "better", "undecided"),
+        (["better", "undecided", "worse"], "better", "fails"),
+        (["no difference"], "better", "fails"),
+        (["worse", "holds"], "worse", "holds"),
+        (["better"], "worse", "fails"),
+        (["worse", "no difference"], "no difference", "holds"),
+        (["better"], "no difference", "fails"),
+    ],
+)
+def test_rows_together(words, wants, together):
+    for order in itertools.permutations(words):
+        assert ledger.verdict(order, wants) == together
+
+
+def test_a_verdict_that_no_row_has_is_refused():
+    with pytest.raises(ValueError, match="no such verdict: perhaps"):
+        ledger.verdict(["perhaps"])
+
+
+def test_every_entry_is_complete():
+    entries, numbering = ledger.entries()
+    assert len(entries) >= 38 and numbering
+    for key, entry in entries.items():
+        assert entry["says"] and entry["place"] and (entry.get("rows") or entry.get("printed")), key
+        assert set(entry) <= {"says", "paper", "place", "rows", "printed", "wants", "lacks"}, key
+        ledger.verdict([], entry.get("wants", "better"))
+
+
+def kept(home, *rows: Claim) -> pd.DataFrame:
+    claims.keep(rows, "05", MARK)
+    return ledger.table(claims.read("test")).set_index("id")
+
+
+def test_a_claim_is_decided_by_its_rows_alone(home):
+    found = kept(
+        home,
+        Claim("demoe-t1-counts", "Counts", 4.0, verdict="holds"),
+        Claim("demoe-t1-average", "The best", verdict="fails"),
+        Claim("demoe-t1-stage-2", "Gain", 0.2, verdict="better"),
+        Claim("demoe-p-averages", "Averages", 32.0, verdict="fails"),
+    )
+    assert found.here["01-cost"] == "holds" and found.here["08-best"] == "fails"
+    assert found.here["09-stage-2"] == "undecided" and "Not measured: a baseline" in found.ours["09-stage-2"]
+    assert found[ledger.PRINTED]["37-averages"] == "fails" and found.here["37-averages"] == ""
+    assert found.here["21-noise"] == "not looked at" and found.notebook["01-cost"] == "05"
+    assert found.commit["01-cost"] == "1234567" and "Counts: +4.00 dB" in found.ours["01-cost"]
+    counted = ledger.counts(found.reset_index())
+    assert counted.loc["DeMoE", "holds"] == 1 and counted.to_numpy().sum() == (found.here != "").sum()
+
+
+def test_what_no_notebook_has_written_is_named(home):
+    names = ledger.unused(claims.read("test"))
+    claims.keep([Claim("demoe-t1-counts", "Counts", 4.0, verdict="holds")], "05", MARK)
+    assert set(names) - set(ledger.unused(claims.read("test"))) == {"demoe-t1-counts"}
+
+
+def test_the_printed_numbers_decide_by_themselves(home):
+    rows = {row.id.removeprefix("demoe-p-"): row for row in published_claims.all_rows()}
+    assert rows["averages"].here == "32 of 33" and "Restormer, ssim of table1: 0.853" in rows["averages"].control
+    fail = {"averages", "runtime", "deblurgan-v2", "manual", "aperture"}
+    assert {name for name, row in rows.items() if row.verdict == "fails"} == fail
+    assert all(row.verdict == "holds" for name, row in rows.items() if name not in fail)
+    numbers = published().query("table == 'table1_aio' and dataset == '-'").set_index(["method", "metric"]).value
+    assert (
+        rows["runtime"].ours
+        == pytest.approx(13.1 / 8)
+        == numbers["DeMoE_k1", "runtime_ms"] / numbers["NAFNet", "runtime_ms"]
+    )
+    claims.keep(rows.values(), "14", MARK)
+    table = ledger.table(claims.read("test")).set_index("id")
+    assert (table[ledger.PRINTED] == "fails").sum() == 5 and (table[ledger.PRINTED] == "not looked at").sum() == 0
+
+
+def test_the_figure_shows_every_claim(home):
+    found = kept(home, Claim("demoe-t1-counts", "Counts", 4.0, verdict="holds")).reset_index()
+    bars = ledger.figure(found).axes[0].patches
+    assert sum(bar.get_width() for bar in bars) == (found.here != "").sum()

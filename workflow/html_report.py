@@ -1,0 +1,128 @@
+"""Writes results/<profile>/report.html: claims, tables and figures of all notebooks in one file that opens offline.
+
+Run by the rule ``report``, or by hand: python workflow/html_report.py --profile smoke. It reads what the notebooks
+wrote and computes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+import mistune
+import nbformat
+import pandas as pd
+from markupsafe import Markup
+from PIL import Image
+
+from demoe.core.files import figures_dir, project_root, results_dir, write_text
+from demoe.core.profiles import PROFILES
+from demoe.report import claims, ledger
+
+WIDTH = 1600  # pixels of a figure at most: sharp at the width of the page, and the file stays small
+ROWS = 40  # of a CSV that has no layout for readers; the rest is in the file
+STAMP = ["profile", "data", "seed", "commit"]
+markdown = mistune.create_markdown(plugins=["table"])  # raw HTML in a table is escaped
+
+
+@dataclass
+class Section:
+    """A notebook: where it is, how it begins, and what it wrote."""
+
+    number: str
+    title: str
+    introduction: Markup
+    executed: str  # relative to the report
+    tables: list[tuple[str, Markup]] = field(default_factory=list)  # name, HTML
+    figures: list[tuple[str, str, str]] = field(default_factory=list)  # name, data URI, stamp
+    data: list[tuple[str, str, Markup]] = field(default_factory=list)  # CSV: name, where from, HTML
+
+
+def section(notebook: Path, profile: str) -> Section | None:
+    """What one notebook left in a profile; None where it has not run."""
+    results, number = results_dir(profile), notebook.name[:2]
+    if not (results / "notebooks" / notebook.name).is_file():
+        return None
+    first = nbformat.read(notebook, 4).cells[0].source
+    title, _, rest = first.partition("\n")
+    found = Section(number, title.lstrip("# "), Markup(markdown(rest)), f"notebooks/{notebook.name}")
+    for file in sorted((results / "tables").glob(f"{number}_*")):
+        if file.suffix == ".md":
+            found.tables.append((file.stem, Markup(markdown(file.read_text(encoding="utf-8")))))
+        elif file.suffix == ".csv":
+            found.data.append((file.stem, stamp(file), rows(file)))
+    for file in sorted(figures_dir(profile).glob(f"{number}_*.png")):
+        with Image.open(file) as image:
+            found.figures.append((file.stem, picture(image), image.info.get("Description", "")))
+    return found
+
+
+def picture(image: Image.Image) -> str:
+    """A figure as a data URI, at most ``WIDTH`` pixels wide."""
+    height = round(image.height * min(1, WIDTH / image.width))
+    shown = image.convert("RGB").resize((min(image.width, WIDTH), height), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    shown.save(stream, "WEBP", quality=85, method=4)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def rows(file: Path) -> Markup:
+    """The first ``ROWS`` rows of a CSV as HTML, without its stamp."""
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    shown = table.drop(columns=STAMP, errors="ignore").head(ROWS)
+    more = f"<p>{len(table) - ROWS} more rows in <code>tables/{file.name}</code></p>" if len(table) > ROWS else ""
+    return Markup(shown.to_html(index=False, border=0) + more)
+
+
+def stamp(file: Path) -> str:
+    """Where the numbers of a CSV come from, in one line: profile, data, seed, commit, hardware."""
+    try:
+        known = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return " · ".join(f"{name} {known[name]}" for name in (*STAMP, "hardware") if known.get(name) not in (None, ""))
+
+
+def build(profile: str) -> str:
+    """The report of a profile. Raises ``FileNotFoundError`` where no notebook has run."""
+    notebooks = sorted((project_root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    sections = [found for notebook in notebooks if (found := section(notebook, profile))]
+    if not sections:
+        raise FileNotFoundError(f"no notebook has run in {results_dir(profile)}: run ./run_all.sh --profile {profile}")
+    table = ledger.table(claims.read(profile))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("report.html.jinja").render(
+        profile=profile,
+        claims=table.to_dict("records"),
+        counts=table[ledger.HERE].replace("", "only printed").value_counts().to_dict(),
+        printed=ledger.PRINTED,
+        here=ledger.HERE,
+        sections=sections,
+    )
+
+
+def main() -> int:
+    """Exit status: 0 written, 1 nothing to write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", required=True, choices=list(PROFILES))
+    profile = parser.parse_args().profile
+    file = results_dir(profile) / "report.html"
+    try:
+        write_text(file, build(profile))
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(file.relative_to(project_root()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
