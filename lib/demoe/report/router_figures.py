@@ -94,7 +94,7 @@ def signs(routing: pd.DataFrame, limits: Mapping[str, float], groups: Mapping[st
         Line2D([], [], color="black", marker="|", ls="", ms=9, mew=1.4, label="median of the set"),
         Line2D([], [], color=GREY, ls="--", lw=1.2, label="limit: 95 % of the pictures it is set by stay below"),
     ]
-    legend(figure, keys, "lower center", ncols=2)
+    legend(figure, keys, ncols=2)
     return figure
 
 
