@@ -252,7 +252,7 @@ def _matching(start: Spec, setting: Setting) -> Iterator[Spec]:
     """A network of ``MATCHING`` trained on GoPro, and trained on from there with each of ``ADDED``, and with nothing.
 
     Other profiles than "paper" keep their own steps, batches and crops, and a tenth of their learning rate. Without
-    real data the ``SHORT`` ones learn one blur in batches of four, with half of the width, and train on for 100 steps
+    real data the ``SHORT`` ones learn one blur in batches of four, with half of the width, and train on for 70 steps
     at most. HINet's own loss is L1 there, and added losses weigh a fiftieth: with minus the PSNR nothing was learnt
     within minutes. Their origins learn longer, at three times the rate: in 280 steps HINet gains 0.5 dB instead of
     0.03. Our choice.
@@ -283,7 +283,7 @@ def _matching(start: Spec, setting: Setting) -> Iterator[Spec]:
         if profile.name != "paper":
             recipe, fields = recipe | {"learning_rate": profile.learning_rate / 10, "min_learning_rate": 1e-7}, {}
         if short:
-            fields = {"steps": min(profile.specialist_steps, 100)}
+            fields = {"steps": min(profile.specialist_steps, 70)}
         fields = {"recipe": tuple((dict(start.recipe) | recipe).items()), "starts_from": origin, **fields}
         weights = weights_of if network == "hinet" else {one: LOSSES[one].weight for one in ADDED}
         for name in ("control", *weights):
