@@ -254,8 +254,7 @@ def _matching(start: Spec, setting: Setting) -> Iterator[Spec]:
     Other profiles than "paper" keep their own steps, batches and crops, and a tenth of their learning rate. Without
     real data the ``SHORT`` ones learn one blur in batches of four, with half of the width, and train on for 70 steps
     at most. HINet's own loss is L1 there, and added losses weigh a fiftieth: with minus the PSNR nothing was learnt
-    within minutes. Their origins learn longer, at three times the rate: in 280 steps HINet gains 0.5 dB instead of
-    0.03. Our choice.
+    within minutes. Their origins learn longer, at three times the rate. Our choice.
     """
     profile, weights_of = setting.profile, HINET_WEIGHTS
     short = profile.name in SHORT and not setting.roots
