@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from demoe.blur import scenes, sensor, sets, sources
+from demoe.blur.cameras import CAMERAS
 from demoe.blur.sets import SETS, Options, synthesize, synthesize_batch
 from demoe.core import tasks
 
@@ -81,11 +82,11 @@ def test_computing_a_batch_at_once_changes_rounding_only(name):
     """What a GPU does, on the CPU: all samples in one call of the recipe."""
     rngs = [np.random.default_rng(i) for i in range(3)]
     again = [np.random.default_rng(i) for i in range(3)]
-    job = sets.Job(rngs, "train", (40, 50), torch.device("cpu"), PHOTOS)
+    job = sets.Job(rngs, "train", (40, 50), torch.device("cpu"), PHOTOS, CAMERAS[name])
     recipe = sets._RECIPES[name][1]
     together = recipe(job)
     for i, rng in enumerate(again):
-        alone = recipe(sets.Job([rng], "train", (40, 50), torch.device("cpu"), PHOTOS))
+        alone = recipe(sets.Job([rng], "train", (40, 50), torch.device("cpu"), PHOTOS, CAMERAS[name]))
         for one, other in ((alone.blurred[0], together.blurred[i]), (alone.sharp[0], together.sharp[i])):
             # JPEG turns a difference in rounding into a few levels
             assert (one - other).abs().max() < (0.05 if name in ("RealBlur", "Real-LOLBlur") else 1.01 / 255)
@@ -101,7 +102,8 @@ def test_samples_shared_among_threads_are_the_same():
 
     made = []
     for device in ("cpu", "cuda"):
-        job = sets.Job([np.random.default_rng(i) for i in range(9)], "train", (8, 8), torch.device(device), PHOTOS)
+        rngs = [np.random.default_rng(i) for i in range(9)]
+        job = sets.Job(rngs, "train", (8, 8), torch.device(device), PHOTOS, CAMERAS["GoPro"])
         made.append(job.each(make, range(9)))
     for (one, canvas), (other, again) in zip(*made, strict=True):
         assert one == other and torch.equal(canvas, again)
@@ -124,7 +126,7 @@ def test_threads_do_not_matter(name):
 
 def test_rsblur_moves_by_another_law():
     """Constant speed along the path: the notes give the extent, the recipe's own job the path."""
-    job = sets.Job([np.random.default_rng(0)], "test", (32, 32), torch.device("cpu"), PHOTOS)
+    job = sets.Job([np.random.default_rng(0)], "test", (32, 32), torch.device("cpu"), PHOTOS, CAMERAS["RSBlur"])
     walk = job.paths(4, 0.5, "mid", None)[0]
     speed = np.hypot(*np.diff(walk[:, :2], axis=0).T)
     assert speed.std() < 1e-6 * speed.mean() and np.allclose(walk[len(walk) // 2], 0)

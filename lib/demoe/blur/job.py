@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from . import psf, scenes, sensor, sources, trajectories
+from .cameras import Camera
 
 MARGIN = 52  # pixels around the frame: the longest path and what roll adds to it
 MAX_ROLL = 0.3  # degrees
@@ -45,7 +46,7 @@ class Options:
     """What an experiment may change in a recipe. The defaults are the sets as they are trained and tested on."""
 
     blur: float = 1.0  # multiplies every extent, roll and circle of confusion; 0 is no blur
-    capture: bool = True  # False: no noise, mosaic, JPEG, misregistration or change of gain
+    capture: str = "set"  # whose camera: the set's own, "none", another set's by its name, or "shared" (``shared``)
     canvas: Callable[..., tuple[Tensor, str]] = sources.sharp_canvas  # where sharp pictures come from
     gamma: bool = False  # GoPro: average with a response of gamma 2.2, as the set's blur_gamma folders do
     bits: int = 8  # levels of the result: 8, or 16 for DPDD's 16-bit protocol
@@ -60,6 +61,7 @@ class Job:
     size: tuple[int, int]
     device: torch.device
     options: Options
+    camera: Camera
 
     def each(self, make: Callable[..., Made], *columns: Sequence) -> list[Made]:
         """``make(rng, ...)`` for every sample. Beside a GPU all cores take part, or it would wait for one of them."""
@@ -87,12 +89,14 @@ class Job:
         height, width = (psf.fft_length(side + 2 * margin) for side in self.size)
         return height, width
 
-    def canvases(self, margin: int = MARGIN, scale: tuple[float, float] = (1.25, 1.75)) -> tuple[Tensor, list[str]]:
-        """Sharp pictures (B,3,S,T) with a margin, sRGB. Motion sets enlarge the source: real frames are softer."""
+    def canvases(self, margin: int = MARGIN) -> tuple[Tensor, list[str]]:
+        """Sharp pictures (B,3,S,T) with a margin, sRGB, as large as the camera sees them."""
         # Far from the centre of a large frame roll reaches further than the margin allows for.
         roll = self.options.blur * math.radians(MAX_ROLL) * math.hypot(*self.size) / 2
         height, width = self.canvas_size(margin + max(0, math.ceil(roll - (MARGIN - trajectories.MAX_EXTENT))))
-        drawn = self.each(lambda rng: self.options.canvas(rng, self.split, height, width, scale=rng.uniform(*scale)))
+        drawn = self.each(
+            lambda rng: self.options.canvas(rng, self.split, height, width, scale=rng.uniform(*self.camera.scale))
+        )
         return self.stack([canvas for canvas, _ in drawn]), [name for _, name in drawn]
 
     def paths(
@@ -128,7 +132,7 @@ class Job:
         def make(rng: np.random.Generator, name: str, here: bool, fraction: float) -> tuple[Tensor, Tensor]:
             if not here:  # nothing is drawn from the generator, whatever the rest of the batch needs
                 return nothing
-            scale = rng.uniform(1.25, 1.75)
+            scale = rng.uniform(*self.camera.scale)
             texture, _ = self.options.canvas(rng, self.split, height, width, scale=scale, exclude=name)
             return texture, scenes.blob_alpha(rng, height, width, min(fraction, 0.9))
 
@@ -140,44 +144,9 @@ class Job:
         """Point lights (B,3,S,T) in linear light, on average ``mean_count`` on a canvas."""
         return self.stack(self.each(lambda rng: scenes.point_lights(rng, *canvas.shape[-2:], mean_count)))
 
-    def crop(self, canvas: Tensor) -> Tensor:
-        return psf.crop(canvas, self.size)
-
-    def camera(
-        self,
-        light: Tensor,
-        shot: Tensor | float,
-        read: Tensor | float,
-        gains: Tensor,
-        mosaic: bool = True,
-        spare_saturated: bool = False,
-    ) -> Tensor:
-        """Linear light (B,3,H,W) as recorded by a noisy sensor, linear in [0,1]; see ``sensor.expose``."""
-        if not self.options.capture:
-            return sensor.expose(light, None)
-        shape = (1 if mosaic else 3, *self.size)
-        normal = self.each(lambda rng: torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)))
-        return sensor.expose(
-            light, self.stack(normal), shot=shot, read=read, gains=gains, spare_saturated=spare_saturated
-        )
-
-    def gains(self) -> Tensor:
-        """White balance (B,3,1,1) with red and blue in the range found in RealBlur's raw files."""
-        drawn = [(rng.uniform(1.51, 2.66), 1.0, rng.uniform(1.46, 2.92)) for rng in self.rngs]
-        return torch.tensor(drawn, dtype=torch.float32, device=self.device)[:, :, None, None]
-
-    def jpeg(self, images: Tensor) -> Tensor:
-        """Half of ``images`` (B,3,H,W) as JPEG files of quality 90 to 98 keep them."""
-        qualities = [int(rng.integers(90, 99)) if rng.random() < 0.5 else None for rng in self.rngs]
-        if not self.options.capture or not any(qualities):
-            return images
-        files = images.cpu()
-        return self.stack(
-            [
-                image if quality is None else sensor.jpeg(image, quality)
-                for image, quality in zip(files, qualities, strict=True)
-            ]
-        )
+    def crop(self, canvas: Tensor, border: int = 0) -> Tensor:
+        """The frame, the middle of a canvas, with ``border`` pixels around it."""
+        return psf.crop(canvas, (self.size[0] + 2 * border, self.size[1] + 2 * border))
 
     def pair(self, blurred: Tensor, sharp: Tensor, names: list[str], notes: list[str], mask: Tensor | None = None):
         bits = self.options.bits

@@ -8,13 +8,14 @@ near that of the real set (``calibration``).
 from __future__ import annotations
 
 from . import sensor
+from .cameras import record
 from .job import Job, Pair
 from .recipes_training import defocused, night, night_notes, night_shot
 
 
 def realdof(job: Job) -> Pair:
     """RealDOF: as DPDD, with a wider aperture, two cameras better matched, and apertures clipped to a cat's eye."""
-    return defocused(job, 23.0, max_radius=31.0, shift=0.3, gain=0.03, cat_eye=0.8)
+    return defocused(job, 23.0, max_radius=31.0, cat_eye=0.8)
 
 
 def rsblur(job: Job) -> Pair:
@@ -25,9 +26,7 @@ def rsblur(job: Job) -> Pair:
     canvas, names = job.canvases()
     light, budget = night(job, canvas, (0, 1), lamps=1)
     paths = job.paths(median=3.4, log_sd=0.5, length=None, anchor="mid")
-    shot, read = (job.column([level * u for u in job.uniform(0.5, 1.5)]) for level in (1e-4, 9.15e-4))
-    exposed = job.camera(job.crop(job.blurred(light, paths)), shot, read, job.gains(), spare_saturated=True)
-    return job.pair(sensor.to_srgb(exposed), sensor.to_srgb(job.crop(light)), names, night_notes(paths, budget))
+    return record(job, job.blurred(light, paths), light, names, night_notes(paths, budget))
 
 
 def real_lolblur(job: Job) -> Pair:
@@ -35,15 +34,13 @@ def real_lolblur(job: Job) -> Pair:
 
     The sharp image is the dark scene itself, for measurements alone: nobody who is given the set is given it.
     """
-    return night_shot(job, (2.5, 5), median=10, shot=4e-4, read=1.5e-3)
+    return night_shot(job, (2.5, 5), median=10)
 
 
 def lolv2_real(job: Job) -> Pair:
     """LOL-v2 real: a short against a long exposure of a scene that does not move. No blur: a control."""
     canvas, names = job.canvases(margin=0)
     part = job.uniform(0.02, 0.11)
-    light = sensor.to_linear(job.crop(canvas)) * job.column(part)
-    shot, read = (job.column([level * u for u in job.uniform(0.3, 1.5)]) for level in (2.5e-3, 2e-3))
-    exposed = job.camera(light, shot, read, job.gains())
+    light = sensor.to_linear(canvas)
     notes = [f"exposed to {share:.3f} of the light, nothing moves" for share in part]
-    return job.pair(sensor.to_srgb(exposed), job.crop(canvas), names, notes)
+    return record(job, light * job.column(part), light, names, notes)

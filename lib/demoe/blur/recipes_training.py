@@ -2,10 +2,7 @@
 
 They imitate how the blur of each set comes about and how strong it is, not what its pictures show. Every number here is
 our choice; the medians are set so that the mean PSNR of the blurred input comes near that of the real set
-(``calibration``).
-
-The pictures of ReLoBlur, LOLBlur and DPDD were reduced in size after demosaicing, and they are sharp in part: a mosaic
-at this scale would draw coloured fringes that the real ones have not, so these three are recorded without.
+(``calibration``). The camera that records it is of ``cameras``.
 """
 
 from __future__ import annotations
@@ -15,6 +12,7 @@ import torch
 from torch import Tensor
 
 from . import psf, scenes, sensor, sources, trajectories
+from .cameras import SHIFT, record
 from .job import Job, Pair
 
 MEASURED = 0.125  # share of the defocus sets' test samples that are the one scene with a measured depth
@@ -23,17 +21,15 @@ MEASURED = 0.125  # share of the defocus sets' test samples that are the one sce
 def realblur(job: Job) -> Pair:
     """RealBlur-J: a hand-held camera at night with lamps. The sharp image lies at the centroid of the path."""
     # Between the medians that give the target of 27 dB on the bundled photographs and on a busier collection.
-    return night_shot(job, (0.5, 3), median=9.5, shot=8.9e-5, read=2.9e-5)
+    return night_shot(job, (0.5, 3), median=9.5)
 
 
-def night_shot(job: Job, dimming: tuple[float, float], median: float, shot: float, read: float) -> Pair:
-    """What RealBlur and Real-LOLBlur share. ``median``: extent of the shake, pixels; ``shot``, ``read``: the noise."""
+def night_shot(job: Job, dimming: tuple[float, float], median: float) -> Pair:
+    """What RealBlur and Real-LOLBlur share. ``median``: extent of the shake, pixels."""
     canvas, names = job.canvases()
     light, budget = night(job, canvas, dimming, lamps=4)
     paths = job.paths(median=median, log_sd=0.5, length=0.25, anchor="centroid")
-    exposed = job.camera(job.crop(job.blurred(light, paths)), shot, read, job.gains())
-    blurred = job.jpeg(sensor.contrast_curve(exposed))
-    return job.pair(blurred, sensor.contrast_curve(job.crop(light)), names, night_notes(paths, budget))
+    return record(job, job.blurred(light, paths), light, names, night_notes(paths, budget))
 
 
 def night(job: Job, canvas: Tensor, dimming: tuple[float, float], lamps: float) -> tuple[Tensor, list[float]]:
@@ -77,16 +73,11 @@ def reloblur(job: Job) -> Pair:
         mask = torch.maximum(mask, ((cover > 1e-3) | (alpha > 1e-3)).to(mask.dtype))
         for found, here, path in zip(lengths, present, paths, strict=True):
             found += [trajectories.extent(path)] * here
-    # Noise: K = 2e-5, sigma = 1.4e-4, and 4 K, 2 sigma in the shorter sharp exposure. In a camera with bilinear
-    # demosaicing, which averages, and without colour correction, which amplifies, these would be about 1e-4 and 3e-4.
-    gains = job.gains()
-    sharp = job.camera(job.crop(sharp), 8e-5, 2.8e-4, gains, mosaic=False)
-    blurred = job.camera(job.crop(blurred), 2e-5, 1.4e-4, gains, mosaic=False)
     notes = [
         "nothing moves" if not found else "objects moving over " + " and ".join(f"{e:.1f} px" for e in found)
         for found in lengths
     ]
-    return job.pair(sensor.to_srgb(blurred), sensor.to_srgb(sharp), names, notes, mask=job.crop(mask))
+    return record(job, blurred, sharp, names, notes, mask=job.crop(mask))
 
 
 def lolblur(job: Job) -> Pair:
@@ -110,14 +101,11 @@ def lolblur(job: Job) -> Pair:
     lamp = lamp & (lamp.float().mean((1, 2, 3), keepdim=True) < 0.05)
     light = torch.where(lamp, job.column(job.uniform(0.6, 4)), light)
     paths = job.paths(median=9, log_sd=0.5, length=0.6, anchor="mid")
-    exposed = job.crop(job.blurred(light, paths))
-    shot, read = (job.column(job.uniform(0.1 * top, top)) for top in (2.4e-4, 1.5e-3))
-    blurred = sensor.to_srgb(job.camera(exposed, shot, read, job.gains(), mosaic=False))
     notes = [
         f"darkened to a mean lightness of {target:.2f}, camera motion over {trajectories.extent(path):.1f} px"
         for target, path in zip(targets, paths, strict=True)
     ]
-    return job.pair(blurred, job.crop(bright), names, notes)
+    return record(job, job.blurred(light, paths), sensor.to_linear(job.crop(bright)), names, notes)
 
 
 def _lightness(image: Tensor) -> Tensor:
@@ -157,26 +145,25 @@ def gopro(job: Job) -> Pair:
         kernel = psf.splats(both, canvas.shape[-2:], job.device)
         blurred, _ = psf.moving_object(blurred, texture**response, alpha, kernel)
         sharp = alpha * texture + (1 - alpha) * canvas
-    blurred = job.crop(blurred).clamp(min=0) ** (1 / response)
+    blurred = job.crop(blurred, SHIFT).clamp(min=0) ** (1 / response)
     notes = [
         f"camera motion over {trajectories.extent(path):.1f} px"
         + (f", an object moving over {trajectories.extent(other):.1f} px besides" if here else "")
         for path, other, here in zip(paths, own, present, strict=True)
     ]
-    return job.pair(blurred, job.crop(sharp), names, notes)
+    return record(job, sensor.to_linear(blurred), sensor.to_linear(job.crop(sharp)), names, notes)
 
 
 def dpdd(job: Job) -> Pair:
     """DPDD: a wide against a narrow aperture, with the small differences between two separate captures."""
-    return defocused(job, 13.0, max_radius=21.0, shift=0.35, gain=0.05)
+    return defocused(job, 13.0, max_radius=21.0)
 
 
-def defocused(job: Job, kappa: float, max_radius: float, shift: float, gain: float, cat_eye: float = 0.0) -> Pair:
+def defocused(job: Job, kappa: float, max_radius: float, cat_eye: float = 0.0) -> Pair:
     """What DPDD and RealDOF share. ``kappa``: median radius of the disk, pixels, per unit of disparity off the focus.
 
-    ``shift`` (pixels) and ``gain`` are the standard deviations of what differs between the two captures; up to
-    ``cat_eye`` of the aperture's radius is clipped off. Some of the bundled test samples are the scene with measured
-    disparity; it is contrasty and has much depth, so half of ``kappa`` gives it its share of blur.
+    Up to ``cat_eye`` of the aperture's radius is clipped off. Some of the bundled test samples are the scene with
+    measured disparity; it is contrasty and has much depth, so half of ``kappa`` gives it its share of blur.
     """
     size = job.canvas_size(3 + int(max_radius))
     bundled = job.split == "test" and job.options.canvas is sources.sharp_canvas
@@ -185,7 +172,12 @@ def defocused(job: Job, kappa: float, max_radius: float, shift: float, gain: flo
         if bundled and rng.random() < MEASURED:
             return *scenes.motorcycle_crop(rng, *size), "motorcycle", 0.5
         canvas, name = job.options.canvas(
-            rng, job.split, *size, scale=1.0, for_defocus=True, exclude="motorcycle" if bundled else None
+            rng,
+            job.split,
+            *size,
+            scale=rng.uniform(*job.camera.scale),
+            for_defocus=True,
+            exclude="motorcycle" if bundled else None,
         )
         return canvas, scenes.disparity(rng, *size), name, 1.0
 
@@ -216,11 +208,6 @@ def defocused(job: Job, kappa: float, max_radius: float, shift: float, gain: flo
         angle=angle,
         clip=clip,
     )
-    offsets = np.stack([rng.normal(0, shift, 2) for rng in job.rngs])
-    gains = job.draw(lambda rng: np.exp(gain * rng.standard_normal()))
-    if job.options.capture:
-        exposed = psf.shift(exposed, offsets) * job.column(gains)
-    exposed = job.camera(job.crop(exposed), 2e-5, 1e-4, job.gains(), mosaic=False)
     radii = [
         min(k * float((one - at).abs().max()), max_radius)
         for k, one, at in zip(strength, disparity, focus, strict=True)
@@ -229,4 +216,4 @@ def defocused(job: Job, kappa: float, max_radius: float, shift: float, gain: flo
         f"out of focus by up to {radius:.1f} px (radius of the disk)" + (", depth measured" if share < 1 else "")
         for radius, share in zip(radii, shares, strict=True)
     ]
-    return job.pair(sensor.to_srgb(exposed), job.crop(canvas), list(names), notes)
+    return record(job, exposed, sensor.to_linear(job.crop(canvas)), list(names), notes)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from . import recipes_ood, recipes_training
+from .cameras import camera_of
 from .job import Job, Options, Pair
 
 # The number is part of the random key: a set keeps its samples when others are added.
@@ -56,14 +57,15 @@ def synthesize_batch(
     if min(height, width) < 8:
         raise ValueError(f"a synthetic image has at least 8x8 pixels, not {height}x{width}")
     number, recipe = _RECIPES[name]
-    device = torch.device(device)
+    device, options = torch.device(device), options or Options()
+    camera = camera_of(name, options.capture)
     rngs = [
         np.random.default_rng(np.random.SeedSequence([seed, number, _SPLITS.index(split), index])) for index in indices
     ]
     # One sample at a time on the CPU: as fast there, small enough for its caches, and no result depends on the batch.
     groups = [[rng] for rng in rngs] if device.type == "cpu" else [rngs]
     with torch.no_grad():
-        parts = [recipe(Job(group, split, (height, width), device, options or Options())) for group in groups]
+        parts = [recipe(Job(group, split, (height, width), device, options, camera)) for group in groups]
     return Pair(
         torch.cat([part.blurred for part in parts]),
         torch.cat([part.sharp for part in parts]),
