@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from demoe.core.precision import warn_of_emulation
 from demoe.models.demoe import DeMoE
+from demoe.models.inputs import check_pictures
 from demoe.models.nafnet import NAFNet
 from demoe.models.outputs import Restored
 
@@ -45,8 +46,7 @@ class OptimizedNetwork:
             self._run = lambda x, expert, k: strips.forward(network, x, expert, k)
 
     def __call__(self, x: Tensor, expert: str | Sequence[str | None] | None = None, k: int | None = 1) -> Restored:
-        if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
-            raise ValueError(f"expected a batch of pictures of shape (B, 3, H, W), got {tuple(x.shape)}")
+        check_pictures(x, values=self.device.type == "cpu")  # a GPU would have to be waited for
         if expert is not None and not self.num_experts:
             raise ValueError("NAFNet has no experts to choose from: leave the expert out")
         return self._run(x, expert, k)

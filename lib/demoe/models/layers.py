@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .inputs import check_pictures
 from .outputs import Restored
 
 
@@ -197,12 +198,14 @@ class UNet(nn.Module):
     """What NAFNet and DeMoE share: an encoder, a decoder, and between them a look at the encoder's last features.
 
     (B, 3, H, W) in [0, 1] -> ``Restored``. Any H, W >= 1: zeros are padded and cropped inside. A network has ``intro``,
-    ``encoders``, ``downs`` and ``mlp_branch`` (its router, or None), and says what ``gate`` and ``decode`` do.
+    ``encoders``, ``downs`` and ``mlp_branch`` (its router, or None), and says what ``gate`` and ``decode`` do. Raises
+    ``TypeError`` and ``ValueError`` for anything else than a batch of pictures (``check_pictures``).
     """
 
     num_experts = 0  # to choose from, with ``expert`` and ``k``
 
     def forward(self, x: Tensor, expert: str | Sequence[str | None] | None = None, k: int | None = 1) -> Restored:
+        check_pictures(x, values=not self.training)
         height, width = x.shape[-2:]
         padded = pad_to_multiple(x, 2 ** len(self.encoders))  # (B, 3, H', W')
         y, skips = self.encode(padded)  # (B, 16C, H'/16, W'/16)
