@@ -32,7 +32,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if server.status != 200:
             self.send_error(server.status)
             return
-        self.send_response(200)
+        wanted = self.headers["Range"]
+        if wanted and server.tag and self.headers["If-Range"] == server.tag:
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            server.resumed.append(start)
+            if start >= len(content):
+                self.send_error(416)
+                return
+            content = content[start:]
+            self.send_response(206)
+        else:
+            self.send_response(200)
+        if server.tag:
+            self.send_header("ETag", server.tag)
+            self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Type", server.kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -50,7 +63,7 @@ def server(monkeypatch):
     hosts._asked.cache_clear()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.content, server.cut, server.status = CONTENT, None, 200
-    server.kind, server.seen = "application/octet-stream", []
+    server.kind, server.seen, server.tag, server.resumed = "application/octet-stream", [], "", []
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     server.url = f"http://127.0.0.1:{server.server_address[1]}/"
@@ -92,6 +105,38 @@ def test_a_broken_connection_leaves_nothing_and_can_be_repeated(server, tmp_path
     assert visible(tmp_path) == []
     server.cut = None
     assert fetch.fetch(thing, folder=tmp_path).read_bytes() == CONTENT and visible(tmp_path) == ["w.bin"]
+
+
+def test_a_broken_download_goes_on(server, tmp_path):
+    server.tag, server.cut = '"one"', 4000
+    with pytest.raises(CannotFetch, match=r"after 4000 of 10240 bytes: run this again, and it goes on from there"):
+        fetch.fetch(item(server), folder=tmp_path)
+    server.cut = 1000
+    with pytest.raises(CannotFetch, match=r"after 5000 of 10240 bytes"):
+        fetch.fetch(item(server), folder=tmp_path)
+    server.cut = None
+    assert fetch.fetch(item(server), folder=tmp_path).read_bytes() == CONTENT
+    assert server.resumed == [4000, 5000] and visible(tmp_path) == ["w.bin"]
+
+
+def test_what_was_begun_of_another_version_or_address_is_not_gone_on_from(server, tmp_path):
+    server.tag, server.cut = '"one"', 4000
+    with pytest.raises(CannotFetch):
+        fetch.fetch(item(server), folder=tmp_path)
+    server.tag, server.cut, server.content = '"two"', None, CONTENT[::-1]
+    other = item(server, CONTENT[::-1])
+    assert fetch.fetch(other, folder=tmp_path).read_bytes() == CONTENT[::-1] and not server.resumed
+    (tmp_path / "w.bin").unlink()
+    server.cut = 4000
+    with pytest.raises(CannotFetch):
+        fetch.fetch(other, folder=tmp_path)
+    server.cut = None
+    assert fetch.fetch(other, server.url + "mirror/", tmp_path).read_bytes() == CONTENT[::-1] and not server.resumed
+    # Killed before the whole file had its name: the server has nothing to add, and it is fetched once more.
+    (tmp_path / "w.bin").rename(tmp_path / ".w.bin.begun")
+    (tmp_path / ".w.bin.version").write_text(f'{server.url}w.bin\n"two"\n')
+    assert fetch.fetch(other, folder=tmp_path).read_bytes() == CONTENT[::-1]
+    assert server.resumed == [10240] and visible(tmp_path) == ["w.bin"]
 
 
 @pytest.mark.parametrize("digits", [64, 8])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http
 import http.client
 import shutil
 import urllib.error
@@ -85,28 +86,49 @@ def _check(item: Item, path: Path, advice: str) -> None:
 
 
 def _download(url: str, partial: Path, name: str, progress: bool) -> None:
-    """The whole of what the address gives, in ``partial``.
+    """The whole of what the address gives, in ``partial``; what an earlier call brought of it is gone on from.
 
+    That waits in ``.NAME.begun``, with the address and the version that its server gave, which must be the same again.
     By hand, because ``torch.hub.download_url_to_file`` waits for ever where a server falls silent, takes the page that
     Google Drive shows instead of a file, and takes what a connection brought before it broke off for the whole.
     """
-    request = urllib.request.Request(url, headers={"User-Agent": f"demoe/{__version__}"})
+    begun, version = (partial.with_name(f".{name}.{what}") for what in ("begun", "version"))
+    known = version.read_text().splitlines() if begun.is_file() and version.is_file() else []
+    asked = {"User-Agent": f"demoe/{__version__}"}
+    if known[:1] == [url]:
+        asked |= {"Range": f"bytes={begun.stat().st_size}-", "If-Range": known[1]}
     again = "run this again, or name another source with --from"
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())  # SharePoint gives no file without
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        with browser.open(urllib.request.Request(url, headers=asked), timeout=TIMEOUT) as answer:
             if answer.headers.get_content_type() == "text/html":
                 raise CannotFetch(f"{url} gives a web page, not the file: open it in a browser, then use --from FILE")
-            length = int(answer.headers.get("Content-Length") or 0)
-            if length > shutil.disk_usage(partial.parent).free:
+            there = begun.stat().st_size if answer.status == http.HTTPStatus.PARTIAL_CONTENT else 0
+            coming = int(answer.headers.get("Content-Length") or 0)
+            length = there + coming if coming else 0
+            if coming > shutil.disk_usage(partial.parent).free:
                 raise CannotFetch(f"{url} has {length} bytes, which do not fit on the disk of {partial.parent}")
-            bar = {"total": length or None, "desc": name, "leave": False, "disable": not progress}
-            with partial.open("wb") as file, tqdm.wrapattr(answer, "read", **bar) as stream:
+            tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+            kept = bool(tag) and not tag.startswith("W/") and answer.headers.get("Accept-Ranges") == "bytes"
+            version.unlink(missing_ok=True)
+            if kept:
+                version.write_text(f"{url}\n{tag}\n")
+            bar = {"total": length or None, "initial": there, "desc": name, "leave": False, "disable": not progress}
+            with begun.open("ab" if there else "wb") as file, tqdm.wrapattr(answer, "read", **bar) as stream:
                 shutil.copyfileobj(stream, file)
     except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and "Range" in asked:
+            begun.unlink()  # all of it came, or it is another file now
+            return _download(url, partial, name, progress)
         raise CannotFetch(f"{url} answers {error.code} {error.reason}: name another source with --from") from None
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, OSError) and error.filename:  # this machine's disk
             raise
         raise CannotFetch(f"{url} broke off ({getattr(error, 'reason', error)}): {again}") from None
-    if partial.stat().st_size < length:
-        raise CannotFetch(f"{url} broke off after {partial.stat().st_size} of {length} bytes: run this again")
+    if (size := begun.stat().st_size) < length:
+        goes_on = ", and it goes on from there" if kept else ""
+        if not kept:
+            begun.unlink()
+        raise CannotFetch(f"{url} broke off after {size} of {length} bytes: run this again{goes_on}")
+    begun.replace(partial)
+    version.unlink(missing_ok=True)
