@@ -50,7 +50,7 @@ def test_check_of_nothing(run, home):
     status, out, err = run("check", "--data-root", "gone")
     assert status == 1 and "gone does not exist" in err
     status, out, err = run("check", "GoPor", "--data-root", "d")
-    assert status == 2 and "unknown dataset 'GoPor': known are RealBlur" in err
+    assert status == 2 and "unknown dataset 'GoPor' (did you mean 'GoPro'?): known are RealBlur" in err
 
 
 def test_check_as_json(run, home):

@@ -29,7 +29,7 @@ SUFFIXES = tuple(suffix for suffix in READABLE if formats.FORMAT_OF[suffix] in _
 _SUFFIX_OF = {"WebP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Photograph:
     """A picture and what its file needs besides. Gray pictures have three equal channels and are written as gray."""
 
@@ -44,6 +44,11 @@ class Photograph:
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self.pixels.shape[-1], self.pixels.shape[-2]
+
+    def __repr__(self) -> str:
+        width, height = self.size
+        kind = ("gray" if self.gray else "RGB") + " with alpha" * (self.alpha is not None)
+        return f"Photograph({width}x{height}, {kind}, {self.bit_depth} bit{', ' * bool(self.note)}{self.note})"
 
 
 def read_photograph(path: str | os.PathLike) -> Photograph:

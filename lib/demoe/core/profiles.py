@@ -14,6 +14,8 @@ import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .words import meant
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -64,5 +66,5 @@ def get(name: str | None = None, **changes) -> Profile:
     """
     name = name or os.environ.get("DEMOE_PROFILE") or "smoke"
     if name not in PROFILES:
-        raise ValueError(f"unknown profile {name!r}: choose one of {', '.join(PROFILES)}")
+        raise ValueError(f"unknown profile {name!r}{meant(name, PROFILES)}: choose one of {', '.join(PROFILES)}")
     return replace(PROFILES[name], **changes)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .words import meant
+
 
 @dataclass(frozen=True)
 class Task:
@@ -47,5 +49,6 @@ def expert_index(name: str) -> int:
         return _INDEX[_key(name)]
     except KeyError:
         raise ValueError(
-            f"unknown expert {name!r}: choose one of {', '.join(EXPERTS)}, or a dataset's name ({', '.join(DATASETS)})"
+            f"unknown expert {name!r}{meant(name, (*EXPERTS, *DATASETS))}: choose one of {', '.join(EXPERTS)}, "
+            f"or a dataset's name ({', '.join(DATASETS)})"
         ) from None

@@ -16,6 +16,7 @@ from pytorch_msssim import ssim as _ssim
 from torch import Tensor
 
 from demoe.core.downloads import CannotMeasure
+from demoe.core.words import meant
 
 from .alignment import align, check_align
 from .learned_metrics import LPIPS_SMALLEST, check_iqa, check_lpips, iqa, lpips, quantise
@@ -203,7 +204,7 @@ def columns(names: Sequence[str]) -> list[str]:
     if unknown or not names or len(set(names)) != len(names):
         raise ValueError(
             f"metrics {', '.join(names) or '(none)'}: choose each at most once from {', '.join(METRICS)}"
-            + (f"; unknown: {', '.join(unknown)}" if unknown else "")
+            + ("; unknown: " + ", ".join(name + meant(name, METRICS) for name in unknown) if unknown else "")
         )
     return [column for name in names for column in METRICS[name].columns]
 

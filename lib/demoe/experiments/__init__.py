@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from demoe.core.files import project_root
 from demoe.core.profiles import PROFILES
+from demoe.core.words import meant
 from demoe.data.setting import Setting
 
 from .comparisons import not_installed
@@ -93,7 +94,7 @@ NAMES: tuple[str, ...] = _in_order(
 def named(name: str, setting: Setting) -> Spec:
     """The experiment called ``name``. Raises ``ValueError`` naming the experiments for an unknown one."""
     if name not in _ALL:
-        raise ValueError(f"unknown experiment {name!r}: choose one of {', '.join(_ALL)}")
+        raise ValueError(f"unknown experiment {name!r}{meant(name, _ALL)}: choose one of {', '.join(_ALL)}")
     return specs(setting)[name]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from demoe.core.files import checksum, installed_file
+from demoe.core.words import meant
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ def get(name: str) -> Item:
     for item in ITEMS:
         if item.name == name.lower():
             return item
-    raise ValueError(f"unknown weights {name!r}: choose one of {', '.join(item.name for item in ITEMS)}")
+    names = [item.name for item in ITEMS]
+    raise ValueError(f"unknown weights {name!r}{meant(name, names)}: choose one of {', '.join(names)}")
 
 
 def table(check: bool = False) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from demoe.core.files import checksum
 from demoe.core.profiles import PROFILES
 from demoe.core.provenance import code_hash
+from demoe.core.words import meant
 from demoe.data.batches import Batch
 from demoe.experiments.spec import Spec
 from demoe.models import checkpoints
@@ -231,7 +232,8 @@ def parse(text: str, class_weight: float = PROFILES["paper"].class_weight) -> tu
     for part in text.split("+"):
         name, given, number = part.strip().partition("=")
         if name not in default:
-            raise ValueError(f"unknown loss {name!r}: choose among {', '.join(default)}, joined by +")
+            known = ", ".join(default)
+            raise ValueError(f"unknown loss {name!r}{meant(name, default)}: choose among {known}, joined by +")
         if name in found:
             raise ValueError(f"the loss names {name} twice")
         try:

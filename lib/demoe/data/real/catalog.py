@@ -8,6 +8,7 @@ from importlib import resources
 from itertools import product
 
 from demoe.core import tasks
+from demoe.core.words import meant
 
 from .description import Dataset, Form, Part, Target, loose
 
@@ -71,8 +72,8 @@ def get(name: str) -> Dataset:
     try:
         return _BY_NAME[loose(name)]
     except KeyError:
-        names = ", ".join(dataset.name for dataset in DATASETS)
-        raise ValueError(f"unknown dataset {name!r}: known are {names}") from None
+        names = [dataset.name for dataset in DATASETS]
+        raise ValueError(f"unknown dataset {name!r}{meant(name, names)}: known are {', '.join(names)}") from None
 
 
 def expert_label(name: str) -> int | None:
