@@ -20,6 +20,7 @@ from demoe.data.batches import Batches
 from demoe.data.pairs import PairedSet
 from demoe.models import checkpoints
 from demoe.models.nafnet import NAFNet, NAFNetConfig
+from demoe.training.interruption import interruption
 from demoe.training.loop import OutOfTime, cosine, measure_statistics, train
 from demoe.training.state import step_of
 
@@ -140,6 +141,48 @@ def test_averaged_weights_come_with_statistics_of_their_own(tmp_path):
     for name, value in mean.named_buffers():
         if "running" in name:
             torch.testing.assert_close(value, kept[name])
+
+
+def test_who_watches_changes_nothing_and_sees_the_weights_of_its_step(tmp_path):
+    seen, lines = {}, []
+
+    def watch(step, model):
+        assert not model.training
+        seen[step] = [p.detach().clone() for p in model.parameters()]
+        torch.rand(3)
+        for p in model.parameters():
+            p.data.zero_()
+
+    plain = run(tmp_path / "plain")
+    watched = run(tmp_path / "watched", watch=watch, watch_every=4, logged=lines.append)
+    assert list(seen) == [4, 8, 9] and log(tmp_path / "plain") == log(tmp_path / "watched")
+    assert [line["step"] for line in lines] == list(range(9))
+    for one, other, last in zip(plain.parameters(), watched.parameters(), seen[9], strict=True):
+        assert torch.equal(one, other) and torch.equal(one, last)
+
+
+def test_the_first_ctrl_c_saves_the_state_and_the_second_stops_at_once(tmp_path):
+    def once(line):
+        if line["step"] == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", every=100, logged=once)
+    assert step_of(tmp_path / "broken/state") == 5  # the step after the signal is done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed = run(tmp_path / "broken")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    with interruption() as interrupted:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what runs in the background
+    with interruption() as interrupted:
+        signal.raise_signal(signal.SIGINT)
+        assert not interrupted()
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_log_line_cut_by_a_crash_is_dropped(tmp_path):

@@ -5,10 +5,12 @@ import torch
 from conftest import shake
 from stage_losses import pixel_and_class_loss, pixel_loss
 
+from demoe.core.tasks import EXPERTS
 from demoe.data.batches import Batch
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import stages
+from demoe.training.step import TrainStep
 
 NAF = NAFNetConfig(width=4, encoder_blocks=(1, 1), middle_blocks=3, decoder_blocks=(3, 3), router=True)
 MOE = DeMoEConfig(width=4, encoder_blocks=(1, 1), middle_blocks=2, decoder_blocks=(2, 2))
@@ -99,3 +101,35 @@ def test_the_loss_of_stage_2_is_l1(baseline):
     data = batch()
     output = model(data.blurred)
     torch.testing.assert_close(pixel_loss(output, data)["total"], (output.image - data.sharp).abs().mean())
+
+
+@pytest.mark.parametrize("part", ["all", "decoder", "experts", "low_light"])
+def test_fine_tuning_changes_the_part_that_was_asked_for_and_nothing_else(baseline, part):
+    model = shake(stages.demoe_from_baseline(baseline, MOE))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    expert = stages.fine_tuned(model, part)
+    assert expert == ("low_light" if part == "low_light" else None)
+    stages.training_mode(model) if expert is None else model.eval()
+    optimizer = torch.optim.SGD(stages.trainable(model), lr=1.0)
+    TrainStep(model, pixel_loss, optimizer, expert=expert)(batch())
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    wanted = {
+        "all": lambda name: not name.startswith("mlp_branch"),
+        "decoder": lambda name: name.startswith(("experts", "decoders", "middle_blks", "ups", "ending")),
+        "experts": lambda name: name.startswith("experts"),
+        "low_light": lambda name: f".experts.{EXPERTS.index('low_light')}." in name,
+    }[part]
+    assert moved and all(map(wanted, moved))
+    assert all(p.requires_grad == wanted(name) for name, p in model.named_parameters())
+
+
+def test_fine_tuning_a_nafnet_or_a_part_that_is_not_there():
+    model = NAFNet(replace(NAF, router=False))
+    assert stages.fine_tuned(model, "decoder") is None and not model.intro.weight.requires_grad
+    assert model.ending.weight.requires_grad
+    with pytest.raises(ValueError, match="NAFNet has no experts: let it learn all or decoder, not defocus"):
+        stages.fine_tuned(model, "defocus")
+    with pytest.raises(ValueError, match="let it learn all"):
+        stages.fine_tuned(torch.nn.Conv2d(3, 3, 1), "decoder")
+    with pytest.raises(ValueError, match="choose one of defocus"):
+        stages.fine_tuned(DeMoE(MOE), "auto")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -132,11 +133,17 @@ def ahead(batches: Batches, first: int, steps: int, workers: int = 0, pin: bool 
         pin_memory=pin,
         prefetch_factor=2,
         multiprocessing_context="spawn",
+        worker_init_fn=_deaf,
     )
     for batch in loader:
         if isinstance(batch, Exception):
             raise batch
         yield batch
+
+
+def _deaf(worker: int) -> None:
+    """Ctrl-C goes to all processes of a terminal: it is the training's to answer, which saves its state first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Guarded(Dataset):

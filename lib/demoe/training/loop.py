@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from demoe.data.batches import Batch, Batches, Share, ahead
 from demoe.models import layers
 
 from . import distributed, state
+from .interruption import interruption
 from .losses import Criterion
 from .stages import trainable, training_mode
 from .step import Precision, TrainStep, compiling, compiling_pays, computed_in
@@ -57,12 +59,16 @@ def train(
     accumulate: int = 1,  # micro-batches a batch is cut into
     checkpointing: bool = False,  # keep less for the backward pass and compute it twice
     average: float = 0.0,  # decay of a moving average of the weights, which then is the result; 0: none, as the paper
+    expert: str | None = None,  # the one that every crop goes through; None: the router mixes them
     seed: int = 0,  # of the dropout masks; batches carry their own
     device: str | torch.device = "cpu",
     workers: int = 0,  # processes that read batches ahead; they change nothing but the time
     checkpoint_every: int = 200,  # steps
     deadline: float | None = None,  # of time.monotonic(): when to save and stop
     log_every: int = 20,  # steps; checkpointed steps are logged as well
+    logged: Callable[[dict], None] | None = None,  # is given every line of the log as it is written
+    watch: Callable[[int, nn.Module], None] | None = None,  # looks at the network after so many steps, and at the end
+    watch_every: int = 100,  # steps
     label: str = "training",  # on the progress bar
     progress: bool = True,
 ) -> nn.Module:
@@ -78,11 +84,16 @@ def train(
 
     Blocks are compiled where that pays (``step.compiling_pays``): on a GPU, and in long trainings in bfloat16.
 
+    ``watch`` gets a copy of the network in evaluation mode, in the first process alone, before the state is saved: what
+    it does changes nothing in the training. With ``expert`` the network trains in evaluation mode, in which one expert
+    alone runs: nothing but the router would be different, and it must be frozen.
+
     With ``average`` the statistics of batch normalisation are measured for the averaged weights at the end, on the last
     ``MEASURED`` batches (``measure_statistics``).
 
-    Raises ``OutOfTime`` at the deadline, ``FloatingPointError`` when the loss is no longer finite, ``RuntimeError``
-    where the processes do not see the same state.
+    Raises ``OutOfTime`` at the deadline, ``KeyboardInterrupt`` after Ctrl-C, both when the state is saved,
+    ``FloatingPointError`` when the loss is no longer finite, ``RuntimeError`` where the processes do not see the same
+    state.
     """
     device = torch.device(device)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -109,10 +120,10 @@ def train(
     distributed.check_same(first, f"the step from which {state_dir} goes on")  # and until all have read it
     precision = computed_in(precision, device)
     compiled = compiling_pays(device, precision, steps)
-    take = TrainStep(model, criterion, optimizer, precision, accumulate, compiled, clip)
+    take = TrainStep(model, criterion, optimizer, precision, accumulate, compiled, clip, expert)
 
     # Steps.
-    training_mode(model)
+    training_mode(model) if expert is None else model.eval()
     began = time.perf_counter() - spent
     data = ahead(batches, first, steps, workers, pin=device.type == "cuda")
     if first_process:
@@ -124,6 +135,7 @@ def train(
     ):
         at_the_end.callback(layers.checkpointing, model, False)  # also when training was stopped
         at_the_end.callback(compiling, model, False)
+        interrupted = at_the_end.enter_context(interruption())
         for step in range(first, steps):
             asked = time.perf_counter()
             item = next(data)
@@ -139,7 +151,8 @@ def train(
                 move_average(list(mean.values()), [p.detach() for p in learning.values()], step)
 
             last = step == steps - 1
-            stop = deadline is not None and not last and distributed.agree(time.monotonic() > deadline)
+            time_is_up = deadline is not None and time.monotonic() > deadline
+            stop = not last and distributed.agree(interrupted() or time_is_up)
             save = stop or ((step + 1) % checkpoint_every == 0 and not last)
             if step % log_every == 0 or save or last:
                 values = {name: round(value.item(), 7) for name, value in distributed.average(losses).items()}
@@ -160,13 +173,17 @@ def train(
                 if first_process:
                     with naming(metrics_file), metrics_file.open("a") as log:
                         log.write(json.dumps(line) + "\n")
+                    if logged is not None:
+                        logged(line)
                 bar.set_postfix(loss=f"{values['total']:.4f}", refresh=False)
             bar.update()
+            if watch is not None and first_process and ((step + 1) % watch_every == 0 or last):
+                watch(step + 1, deepcopy(model).eval())  # compiled blocks, which would see new sizes, are not copied
             if save and first_process:
                 state.save(state_dir, state.Progress(step + 1, lines, spent, waited), model, optimizer, mean)
             if stop:
                 distributed.wait()
-                raise OutOfTime(step + 1, steps)
+                raise KeyboardInterrupt if interrupted() else OutOfTime(step + 1, steps)
     return model.eval()
 
 

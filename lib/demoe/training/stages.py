@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.core.tasks import EXPERTS, expert_index
+from demoe.models.demoe import DeMoE, DeMoEConfig, chosen_experts
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 
 ENCODER_AND_ROUTER = ("intro", "encoders", "downs", "mlp_branch")
@@ -63,6 +64,30 @@ def freeze(model: nn.Module, names: tuple[str, ...] = ENCODER_AND_ROUTER) -> Non
     """
     for name in names:
         getattr(model, name).requires_grad_(False)
+
+
+def fine_tuned(model: nn.Module, part: str) -> str | None:
+    """Takes all but ``part`` of a trained network out of training, and returns the expert that crops must go through.
+
+    ``part``: "all" that restores; "decoder", all that follows the encoder (what stage 2 trains, Section 3.4);
+    "experts", these alone; or one expert's name, which is then returned: the others stay as they are, bit for bit. The
+    router never learns, because a person's pairs say nothing of the kind of their blur; with "all", what it reads
+    changes under it. Not in the paper; our choice. Raises ``ValueError`` for a part that the network does not have.
+    """
+    name, experts = type(model).__name__, getattr(model, "experts", None)
+    if part not in ("all", "decoder") and experts is None:
+        raise ValueError(f"{name} has no experts: let it learn all or decoder, not {part}")
+    if part == "decoder" and not hasattr(model, "mlp_branch"):
+        raise ValueError(f"of {name} no decoder is known here: let it learn all")
+    if part in ("all", "decoder"):
+        names = ENCODER_AND_ROUTER if part == "decoder" else ("mlp_branch",)
+        freeze(model, tuple(child for child in names if getattr(model, child, None) is not None))
+        return None
+    model.requires_grad_(False)
+    chosen = None if part == "experts" else chosen_experts(EXPERTS[expert_index(part)], 1, model.num_experts)[0]
+    for block in experts:
+        (block if chosen is None else block.experts[chosen]).requires_grad_(True)
+    return None if chosen is None else part
 
 
 def training_mode(model: nn.Module) -> None:

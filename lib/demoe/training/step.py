@@ -55,7 +55,8 @@ class TrainStep:
     ``accumulate``: the batch is cut into that many equal micro-batches whose gradients are added up, for memory's
     sake; batch normalisation and dropout then see micro-batches. ``compiled``: the blocks are, in place, from the
     first call on until ``compiling(model, False)``; ``compiling_pays`` says when that is worth it. ``clip``: the
-    norm to which larger gradients are shortened; 0: none. Under ``torchrun`` every process gives its share of the
+    norm to which larger gradients are shortened; 0: none. ``expert``: the one that the crops go through; None: the
+    network's own choice. Under ``torchrun`` every process gives its share of the
     batch, and gradients and losses are averaged.
     Raises ``ValueError`` where the batch does not divide by ``accumulate``.
     """
@@ -69,12 +70,13 @@ class TrainStep:
         accumulate: int = 1,
         compiled: bool = False,
         clip: float = 0.0,
+        expert: str | None = None,
     ):
         self.optimizer, self.precision, self.accumulate, self.clip = optimizer, precision, accumulate, clip
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if compiled:
             compiling(model, True)
-        self.losses: nn.Module = _Losses(model, criterion)
+        self.losses: nn.Module = _Losses(model, criterion, expert)
         if distributed.world() > 1:
             self.losses = DistributedDataParallel(self.losses, find_unused_parameters=True)
 
@@ -108,12 +110,13 @@ class _Losses(nn.Module):
     The network alone is a part of it: a term may hold another, which is frozen.
     """
 
-    def __init__(self, model: nn.Module, criterion: Criterion):
+    def __init__(self, model: nn.Module, criterion: Criterion, expert: str | None):
         super().__init__()
         self.model, self.criterion = model, criterion
+        self.choice = {} if expert is None else {"expert": expert}  # networks without experts know no such word
 
     def forward(self, batch: Batch) -> Losses:
-        return self.criterion(as_restored(self.model(batch.blurred)), batch)
+        return self.criterion(as_restored(self.model(batch.blurred, **self.choice)), batch)
 
 
 def compiling(model: nn.Module, on: bool) -> None:
