@@ -132,6 +132,6 @@ def test_pictures_kept_in_memory_are_those_of_the_files(home):
     kept = in_memory(pairs)
     for part in (window, None):
         assert all(map(torch.equal, pairs.read(4, part), kept.read(4, part)))
+    assert in_memory(pairs, share=0) is None
     (home / "blur/04.png").unlink()
     assert torch.equal(kept.read(4, window)[0], kept.read(4, None)[0][:, 2:10, 3:8])
-    assert in_memory(pairs, share=0) is None
