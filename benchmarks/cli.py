@@ -31,12 +31,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure on this machine.")
-    parser.set_defaults(run=_bench, part="all")
+    parser.set_defaults(run=_nothing)
     _settings(parser, full=False, device=None, width=32, threads=0, rounds=9, debug=False)
     inner = parser.add_subparsers(title="commands", metavar="COMMAND")
     for part, about in PARTS.items():
         sub = arguments.add(inner, part, about, debug=False)
-        sub.set_defaults(part=part)
+        sub.set_defaults(run=_bench, part=part)
         _settings(sub)  # what stands before the part's name holds as well
     tiles = arguments.add(inner, "tiles", "how far tiles are from the whole photograph, and their seams")
     tiles.set_defaults(run=_tiles)
@@ -66,6 +66,12 @@ def _settings(sub: argparse.ArgumentParser, **defaults: object) -> None:
     option("width", type=int, metavar="N", help="channels of the networks (default 32)")
     option("threads", type=int, metavar="N", help="default: as PyTorch chooses")
     option("rounds", type=int, metavar="N", help="rounds whose median counts (default 9)")
+
+
+def _nothing(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    parser.error(
+        f"say what to measure: `python -m benchmarks all` is {PARTS['all']}; `python -m benchmarks --help` lists parts"
+    )
 
 
 def _bench(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:

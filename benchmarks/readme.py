@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from demoe.core.files import results_dir
+from demoe.core.files import published_dir
 
 from . import report, targets
 from .options import ALLOCATORS, GROUP
@@ -22,9 +22,9 @@ COLUMNS = (("float32", "raised"), ("float32", "default"), ("bfloat16", "raised")
 def readme_block(folder: Path | None = None) -> str:
     """Markdown: how many times faster than the plain formulation, with targets in brackets; memory; DeMoE over NAFNet.
 
-    ``folder`` defaults to ``results/bench/cpu``. Raises ``FileNotFoundError`` where nothing was measured there.
+    ``folder`` defaults to ``results/published/bench/cpu``. Raises ``FileNotFoundError`` where nothing is there.
     """
-    folder = folder or results_dir(GROUP) / "cpu"
+    folder = folder or published_dir(GROUP) / "cpu"
     tables = report.read(folder)
     found = {row.target: row for row in targets.table(tables, "cpu").itertuples()}
 
@@ -56,5 +56,5 @@ where missed; T: the C library's allocator thresholds raised for both sides, D: 
 
 {" ".join(filled)}
 
-{met} of {len(found)} targets are met; `results/{GROUP}/{folder.name}/report.md` has all, with the machine's limits \
-where one is not."""
+{met} of {len(found)} targets are met; `results/published/{GROUP}/{folder.name}/report.md` has all, with the \
+machine's limits where one is not."""

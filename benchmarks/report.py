@@ -22,7 +22,7 @@ def read(folder: Path) -> Tables:
     """The CSVs of one machine by name. Raises ``FileNotFoundError`` where there is none."""
     tables = {file.stem: pd.read_csv(file, dtype={"commit": str}) for file in sorted(folder.glob("*.csv"))}
     if not tables:
-        raise FileNotFoundError(f"there are no benchmarks in {folder}: run `python -m benchmarks`")
+        raise FileNotFoundError(f"there are no benchmarks in {folder}: run `python -m benchmarks all`")
     return tables
 
 

@@ -57,9 +57,8 @@ def _measured(release: Release) -> dict | None:
 
 
 def _tables(release: Release) -> Path | None:
-    """The folder of tables that were made with this file, the profile's own first; never those of the profile test,
-    which are not committed."""
-    found = [file for file in (project_root() / "results").glob("*/tables/10_networks.csv") if file.parts[-3] != "test"]
+    """The folder of published tables that were made with this file, the profile's own first."""
+    found = list((project_root() / "results" / "published").glob("*/tables/10_networks.csv"))
     found.sort(key=lambda file: (file.parts[-3] != release.profile, file.parts[-3]))
     wanted = checksum(release.demoe)
     return next((file.parent for file in found if wanted in set(pd.read_csv(file)["sha256"])), None)

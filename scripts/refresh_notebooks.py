@@ -1,7 +1,7 @@
 """Write into notebooks/ the outputs that nbval compares: those of the cells marked NBVAL_CHECK_OUTPUT, no others.
 
 Run it after changing a notebook: python scripts/refresh_notebooks.py. The test profile is used, as run_tests.sh does;
-pictures and whatever depends on the machine stay out, they are in the executed copies under results/.
+pictures and whatever depends on the machine stay out, they are in the executed copies under results/published/.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write the README's sections of numbers from the committed tables: python scripts/update_readme.py."""
+"""Write the README's sections of numbers from the published tables: python scripts/update_readme.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.readme import readme_block
-from demoe.core.files import project_root, results_dir, write_text
+from demoe.core.files import project_root, published_dir, write_text
 from demoe.core.markdown import markdown_table
 from demoe.core.paper import published
 from demoe.models.complexity import readable
@@ -34,7 +34,7 @@ PAPER_ROWS = {"NAFNet": "paper: NAFNet", "DeMoE_k1": "paper: DeMoE k=1"}
 
 def results(profile: str = "smoke") -> str:
     """The section for one profile: our table, the router, and the paper's rows in a table of their own."""
-    tables = results_dir(profile) / "tables"
+    tables = published_dir(profile) / "tables"
     summary, routing = pd.read_csv(tables / "04_summary.csv"), pd.read_csv(tables / "04_routing.csv")
     origin = json.loads((tables / "04_summary.json").read_text())
     costs = pd.read_csv(tables / "01_costs.csv")
@@ -59,8 +59,8 @@ def results(profile: str = "smoke") -> str:
     alike = markdown(side_by_side(pd.read_csv(tables / "03_summary.csv")), "Pearson's r, mean over layers")
     return f"""Profile {profile}, **synthetic** test sets of {pairs} pictures each, seed {origin["seed"]},
 commit `{origin["commit"]}`, {origin["hardware"]}
-(tables and executed notebooks in `results/{profile}/`; all on one page, to download and open:
-`results/{profile}/report.html`).
+(tables and executed notebooks in `results/published/{profile}/`; all on one page, to download and open:
+`results/published/{profile}/report.html`).
 
 Of {len(ledger)} sentences of the papers {here.get("holds", 0)} hold here, {here.get("fails", 0)} fail and
 {here.get("undecided", 0)} are undecided, above all because networks trained for minutes do not restore beyond the
@@ -187,7 +187,7 @@ def markdown(table: pd.DataFrame, corner: str) -> str:
 
 def released(profile: str = "cpu") -> str:
     """The network that comes with the package: our table and the paper's, the router, the experts."""
-    tables = results_dir(profile) / "tables"
+    tables = published_dir(profile) / "tables"
 
     def read(name: str) -> pd.DataFrame:
         return pd.read_csv(tables / f"{name}.csv")
@@ -197,7 +197,7 @@ def released(profile: str = "cpu") -> str:
     here, paper = (quality.xs(side, axis=1, level=1) for side in ("here", "paper (real)"))
     routing = read("10_routing")
     return f"""{len(routing)} pictures with synthetic blur, made from photographs that training has not seen; commit
-`{origin["commit"]}`, {origin["hardware"]} (notebook `10`, tables in `results/{profile}/`):
+`{origin["commit"]}`, {origin["hardware"]} (notebook `10`, tables in `results/published/{profile}/`):
 
 {markdown(here, "PSNR (dB) / SSIM")}
 
@@ -215,7 +215,7 @@ README = project_root() / "README.md"
 
 
 def page() -> str:
-    """The README with its sections of numbers as the committed tables have them now."""
+    """The README with its sections of numbers as the published tables have them now."""
     text = README.read_text(encoding="utf-8")
     for name, write in SECTIONS.items():
         section = f"<!-- {name}: scripts/update_readme.py writes this -->\n{write().rstrip()}\n<!-- end of {name} -->"

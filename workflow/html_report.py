@@ -44,9 +44,9 @@ class Section:
     data: list[tuple[str, str, Markup]] = field(default_factory=list)  # CSV: name, where from, HTML
 
 
-def section(notebook: Path, profile: str) -> Section | None:
-    """What one notebook left in a profile; None where it has not run."""
-    results, number = results_dir(profile), notebook.name[:2]
+def section(notebook: Path, results: Path, figures: Path) -> Section | None:
+    """What one notebook left in these folders; None where it has not run."""
+    number = notebook.name[:2]
     if not (results / "notebooks" / notebook.name).is_file():
         return None
     first = nbformat.read(notebook, 4).cells[0].source
@@ -57,7 +57,7 @@ def section(notebook: Path, profile: str) -> Section | None:
             found.tables.append((file.stem, Markup(markdown(file.read_text(encoding="utf-8")))))
         elif file.suffix == ".csv":
             found.data.append((file.stem, stamp(file), rows(file)))
-    for file in sorted(figures_dir(profile).glob(f"{number}_*.png")):
+    for file in sorted(figures.glob(f"{number}_*.png")):
         with Image.open(file) as image:
             found.figures.append((file.stem, picture(image), image.info.get("Description", "")))
     return found
@@ -89,12 +89,16 @@ def stamp(file: Path) -> str:
     return " · ".join(f"{name} {known[name]}" for name in (*STAMP, "hardware") if known.get(name) not in (None, ""))
 
 
-def build(profile: str) -> str:
-    """The report of a profile. Raises ``FileNotFoundError`` where no notebook has run."""
+def build(profile: str, results: Path | None = None, figures: Path | None = None) -> str:
+    """The report of a profile, of what lies in ``results_dir`` and ``figures_dir`` or in other folders.
+
+    Raises ``FileNotFoundError`` where no notebook has run.
+    """
+    results, figures = results or results_dir(profile), figures or figures_dir(profile)
     notebooks = sorted((project_root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    sections = [found for notebook in notebooks if (found := section(notebook, profile))]
+    sections = [found for notebook in notebooks if (found := section(notebook, results, figures))]
     if not sections:
-        raise FileNotFoundError(f"no notebook has run in {results_dir(profile)}: run ./run_all.sh --profile {profile}")
+        raise FileNotFoundError(f"no notebook has run in {results}: run ./run_all.sh --profile {profile}")
     table = ledger.table(claims.read(profile))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined

@@ -13,8 +13,15 @@ def asked(monkeypatch, home):
     return calls
 
 
-def test_alone_it_measures_everything_in_its_default_size(asked, home, capsys):
-    assert cli.main(["--device", "cpu"]) == 0
+def test_alone_it_says_what_there_is_and_how_long_everything_takes(asked, capsys):
+    with pytest.raises(SystemExit) as error:
+        cli.main(["--device", "cpu"])
+    assert error.value.code == 2 and not asked
+    assert "half an hour" in capsys.readouterr().err
+
+
+def test_all_measures_everything_in_its_default_size(asked, home, capsys):
+    assert cli.main(["all", "--device", "cpu"]) == 0
     ((parts, options),) = asked
     assert parts == run.ALL and "gpu-count" not in parts and options.width == 32 and options.patches == (128,)
     assert not options.full and str(home / "results/bench/cpu/report.md") in capsys.readouterr().out
@@ -31,7 +38,9 @@ def test_the_report_alone_measures_nothing(asked):
     assert cli.main(["report", "--device", "cpu"]) == 0 and not asked
 
 
-@pytest.mark.parametrize("words", (["--rounds", "0"], ["--width", "0"], ["--threads", "-1"], ["nonsense"]))
+@pytest.mark.parametrize(
+    "words", (["all", "--rounds", "0"], ["--width", "0", "all"], ["all", "--threads", "-1"], ["nonsense"])
+)
 def test_senseless_commands_are_refused(asked, words, capsys):
     with pytest.raises(SystemExit) as error:
         cli.main([*words])

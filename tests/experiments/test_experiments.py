@@ -115,6 +115,9 @@ def test_profiles_by_name_and_environment(monkeypatch):
 def test_the_commands_train_and_evaluate_do_what_they_say(home, monkeypatch, capsys):
     """The real commands on a tiny profile: the table names input, baseline and DeMoE, the CSV has a row a picture."""
     monkeypatch.setitem(profiles.PROFILES, "test", TINY)
+    assert cli.main(["evaluate", "--profile", "test"]) == 1
+    assert "`demoe train --experiment demoe --profile test` trains it; or name a net" in capsys.readouterr().err
+    assert not list(home.iterdir())
     assert cli.main(["train", "--profile", "test"]) == 0
     weights = capsys.readouterr().out.strip()
     assert weights.endswith("model.safetensors")

@@ -173,9 +173,6 @@ def test_the_commands(home, monkeypatch, capsys):
     assert cli.main(["status", "--profile", "test"]) == 0
     shown = capsys.readouterr().out
     assert shown == (home / "results/test/STATUS.md").read_text() and "| 2 | demoe | done, 2 steps |" in shown
-    shutil.rmtree(home / "results/test/runs")
-    assert cli.main(["status", "--profile", "test"]) == 0  # as in a fresh clone
-    assert capsys.readouterr().out.startswith(shown) and (home / "results/test/STATUS.md").read_text() == shown
 
 
 def test_all_trains_what_is_missing_and_says_so(home, monkeypatch, capsys):

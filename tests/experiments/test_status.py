@@ -1,14 +1,14 @@
 """STATUS.md says what the files say: of this call's networks, of earlier code, of other numbers."""
 
 import json
-import shutil
 
 import pytest
 import torch
 
 from demoe import experiments
+from demoe.app import cli
 from demoe.core import images, profiles
-from demoe.core.files import SUMS
+from demoe.core.files import SUMS, write_text
 from demoe.data.real.roots import Roots
 from demoe.data.setting import Setting
 from demoe.experiments import status
@@ -55,16 +55,16 @@ def test_status_is_what_the_files_say_and_the_same_twice(home):
     ).read_text() == text == status.status_text(LONG)
 
 
-def test_without_runs_a_status_says_so_and_never_replaces_one_that_has_some(home):
+def test_without_runs_a_status_says_so_and_names_the_published_one(home, capsys):
     text = status.write_status(LONG).read_text()
     assert f"0 of {TOTAL} networks are trained" in text
     assert all("| missing |" in row for row in rows(text))
-    made_up(home, "baseline", 100, True, 9.0)
-    kept = status.write_status(LONG).read_text()
-    shutil.rmtree(home / "results/test/runs")
-    assert status.write_status(LONG) is None and status.status_file(LONG).read_text() == kept != text
     other = status.write_status(LONG.with_seed(1))
-    assert other.name == "STATUS-s1.md" and status.status_file(LONG).read_text() == kept
+    assert other.name == "STATUS-s1.md" and status.status_file(LONG).read_text() == text
+    shown = home / "results/published/test/STATUS.md"
+    write_text(shown, "published")
+    assert cli.main(["status", "--profile", "test"]) == 0
+    assert capsys.readouterr().out.endswith("results/published/test/STATUS.md\n") and shown.read_text() == "published"
 
 
 @pytest.mark.parametrize("changes", [{"source": "0123456789ab"}, {"patch": 99}, {"code": "of before", "batch": 7}])

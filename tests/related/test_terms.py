@@ -153,7 +153,11 @@ def test_the_command_scores_a_guests_experiment(home, monkeypatch, capsys):
     tiny = replace(guests.named("dpdnet", SETTING), network=DPDNetConfig(2, 3, 0.1), patch=16, batch=2, steps=1)
     monkeypatch.setitem(profiles.PROFILES, "test", TINY)
     monkeypatch.setattr(guests, "specs", lambda setting: {"dpdnet": tiny})
-    assert cli.main(["evaluate", "--profile", "test", "--experiment", "dpdnet", "--csv", str(home / "scores.csv")]) == 0
+    call = ["evaluate", "--profile", "test", "--experiment", "dpdnet", "--csv", str(home / "scores.csv")]
+    assert cli.main(call) == 1 and not list(home.iterdir())
+    assert "`demoe train --experiment dpdnet --profile test` trains it" in capsys.readouterr().err
+    assert cli.main(["train", "--profile", "test", "--experiment", "dpdnet"]) == 0
+    assert cli.main(call) == 0
     scores = pd.read_csv(home / "scores.csv")
     assert set(scores.method) == {"input", "network"} and "Average" in capsys.readouterr().out
 

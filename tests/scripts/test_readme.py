@@ -1,4 +1,4 @@
-"""The README's numbers are those that its script makes of the committed tables."""
+"""The README's numbers are those that its script makes of the published tables."""
 
 from pathlib import Path
 

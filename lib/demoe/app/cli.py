@@ -230,7 +230,7 @@ def _add_experiments(commands) -> None:
         help="score these pictures, paired by their names, instead of a network",
     )
     network = evaluate.add_mutually_exclusive_group()
-    network.add_argument("--experiment", metavar="NAME", help="default demoe; trained if need be")
+    network.add_argument("--experiment", metavar="NAME", help="default demoe; it must have been trained")
     network.add_argument("--weights", type=Path, metavar="FILE", help="a network from a file instead")
     evaluate.add_argument(
         "--csv",

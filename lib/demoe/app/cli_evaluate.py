@@ -1,4 +1,4 @@
-"""``demoe evaluate``: a network on the test sets, trained first if need be, or anyone's pictures beside sharp ones."""
+"""``demoe evaluate``: a trained network on the test sets, or anyone's pictures beside sharp ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from demoe.evaluation.router import router_view
 from demoe.evaluation.statistics import intervals, report, shown, summarise
 from demoe.models import published
 from demoe.models.outputs import experts_of
+from demoe.models.pretrained import releases
 from demoe.related import experiments as guests
+from demoe.related.terms import identified
 from demoe.report import tables
 
 SHOWN = 30  # pictures printed one by one
@@ -37,8 +39,8 @@ def evaluate(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 def evaluate_network(args: argparse.Namespace, setting: Setting, measured: Sequence[str]) -> int:
     """Prints the metrics a set and the router's accuracy; ``--csv`` gets a row a picture.
 
-    The network is that of ``--weights`` (ours or others', ``published.load``), or the experiment's, trained first if
-    need be. With ``--csv``, an interrupted call is continued unless ``--no-resume``. Returns the exit status, 0.
+    The network is that of ``--weights`` (ours or others', ``published.load``), or the experiment's, which must have
+    been trained. With ``--csv``, an interrupted call is continued unless ``--no-resume``. Returns the exit status, 0.
     """
     metrics.columns(measured)  # an unknown one is refused before anything is trained
     device = experiments.default_device()
@@ -46,11 +48,16 @@ def evaluate_network(args: argparse.Namespace, setting: Setting, measured: Seque
         loaded = published.load(args.weights, device)
         model, name, config = loaded.model, loaded.label, {"weights": loaded.sha256}
     else:
-        run = guests.obtain(guests.named(args.experiment or "demoe", setting), setting)
+        spec = guests.named(args.experiment or "demoe", setting)
+        _need(spec, args.data_root, setting)
+        run = guests.obtain(spec, setting)
         model, name, config = run.model, "network", {"training": run.spec.configuration()}
     # A DeMoE of ours is shown beside the baseline that it was made from; a file's has none that we know.
     known = experts_of(model) and not args.weights
-    baseline = experiments.obtain(experiments.named("baseline", setting), setting).model if known else None
+    baseline = None
+    if known:
+        _need(experiments.named("baseline", setting), args.data_root, setting)
+        baseline = experiments.obtain(experiments.named("baseline", setting), setting).model
     sets = aio_blur.aio_blur(setting, "test")
     plain = {"input": blurred_input, name: network(model, tile=args.tile)}
     scores = score(
@@ -79,6 +86,19 @@ def evaluate_network(args: argparse.Namespace, setting: Setting, measured: Seque
     if args.csv:
         print(f"scores of every picture: {args.csv}")
     return 0
+
+
+def _need(spec: experiments.Spec, data_root: str | None, setting: Setting) -> None:
+    """Raises ``ValueError`` with what to do unless ``spec`` is trained: a score is asked for, not hours of training."""
+    if not experiments.trained(identified(spec), setting):
+        asked = [f"--profile {setting.profile.name}", *([f"--seed {setting.seed}"] if setting.seed else [])]
+        asked += [f"--data-root {data_root}"] if data_root else []
+        asked += [f"--sharp-images {setting.roots.sharp_images}"] if setting.roots.sharp_images else []
+        ready = f", as the packaged {releases()[0].demoe}" if releases() else ""
+        raise ValueError(
+            f"{spec.name} is not trained here in profile {setting.profile.name}, with this code and these data: `demoe "
+            f"train --experiment {spec.name} {' '.join(asked)}` trains it; or name a network with --weights{ready}"
+        )
 
 
 def evaluate_folders(

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from demoe import experiments
-from demoe.core.files import project_root
+from demoe.core.files import project_root, published_dir
 from demoe.data.own_pairs import complaints, own_pairs
 from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
@@ -72,10 +72,11 @@ def _train_all(setting: Setting, deadline: float | None) -> str:
 
 
 def status(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Writes the status of a profile and prints it."""
+    """Writes the status of a profile and prints it; where another one is published, its path behind it."""
     setting = Setting.of(args.profile, args.seed, args.data_root, sharp_images=args.sharp_images)
-    written, path = kept.write_status(setting), kept.status_file(setting)
-    print((written or path).read_text(encoding="utf-8"), end="")
-    if written is None:
-        print(f"\n(no runs of this profile are here: {path.relative_to(project_root())} is as it was)")
+    path = kept.write_status(setting)
+    print(path.read_text(encoding="utf-8"), end="")
+    shown = published_dir(setting.profile.name) / path.name
+    if shown.is_file():
+        print(f"\nWhat the published results come from: {shown.relative_to(project_root())}")
     return 0

@@ -39,6 +39,23 @@ def figures_dir(profile: str) -> Path:
     return project_root() / "figures" / profile
 
 
+def published_dir(profile: str) -> Path:
+    """``<root>/results/published/<profile>``: what the repository shows. No command writes there; a maintainer's
+    ``scripts/publish.py`` does, from ``results_dir``."""
+    return project_root() / "results" / "published" / profile
+
+
+def published_figures_dir(profile: str) -> Path:
+    """``<root>/figures/published/<profile>``, likewise."""
+    return project_root() / "figures" / "published" / profile
+
+
+def own_or_published(profile: str, name: str) -> Path:
+    """The file ``name`` below ``results_dir``; where that is not there, the one below ``published_dir``, if it is."""
+    own, shown = results_dir(profile) / name, published_dir(profile) / name
+    return shown if shown.is_file() and not own.is_file() else own
+
+
 def installed_file(file: str) -> Path | None:
     """The path of "package/folder/name" if that package is installed with it; the package is not imported."""
     package, _, inside = file.partition("/")

@@ -126,20 +126,10 @@ def status_file(setting: Setting) -> Path:
     return results_dir(setting.profile.name) / (f"STATUS-s{setting.seed}.md" if setting.seed else "STATUS.md")
 
 
-def write_status(setting: Setting) -> Path | None:
-    """Writes ``status_file``. None, with nothing written, where no run is here but the file tells of some: runs do not
-    travel with a checkout, and what was written where they are is still true."""
-    path, new = status_file(setting), status_text(setting)
-    if path.is_file() and _tells_of_none(new) and not _tells_of_none(path.read_text(encoding="utf-8")):
-        return None
-    write_text(path, new)
-    return path
-
-
-def _tells_of_none(status: str) -> bool:
-    """Whether nothing at all is trained by a status: every network of it is missing."""
-    states = re.findall(r"^\| \d+ \| [^|]+ \| ([^|]+) \|", status, re.MULTILINE)
-    return all(state == MISSING for state in states)
+def write_status(setting: Setting) -> Path:
+    """Writes ``status_file``."""
+    write_text(status_file(setting), status_text(setting))
+    return status_file(setting)
 
 
 def status_text(setting: Setting) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from demoe.core.files import alone, results_dir, write_text
+from demoe.core.files import alone, published_dir, results_dir, write_text
 from demoe.core.markdown import markdown_table
 from demoe.core.provenance import Stamp
 from demoe.evaluation.statistics import Verdict, judge
@@ -210,7 +210,7 @@ def keep(claims: Iterable[Claim], notebook: str, mark: Stamp) -> str:
     new = new.astype(str)
     file = results_dir(mark.profile) / "tables" / FILE
     with alone(file.with_name(f".{FILE}.lock")):
-        earlier = read(mark.profile)
+        earlier = _rows(file)
         kept = pd.concat([earlier[earlier.notebook != notebook], new]).sort_values("notebook", kind="stable")
         if twice := sorted(kept.id[kept.id.duplicated()].unique()):
             raise ValueError(f"{file} would have two claims named {', '.join(twice)}: each needs an id of its own")
@@ -219,7 +219,28 @@ def keep(claims: Iterable[Claim], notebook: str, mark: Stamp) -> str:
 
 
 def read(profile_name: str) -> pd.DataFrame:
-    """All claims of a profile as text, an empty cell where there is nothing; no rows where none were written."""
-    file = results_dir(profile_name) / "tables" / FILE
+    """All claims of a profile as text, an empty cell where there is nothing; no rows where none were written.
+
+    A notebook that has not run here is there with its published rows, of another ``commit``: ``published`` names them.
+    """
+    own, rest = _own_and_rest(profile_name)
+    return pd.concat([own, rest]).sort_values("notebook", kind="stable", ignore_index=True)
+
+
+def published(profile_name: str) -> str:
+    """Which rows of ``read`` were not made here but are the published ones, in a sentence."""
+    _, rest = _own_and_rest(profile_name)
+    notebooks, commits = (", ".join(sorted(rest[column].unique())) for column in ("notebook", "commit"))
+    made = f"those of notebooks {notebooks}, made by commit {commits}" if len(rest) else "none"
+    return f"Rows that are the published ones, for their notebooks have not run here: {made}"
+
+
+def _own_and_rest(profile_name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows written here, and the published ones of notebooks that wrote none."""
+    own, shown = (_rows(folder(profile_name) / "tables" / FILE) for folder in (results_dir, published_dir))
+    return own, shown[~shown.notebook.isin(own.notebook) & ~shown.id.isin(own.id)]
+
+
+def _rows(file: Path) -> pd.DataFrame:
     text = file.read_text(encoding="utf-8") if file.is_file() else ",".join(COLUMNS)
     return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).reindex(columns=COLUMNS, fill_value="")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from demoe.core import provenance
-from demoe.core.files import results_dir, write_text
+from demoe.core.files import own_or_published, results_dir, write_text
 from demoe.core.markdown import flat, markdown_table
 from demoe.core.paper import published
 from demoe.evaluation.statistics import MISSING
@@ -54,9 +54,10 @@ def save(table: pd.DataFrame, name: str, mark: provenance.Stamp, decimals: int =
 def read(name: str, profile_name: str) -> pd.DataFrame:
     """The rows that ``save`` wrote as ``<name>.csv``: text stays text, an empty cell is NaN only among numbers.
 
-    Raises ``FileNotFoundError`` where there is no such CSV.
+    Where nothing was written here, those that are published; their stamp tells. Raises ``FileNotFoundError`` where
+    there is no such CSV.
     """
-    file = results_dir(profile_name) / "tables" / f"{name}.csv"
+    file = own_or_published(profile_name, f"tables/{name}.csv")
     if not file.is_file():
         raise FileNotFoundError(f"there is no {file}: run the notebook that writes it (its name begins alike)")
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
