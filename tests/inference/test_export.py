@@ -1,15 +1,20 @@
 """Exported files compute what PyTorch computes, at sizes other than the one they were exported with."""
 
+import json
+import re
+
 import pytest
 import torch
 from conftest import shake
 
+from demoe.core import __version__
+from demoe.core.tasks import EXPERTS
 from demoe.inference import export as exporting
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 
 TINY = {"width": 4, "encoder_blocks": (1, 0), "middle_blocks": 0, "decoder_blocks": (0, 1)}  # quick to trace
-SIZES = [(37, 51), (64, 16), (5, 130), (6, 5)]
+SIZES = [(1, 37, 51), (3, 64, 16), (2, 5, 130), (1, 6, 5)]  # of batches
 WISHES = [{}, {"k": 2}, {"k": None}, {"expert": "global_motion"}]
 
 
@@ -20,7 +25,9 @@ def model():
 
 
 def picture(*size):
-    return torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
+    """A batch (B, H, W) of pictures, or one (H, W)."""
+    batch, *sides = size if len(size) == 3 else (1, *size)
+    return torch.rand(batch, 3, *sides, generator=torch.Generator().manual_seed(1))
 
 
 def close(found, expected, wish):
@@ -58,9 +65,36 @@ def test_both_formats(model, wish, tmp_path, traced_once):
     runtime = pytest.importorskip("onnxruntime", reason="pip install demoe[onnx]")
     file = exporting.export(model, tmp_path / "net.onnx", **wish)
     session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    assert [each.shape for each in session.get_inputs()] == [["batch", 3, "height", "width"]]
+    outputs = [["batch", 3, "height", "width"], ["batch", 3]]
+    assert [each.shape for each in session.get_outputs()] == outputs[: 1 if "expert" in wish else 2]
+    vino = pytest.importorskip("openvino", reason="pip install openvino")
+    compiled = vino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for size in SIZES:
-        found = [torch.from_numpy(part) for part in session.run(None, {"image": picture(*size).numpy()})]
-        close(found[0] if "expert" in wish else found, model(picture(*size), **wish), wish)
+        expected = model(picture(*size), **wish)
+        feed = {"image": picture(*size).numpy()}
+        for found in (session.run(None, feed), list(compiled(feed).values())):
+            found = [torch.from_numpy(part) for part in found]
+            close(found[0] if "expert" in wish else found, expected, wish)
+
+
+def test_a_file_says_what_it_holds(model, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="pip install demoe[onnx]")
+    pytest.importorskip("onnxscript", reason="pip install demoe[onnx]")
+    origin = {"commit": "abcd1234", "seed": 3}
+    five = DeMoE(DeMoEConfig(**TINY)).eval()
+    loaded = onnx.load(exporting.export(five, tmp_path / "a.onnx", expert="GoPro", origin=origin))
+    assert loaded.producer_name == "demoe" and loaded.producer_version == __version__
+    said = {entry.key: entry.value for entry in loaded.metadata_props}
+    assert json.loads(said["experts"]) == list(EXPERTS) and said["expert"] == "synth_global_motion"
+    assert json.loads(said["provenance"]) == origin and json.loads(said["config"])["width"] == 4
+    assert said["network"] == "DeMoE" and "RGB in [0, 1]; height and width above 4" in said["input"]
+    dims = [dim.dim_param for value in loaded.graph.value_info for dim in value.type.tensor_type.shape.dim]
+    assert not [name for name in dims if re.search(r"\bs\d+\b", name)]  # the exporter's numbers
+    extra = {"demoe.json": ""}
+    torch.export.load(exporting.export(model, tmp_path / "a.pt2", k=2, origin=origin), extra_files=extra)
+    assert json.loads(extra["demoe.json"]) == exporting.description(model, None, 2, origin)
+    assert exporting.description(model, None, 2)["experts"] == ["expert_0", "expert_1", "expert_2"]
 
 
 @torch.no_grad()
@@ -72,14 +106,18 @@ def test_each_expert_can_be_gathered():
         last.bias.zero_()[i] = 100
         image, weights = network(picture(20, 30))
         assert weights.argmax().item() == i
-        expected = model(picture(20, 30), expert=exporting_name(i)).image
+        expected = model(picture(20, 30), expert=EXPERTS[i]).image
         assert (image - expected).abs().max() < 1e-5
 
 
-def exporting_name(i):
-    from demoe.core.tasks import EXPERTS
-
-    return EXPERTS[i]
+@torch.no_grad()
+def test_pictures_of_a_batch_have_an_expert_each():
+    model = shake(DeMoE(DeMoEConfig(**TINY)))
+    model.mlp_branch.classifier[-1].weight.mul_(100)
+    x = picture(5, 20, 30) * torch.linspace(0, 1, 5).view(-1, 1, 1, 1)
+    image, weights = exporting.Exportable(model)(x)
+    assert len(set(weights.argmax(1).tolist())) > 1  # the router is of several minds
+    assert (image - model(x).image).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("fusion", ["residual", "attention"])

@@ -1,11 +1,13 @@
 """A trained DeMoE or NAFNet as one file for other programs: a ``torch.export`` program (.pt2) or ONNX (.onnx).
 
-The file's network takes ``image`` (1, 3, H, W) float32 in [0, 1], any H, W > 2^levels (17 for the
+The file's network takes ``image`` (B, 3, H, W) float32 in [0, 1], any batch and any H, W > 2^levels (17 for the
 paper's network), and returns ``restored`` of the same shape, not clamped; with the router inside also ``weights``
-(1, N), what mixed the experts.
+(B, N), what mixed the experts. The axes are called batch, height and width. What the network is, and where it is from,
+stands in the file's metadata: as JSON in ONNX's ``metadata_props``, in ``demoe.json`` of a .pt2.
 
-Nothing in an exported program may depend on values, so with k=1 the chosen expert's weights are gathered by the
-router's index; with more experts all run and are summed under the router's weights, those left out with weight zero.
+Nothing in an exported program may depend on values, so with k=1 each image's chosen expert is gathered, by the router's
+index, as weights of its own (``_each``); with more experts all run and are summed under the router's weights, those
+left out with weight zero.
 Padding to a multiple of 2^levels is written with ceil(H / 2^levels) as the one unknown, so that the exporter can prove
 that skips and upsampled maps have the same size.
 """
@@ -15,22 +17,29 @@ from __future__ import annotations
 import copy
 import importlib.util
 import io
+import json
 import os
+import re
 import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demoe.core import __version__
 from demoe.core.files import first_line, write_bytes
+from demoe.core.tasks import EXPERTS, expert_index
 from demoe.models.demoe import DeMoE, chosen_experts
-from demoe.models.layers import NAFBlock, UNet
+from demoe.models.layers import NAFBlock, UNet, normalise
 from demoe.models.moe import MoEBlock, fused, top_k_weights
 from demoe.models.nafnet import NAFNet
 from demoe.models.outputs import experts_of
 
 SUFFIXES = (".pt2", ".onnx")
+AXES = {0: "batch", 2: "height", 3: "width"}  # of a picture
 
 
 class Exportable(nn.Module):
@@ -54,11 +63,11 @@ class Exportable(nn.Module):
         height, width = image.shape[-2:]
         rows, columns = (height + unit - 1) // unit, (width + unit - 1) // unit
         # Always a whole unit more and then cut: an amount of padding that may be zero would be a case distinction.
-        padded = _cut(F.pad(image, (0, unit, 0, unit)), unit * rows, unit * columns)  # (1, 3, H', W')
+        padded = _cut(F.pad(image, (0, unit, 0, unit)), unit * rows, unit * columns)  # (B, 3, H', W')
         y, skips = self.net.encode(padded)
         weights = torch.ones(1)
         if self.routed:
-            weights = top_k_weights(F.softmax(self.net.mlp_branch(y), dim=1), self.k)  # (1, N)
+            weights = top_k_weights(F.softmax(self.net.mlp_branch(y), dim=1), self.k)  # (B, N)
         restored = _cut(self.net.decode(y, skips, weights) + padded, height, width)
         return (restored, weights) if self.routed else restored
 
@@ -81,26 +90,87 @@ class _Mixture(nn.Module):
             state = torch.func.stack_module_state(list(moe.experts))[0]  # (N, ...)
             self.names = {name.replace(".", "_"): name for name in state}
             self.stacked.update({short: state[name].detach() for short, name in self.names.items()})
-            self.experts = nn.ModuleList([moe.experts[0]])  # its shape; its weights are replaced
+            self.eps = moe.experts[0].norm1.eps
+            self.experts = nn.ModuleList()
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         if self.fixed:
             mixed = self.experts[0](x)
         elif self.stacked:
-            chosen = weights.argmax(1)  # (1,)
-            state = {name: self.stacked[short].index_select(0, chosen).squeeze(0) for short, name in self.names.items()}
-            mixed = torch.func.functional_call(self.experts[0], state, (x,))
+            chosen = weights.argmax(1)  # (B,)
+            mixed = _each(
+                {n: self.stacked[short].index_select(0, chosen) for short, n in self.names.items()}, x, self.eps
+            )
         else:
             mixed = sum(weights[:, i].view(-1, 1, 1, 1) * expert(x) for i, expert in enumerate(self.experts))
         return fused(self.fusion, x, mixed)
 
 
-def export(model: DeMoE | NAFNet, path: str | os.PathLike, *, expert: str | None = None, k: int | None = 1) -> Path:
+def _each(state: Mapping[str, Tensor], x: Tensor, eps: float) -> Tensor:
+    """A NAFBlock with weights of its own for each image: ``state`` has B of each, x is (B, C, H, W).
+
+    A convolution takes one set of weights for a whole batch. So those of 1x1 are matrix products, image by image, and
+    the depth-wise one is the sum of nine shifted pictures.
+    """
+
+    def norm(name: str, x: Tensor) -> Tensor:
+        scale, shift = (state[f"{name}.{part}"][:, :, None, None] for part in ("weight", "bias"))  # (B, C, 1, 1)
+        return normalise(x, eps) * scale + shift
+
+    def product(name: str, x: Tensor) -> Tensor:
+        weight, bias = state[f"{name}.weight"].flatten(2), state[f"{name}.bias"]  # (B, O, I), (B, O)
+        return torch.baddbmm(bias[:, :, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])  # (B, O, H, W)
+
+    def gate(x: Tensor) -> Tensor:
+        first, second = x.chunk(2, dim=1)
+        return first * second
+
+    y = product("conv1", norm("norm1", x))  # (B, 2C, H, W)
+    window, (height, width) = state["conv2.weight"], x.shape[2:]  # (B, 2C, 1, 3, 3)
+    wide = F.pad(y, (1, 1, 1, 1))
+    y = state["conv2.bias"][:, :, None, None] + sum(
+        wide.narrow(2, i, height).narrow(3, j, width) * window[:, :, :, i, j, None] for i in range(3) for j in range(3)
+    )
+    y = gate(y)  # (B, C, H, W)
+    y = y * product("sca.1", y.mean((2, 3), keepdim=True))
+    x = x + product("conv3", y) * state["beta"].squeeze(1)
+    y = gate(product("conv4", norm("norm2", x)))
+    return x + product("conv5", y) * state["gamma"].squeeze(1)
+
+
+def description(model: DeMoE | NAFNet, expert: str | None, k: int | None, origin: Mapping | None = None) -> dict:
+    """What a file says of its network, as plain values: names of the experts, sizes, range of values, origin."""
+    count = experts_of(model)
+    names = EXPERTS if count == len(EXPERTS) else [f"expert_{number}" for number in range(count)]
+    return {
+        "network": type(model).__name__,
+        "config": asdict(model.config),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "experts": list(names),
+        "expert": expert or ("router" if count else None),
+        "k": None if expert or not count else k,
+        "input": "image: (batch, 3, height, width) float32, RGB in [0, 1]; "
+        f"height and width above {2 ** len(model.encoders)}",
+        "output": "restored: as the input, not clamped" + "; weights: (batch, experts)" * (bool(count) and not expert),
+        "demoe_version": __version__,
+        "provenance": dict(origin or {}),
+    }
+
+
+def export(
+    model: DeMoE | NAFNet,
+    path: str | os.PathLike,
+    *,
+    expert: str | None = None,
+    k: int | None = 1,
+    origin: Mapping | None = None,
+) -> Path:
     """Write ``model`` to ``path``, .pt2 or .onnx, and return the path. The file appears whole or not at all.
 
     ``expert``: this one is fixed in the file; None or "auto" puts the router inside, with the ``k`` best experts (None:
-    all, softly). Raises ``ValueError`` for another suffix, network, expert or ``k``, ``RuntimeError`` if the packages
-    for ONNX are missing or the network cannot be exported.
+    all, softly). ``origin``: where the network is from (``checkpoints.provenance``), for the file's metadata. Raises
+    ``ValueError`` for another suffix, network, expert or ``k``, ``RuntimeError`` if the packages for ONNX are missing
+    or the network cannot be exported.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
@@ -111,10 +181,12 @@ def export(model: DeMoE | NAFNet, path: str | os.PathLike, *, expert: str | None
     missing = [name for name in ("onnx", "onnxscript") if onnx and importlib.util.find_spec(name) is None]
     if missing:
         raise RuntimeError(f"ONNX needs the package {' and '.join(missing)}: pip install 'demoe[onnx]'")
-    network = Exportable(model, None if expert == "auto" else expert, k).cpu().float()
-    example = torch.rand(1, 3, 67, 83)
+    expert = None if expert == "auto" else expert
+    network = Exportable(model, expert, k).cpu().float()
+    about = description(model, expert and EXPERTS[expert_index(expert)], k, origin)
+    example = torch.rand(2, 3, 67, 83)
     least = 2 ** len(model.encoders) + 1  # a side of one pixel in the last level would be compiled as a special case
-    sides = {2: torch.export.Dim("height", min=least), 3: torch.export.Dim("width", min=least)}
+    sides = {axis: torch.export.Dim(name, min=least if axis else 1) for axis, name in AXES.items()}
     file = io.BytesIO()
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -127,9 +199,9 @@ def export(model: DeMoE | NAFNet, path: str | os.PathLike, *, expert: str | None
                 program = torch.onnx.export(
                     program, (), input_names=["image"], output_names=names, dynamo=True, verbose=False
                 )
-                file.write(program.model_proto.SerializeToString())
+                file.write(_named(program.model_proto, about).SerializeToString())
             else:
-                torch.export.save(program, file)
+                torch.export.save(program, file, extra_files={"demoe.json": json.dumps(about)})
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the exporters' own kinds
@@ -137,3 +209,21 @@ def export(model: DeMoE | NAFNet, path: str | os.PathLike, *, expert: str | None
         raise RuntimeError(f"{path}: this {type(model).__name__} cannot be exported: {first}") from error
     write_bytes(path, file.getvalue())
     return path
+
+
+def _named(model, about: Mapping):
+    """The ONNX ``model`` with its axes named instead of numbered, and with its description."""
+    from onnx import helper  # an extra
+
+    (image,) = model.graph.input
+    found = {image.type.tensor_type.shape.dim[axis].dim_param: name for axis, name in AXES.items()}
+    symbol = re.compile(rf"\b({'|'.join(map(re.escape, found))})\b")
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for side in value.type.tensor_type.shape.dim:
+            if side.dim_param:
+                side.dim_param = symbol.sub(lambda match: found[match[1]], side.dim_param)
+    helper.set_model_props(
+        model, {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
+    )
+    model.producer_name, model.producer_version = "demoe", __version__
+    return model
