@@ -97,13 +97,13 @@ def _bench(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _tiles(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from demoe.app import photos
+    from demoe.app import networks
     from demoe.core import images
 
     from . import tiling
 
     photo = images.read_photograph(args.photo).pixels
-    tiling.compare_tiles(photos.default_model(args.weights, "cpu"), photo, args.tile, args.k, args.expert)
+    tiling.compare_tiles(networks.default_model(args.weights, "cpu"), photo, args.tile, args.k, args.expert)
     return 0
 
 

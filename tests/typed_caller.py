@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import assert_type
 
 import torch
+from PIL import Image
 from torch import nn
 
 import demoe
-from demoe.app.photos import Deblurred
+from demoe import Deblurred
 from demoe.inference.optimize import OptimizedNetwork
 from demoe.models.outputs import Restored
 
@@ -17,6 +18,8 @@ from demoe.models.outputs import Restored
 def use(photo: Path) -> None:
     network = demoe.load(photo.with_suffix(".safetensors"))
     assert_type(network, nn.Module)
+    assert_type(demoe.load(), nn.Module)
+    assert_type(demoe.from_pretrained("someone/roses", revision="v1", device="cuda"), nn.Module)
     fast = demoe.optimize(network, torch.bfloat16)
     assert_type(fast, OptimizedNetwork | nn.Module)
     if isinstance(fast, OptimizedNetwork):
@@ -27,4 +30,6 @@ def use(photo: Path) -> None:
     found = demoe.deblur(photo, model=fast, k=None)
     assert_type(found, Deblurred)
     assert_type(found.warnings, tuple[str, ...])
+    assert_type(found.save("restored/"), Path)
+    assert_type(found.to_pil(), Image.Image)
     assert_type(demoe.__version__, str)

@@ -1,6 +1,7 @@
 """DeMoE, reproduced: one network for camera shake, object motion, low-light blur and defocus.
 
-``demoe.load(path)`` gives a network, ``demoe.deblur(photo)`` deblurs a photograph,
+``demoe.deblur(photo)`` deblurs a photograph, and ``.save(path)`` of the result writes it. ``demoe.load()`` gives the
+network that comes along, ``demoe.load(path)`` that of a file, ``demoe.from_pretrained(name)`` fetches one, and
 ``demoe.optimize(network)`` makes one faster.
 """
 
@@ -12,12 +13,19 @@ from typing import TYPE_CHECKING
 from demoe.core import __version__ as __version__
 
 if TYPE_CHECKING:
-    from demoe.app.photos import deblur
+    from demoe.app.hub import from_pretrained
+    from demoe.app.networks import load
+    from demoe.app.photos import Deblurred, deblur
     from demoe.inference.optimize import optimize
-    from demoe.models.checkpoints import load
 
-__all__ = ["deblur", "load", "optimize"]
-_HOMES = {"deblur": "demoe.app.photos", "load": "demoe.models.checkpoints", "optimize": "demoe.inference.optimize"}
+__all__ = ["Deblurred", "deblur", "from_pretrained", "load", "optimize"]
+_HOMES = {
+    "Deblurred": "demoe.app.photos",
+    "deblur": "demoe.app.photos",
+    "from_pretrained": "demoe.app.hub",
+    "load": "demoe.app.networks",
+    "optimize": "demoe.inference.optimize",
+}
 
 
 def __getattr__(name: str) -> object:

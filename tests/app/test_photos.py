@@ -7,7 +7,7 @@ from conftest import shake
 from PIL import Image
 
 import demoe
-from demoe.app import photos
+from demoe.app import networks, photos
 from demoe.core import images
 from demoe.core.images import ImageError, Photograph
 from demoe.core.tasks import EXPERTS
@@ -128,7 +128,7 @@ def test_alpha_profile_and_exif_go_along(tmp_path, model):
     [
         (torch.zeros(4, 5), ValueError),
         (torch.zeros(1, 4, 5), ValueError),
-        (torch.zeros(3, 4, 5).byte(), ValueError),
+        (torch.zeros(3, 4, 5).int(), ValueError),
         (torch.full((3, 4, 5), 255.0), ValueError),
         (torch.full((3, 4, 5), torch.nan), ValueError),
         (np.zeros((4, 5, 2)), ValueError),
@@ -163,7 +163,7 @@ def test_a_network_without_experts():
 
 def test_default_model(tmp_path, monkeypatch):
     monkeypatch.delenv("DEMOE_WEIGHTS", raising=False)
-    monkeypatch.setattr(photos, "PACKAGED_WEIGHTS", tmp_path / "package")
+    monkeypatch.setattr(networks, "PACKAGED_WEIGHTS", tmp_path / "package")
     monkeypatch.setenv("DEMOE_HOME", str(tmp_path / "home"))
     with pytest.raises(FileNotFoundError, match="--weights FILE"):
         photos.default_model(device="cpu")
@@ -183,6 +183,9 @@ def test_default_model(tmp_path, monkeypatch):
     assert torch.equal(demoe.deblur(picture, device="cpu").image, expected["env.safetensors"])
     given = tmp_path / "given.safetensors"
     assert torch.equal(photos.deblur(picture, weights=given, device="cpu").image, expected["given.safetensors"])
+    assert networks.load(given) is not networks.load(given) and networks.load().config == SMALL  # $DEMOE_WEIGHTS'
+    with pytest.raises(FileNotFoundError, match=r"missing.safetensors: demoe.from_pretrained takes names"):
+        networks.load(tmp_path / "missing.safetensors")
     first = photos.default_model(given, "cpu")
     assert photos.default_model(str(given), "cpu") is first  # loaded once
     checkpoints.save(network(7), given)
@@ -197,6 +200,6 @@ def test_default_model(tmp_path, monkeypatch):
 
 def test_public_names():
     assert demoe.deblur is photos.deblur
-    assert demoe.load is checkpoints.load
+    assert demoe.load is networks.load
     with pytest.raises(AttributeError, match="sharpen"):
         demoe.sharpen  # noqa: B018

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,26 +15,28 @@ from PIL import Image
 from torch import nn
 
 from demoe.core import images
-from demoe.core.files import project_root
 from demoe.core.images import Photograph
 from demoe.core.tasks import EXPERTS, expert_index
 from demoe.evaluation.metrics import PATCH, metric_q
 from demoe.inference.optimize import OptimizedNetwork
 from demoe.inference.strips import Chooser
 from demoe.inference.tiles import Route, TileMap, restore_large
-from demoe.models import checkpoints, pretrained
 from demoe.models.moe import normalised_entropy
 
 from .doubt import BRIGHTENING, Change, change, warnings
+from .networks import PACKAGED_WEIGHTS as PACKAGED_WEIGHTS
+from .networks import default_label as default_label
+from .networks import default_model as default_model
+from .networks import default_path as default_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Picture = str | os.PathLike | Photograph | Image.Image | torch.Tensor | np.ndarray
-PACKAGED_WEIGHTS = pretrained.PACKAGED
+PREVIEW = 1024  # pixels of the longer side of a result shown in a notebook
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Deblurred:
     """A deblurred photograph and how the network came to it. Expert names are those of ``tasks.EXPERTS``."""
 
@@ -49,6 +51,54 @@ class Deblurred:
     warnings: tuple[str, ...]  # a sentence for each thing that looks wrong; mostly none
     expert_map: TileMap | None = None  # None: one decision for the photograph
     tile: int | None = None  # side of the tiles in pixels; None: the photograph went through whole, which is exact
+    source: Path | None = None  # the photograph's file, which ``save`` does not replace; None where it was no file
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Writes the result as ``demoe deblur`` does, with the photograph's EXIF, XMP, ICC profile and resolution.
+
+        ``path``: a file, whose suffix says the format (``images.SUFFIXES``) and whose place it takes, or a folder (one
+        that is there, or a name that ends in "/"), in which it is called as the photograph. Returns the file. Raises
+        ``ValueError`` where it would replace the photograph itself, and as ``images.write_photograph``.
+        """
+        file = Path(path)
+        if file.is_dir() or os.fspath(path).endswith(("/", os.sep)):
+            if self.source is None:
+                raise ValueError(
+                    f"{file} is a folder, and the photograph has no name: give a file, {file / 'name.png'}"
+                )
+            file = file / images.result_name(Path(self.source.name), self.source)
+        if self.source is not None and file.exists() and self.source.exists() and file.samefile(self.source):
+            raise ValueError(f"{file} is the photograph itself, which is never replaced: choose another name")
+        images.write_photograph(file, self.photograph)
+        return file
+
+    def to_pil(self) -> Image.Image:
+        """A Pillow image of 8 bits, L or RGB, with A where the photograph has alpha; its ICC profile is in ``info``."""
+        pixels = self.photograph.pixels if self.photograph.alpha is None else self._with_alpha()  # (3 or 4,H,W)
+        picture = Image.fromarray(eight_bit(pixels))
+        if self.photograph.gray:
+            picture = picture.convert("L" if self.photograph.alpha is None else "LA")
+        if self.photograph.metadata.icc_profile:
+            picture.info["icc_profile"] = self.photograph.metadata.icc_profile
+        return picture
+
+    def _with_alpha(self) -> torch.Tensor:
+        assert self.photograph.alpha is not None
+        return torch.cat((self.photograph.pixels, self.photograph.alpha))
+
+    def __repr__(self) -> str:
+        width, height = self.photograph.size
+        name = f"{self.source.name}, " if self.source else ""
+        expert = f", {self.expert} {self.weights[self.expert]:.2f}" if self.expert else ""
+        warned = f", {len(self.warnings)} warning{'s' * (len(self.warnings) > 1)}" if self.warnings else ""
+        return f"Deblurred({name}{width}x{height}{expert}, changed by {self.change.mean:.1f} of 255 levels{warned})"
+
+    def _repr_png_(self) -> bytes:
+        """The picture in a notebook: at most ``PREVIEW`` pixels wide and high."""
+        picture, stream = self.to_pil(), io.BytesIO()
+        picture.thumbnail((PREVIEW, PREVIEW), Image.Resampling.LANCZOS)
+        picture.save(stream, "PNG")
+        return stream.getvalue()
 
 
 def deblur(
@@ -67,8 +117,8 @@ def deblur(
 ) -> Deblurred:
     """Deblur one photograph at its own size.
 
-    ``photo``: the path of an image file; a ``Photograph``; a Pillow image; a (3,H,W) tensor in [0,1]; or an array (H,W)
-    or (H,W,3) of uint8, uint16 or floats in [0,1]. ``model``: a loaded network, used on the device where it is, or what
+    ``photo``: the path of an image file; a ``Photograph``; a Pillow image; a tensor (3,H,W) or an array (H,W) or
+    (H,W,3), of uint8, uint16 or floats in [0,1]. ``model``: a loaded network, used on the device where it is, or what
     ``optimize`` made of one for a CPU; otherwise ``default_model(weights, device)``. ``expert``: a name of ``tasks``
     ("defocus", "GoPro", ...); None or "auto" lets the router choose; a function makes the experts' weights (1,N) of its
     logits (1,N). ``k``: how many experts mix, 1..5.
@@ -133,6 +183,7 @@ def deblur(
         warnings=tuple(doubts),
         expert_map=out.map,
         tile=out.plan.tile,
+        source=Path(photo) if isinstance(photo, (str, os.PathLike)) else None,
     )
 
 
@@ -147,63 +198,21 @@ def as_photograph(photo: Picture) -> Photograph:
     if isinstance(photo, np.ndarray):
         return images.from_array(photo)
     if isinstance(photo, torch.Tensor):
-        if photo.ndim != 3 or photo.shape[0] != 3 or not photo.is_floating_point():
-            raise ValueError(f"expected a floating-point tensor (3, H, W), got {photo.dtype} {tuple(photo.shape)}")
-        return images.from_array(photo.detach().cpu().permute(1, 2, 0).float().numpy())
+        if photo.ndim != 3 or photo.shape[0] != 3:
+            remedy = ""
+            if photo.ndim == 4:
+                remedy = ": one picture at a time, batch[0], or a batch through demoe.load()"
+            elif photo.ndim == 3 and photo.shape[2] == 3:
+                remedy = ": channels come first, photo.permute(2, 0, 1)"
+            raise ValueError(f"expected a tensor (3, H, W), got {photo.dtype} {tuple(photo.shape)}{remedy}")
+        array = photo.detach().cpu().permute(1, 2, 0)  # (H,W,3)
+        return images.from_array((array.float() if array.is_floating_point() else array).numpy())
     raise TypeError(f"a photograph is a path, Photograph, Pillow image, tensor or array, not {type(photo).__name__}")
 
 
-def default_model(weights: str | os.PathLike | None = None, device: str | None = None) -> nn.Module:
-    """The network in ``weights``; else in the file that $DEMOE_WEIGHTS names; else the best in the package
-    (``pretrained.RELEASES``); else the DeMoE trained last in this checkout.
-
-    ``device`` is "cpu" or "cuda"; by default the GPU where there is one. A file is loaded once for each device. Raises
-    ``FileNotFoundError`` if there is none, ``checkpoints.CheckpointError`` for one that cannot be read and
-    ``ValueError`` for a GPU that is not there.
-    """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("no GPU can be used on this machine: choose the device cpu")
-    path = default_path(weights)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no weights file {path}; {_HOW}")
-    return _load(path.resolve(), path.stat().st_mtime_ns, device)
-
-
-_HOW = "give one with --weights FILE or $DEMOE_WEIGHTS, or train one with ./run_all.sh or demoe train"
-
-
-def default_path(weights: str | os.PathLike | None = None) -> Path:
-    """The file that ``default_model`` loads. Raises ``FileNotFoundError`` where none comes along and none is named."""
-    if named := weights or os.environ.get("DEMOE_WEIGHTS"):
-        return Path(named)
-    if releases := pretrained.releases(PACKAGED_WEIGHTS):
-        return releases[0].demoe
-    runs = project_root().glob("results/*/runs/demoe-*/model.safetensors")
-    if not (trained := sorted(runs, key=lambda path: path.stat().st_mtime_ns)):
-        raise FileNotFoundError(f"no weights come with this installation; {_HOW}")
-    return trained[-1]
-
-
-def default_label() -> str:
-    """What ``default_model`` uses when nothing is asked for, for a person to read. Raises as ``default_path``."""
-    path = default_path()
-    for release in pretrained.releases(PACKAGED_WEIGHTS):
-        if release.demoe == path:
-            return release.label
-    return f"{path.parent.name}, trained in this checkout" if path.parent.parent.name == "runs" else path.name
-
-
 def eight_bit(pixels: torch.Tensor) -> np.ndarray:
-    """(3,H,W) in [0,1] as (H,W,3) uint8, rounded."""
+    """(C,H,W) in [0,1] as (H,W,C) uint8, rounded."""
     return np.ascontiguousarray((pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
-
-
-@lru_cache(maxsize=2)
-def _load(path: Path, modified: int, device: str) -> nn.Module:
-    """``modified`` is there so that a file which was written anew is read anew."""
-    return checkpoints.load(path, device)
 
 
 def _by_name(values: torch.Tensor) -> dict[str, float]:

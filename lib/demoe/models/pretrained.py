@@ -60,7 +60,7 @@ PACKAGED = Path(__file__).parents[1] / "weights"
 # Profiles whose networks may come with the package, the best first: the first that is there is the default everywhere.
 RELEASES = {
     "quick": "trained on a GPU",
-    "cpu": "trained on a CPU for hours, until one trained on a GPU replaces it",
+    "cpu": "trained on a CPU for two hours",
     "smoke": "trained for minutes: shows that everything runs",
 }
 
