@@ -1,9 +1,12 @@
 """The scores of two folders of pictures."""
 
+import json
+
 import pandas as pd
 import pytest
 import torch
 
+from demoe.app import cli
 from demoe.app.cli_evaluate import evaluate_folders
 from demoe.core import images
 from demoe.evaluation.metrics import psnr_8bit
@@ -33,10 +36,22 @@ def test_every_picture_and_the_means(folders, tmp_path, capsys):
 
 
 def test_a_missing_metric_is_said(folders, capsys):
-    assert evaluate_folders(*folders, ["psnr", "lpips_alex"], progress=False) == 0
-    shown = capsys.readouterr().out
+    assert evaluate_folders(*folders, ["psnr", "lpips_alex"], progress=False) == 1  # a script must not miss it
+    shown, complained = capsys.readouterr()
+    assert complained == "demoe: nothing was scored by lpips_alex\n"
     assert "missing" in shown and "lpips_alex: picture under 31x31 pixels (3 pictures)" in shown
     assert "nan" not in shown.lower()
+
+
+def test_means_for_scripts(folders, capsys):
+    assert cli.main(["evaluate", *map(str, folders), "--json", "--metrics", "psnr,ssim"]) == 0
+    psnr, ssim = json.loads(capsys.readouterr().out)
+    assert (psnr["metric"], psnr["images"], psnr["missing"], ssim["metric"]) == ("psnr", 3, 0, "ssim")
+    assert psnr["low"] is None or psnr["low"] <= psnr["mean"] <= psnr["high"]
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["evaluate", *map(str, folders), "--metrics", "psnr,sism"])
+    said = capsys.readouterr().err
+    assert said.startswith("usage: demoe evaluate") and "unknown: sism (did you mean 'ssim'?)" in said
 
 
 def test_errors(folders, tmp_path):

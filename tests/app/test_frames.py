@@ -141,6 +141,27 @@ def test_nothing_is_overwritten(tmp_path, model):
     assert content(out) == before
 
 
+def test_overwriting_takes_away_what_an_earlier_call_left_and_nothing_else(tmp_path, model):
+    write(tmp_path / "in", ["1.png", "2.png", "3.png"])
+    out = tmp_path / "out"
+    frames.deblur_frames(tmp_path / "in", out, model=model, smooth=0.5)
+    (out / "holiday.png").write_bytes(b"not ours")
+    (tmp_path / "in/3.png").unlink()
+    again = frames.deblur_frames(tmp_path / "in", out, model=model, smooth=0.2, overwrite=True)
+    assert (again.made, again.kept) == (2, 0) and [row["frame"] for row in rows(out)] == ["1.png", "2.png"]
+    assert {name for name in content(out) if name.endswith("png")} == {"1.png", "2.png", "holiday.png"}
+    frames.deblur_frames(tmp_path / "in", tmp_path / "new", model=model, smooth=0.2)
+    assert content(out)["2.png"] == content(tmp_path / "new")["2.png"]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "1.png").write_bytes(b"in the way")
+    with pytest.raises(FileExistsError, match="use --overwrite"):
+        frames.deblur_frames(tmp_path / "in", other, model=model)
+    assert frames.deblur_frames(tmp_path / "in", other, model=model, overwrite=True).made == 2
+    with pytest.raises(FileExistsError, match="the frames themselves"):
+        frames.deblur_frames(tmp_path / "in", tmp_path / "in", model=model, overwrite=True)
+
+
 def test_a_bad_frame_does_not_stop_the_others(tmp_path, model):
     write(tmp_path / "in", ["1.png", "2.png", "3.png"])
     (tmp_path / "in/2.png").write_bytes(b"no picture")
@@ -177,6 +198,7 @@ def test_the_command(tmp_path, model, capsys):
         ["--smooth", "1"],
         ["--fps", "0"],
         ["--fps", "fast"],
+        ["--fps", "10"],
         ["--video", str(tmp_path / "v.gif")],
         ["--video", str(tmp_path / "v")],
         ["-o", str(tmp_path / "v.mp4")],

@@ -1,6 +1,7 @@
 """Fetching weights from a server on this machine: whole, broken off, wrong, not there."""
 
 import http.server
+import json
 import re
 import threading
 from dataclasses import replace
@@ -262,11 +263,19 @@ def test_what_is_here(tmp_path, monkeypatch):
 
 def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    assert cli.main(["weights"]) == 0 and "licence: unknown" in capsys.readouterr().out
+    assert cli.main(["weights", "--long"]) == 0 and "licence: unknown" in capsys.readouterr().out
+    assert cli.main(["weights"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(pretrained.ITEMS) + 2 and re.match(r"demoe +to fetch  the authors' DeMoE", lines[4])
+    assert cli.main(["weights", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in listed] == [item.name for item in pretrained.ITEMS] and listed[4]["path"] is None
     (tmp_path / "niqe_modelparameters.mat").write_bytes(b"numbers")
     assert cli.main(["weights", "fetch", "niqe", "--from", str(tmp_path), "--to", str(tmp_path / "to")]) == 0
     assert "with nothing to compare" in capsys.readouterr().out
     assert (tmp_path / "to/niqe_modelparameters.mat").read_bytes() == b"numbers"
     assert cli.main(["weights", "fetch", "vgg"]) == 1  # the tests are offline
     assert "HF_HUB_OFFLINE is set" in capsys.readouterr().err
-    assert cli.main(["weights", "fetch", "magic"]) == 1 and "choose one of" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["weights", "fetch", "demoe-cup"])
+    assert "usage: demoe weights fetch" in (said := capsys.readouterr().err) and "did you mean 'demoe-cpu'?" in said

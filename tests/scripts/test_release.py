@@ -11,7 +11,7 @@ import torch
 from conftest import shake
 
 from demoe import experiments
-from demoe.app import photos
+from demoe.app import networks
 from demoe.core import profiles
 from demoe.core.files import checksum
 from demoe.data.setting import Setting
@@ -44,11 +44,11 @@ def same(a, b) -> bool:
 
 def test_the_best_that_is_there_is_the_default_everywhere(tmp_path, monkeypatch):
     monkeypatch.delenv("DEMOE_WEIGHTS", raising=False)
-    monkeypatch.setattr(photos, "PACKAGED_WEIGHTS", tmp_path)
+    monkeypatch.setattr(networks, "PACKAGED_WEIGHTS", tmp_path)
     for seed, profile in enumerate(("smoke", "cpu", "quick")):
         checkpoints.save(network(seed), tmp_path / f"demoe-{profile}.safetensors")
-        assert same(photos.default_model(device="cpu"), network(seed))
-        assert photos.default_label().startswith(f"demoe-{profile}, trained ")
+        assert same(networks.default_model(device="cpu"), network(seed))
+        assert networks.default_label() == f"demoe-{profile}, the small network that comes with demoe"
     checkpoints.save(network(7), tmp_path / "baseline-cpu.safetensors")
     found = pretrained.releases(tmp_path)
     assert [one.profile for one in found] == ["quick", "cpu", "smoke"]
@@ -63,7 +63,8 @@ def test_the_command_says_which_network_it_uses(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("DEMOE_WEIGHTS", raising=False)
     images.write_photograph(tmp_path / "a.png", images.Photograph(torch.rand(3, 8, 8)))
     assert cli.main(["deblur", str(tmp_path / "a.png"), "-o", str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().out.startswith(f"network: {pretrained.releases()[0].label}\n")
+    first = f"deblurring with {pretrained.releases()[0].name}, the small network that comes with demoe; --weights takes"
+    assert capsys.readouterr().out.startswith(first)
 
 
 # Put into the package.

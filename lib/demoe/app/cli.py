@@ -1,7 +1,6 @@
 """The command ``demoe``: deblur photographs, count costs, train, evaluate, look after data.
 
-Exit status 0 if everything was done, 1 if something failed, 2 for a command that makes no sense. Here are the options;
-what a command does is imported when it runs, so that ``demoe --help`` answers at once.
+Here are the options; what a command does is imported when it runs, so that ``demoe --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -10,20 +9,25 @@ import argparse
 import os
 import sys
 import warnings
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from demoe.core import __version__
 from demoe.core.profiles import PROFILES
-from demoe.core.tasks import EXPERTS
 
 from . import arguments
+from .photo_options import add_completion, add_export, add_photos, add_weights
 
-EXPERT_HELP = f"auto (the router chooses; default) or one of {', '.join(EXPERTS)}, or a dataset's name"
+EXIT = """exit status:
+  0    everything that was asked for was done
+  1    something failed, was left alone, or could not be measured: a line on stderr says what
+  2    the command makes no sense, for example by an unknown option; nothing was done
+  130  interrupted by Ctrl-C; what was finished before is whole"""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line (``sys.argv`` by default) and return its exit status."""
-    return execute(_parser(), argv)
+    return execute(command_parser(), argv)
 
 
 def execute(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> int:
@@ -38,10 +42,11 @@ def execute(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> i
     usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"demoe: {message}\n"  # a sentence, not where it comes from
     try:
-        return args.run(args, parser)
+        with open(os.devnull, "w") as nothing, redirect_stdout(nothing if arguments.quiet(args) else sys.stdout):
+            return args.run(args, getattr(args, "parser", parser))
     except KeyboardInterrupt:
         arguments.complain("interrupted", args.debug)
-        return 1
+        return arguments.INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe went away: `demoe cost | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -60,6 +65,10 @@ def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             from .cli_frames import frames as run
         case "demoe export":
             from .cli_photos import export as run
+        case "demoe push":
+            from .cli_weights import push as run
+        case "demoe completion":
+            from .cli_completion import completion as run
         case "demoe cost":
             from .cli_cost import cost as run
         case "demoe train":
@@ -83,113 +92,28 @@ def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     return run(args, parser)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="demoe", description="Unified image deblurring with a mixture-of-experts decoder (DeMoE)."
+def command_parser() -> arguments.Parser:
+    """All commands with their options; nothing but argparse is needed to make it."""
+    parser = arguments.Parser(
+        prog="demoe",
+        description="Unified image deblurring with a mixture-of-experts decoder (DeMoE).",
+        epilog=f"examples:\n  demoe deblur photo.jpg holiday/ -o restored/\n  demoe weights\n\n{EXIT}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"demoe {__version__}")
     parser.set_defaults(run=_run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_photos(commands)
-    export = arguments.add(commands, "export", "write a network for other programs (.pt2 or .onnx)")
-    export.add_argument("output", type=Path, metavar="FILE", help="its suffix says which: .pt2 or .onnx")
-    arguments.add_network(export, "fix this expert (default: the router inside)")
+    add_photos(commands)
+    add_export(commands)
     cost = arguments.add(commands, "cost", "print parameters and MACs of every published network beside the paper's")
     cost.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
     _add_experiments(commands)
     _add_data(commands)
-    weights = arguments.add(commands, "weights", "list pretrained weights, or fetch some")
-    arguments.flag(weights, "--check", "compute the SHA-256 of what is here, and compare")
-    inner = weights.add_subparsers(title="commands", metavar="COMMAND")
-    fetch = arguments.add(inner, "fetch", "fetch one of them, checked")
-    fetch.add_argument("name", metavar="NAME", help="as `demoe weights` lists it")
-    fetch.add_argument(
-        "--from",
-        dest="source",
-        metavar="ADDRESS|PATH",
-        help="a mirror (http or https), or a file or folder on this machine",
-    )
-    fetch.add_argument("--to", type=Path, metavar="DIR", help="where to put it (default: torch's hub cache)")
+    add_weights(commands)
     report = arguments.add(commands, "report", "write the tables of a profile's results as Markdown and LaTeX")
     report.add_argument("--profile", choices=tuple(PROFILES), help="default: $DEMOE_PROFILE, else smoke")
+    add_completion(commands)
     return parser
-
-
-def _add_photos(commands) -> None:
-    """``deblur`` and ``frames``.
-
-    Frames have a command of their own because they have another kind of input and output (one folder each, in order,
-    continued when interrupted), and because one decision for each photograph is what ``deblur`` promises.
-    """
-    deblur = arguments.add(commands, "deblur", "deblur photographs, at their own size")
-    frames = arguments.add(commands, "frames", "deblur a folder of numbered frames, or a video")
-    deblur.add_argument(
-        "inputs",
-        nargs="+",
-        type=Path,
-        metavar="IN",
-        help="an image file (PNG, JPEG, TIFF, WebP, BMP, AVIF, JPEG XL, HEIC with the extra heic) or a folder, whose "
-        "subfolders are included",
-    )
-    frames.add_argument("input", type=Path, metavar="IN", help="a folder of frames, or a video file")
-    of_photographs = "folder for the results, named as the photographs; those of HEIC are .png"
-    of_frames = (
-        "folder for the frames: those of a folder keep their names, those of a video are 000001.png, ...; "
-        "an interrupted call is continued"
-    )
-    for sub, text in ((deblur, of_photographs), (frames, of_frames)):
-        sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=text)
-        arguments.add_network(sub, EXPERT_HELP)
-    arguments.flag(
-        deblur, "--overwrite", "replace results that are there already; the photographs themselves never are"
-    )
-    deblur.add_argument(
-        "--route",
-        choices=("image", "tile"),
-        help="one decision of the router for the photograph (default), or one a tile",
-    )
-    deblur.add_argument("--tile", type=int, metavar="PIXELS", help="cut into tiles of this side in any case")
-    arguments.flag(
-        deblur, "--bf16", "compute in bfloat16: faster where the processor has it, half the memory, nearly the same"
-    )
-    arguments.flag(
-        deblur,
-        "--expert-map",
-        "with --route tile, which it implies: also write which expert each tile had, "
-        "as NAME.experts.png and NAME.experts.csv",
-    )
-    arguments.flag(
-        deblur,
-        "--compare",
-        "also write NAME.compare.png: photograph, result and the five experts side by side, "
-        "whole (made smaller) and a detail; takes up to six times as long",
-    )
-
-    frames.add_argument(
-        "--smooth",
-        type=float,
-        default=0.8,  # frames.SMOOTH, which imports PyTorch
-        metavar="S",
-        help="from 0 (each frame decides alone) to below 1: how much of the router's average is past (default 0.8)",
-    )
-    frames.add_argument(
-        "--video",
-        type=Path,
-        metavar="FILE",
-        help="also put the results together as a video, without sound: .mp4, .m4v, .mov, .mkv or .avi",
-    )
-    frames.add_argument(
-        "--fps", type=arguments.rate, metavar="N", help="its frames a second (default: the input's, else 25)"
-    )
-    for sub in (deblur, frames):
-        sub.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is a GPU")
-        sub.add_argument(
-            "--max-memory",
-            type=arguments.memory,
-            metavar="SIZE",
-            help="for the whole process, such as 3G (default: four fifths of what is free); a picture "
-            "that needs more is cut into tiles",
-        )
 
 
 def _add_experiments(commands) -> None:
@@ -222,6 +146,7 @@ def _add_experiments(commands) -> None:
         "also on another machine",
     )
     evaluate = arguments.add(commands, "evaluate", "score a network on the test sets, or one folder against another")
+    arguments.add_output(evaluate, "the means")
     evaluate.add_argument(
         "folders",
         nargs="*",
@@ -231,7 +156,7 @@ def _add_experiments(commands) -> None:
     )
     network = evaluate.add_mutually_exclusive_group()
     network.add_argument("--experiment", metavar="NAME", help="default demoe; it must have been trained")
-    network.add_argument("--weights", type=Path, metavar="FILE", help="a network from a file instead")
+    network.add_argument("--weights", metavar="FILE", help="a network from a file instead, or by its name")
     evaluate.add_argument(
         "--csv",
         type=Path,
@@ -250,7 +175,7 @@ def _add_experiments(commands) -> None:
     arguments.flag(evaluate, "--no-resume", "with --csv: do not continue an interrupted call")
     evaluate.add_argument(
         "--tile",
-        type=int,
+        type=arguments.tile,
         metavar="PIXELS",
         help="restore in tiles of this side, where the network is ours (default: whole pictures)",
     )

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from demoe import experiments
 from demoe.core import images, provenance
 from demoe.data import aio_blur, pairs
@@ -22,16 +24,22 @@ from demoe.related import experiments as guests
 from demoe.related.terms import identified
 from demoe.report import tables
 
+from . import arguments, hub
+
 SHOWN = 30  # pictures printed one by one
 
 
 def evaluate(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Scores the two folders, or else the network, that are named."""
     measured = args.metrics + (["aligned"] if args.aligned and "aligned" not in args.metrics else [])
+    try:
+        metrics.columns(measured)  # an unknown one is refused before anything is trained
+    except ValueError as error:
+        parser.error(str(error))
     if args.folders:
         if len(args.folders) != 2 or args.weights or args.experiment or args.save_images:
             parser.error("give PRED_DIR and GT_DIR alone, without a network or --save-images")
-        return evaluate_folders(*args.folders, measured, args.csv, args.no_resume)
+        return evaluate_folders(*args.folders, measured, args.csv, args.no_resume, arguments.bar(args), args.json)
     setting = Setting.of(args.profile, args.seed, args.data_root, sharp_images=args.sharp_images)
     return evaluate_network(args, setting, measured)
 
@@ -40,12 +48,12 @@ def evaluate_network(args: argparse.Namespace, setting: Setting, measured: Seque
     """Prints the metrics a set and the router's accuracy; ``--csv`` gets a row a picture.
 
     The network is that of ``--weights`` (ours or others', ``published.load``), or the experiment's, which must have
-    been trained. With ``--csv``, an interrupted call is continued unless ``--no-resume``. Returns the exit status, 0.
+    been trained. With ``--csv``, an interrupted call is continued unless ``--no-resume``. Returns the exit status: 1
+    if a metric has no value for any picture.
     """
-    metrics.columns(measured)  # an unknown one is refused before anything is trained
     device = experiments.default_device()
     if args.weights:
-        loaded = published.load(args.weights, device)
+        loaded = published.load(hub.find(args.weights), device)
         model, name, config = loaded.model, loaded.label, {"weights": loaded.sha256}
     else:
         spec = guests.named(args.experiment or "demoe", setting)
@@ -71,7 +79,9 @@ def evaluate_network(args: argparse.Namespace, setting: Setting, measured: Seque
         pictures=args.save_images,
         fresh=args.no_resume,
     )
-    if tuple(measured) == metrics.DEFAULT:
+    if args.json:
+        arguments.print_json(_records(intervals(scores, setting.seed)))
+    elif tuple(measured) == metrics.DEFAULT:
         print(f"PSNR (dB) / SSIM, {aio_blur.kind(sets)} data, profile {setting.profile.name}")
         print(tables.by_set(summarise(scores)).to_string())
     else:
@@ -79,13 +89,26 @@ def evaluate_network(args: argparse.Namespace, setting: Setting, measured: Seque
         print(report(intervals(scores, setting.seed)))
         for name, error in metrics.missing(measured).items():
             print(f"{name} is missing: {error}")
-    if getattr(model, "mlp_branch", None) is not None:
+    if getattr(model, "mlp_branch", None) is not None and not args.json:
         print(f"router accuracy: {router_view(model, sets, device).table.correct.mean():.3f}")
-    if args.save_images:
+    if args.save_images and not args.json:
         print(f"restored pictures: {args.save_images}")
-    if args.csv:
+    if args.csv and not args.json:
         print(f"scores of every picture: {args.csv}")
-    return 0
+    return _status(scores, measured)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, object]]:
+    """The rows of a table of means, for programs."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def _status(scores: pd.DataFrame, measured: Sequence[str]) -> int:
+    """1, and a line on stderr, if a metric that was asked for has no value for any picture."""
+    nothing = [name for name in measured if scores[metrics.columns([name])].isna().all(axis=None)]
+    if nothing:
+        arguments.complain(f"nothing was scored by {', '.join(nothing)}")
+    return 1 if nothing else 0
 
 
 def _need(spec: experiments.Spec, data_root: str | None, setting: Setting) -> None:
@@ -108,14 +131,15 @@ def evaluate_folders(
     csv: Path | None = None,
     fresh: bool = False,
     progress: bool = True,
+    as_json: bool = False,
 ) -> int:
     """Prints the metrics of every picture (of up to 30) and their means; ``csv`` gets a row a picture.
 
     Pictures have equal names below both folders (suffixes may differ); files of 16 bits are read by their upper 8. With
-    ``csv``, an interrupted call is continued unless ``fresh`` or a picture has changed. Returns the exit status: 0 also
-    if a metric is missing, which is said. Raises ``ValueError`` for an unknown metric and naming a picture without
-    a partner, a pair of different sizes or a file that is no picture; ``FileNotFoundError`` for a missing or empty
-    folder.
+    ``csv``, an interrupted call is continued unless ``fresh`` or a picture has changed. Returns the exit status: 1 if a
+    metric has no value for any picture, which is said. Raises ``ValueError`` for an unknown metric and naming a picture
+    without a partner, a pair of different sizes or a file that is no picture; ``FileNotFoundError`` for a missing or
+    empty folder.
     """
     names = metrics.columns(measured)
     paired = pairs.folder(references.resolve().name or str(references), predictions, references)
@@ -126,11 +150,13 @@ def evaluate_folders(
     method = {predictions.resolve().name or str(predictions): blurred_input}
     settings = {"measured": measured, "file": csv, "config": {"files": state}, "fresh": fresh}
     scores = score([paired], method, progress=progress, **settings)
+    means = intervals(scores)  # what the pictures show is not known: each is a scene of its own unless in a folder
+    if as_json:
+        arguments.print_json(_records(means[means["set"] != "Average"]))
+        return _status(scores, measured)
     if len(scores) <= SHOWN:
         cells = {column: [shown(value) for value in scores[column]] for column in names}
         print(scores[["image"]].assign(**cells).rename(columns=metrics.LABELS).to_string(index=False), end="\n\n")
-    # What the pictures show is not known: each counts as a scene of its own unless it lies in a folder.
-    means = intervals(scores)
     print(report(means[means["set"] != "Average"]))
     for reason in dict.fromkeys(reason for cell in scores["missing"] for reason in cell.split("; ") if reason):
         print(f"{reason} ({sum(reason in cell.split('; ') for cell in scores['missing'])} pictures)")
@@ -138,4 +164,4 @@ def evaluate_folders(
         print(f"{name}: {error}")
     if csv:
         print(f"scores of every picture: {csv}")
-    return 0
+    return _status(scores, measured)

@@ -6,39 +6,39 @@ import argparse
 import os
 import sys
 import time
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
+from torch import nn
 from tqdm import tqdm
 
 from demoe.core import images
 from demoe.core.files import write_text
 from demoe.inference.export import export as export_network
+from demoe.models import checkpoints
 
-from . import arguments, photos
+from . import arguments, networks, photos
+from .plan import Plan, plan, results
+from .watch import arriving
 
 EXPERT_FILES, COMPARISON = (".experts.png", ".experts.csv"), ".compare.png"  # what is added to a result's name
 _FAILURES = (ValueError, OSError, RuntimeError, MemoryError)  # of one photograph, which the others do not mind
+DONE, FAILED, LEFT, THERE = "deblurred", "failed", "left alone", "there already"  # what became of a photograph
 
 
 def export(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Writes the network and prints where."""
-    print(export_network(photos.default_model(args.weights, "cpu"), args.output, expert=args.expert, k=args.k))
+    path = networks.default_path(args.weights)
+    network = networks.load(path)
+    if why := networks.unfit(network, args.expert, args.k):
+        parser.error(why)
+    print(export_network(network, args.output, expert=args.expert, k=args.k, origin=checkpoints.provenance(path)))
     return 0
 
 
-@dataclass
-class _Plan:
-    """What goes where, made before anything is computed."""
-
-    jobs: list[tuple[Path, Path]] = field(default_factory=list)  # (photograph, result)
-    refused: list[str] = field(default_factory=list)  # one sentence for each input that is not processed
-    left_alone: int = 0  # of these, photographs whose result would take the place of a file
-    skipped: int = 0  # files in folders whose suffix is no image's
-
-
 def deblur(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Deblurs photographs one by one; 1 if any failed or was left alone."""
+    """Deblurs photographs one by one; 1 if any failed or was left alone. With ``--watch`` until Ctrl-C."""
     folder: Path = args.output
     if folder.exists() and not folder.is_dir():
         parser.error(f"-o needs a folder, and {folder} is a file")
@@ -46,112 +46,134 @@ def deblur(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         parser.error(f"-o needs a folder for the results, and {folder} is the name of an image file")
     if args.expert_map and (args.route == "image" or args.expert):
         parser.error("--expert-map shows the router's decisions a tile: it goes with --route tile and --expert auto")
-    route = args.route or ("tile" if args.expert_map else "image")
-    beside = [*EXPERT_FILES] * args.expert_map + [COMPARISON] * args.compare
-    plan = _plan(args.inputs, folder, args.overwrite, beside)
-    for sentence in plan.refused:
-        arguments.complain(sentence)
-    failed, done, warned = len(plan.refused) - plan.left_alone, 0, 0
-    if plan.jobs:
-        model = photos.default_model(args.weights, args.device)
-        if not (args.weights or os.environ.get("DEMOE_WEIGHTS")):
-            print(f"network: {photos.default_label()}", flush=True)
-    bar = sys.stderr.isatty()
-    for source, target in tqdm(plan.jobs, unit="photo", leave=False, disable=not bar):
-        start = time.perf_counter()
-        try:
-            result = photos.deblur(
-                source,
-                model=model,
-                expert=args.expert,
-                k=args.k,
-                max_memory=args.max_memory,
-                route=route,
-                tile=args.tile,
-                bf16=args.bf16,
-                progress=bar,
-            )
+    if args.watch and (len(args.inputs) > 1 or not args.inputs[0].is_dir()):
+        parser.error("--watch looks after one folder, which must be there")
+    batch = _Batch(args, parser)
+    skip = args.skip_existing or (args.watch and not args.overwrite)
+    try:
+        if args.watch:
+            batch.tell(f"watching {args.inputs[0]}, until Ctrl-C")
+        for arrived in arriving(args.inputs[0]) if args.watch else [None]:
+            if arrived != []:
+                made = plan(args.inputs, folder, batch.beside, args.overwrite, skip)
+                batch.work(made if arrived is None else _of(made, arrived), made.skipped)
+    finally:  # also after Ctrl-C
+        batch.finish()
+    return 1 if {FAILED, LEFT} & set(batch.outcomes.values()) else 0
+
+
+def _of(made: Plan, files: list[Path]) -> Plan:
+    """The part of a plan that is about these photographs."""
+    chosen = set(files)
+    parts = (
+        [entry for entry in part if entry[0] in chosen] for part in (made.jobs, made.failed, made.left, made.there)
+    )
+    return Plan(*parts)
+
+
+class _Batch:
+    """Photographs on their way, with what became of each and a line, or a record, for whoever waits."""
+
+    def __init__(self, args: argparse.Namespace, parser: argparse.ArgumentParser):
+        self.args, self.parser = args, parser
+        self.beside = [*EXPERT_FILES] * args.expert_map + [COMPARISON] * args.compare
+        self.route = args.route or ("tile" if args.expert_map else "image")
+        self.model: nn.Module | None = None
+        self.outcomes: dict[Path, str] = {}  # of each photograph the last
+        self.warned: set[Path] = set()
+        self.skipped = 0
+
+    def tell(self, text: str) -> None:
+        """A line for a person, where one reads."""
+        if not arguments.silent(self.args):
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+    def work(self, made: Plan, skipped: int) -> None:
+        """Does the jobs of a plan, and says what becomes of the others."""
+        self.skipped = skipped
+        for outcome, refused in ((FAILED, made.failed), (LEFT, made.left)):
+            for source, sentence in refused:
+                arguments.complain(sentence)
+                self._record(source, outcome, error=sentence)
+        for source, target in made.there:
+            self._record(source, THERE, result=target)
+        if made.jobs and self.model is None:
+            self.model = networks.default_model(self.args.weights, self.args.device)
+            if why := networks.unfit(self.model, self.args.expert, self.args.k, self.route, self.args.max_memory):
+                self.parser.error(why)
+            if not (self.args.weights or os.environ.get("DEMOE_WEIGHTS")):
+                self.tell(f"deblurring with {networks.default_label()}; --weights takes another")
+        bar = arguments.bar(self.args)
+        for source, target in tqdm(made.jobs, unit="photo", leave=False, disable=not bar):
+            try:
+                self._deblur(source, target, bar)
+            except _FAILURES as error:
+                text = arguments.sentence(error)
+                text = text if source.name in text else f"{source}: {text}"
+                arguments.complain(text, self.args.debug)
+                self._record(source, FAILED, error=text)
+
+    def _deblur(self, source: Path, target: Path, bar: bool) -> None:
+        args, start = self.args, time.perf_counter()
+        result = photos.deblur(
+            source,
+            model=self.model,
+            expert=args.expert,
+            k=args.k,
+            max_memory=args.max_memory,
+            route=self.route,
+            tile=args.tile,
+            bf16=args.bf16,
+            progress=bar,
+        )
+        if not (args.skip_existing and target.exists()):  # then only what is beside it was missing
             images.write_photograph(target, result.photograph)
-        except _FAILURES as error:
-            text = arguments.sentence(error)
-            arguments.complain(text if source.name in text else f"{source}: {text}", args.debug)
-            failed += 1
-            continue
         seconds = time.perf_counter() - start
-        tqdm.write("\n".join(_summary(source, target, result, args.expert, seconds)), file=sys.stdout)
-        extra = _write_beside(source, target, result, model, args, bar)
-        if extra:
-            tqdm.write("\n".join(extra), file=sys.stdout)
-        done += 1
-        warned += bool(result.warnings) or any(line.startswith("  warning: ") for line in extra)
-        del result  # before the next photograph needs the memory
-    if done + failed + plan.left_alone + plan.skipped > 1:
-        doubts = f" ({warned} with warnings)" if warned else ""
-        left = f" {plan.left_alone} left alone," if plan.left_alone else ""
-        print(f"{done} deblurred{doubts}, {failed} failed,{left} {plan.skipped} other files skipped", file=sys.stderr)
-    return 1 if failed or plan.left_alone else 0
+        self.tell("\n".join(_summary(source, target, result, args.expert, seconds)))
+        files, doubts = _write_beside(source, target, result, self.model, args, bar)
+        for line in (
+            *(f"  {what}: {file}" for what, file in files.items()),
+            *(f"  warning: {doubt}" for doubt in doubts),
+        ):
+            self.tell(line)
+        if result.warnings or doubts:
+            self.warned.add(source)
+        self._record(
+            source, DONE, target, **_as_json(result, seconds), beside=files, warnings=[*result.warnings, *doubts]
+        )
+
+    def _record(self, source: Path, outcome: str, result: Path | None = None, **facts: object) -> None:
+        self.outcomes[source] = outcome
+        if self.args.json:
+            arguments.print_json({"photograph": source, "result": result, "outcome": outcome} | facts)
+
+    def finish(self) -> None:
+        """The line about all of them, unless there was but one."""
+        count = Counter(self.outcomes.values())
+        if arguments.silent(self.args) or count.total() + self.skipped < 2:
+            return
+        doubts = f" ({len(self.warned)} with warnings)" if self.warned else ""
+        more = "".join(f" {count[outcome]} {outcome}," for outcome in (LEFT, THERE) if count[outcome])
+        told = f"{count[DONE]} deblurred{doubts}, {count[FAILED]} failed,{more} {self.skipped} other files skipped"
+        print(told, file=sys.stderr)
 
 
-def _plan(inputs: list[Path], folder: Path, overwrite: bool, beside: list[str]) -> _Plan:
-    """Every photograph once, each with a result of its own that is no input and, unless ``overwrite``, not there yet.
-
-    A file's result is ``folder``/name; those of a folder keep their names relative to it. Should two of them get the
-    same name, the later one becomes name-2, name-3, ... ``beside``: what is added to a result's name for files beside
-    it, to which the same applies.
-    """
-    plan = _Plan()
-    sources: dict[str, tuple[Path, Path]] = {}  # by absolute path: (as named, relative name)
-    for path in inputs:
-        if path.is_dir():
-            listed = images.list_files(path)
-            if path.resolve() in folder.resolve().parents:  # then these are the results of an earlier run
-                listed = [file for file in listed if folder.resolve() not in file.resolve().parents]
-            photographs = [file for file in listed if file.suffix.lower() in images.READABLE]
-            plan.skipped += len(listed) - len(photographs)
-            if not photographs:
-                plan.refused.append(f"{path} holds no photographs")
-        for file in photographs if path.is_dir() else [path]:
-            relative = file.relative_to(path) if path.is_dir() else Path(path.name)
-            sources.setdefault(os.path.abspath(file), (file, relative))
-    inputs_on_disk = {_identity(file) for file, _ in sources.values() if file.exists()}
-    taken: set[str] = set()  # lower case: some file systems do not tell A.jpg from a.jpg
-    for file, relative in sources.values():
-        if not file.exists():
-            plan.refused.append(f"{file} does not exist")
-            continue
-        if file.suffix.lower() not in images.READABLE:
-            plan.refused.append(f"{file} has no image's suffix; known are {', '.join(images.READABLE)}")
-            continue
-        relative = images.result_name(relative, file)
-        results, number = _results(folder / relative, beside), 1
-        while taken & {str(path).casefold() for path in results}:
-            number += 1
-            results = _results(folder / relative.with_stem(f"{relative.stem}-{number}"), beside)
-        taken |= {str(path).casefold() for path in results}
-        there = [path for path in results if path.exists()]
-        replaces = any(_identity(path) in inputs_on_disk for path in there)
-        if replaces or (there and not overwrite):
-            why = (
-                f"its result {there[0]} would replace an input; choose another -o"
-                if replaces
-                else f"{there[0]} exists already; use --overwrite or another -o"
-            )
-            plan.refused.append(f"{file} was left alone: {why}")
-            plan.left_alone += 1
-        else:
-            plan.jobs.append((file, results[0]))
-    return plan
-
-
-def _results(target: Path, beside: list[str]) -> list[Path]:
-    """A result and the files beside it."""
-    return [target.with_name(target.name + ending) for ending in ("", *beside)]
-
-
-def _identity(file: Path) -> tuple[int, int]:
-    """The same for two names of one file: links, and letter case where the file system ignores it."""
-    status = file.stat()
-    return status.st_dev, status.st_ino
+def _as_json(result: photos.Deblurred, seconds: float) -> dict[str, object]:
+    """What a program reads about one photograph: the numbers of ``_summary``."""
+    width, height = result.photograph.size
+    return {
+        "width": width,
+        "height": height,
+        "expert": result.expert,
+        "weights": result.weights,
+        "router": result.router,
+        "entropy": result.entropy,
+        "change": asdict(result.change),
+        "tile": result.tile,
+        "note": result.note,
+        "seconds": round(seconds, 3),
+    }
 
 
 def _summary(source: Path, target: Path, result: photos.Deblurred, asked: str | None, seconds: float) -> list[str]:
@@ -177,28 +199,29 @@ def _summary(source: Path, target: Path, result: photos.Deblurred, asked: str | 
     return lines + [f"  warning: {warning}" for warning in result.warnings]
 
 
-def _write_beside(source: Path, target: Path, result: photos.Deblurred, model, args, bar: bool) -> list[str]:
-    """Writes the map of experts and the comparison; a line about each, a warning where one could not be made."""
+def _write_beside(source: Path, target: Path, result: photos.Deblurred, model, args, bar: bool):
+    """Writes the map of experts and the comparison: {what it is: its file}, and a sentence for each that is not."""
+    files: dict[str, Path] = {}
+    doubts: list[str] = []
     if not (args.expert_map or args.compare):
-        return []
+        return files, doubts
     from . import contact_sheet  # loads matplotlib, for which other calls need not wait
 
-    picture, table, comparison = _results(target, [*EXPERT_FILES, COMPARISON])[1:]
-    lines = []
+    picture, table, comparison = results(target, [*EXPERT_FILES, COMPARISON])[1:]
     try:
         if args.expert_map:
             photo = images.read_photograph(source).pixels
             contact_sheet.save_picture(picture, contact_sheet.expert_map(photo, result.expert_map))
             write_text(table, contact_sheet.expert_table(result.expert_map).to_csv(index=False, lineterminator="\n"))
-            lines.append(f"  experts: {picture}, {table}")
+            files |= {"experts": picture, "experts, as a table": table}
     except _FAILURES as error:  # the result itself is there
-        lines.append(f"  warning: no map of experts: {arguments.sentence(error)}")
+        doubts.append(f"no map of experts: {arguments.sentence(error)}")
     try:
         if args.compare:
             photo = images.read_photograph(source).pixels
             sheet = contact_sheet.comparison(photo, result, model, args.max_memory, bar)
             contact_sheet.save_picture(comparison, sheet)
-            lines.append(f"  compare: {comparison}  (panels of at most {contact_sheet.PANEL} pixels)")
+            files["compare"] = comparison
     except _FAILURES as error:
-        lines.append(f"  warning: no comparison: {arguments.sentence(error)}")
-    return lines
+        doubts.append(f"no comparison: {arguments.sentence(error)}")
+    return files, doubts

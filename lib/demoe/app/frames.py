@@ -122,6 +122,7 @@ def deblur_frames(
     k: int | None = 1,
     smooth: float = SMOOTH,
     max_memory: int | None = None,
+    overwrite: bool = False,
     progress: bool = False,
     tell: Callable[[str], object] = lambda text: None,
 ) -> Done:
@@ -131,9 +132,10 @@ def deblur_frames(
     ``max_memory`` as in ``photos.deblur``; a fixed expert is not smoothed. A frame that cannot be read or restored is
     reported and left out, and the average goes on without it. ``tell`` gets such sentences.
 
-    Nothing is overwritten: results of an earlier call with the same settings and inputs are kept. Raises
-    ``FileExistsError`` for a folder that holds other results, ``ValueError`` for no frames or bad numbers,
-    ``video.NoReader`` for a video where PyAV is not installed.
+    Nothing is overwritten: results of an earlier call with the same settings and inputs are kept. With ``overwrite``
+    those of any earlier call are removed first, and files in the way are replaced. Raises ``FileExistsError`` for a
+    folder that holds other results, ``ValueError`` for no frames or bad numbers, ``video.NoReader`` for a video where
+    PyAV is not installed.
     """
     source, folder = Path(source), Path(folder)
     Smoother(smooth, k)  # a bad number is refused before anything is done
@@ -142,10 +144,22 @@ def deblur_frames(
     if source.is_dir() and folder.exists() and source.samefile(folder):
         raise FileExistsError(17, "is the folder of the frames themselves; choose another -o", str(folder))
     with alone(folder / ".demoe-frames.lock", f"another process writes to {folder}: wait for it", wait=False):
-        return _deblur_frames(source, folder, model, expert, k, smooth, max_memory, progress, tell)
+        if overwrite:
+            _forget(folder)
+        return _deblur_frames(source, folder, model, expert, k, smooth, max_memory, overwrite, progress, tell)
 
 
-def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, progress, tell) -> Done:
+def _forget(folder: Path) -> None:
+    """Removes the frames that an earlier call lists, and its lists."""
+    if (folder / JOURNAL).is_file():
+        for row in Journal(folder / JOURNAL, HEAD).rows:
+            if Path(row["frame"]).name == row["frame"]:
+                (folder / row["frame"]).unlink(missing_ok=True)
+    for name in (JOURNAL, SETTINGS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, overwrite, progress, tell) -> Done:
     smoother = Smoother(smooth, k)
     files = listed(source) if source.is_dir() else {}
     settings = {
@@ -156,7 +170,7 @@ def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, progres
         "smooth": smooth,
         "video": None if source.is_dir() else checksum(source),
     }
-    journal = _open_journal(folder, settings, [*files])
+    journal = _open_journal(folder, settings, [*files], overwrite)
     rows = {row["frame"]: row for row in journal.rows}
     done, last, last_alone = Done(), None, None
     stream = _of_files(files) if source.is_dir() else _of_video(source)
@@ -168,7 +182,7 @@ def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, progres
             done.kept += 1
             if row["smoothed_" + EXPERTS[0]]:
                 smoother.past = torch.tensor([_of_experts(row, "smoothed")], dtype=torch.float64)
-        elif target.exists():
+        elif target.exists() and not overwrite:
             raise FileExistsError(17, "exists already and is not in this folder's list; choose another -o", str(target))
         else:
             smoothed = expert is None and experts_of(model) > 0
@@ -231,23 +245,25 @@ def _row(name: str, identity: str, result: photos.Deblurred, smoothed: Tensor | 
     return row
 
 
-def _open_journal(folder: Path, settings: dict, names: list[str]) -> Journal:
+def _open_journal(folder: Path, settings: dict, names: list[str], overwrite: bool) -> Journal:
     """That of an earlier call with these settings; a new one otherwise. ``names`` of results: none for a video."""
     file = folder / SETTINGS
     if not file.exists():
         for name in (JOURNAL, *(names or [picture.name for picture in folder.glob("*.png")])):
-            if (folder / name).exists():
-                problem = "exists already and was not made by demoe frames; choose another -o"
+            if (folder / name).exists() and not overwrite:
+                problem = "exists already and was not made by demoe frames; use --overwrite or another -o"
                 raise FileExistsError(17, problem, str(folder / name))
         write_text(file, json.dumps(settings, indent=1) + "\n")
     try:
         earlier = json.loads(file.read_text())
     except ValueError:
-        raise FileExistsError(17, "is damaged; choose another -o", str(file)) from None
+        raise FileExistsError(17, "is damaged; use --overwrite or another -o", str(file)) from None
     if earlier != settings:
         known = isinstance(earlier, dict)
         other = [key for key in settings if earlier.get(key) != settings[key]] if known else ["all"]
-        raise FileExistsError(17, f"holds frames made otherwise ({', '.join(other)}); choose another -o", str(folder))
+        raise FileExistsError(
+            17, f"holds frames made otherwise ({', '.join(other)}); use --overwrite or another -o", str(folder)
+        )
     return Journal(folder / JOURNAL, HEAD)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -46,6 +47,7 @@ class Description:
     rate: Fraction  # frames a second, the average; 25 where the file does not say
     lost: tuple[str, ...]  # what neither frames nor a new video of them have, a phrase each
     sizes: tuple[tuple[int, int], ...] = ()  # every (width, height) of its frames, as stored
+    sound: str = ""  # the codec of its first sound track, as FFmpeg calls it; "" where there is none
 
 
 @contextmanager
@@ -119,7 +121,10 @@ def describe(path: Path) -> Description:
             lost.append("its turn by an angle that is no quarter of a circle")
         if frame.interlaced_frame:
             lost.append("interlacing (both fields count as one picture)")
-        return Description(Fraction(stream.average_rate or 25), tuple(lost), tuple(sizes))
+        tracks = [track.codec_context.name for track in file.streams.audio if track.codec_context]
+        if len(tracks) > 1:
+            lost.append(f"its other {'sound track' if len(tracks) == 2 else 'sound tracks'}")
+        return Description(Fraction(stream.average_rate or 25), tuple(lost), tuple(sizes), tracks[0] if tracks else "")
 
 
 def frames(path: Path) -> Iterator[np.ndarray | None]:
@@ -171,12 +176,23 @@ def _upright(array: np.ndarray, frame) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(array, _TURNS.get((a, b), 0)))
 
 
-def write_video(path: Path, pictures: Iterable[np.ndarray], rate: Fraction) -> bool:
-    """(H, W, 3) uint8 RGB frames of one size as a video without sound, whole or not at all; odd sides get one pixel.
+def takes_sound(path: Path, codec: str) -> bool:
+    """Whether a video of that name can have sound of that codec as it is."""
+    require()
+    import av
 
-    H.264 where the encoder is there, else MPEG-4. Returns whether a side was odd. Raises ``FileExistsError``,
-    ``ValueError`` for a suffix not in ``CONTAINERS``, no frames, frames of different sizes and encoders' refusals,
-    ``NoReader``.
+    return codec in av.open(os.devnull, "w", format=CONTAINERS[path.suffix.lower()]).supported_codecs
+
+
+def write_video(
+    path: Path, pictures: Iterable[np.ndarray], rate: Fraction, sound: Path | None = None, overwrite: bool = False
+) -> bool:
+    """(H, W, 3) uint8 RGB frames of one size as a video, whole or not at all; odd sides get one pixel.
+
+    H.264 where the encoder is there, else MPEG-4. ``sound``: a video whose first sound track goes along as it is, from
+    its first picture on; ``takes_sound`` tells where it can. Returns whether a side was odd. Raises ``FileExistsError``
+    without ``overwrite``, ``ValueError`` for a suffix not in ``CONTAINERS``, no frames, frames of different sizes and
+    encoders' refusals, ``NoReader``.
     """
     require()
     import av
@@ -184,11 +200,11 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], rate: Fraction) -> b
     container = CONTAINERS.get(path.suffix.lower())
     if container is None:
         raise ValueError(f"{path}: videos are written as one of {', '.join(CONTAINERS)}")
-    if path.exists():
+    if path.exists() and not overwrite:
         raise FileExistsError(17, "exists already; choose another name", str(path))
-    with replacing(path) as partial:
+    with replacing(path) as partial, _opened(sound) if sound else nullcontext() as heard:
         try:
-            shape = _encode(partial, container, pictures, rate)
+            shape = _encode(partial, container, pictures, rate, heard)
         except av.error.FFmpegError as error:
             raise ValueError(f"{path} cannot be written as a video: {error}") from error
         if not shape:
@@ -196,14 +212,17 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], rate: Fraction) -> b
     return bool(shape[0] % 2 or shape[1] % 2)
 
 
-def _encode(path: Path, container: str, pictures: Iterable[np.ndarray], rate: Fraction) -> tuple[int, ...]:
-    """Writes the frames, their sides made even, and returns the shape that they had; () where there are none."""
+def _encode(path: Path, container: str, pictures: Iterable[np.ndarray], rate: Fraction, heard) -> tuple[int, ...]:
+    """Writes the frames, their sides made even, and returns the shape that they had; () where there are none.
+
+    ``heard``: an opened video, whose sound is put between them, each packet before the picture that it goes with.
+    """
     import av
 
     encoder = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     shape: tuple[int, ...] = ()
     with av.open(str(path.absolute()), "w", format=container) as file:
-        for picture in pictures:
+        for number, picture in enumerate(pictures):
             first, shape = not shape, shape or picture.shape
             if picture.shape != shape:
                 (height, width, _), other = shape, picture.shape
@@ -216,9 +235,37 @@ def _encode(path: Path, container: str, pictures: Iterable[np.ndarray], rate: Fr
                 context = stream.codec_context
                 context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
                 context.color_range = 1  # 16..235
+                packets = _sound(file, heard)
+                waiting = next(packets, None)
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
             file.mux(stream.encode(frame))
+            while waiting is not None and waiting.pts * waiting.time_base <= (number + 1) / rate:
+                file.mux(waiting)
+                waiting = next(packets, None)  # what is longer than the pictures is cut
         if shape:
             file.mux(stream.encode())
     return shape
+
+
+def _sound(file, heard) -> Iterator:
+    """The packets of a video's first sound track, with a stream of their own in ``file``, timed from its first picture.
+
+    Made at once for the stream, since a container's streams stand in its head.
+    """
+    if heard is None or not heard[0].streams.audio:
+        return iter(())
+    source, pictures, _ = heard
+    track = source.streams.audio[0]
+    target = file.add_stream_from_template(track)
+    begin = (pictures.start_time or 0) * pictures.time_base  # seconds
+    shift = round(begin / track.time_base)
+
+    def packets() -> Iterator:
+        for packet in source.demux(track):
+            if packet.pts is None or packet.dts is None or packet.pts < shift:  # the end's, and what is before
+                continue
+            packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, target
+            yield packet
+
+    return packets()
