@@ -21,7 +21,7 @@ from demoe.data.batches import Batches, Fresh, workers_for
 from demoe.data.own_pairs import fingerprint
 from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
-from demoe.models import checkpoints, comparators
+from demoe.models import checkpoints, comparators, fused_block
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import distributed, stages, state
@@ -222,6 +222,7 @@ def _train(
     mark["hardware"] = _hardware(folder, mark["hardware"])
     wished = dict(spec.recipe)["precision"]
     mark["precision"] = computed_in(wished or None, torch.device(default_device()))
+    mark["fused_block"] = default_device() == "cpu" and fused_block.operations() is not None
     if setting.progress and wished not in ("", mark["precision"]):
         print(f"{spec.label}: in {mark['precision']}, because this processor emulates {wished}")
     if distributed.rank() == 0:

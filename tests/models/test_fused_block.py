@@ -1,0 +1,166 @@
+"""The fused block: values and gradients of the block operation by operation, and what happens without a compiler."""
+
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+from conftest import shake
+
+from demoe.models import fused_block
+from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.layers import NAFBlock, checkpointing, fusing
+from demoe.training.stages import kept_for_backward
+
+needs_compiler = pytest.mark.skipif(fused_block.operations() is None, reason="no C++ compiler")
+SIZES = {"encoder_blocks": (1, 1), "middle_blocks": 1, "decoder_blocks": (1, 1)}
+
+
+def block(channels, dtype=torch.float32, seed=0):
+    torch.manual_seed(seed)
+    made = shake(NAFBlock(channels), seed).to(dtype)
+    with torch.no_grad():
+        for norm in (made.norm1, made.norm2):
+            norm.weight.add_(0.2 * torch.randn_like(norm.weight))
+            norm.bias.add_(0.2 * torch.randn_like(norm.bias))
+    return made.train()
+
+
+def gradients(module, x, fused, seed=3):
+    """The output, and the gradients of input and parameters for a random direction."""
+    fusing(module, fused)
+    x = x.clone().requires_grad_()
+    out = module(x)
+    direction = torch.randn(out.shape, generator=torch.Generator().manual_seed(seed), dtype=out.dtype)
+    return out.detach(), torch.autograd.grad(out, [x, *module.parameters()], direction)
+
+
+def close(found, expected, tolerance):
+    return (found - expected).norm() <= tolerance * expected.norm()
+
+
+@needs_compiler
+@pytest.mark.parametrize("channels", [4, 8, 16, 32, 64])
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (7, 2)])
+def test_gradients_are_those_of_differences(channels, size):
+    module = block(channels, torch.float64)
+    names, values = zip(*module.named_parameters(), strict=True)
+    x = torch.randn(2, channels, *size, dtype=torch.float64, requires_grad=True)
+
+    def run(x, *parameters):
+        return torch.func.functional_call(module, dict(zip(names, parameters, strict=True)), (x,))
+
+    assert run(x, *values).grad_fn is not None and "FusedBlock" in kinds(run(x, *values))
+    values = [value.detach().clone().requires_grad_() for value in values]
+    assert torch.autograd.gradcheck(run, (x, *values), fast_mode=True)
+
+
+def kinds(out):
+    """The names of the graph's last nodes."""
+    return f"{out.grad_fn} {[node for node, _ in out.grad_fn.next_functions]}"
+
+
+@needs_compiler
+@pytest.mark.parametrize("channels", [4, 8, 16, 32, 48, 64])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 7, 5), (1, 3, 67), (3, 33, 21), (1, 9, 530)], ids=str)
+def test_a_block_is_the_same_fused_and_operation_by_operation(channels, shape):
+    batch, *size = shape
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        module, x = block(channels, dtype), torch.randn(batch, channels, *size, dtype=dtype)
+        expected, found = gradients(module, x, False), gradients(module, x, True)
+        assert close(found[0], expected[0], tolerance)
+        total, other = (torch.cat([g.flatten() for g in side[1]]) for side in (expected, found))
+        assert close(other, total, tolerance) and not torch.equal(other, total)
+
+
+@needs_compiler
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_share_the_work_in_the_same_way_each_time(threads):
+    module, x = block(16), torch.randn(1, 16, 70, 40)
+    alone = gradients(module, x, True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        first, again = gradients(module, x, True), gradients(module, x, True)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(first[0], again[0]) and all(map(torch.equal, first[1], again[1]))
+    assert close(first[0], alone[0], 1e-6) and all(map(close, first[1], alone[1], [1e-4] * len(alone[1])))
+
+
+@needs_compiler
+def test_a_network_keeps_a_third_for_the_backward_pass():
+    model = shake(DeMoE(DeMoEConfig(8, **SIZES))).train()
+    x, kept, found = torch.rand(2, 3, 32, 32), {}, {}
+    for fused in (False, True):
+        fusing(model, fused)
+        torch.manual_seed(0)  # dropout
+        with kept_for_backward(model) as counted:
+            loss = model(x).image.square().sum()
+        loss.backward()
+        kept[fused] = sum(counted.values())
+        found[fused] = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        model.zero_grad()
+    assert close(found[True], found[False], 1e-5)
+    assert kept[True] < 0.45 * kept[False]
+
+
+@needs_compiler
+def test_a_fused_block_can_be_recomputed():
+    module, x = block(8), torch.randn(2, 8, 9, 9)
+    expected = gradients(module, x, True)
+    checkpointing(module, True)
+    found = gradients(module, x, True)
+    assert torch.equal(found[0], expected[0]) and all(map(torch.equal, found[1], expected[1]))
+
+
+@needs_compiler
+def test_blocks_run_operation_by_operation_where_someone_listens_or_another_type_is_asked_for():
+    module, x, heard = block(8), torch.randn(1, 8, 5, 5), []
+    assert "FusedBlock" in str(module(x).grad_fn) or "FusedBlock" in kinds(module(x))
+    hook = module.conv2.register_forward_hook(lambda *_: heard.append(1))
+    assert "FusedBlock" not in kinds(module(x)) and heard
+    hook.remove()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert "FusedBlock" not in kinds(module(x))
+    with torch.no_grad():
+        assert module(x).grad_fn is None
+
+
+@needs_compiler
+def test_a_wrong_map_is_refused():
+    module = block(8)
+    with pytest.raises(RuntimeError):
+        module(torch.randn(1, 9, 5, 5))
+
+
+def test_without_a_compiler_networks_run_and_say_so_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.delenv("DEMOE_FUSED", raising=False)
+    code = (
+        "import torch; from demoe.models.layers import NAFBlock; block = NAFBlock(4); x = torch.rand(1, 4, 5, 5); "
+        "print(torch.equal(block(x), block(x)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == "True\n"
+    assert done.stderr.count("there is no C++ compiler") == 1 and not list(tmp_path.rglob("*.so"))
+
+
+def test_the_fused_block_can_be_left_out(monkeypatch):
+    monkeypatch.setenv("DEMOE_FUSED", "0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fused_block.operations.__wrapped__() is None
+
+
+def test_a_compiler_that_fails_is_one_sentence(tmp_path, monkeypatch):
+    broken = tmp_path / "broken.cpp"
+    broken.write_text("this is no C++\n")
+    monkeypatch.setattr(fused_block, "SOURCE", broken)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("DEMOE_FUSED", raising=False)
+    with pytest.warns(UserWarning, match=r"networks run without the fused block.*(compiler|failed)"):
+        assert fused_block.operations.__wrapped__() is None
