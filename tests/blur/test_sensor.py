@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from demoe.blur import sensor
+from demoe.blur import sensor, sources
 
 
 def _image(height=33, width=46, seed=0):
@@ -92,6 +92,42 @@ def test_demosaic_of_a_gray_ramp_is_exact_inside():
     ramp = torch.linspace(0, 1, 20).expand(1, 3, 15, 20)
     out = sensor.demosaic(sensor.mosaic(ramp))
     assert torch.allclose(out[..., 1:-1, 1:-1], ramp[..., 1:-1, 1:-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(15, 20), (12, 9)])
+def test_malvar_keeps_photosites_and_is_exact_on_slopes_of_gray(size):
+    height, width = size
+    for slope in ((1.0, 0.0), (0.0, 1.0), (0.4, -0.3)):
+        rows, columns = torch.arange(height).view(-1, 1), torch.arange(width)
+        gray = (0.5 + slope[0] * rows / 60 + slope[1] * columns / 60).expand(1, 3, height, width)
+        out = sensor.demosaic_malvar(sensor.mosaic(gray))
+        assert torch.allclose(out[..., 2:-2, 2:-2], gray[..., 2:-2, 2:-2], atol=1e-6)
+    raw = torch.rand(2, 1, height, width, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(sensor.mosaic(sensor.demosaic_malvar(raw)), raw)
+
+
+def test_malvar_is_bilinear_and_a_share_of_the_curvature_of_the_photosites_own_colour():
+    """The gains of the published method: 1/2 for green, 3/4 across."""
+    raw = torch.rand(1, 1, 14, 16, generator=torch.Generator().manual_seed(1))
+    plain, out = sensor.demosaic(raw), sensor.demosaic_malvar(raw)
+    at = raw[0, 0]
+    around = (at[:-4, 2:-2] + at[4:, 2:-2] + at[2:-2, :-4] + at[2:-2, 4:]) / 4
+    curved = at[2:-2, 2:-2] - around
+    more = (out - plain)[0, :, 2:-2, 2:-2]
+    red, blue = (slice(0, None, 2),) * 2, (slice(1, None, 2),) * 2
+    for places in (red, blue):
+        assert torch.allclose(more[1][places], curved[places] / 2, atol=1e-6)
+    assert torch.allclose(more[0][blue], 0.75 * curved[blue], atol=1e-6)
+    assert torch.allclose(more[2][red], 0.75 * curved[red], atol=1e-6)
+
+
+MAKERS = (sensor.demosaic, sensor.demosaic_malvar)
+
+
+def test_malvar_is_nearer_to_a_photograph_than_bilinear():
+    image = sources.photographs("test")["chelsea"][None, :, 100:197, 100:180]
+    error = [(make(sensor.mosaic(image)) - image).square().mean() for make in MAKERS]
+    assert error[1] < 0.8 * error[0]
 
 
 def test_expose_without_capture_only_clips():

@@ -6,6 +6,7 @@ through any camera (``Options.capture``): what a network takes for a kind of blu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ class Camera:
     spare_saturated: bool = False  # no noise where a photosite is saturated
     sharp_noise: float = 0.0  # light of the blurred exposure over that of the sharp one, which then is noisy, too
     mosaic: bool = False  # one colour a photosite; False: a picture so much reduced that every pixel saw every colour
+    interpolate: Callable[[Tensor], Tensor] = sensor.demosaic  # makes colours of the mosaic
     shift: float = 0.0  # pixels, standard deviation of how far the two captures are apart
     gain: float = 0.0  # log, standard deviation of the light of one over that of the other
     contrast: float = 0.0  # of the response (``sensor.contrast_curve``)
@@ -43,6 +45,9 @@ class Camera:
 # mosaic at this scale would draw coloured fringes that the real ones have not, so these three are recorded without.
 # ReLoBlur's noise: in a camera with bilinear demosaicing, which averages, and without colour correction, which
 # amplifies, these would be about 1e-4 and 3e-4, with four times the shot noise in the shorter sharp exposure.
+# RSBlur's, as its own code has it: noise K = 1e-4, sigma = 9.15e-4, none where a photosite is saturated, colours
+# interpolated as by Malvar et al., the plain sRGB response.
+_RSBLUR = {"spare_saturated": True, "mosaic": True, "interpolate": sensor.demosaic_malvar}
 CAMERAS: dict[str, Camera] = {
     "RealBlur": Camera(shot=8.9e-5, read=2.9e-5, mosaic=True, contrast=0.25, jpeg=True),
     "ReLoBlur": Camera(shot=2e-5, read=1.4e-4, sharp_noise=4.0),
@@ -50,7 +55,7 @@ CAMERAS: dict[str, Camera] = {
     "GoPro": Camera(),
     "DPDD": Camera(scale=(1.0, 1.0), shot=2e-5, read=1e-4, shift=0.35, gain=0.05),
     "RealDOF": Camera(scale=(1.0, 1.0), shot=2e-5, read=1e-4, shift=0.3, gain=0.03),
-    "RSBlur": Camera(shot=1e-4, read=9.15e-4, spread=(0.5, 1.5), spare_saturated=True, mosaic=True),
+    "RSBlur": Camera(shot=1e-4, read=9.15e-4, spread=(0.5, 1.5), **_RSBLUR),
     "Real-LOLBlur": Camera(shot=4e-4, read=1.5e-3, mosaic=True, contrast=0.25, jpeg=True),
     "LOLv2-real": Camera(shot=2.5e-3, read=2e-3, spread=(0.3, 1.5), mosaic=True),
 }
@@ -59,7 +64,7 @@ CAMERAS: dict[str, Camera] = {
 def camera_of(name: str, capture: str) -> Camera:
     """The camera of set ``name`` where ``capture`` is "set"; with "none" one that changes nothing, of the same scale;
     with a set's name that set's camera. Raises ``ValueError`` for another word."""
-    if capture == "set":
+    if capture in ("set", "shared"):  # a shared camera takes this one's place in the recipes that have it
         return CAMERAS[name]
     if capture == "none":
         return Camera(scale=CAMERAS[name].scale)
@@ -109,9 +114,8 @@ def _exposed(job: Job, camera: Camera, light: Tensor, balance: Tensor) -> Tensor
     if not (camera.shot or camera.read or camera.mosaic):
         return sensor.expose(light, None)
     shot, read = (job.column([level * u for u in job.uniform(*camera.spread)]) for level in (camera.shot, camera.read))
-    return sensor.expose(
-        light, normal(job, camera.mosaic), shot=shot, read=read, gains=balance, spare_saturated=camera.spare_saturated
-    )
+    more = {"spare_saturated": camera.spare_saturated, "interpolate": camera.interpolate}
+    return sensor.expose(light, normal(job, camera.mosaic), shot=shot, read=read, gains=balance, **more)
 
 
 def _jpeg(job: Job, images: Tensor) -> Tensor:

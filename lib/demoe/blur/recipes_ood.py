@@ -7,10 +7,12 @@ near that of the real set (``calibration``).
 
 from __future__ import annotations
 
-from . import sensor
+from torch import Tensor
+
+from . import psf, sensor, trajectories
 from .cameras import record
 from .job import Job, Pair
-from .recipes_training import defocused, night, night_notes, night_shot
+from .recipes_training import defocused, night_shot
 
 
 def realdof(job: Job) -> Pair:
@@ -19,14 +21,36 @@ def realdof(job: Job) -> Pair:
 
 
 def rsblur(job: Job) -> Pair:
-    """RSBlur: a hand-held camera in dim light that moves by another law than in training. Sharp: mid-exposure.
+    """RSBlur: a hand-held camera by day and by dim light, where something may move as well. Sharp: mid-exposure.
 
-    Noise as the set's own code has it: none where a photosite is saturated.
+    Its camera is the set's own, as far as its code tells (``cameras``): highlights are above white by U(0.25, 1.75), as
+    there. Ours: walks of a constant speed, and an object in half of the scenes that moves otherwise than the camera. No
+    lamps.
     """
     canvas, names = job.canvases()
-    light, budget = night(job, canvas, (0, 1), lamps=1)
+    light = _bright(canvas, job.column(job.uniform(0.25, 1.75))) * job.column([2**-u for u in job.uniform(0, 1.5)])
     paths = job.paths(median=3.4, log_sd=0.5, length=None, anchor="mid")
-    return record(job, job.blurred(light, paths), light, names, night_notes(paths, budget))
+    own = job.paths(median=6, log_sd=0.5, length=None, anchor="mid", roll=False)
+    present = [rng.random() < 0.5 for rng in job.rngs]
+    blurred, sharp = job.blurred(light, paths), light
+    if any(present):
+        texture, alpha = job.objects(canvas, names, present, [0.12] * len(names))
+        texture = sensor.to_linear(texture)
+        both = [trajectories.limited(camera + path) for camera, path in zip(paths, own, strict=True)]
+        blurred, _ = psf.moving_object(blurred, texture, alpha, psf.splats(both, canvas.shape[-2:], job.device))
+        sharp = alpha * texture + (1 - alpha) * sharp
+    notes = [
+        f"camera moved over {trajectories.extent(path):.1f} px"
+        + (f", an object over {trajectories.extent(other):.1f} px besides" if here else "")
+        for path, other, here in zip(paths, own, present, strict=True)
+    ]
+    return record(job, blurred, sharp, names, notes)
+
+
+def _bright(canvas: Tensor, boost: Tensor) -> Tensor:
+    """A scene in linear light whose highlights an 8-bit picture has clipped; by ``boost`` (B,1,1,1) above white."""
+    light = sensor.to_linear(canvas)
+    return light + boost * ((light - 0.75) * 4).clamp_(min=0).square_()
 
 
 def real_lolblur(job: Job) -> Pair:

@@ -8,6 +8,7 @@ noise levels and white-balance gains of the order that the datasets' own code gi
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -70,6 +71,34 @@ def demosaic(raw: Tensor) -> Tensor:
     return torch.stack([red, green[:, 1:-1, 1:-1] + 0.25 * around, blue], dim=1)
 
 
+# Malvar, He and Cutler ("High-quality linear interpolation for demosaicing of Bayer-patterned color images", ICASSP
+# 2004), Figure 2, in eighths: green where there is none; a colour between its own photosites in a row, and across.
+_GREEN = ((0, 0, -1, 0, 0), (0, 0, 2, 0, 0), (-1, 2, 4, 2, -1), (0, 0, 2, 0, 0), (0, 0, -1, 0, 0))
+_IN_ROW = ((0, 0, 0.5, 0, 0), (0, -1, 0, -1, 0), (-1, 4, 5, 4, -1), (0, -1, 0, -1, 0), (0, 0, 0.5, 0, 0))
+_ACROSS = ((0, 0, -1.5, 0, 0), (0, 2, 0, 2, 0), (-1.5, 0, 6, 0, -1.5), (0, 2, 0, 2, 0), (0, 0, -1.5, 0, 0))
+
+
+def demosaic_malvar(raw: Tensor) -> Tensor:
+    """The same by 5x5 filters that correct each colour by the others' curvature (Malvar et al. 2004): sharper, with
+    coloured fringes of another kind. A side has at least 3 pixels."""
+    filters = torch.tensor([_GREEN, _IN_ROW, tuple(zip(*_IN_ROW, strict=True)), _ACROSS]) / 8
+    padded = F.pad(raw, (2, 2, 2, 2), mode="reflect")
+    green, row, column, across = F.conv2d(padded, filters.to(raw)[:, None]).unbind(1)  # (B,H,W) each
+    own = raw[:, 0]
+    red, green, blue = own.clone(), torch.where(_checkers(own), own, green), own.clone()
+    for colour, up, left in ((red, 0, 0), (blue, 1, 1)):  # the first row and column in which its photosites are
+        colour[:, up::2, 1 - left :: 2] = row[:, up::2, 1 - left :: 2]
+        colour[:, 1 - up :: 2, left::2] = column[:, 1 - up :: 2, left::2]
+        colour[:, 1 - up :: 2, 1 - left :: 2] = across[:, 1 - up :: 2, 1 - left :: 2]
+    return torch.stack([red, green, blue], dim=1)
+
+
+def _checkers(plane: Tensor) -> Tensor:
+    """(H,W), true at the green photosites of an RGGB pattern."""
+    rows, columns = (torch.arange(side, device=plane.device) for side in plane.shape[-2:])
+    return (rows[:, None] + columns) % 2 == 1
+
+
 def expose(
     light: Tensor,
     normal: Tensor | None,
@@ -78,6 +107,7 @@ def expose(
     read: Tensor | float = 0.0,
     gains: Tensor | None = None,
     spare_saturated: bool = False,
+    interpolate: Callable[[Tensor], Tensor] = demosaic,
 ) -> Tensor:
     """What the camera records of ``light`` (B,3,H,W, linear): clipped linear RGB with noise and demosaic, in [0,1].
 
@@ -85,7 +115,8 @@ def expose(
     ``read``**2 at the raw value y (the Gaussian form of shot and read noise), each a number or (B,1,1,1). With one
     number per colour, (B,3,H,W), there is no mosaic: a picture so much reduced that every pixel saw every colour.
     ``gains`` (B,3,1,1) is the white balance. With ``spare_saturated`` there is no noise where a photosite's colour is
-    saturated in ``light``. ``normal=None`` leaves out noise, mosaic and demosaic.
+    saturated in ``light``. ``interpolate`` makes colours of a mosaic. ``normal=None`` leaves out noise, mosaic and
+    demosaic.
     """
     light = light.clamp(0, 1)
     if normal is None:
@@ -100,7 +131,7 @@ def expose(
     if spare_saturated:
         normal = normal * ((mosaic(light) if bayer else light) < 1)
     raw = raw + (shot * raw.clamp(min=0) + read**2) ** 0.5 * normal
-    return _mix((demosaic(raw) if bayer else raw) * gains, forward).clamp(0, 1)
+    return _mix((interpolate(raw) if bayer else raw) * gains, forward).clamp(0, 1)
 
 
 def _mix(image: Tensor, matrix: Tensor) -> Tensor:
@@ -109,13 +140,10 @@ def _mix(image: Tensor, matrix: Tensor) -> Tensor:
     return torch.stack([row[0] * red + row[1] * green + row[2] * blue for row in matrix], dim=1)
 
 
-def jpeg(image: Tensor, quality: int, subsampling: int = 2) -> Tensor:
-    """``image`` (3,H,W) in [0,1] after a JPEG of that quality (Pillow, on the CPU). Returns 8-bit values in [0,1].
-
-    ``subsampling`` of the colours as Pillow numbers it: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0.
-    """
+def jpeg(image: Tensor, quality: int) -> Tensor:
+    """``image`` (3,H,W) in [0,1] after a JPEG of that quality (Pillow, on the CPU). Returns 8-bit values in [0,1]."""
     pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=int(quality), subsampling=int(subsampling))
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=int(quality))
     decoded = np.array(Image.open(buffer))
     return torch.from_numpy(decoded).permute(2, 0, 1).to(image.device).float() / 255
