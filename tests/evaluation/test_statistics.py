@@ -114,6 +114,8 @@ def test_experts_in_use():
     assert statistics.experts_in_use(np.full((3, 5), 0.2)) == pytest.approx(5)
     sure = np.array([[0.9, 0.025, 0.025, 0.025, 0.025]])
     assert statistics.experts_in_use(sure, 2.0, draws=500) > statistics.experts_in_use(sure) + 0.1
+    assert statistics.experts_in_use(one, 1.0, draws=500) < 1.01
+    assert statistics.experts_in_use(one, 0.2, draws=500, on="weights") > 1.3
 
 
 NAN = math.nan

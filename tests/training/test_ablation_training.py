@@ -8,6 +8,7 @@ from stage_losses import pixel_and_class_loss, pixel_loss
 
 from demoe.data.batches import Batch
 from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.moe import noisy_weights
 from demoe.training import stages
 
 MOE = DeMoEConfig(width=4, encoder_blocks=(1, 1), middle_blocks=2, decoder_blocks=(2, 2))
@@ -56,6 +57,35 @@ def test_router_noise_spreads_a_sure_router_over_more_experts(model):
     plain = effective(model.gate(logits))
     model.router_noise = 2.0
     assert effective(model.gate(logits)) > 1.3 * plain
+
+
+def test_router_noise_on_the_weights_reaches_even_a_sure_router(model):
+    """Noise on the logits of a trained router, whose gaps are ten and more, changes nothing; on its weights it does."""
+    logits = torch.tensor([[12.0, 0, 0, 0, 0]]).repeat(5000, 1)
+    model.train()
+    model.router_noise = 0.2
+    on_logits = model.gate(logits)
+    model.noise_on = "weights"
+    torch.manual_seed(3)
+    on_weights = model.gate(logits)
+    assert (on_logits[:, 0] > 0.99).all() and 0.6 < on_weights[:, 0].mean() < 0.9
+    torch.testing.assert_close(on_weights.sum(1), torch.ones(len(logits)))
+    assert on_weights.min() >= 0
+    torch.manual_seed(3)
+    moved = F.softmax(logits, 1) + 0.2 * torch.randn(logits.shape)
+    wanted = moved.where(moved > 0, torch.zeros(())) / moved.where(moved > 0, torch.zeros(())).sum(1, keepdim=True)
+    torch.testing.assert_close(on_weights, wanted)
+    model.eval()
+    assert torch.equal(model.gate(logits), torch.eye(5)[[0] * len(logits)])
+    model.train()
+    model.noise_on = "router"
+    with pytest.raises(ValueError, match="choose logits or weights"):
+        model.gate(logits)
+
+
+def test_weights_that_all_fall_below_zero_stay_as_they_were():
+    logits, noise = torch.randn(3, 5), torch.full((3, 5), -2.0)
+    assert torch.equal(noisy_weights(logits, noise, "weights"), F.softmax(logits, 1))
 
 
 def test_the_noise_reaches_the_loss_and_nothing_else(model):

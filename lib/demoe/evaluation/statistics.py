@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy import stats
-from scipy.special import softmax
 
 from demoe.core.tasks import PAPER_ORDER
-from demoe.models.moe import normalised_entropy
+from demoe.models.moe import NoiseOn, noisy_weights, normalised_entropy
 
 from .metrics import ELSEWHERE, LABELS
 
@@ -299,16 +299,19 @@ def compare_trainings(
     return pd.DataFrame(rows)
 
 
-def experts_in_use(weights: np.ndarray, noise: float = 0.0, seed: int = 0, draws: int = 20) -> float:
+def experts_in_use(
+    weights: np.ndarray, noise: float = 0.0, seed: int = 0, draws: int = 20, on: NoiseOn = "logits"
+) -> float:
     """How many experts a router mixes: exp of the entropy of its softmax (M, N), 1 to N, the mean over the pictures.
 
-    ``noise`` is the standard deviation of Gaussian noise on the logits, averaged over ``draws``.
+    ``noise`` is the standard deviation of Gaussian noise ``on`` the logits or the weights (``moe.noisy_weights``),
+    averaged over ``draws``.
     """
     logits = np.log(np.clip(weights, 1e-12, None))
     rng = np.random.default_rng(seed)
-    logits = logits + noise * rng.standard_normal((draws if noise else 1, *logits.shape))  # (draws, M, N)
-    entropy = normalised_entropy(softmax(logits, axis=-1)).numpy()  # (draws, M)
-    return float((weights.shape[1] ** entropy).mean())
+    added = noise * rng.standard_normal((draws if noise else 1, *logits.shape))  # (draws, M, N)
+    mixed = noisy_weights(torch.from_numpy(logits).expand(added.shape), torch.from_numpy(added), on)
+    return float((weights.shape[1] ** normalised_entropy(mixed).numpy()).mean())
 
 
 @dataclass(frozen=True)

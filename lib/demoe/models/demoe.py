@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from demoe.core.tasks import expert_index
 
 from .layers import BlockList, NAFBlock, UNet, downsample, ending, intro, upsample
-from .moe import MoEBlock, Router, top_k_weights
+from .moe import MoEBlock, NoiseOn, Router, noisy_weights, top_k_weights
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,14 @@ class DeMoE(UNet):
     at inference; ``None`` mixes all with the router's own softmax. In training mode the gating is always soft and ``k``
     is not used (Section 3.3).
 
-    ``router_noise`` is the standard deviation of Gaussian noise on the logits that gate in training mode, drawn anew
-    for each image and expert (Figure 6 right; form and size are not stated in the paper). It is no part of the
-    configuration: inference has none.
+    ``router_noise`` is the standard deviation of Gaussian noise on what gates in training mode, drawn anew for each
+    image and expert (Figure 6 right; form and size are not stated in the paper): on the logits or, with ``noise_on``
+    "weights", on the normalised weights (``moe.noisy_weights``). It is no part of the configuration: inference has
+    none.
     """
 
     router_noise: float = 0.0
+    noise_on: NoiseOn = "logits"
 
     def __init__(self, config: DeMoEConfig):
         super().__init__()
@@ -110,7 +112,7 @@ class DeMoE(UNet):
         Raises ``ValueError`` for an unknown expert, a list of the wrong length, or a ``k`` outside 1..N.
         """
         if self.training and self.router_noise:
-            return F.softmax(logits.float() + self.router_noise * torch.randn_like(logits.float()), dim=1)
+            return noisy_weights(logits.float(), self.router_noise * torch.randn_like(logits.float()), self.noise_on)
         soft = F.softmax(logits.float(), dim=1)
         if self.training:
             return soft

@@ -103,6 +103,7 @@ def _halves(x: Tensor) -> Tensor:
 
 
 Fusion = Literal["sum", "residual", "attention"]
+NoiseOn = Literal["logits", "weights"]
 
 
 def top_k_weights(weights: Tensor, k: int | None) -> Tensor:
@@ -117,6 +118,25 @@ def top_k_weights(weights: Tensor, k: int | None) -> Tensor:
         raise ValueError(f"k must be between 1 and {weights.shape[1]}, got {k}")
     values, chosen = weights.topk(k, dim=1)  # (B, k) both
     return torch.zeros_like(weights).scatter(1, chosen, values / values.sum(dim=1, keepdim=True))
+
+
+def noisy_weights(logits: Tensor, noise: Tensor, on: NoiseOn) -> Tensor:
+    """Expert weights (..., N) by a softmax of ``logits`` with ``noise`` of their shape: on the logits before it, or on
+    the weights after it, where what falls below zero is cut off and the rest scaled to sum to one (those that all fall
+    there stay as they were).
+
+    The paper adds noise "to the router weights" while training (Figure 6 right) and does not say to which. A sure
+    router's weights hardly feel noise on the logits, whose gaps are several times as large. Raises ``ValueError`` for
+    another word.
+    """
+    if on not in ("logits", "weights"):
+        raise ValueError(f"noise on {on!r}: choose logits or weights")
+    if on == "logits":
+        return F.softmax(logits + noise, dim=-1)
+    weights = F.softmax(logits, dim=-1)
+    moved = (weights + noise).clamp(min=0)
+    total = moved.sum(dim=-1, keepdim=True)
+    return torch.where(total > 0, moved / total.clamp(min=1e-12), weights)
 
 
 def normalised_entropy(probabilities: Tensor | Sequence) -> Tensor:
