@@ -5,8 +5,8 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: run_all.sh [--profile test|smoke|cpu|quick|paper|real] [--only NN,NN] [--data-root DIR] [--sharp-images DIR]
-                  [--fresh] [-- OPTIONS OF SNAKEMAKE]
+usage: run_all.sh [--profile test|smoke|cpu|quick|paper] [--only NN,NN] [--data-root DIR] [--sharp-images DIR]
+                  [--fresh] [--anew] [-- OPTIONS OF SNAKEMAKE]
 
 Train, evaluate, and write every table and figure, by training networks and running the notebooks that load them.
 
@@ -16,13 +16,13 @@ Train, evaluate, and write every table and figure, by training networks and runn
                      cpu    hours on a machine without a GPU
                      quick  one GPU
                      paper  the paper's sizes: several GPUs and the real datasets
-                     real   cpu, trained longer for photographs: one random camera for all kinds of blur
   --only NN,NN     these notebooks only, by number, and the networks that they load: --only 01,04
   --data-root DIR  folder of the real datasets, or a TOML file that names one for each (default: $DEMOE_DATA_ROOT, else
                    data.toml here, else synthetic data)
   --sharp-images DIR
                    sharp photographs to make the synthetic sets from (default: $DEMOE_SHARP_IMAGES, else bundled ones)
   --fresh          first forget the profile's executed notebooks, trained networks and cache
+  --anew           train also the networks that come with the package (profile cpu's baseline and demoe)
   --help           this text
   -- OPTIONS       go to Snakemake: -- --dry-run, or -- --executor slurm --jobs 39 (workflow/README.md)
 
@@ -37,7 +37,7 @@ while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage; exit 0 ;;
         --) break ;;
-        --fresh | --profile=* | --only=* | --data-root=* | --sharp-images=*) shift ;;
+        --fresh | --anew | --profile=* | --only=* | --data-root=* | --sharp-images=*) shift ;;
         --profile | --only | --data-root | --sharp-images)
             if [ $# -lt 2 ]; then echo "run_all.sh: $1 needs a value" >&2; exit 2; fi
             shift 2 ;;

@@ -51,7 +51,7 @@ def package(
     if photographs is not None and photographs not in PHOTOGRAPHS:
         raise ValueError(f"unknown photographs {photographs!r}: choose one of {', '.join(PHOTOGRAPHS)}")
     source = PHOTOGRAPHS[photographs].identity if photographs else "bundled"
-    runs = [one for one in all_runs(profile) if one.seed == seed and one.done]
+    runs = [one for one in all_runs(profile) if one.seed == seed and one.done and not one.config.get("packaged")]
     demoe = _only([one for one in runs if one.name == "demoe"], source, profile, photographs)
     first = next((one for one in runs if one.config == demoe.config.get("starts_from")), None)
     if first is None:

@@ -163,9 +163,9 @@ def variants(tables: Path) -> str:
         f"{interval(gains.loc[name], 3)} dB on {name.split()[0]}" for name in ("NAFNet with TLC", "DeMoE with TLC")
     )
     return f"""The ablations, each row trained once and briefly (notebooks `04` and `08`): how far the order of the rows
-here follows the paper's (Spearman). The router of so short a training is right on {basis.right.mean():.0%} of the
-test pictures, and at k=1 its choices enter the scores; with the expert chosen by hand, networks alone are compared. The
-p values are not corrected for the number of tables.
+here follows the paper's (Spearman); rows that would decide nothing at this size are not trained. The router that most
+share is right on {basis.right.mean():.0%} of the test pictures, and at k=1 its choices enter the scores; with the
+expert chosen by hand, networks alone are compared. The p values are not corrected for the number of tables.
 
 {markdown(pd.DataFrame(rows).T, "order of rows, here and in the paper")}
 

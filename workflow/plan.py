@@ -20,6 +20,7 @@ RELEASED_FOLDERS = ("DEMOE_WEIGHTS", "DEMOE_HELD_OUT", "DEMOE_PHOTOS")  # and wh
 GATHERS = r"ledger\.table"  # in a notebook that shows what all others found
 GUESTS = "demoe.related"  # in a notebook of a related paper, whose rows may be filled by weights that variables name
 SHARP_IMAGES = "DEMOE_SHARP_IMAGES"
+ANEW = "DEMOE_ANEW"  # train also what comes with the package
 
 
 def notebooks() -> list[Path]:
@@ -64,7 +65,7 @@ def after(path: Path, selected: list[str]) -> list[str]:
 
 
 def networks(profile: str, data_root: str | None) -> dict[str, dict]:
-    """Every training of a profile by the name of its folder: its experiment and seed, the folders of the networks that
+    """Every training of a profile by the name of its folder: its experiment and seeds, the folders of the networks that
     it starts from, the numbers of the notebooks that load it. Raises ``ValueError`` for data that cannot be used."""
     command = [sys.executable, "-m", "demoe", "train", "--list", "--json", "--profile", profile]
     listed = subprocess.run(
@@ -78,6 +79,7 @@ def networks(profile: str, data_root: str | None) -> dict[str, dict]:
         run: {
             "experiment": row["name"],
             "seed": row["seed"],
+            "start_seed": row["start_seed"],
             "starts_from": [folder[one["name"], one["seed"]] for one in [row["starts_from"]] if one],
             "notebooks": row["notebooks"],
         }

@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("--profile", "--only", "--data-root", "--sharp-images"):
         parser.add_argument(name)
     parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--anew", action="store_true")
     options = parser.parse_args(own)
     if ("--until", "network") in pairwise(part for option in arguments for part in option.split("=", 1)):
         parser.error("Snakemake's --until network leaves out what starts from a network: ask for -- networks.")
@@ -75,6 +76,8 @@ def request(options: argparse.Namespace) -> dict:
         if not Path(options.sharp_images).is_dir():
             raise UsageError(f"--sharp-images {options.sharp_images} is not a folder.")
         os.environ[plan.SHARP_IMAGES] = str(Path(options.sharp_images).resolve())  # all jobs see it
+    if options.anew:
+        os.environ[plan.ANEW] = "1"  # all jobs see it
     selected = select(plan.notebooks(), options.only)
     for path in selected:
         check(path)

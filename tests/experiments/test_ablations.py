@@ -43,7 +43,7 @@ def made():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "obtain", instead)
-        for name in ABLATIONS:
+        for name in ("baseline", *ABLATIONS):
             spec = known[name]
             starts[spec] = runs.initial_network(spec, SETTING)
     return {
@@ -84,8 +84,8 @@ def test_only_the_training_from_scratch_classifies_and_it_is_as_long_as_two_stag
     for name in OF_DEMOE:
         config, model, loss = made[name]
         assert ("class" in loss(copy.deepcopy(model)(batch().blurred), batch())) == (name == "from-scratch"), name
-        assert config["steps"] == (4 if name == "from-scratch" else 2), name
-    assert made["variant-class-loss"][0]["steps"] == 2
+        assert config["steps"] == (TINY.stage1_steps + 2 if name == "from-scratch" else 2), name
+    assert made["variant-class-loss"][0]["steps"] == 2 and made["baseline"][0]["steps"] == TINY.stage1_steps
 
 
 def test_shared_weights_start_equal(made):
@@ -93,33 +93,34 @@ def test_shared_weights_start_equal(made):
     reference = made["demoe"][1].state_dict()
     for name in OF_DEMOE:
         state = made[name][1].state_dict()
-        if name in ("wide", "more-middle", "from-scratch"):
+        if name in ("wide", "more-middle", "from-scratch", "short-start"):
             continue
         different = {
             key
             for key, value in state.items()
             if key in reference and value.shape == reference[key].shape and not torch.equal(value, reference[key])
         }
-        allowed = () if name in ("demoe", "router-noise", "finetune-all", "residual", "attention") else ("experts.",)
+        alike = ("router-noise", "weight-noise", "finetune-all", "residual", "attention")
+        allowed = () if name in ("demoe", *alike) else ("experts.",)
         assert all(key.startswith(allowed) for key in different), name
-        if name in ("router-noise", "finetune-all", "residual", "attention"):
+        if name in alike:
             assert state.keys() == reference.keys() and not different, name
     _, pretrained, _ = made["pretrained-experts"]
     assert any(not torch.equal(value, reference[key]) for key, value in pretrained.state_dict().items())
 
 
 def test_from_scratch_starts_where_stage_1_starts(made):
-    start, first = made["from-scratch"][1].state_dict(), made["variant-class-loss"][1].state_dict()
+    start, first = made["from-scratch"][1].state_dict(), made["baseline"][1].state_dict()
     trained = made["demoe"][1].state_dict()
     shared = {key: key.replace("modules_list.", "") for key in start if not key.startswith("experts.")}
     assert all(torch.equal(start[key], first[theirs]) for key, theirs in shared.items())
     assert not all(torch.equal(start[key], trained[key]) for key in shared)
 
 
-def test_only_the_router_noise_variant_has_noise(made):
-    assert {name: made[name][1].router_noise for name in OF_DEMOE if made[name][1].router_noise} == {
-        "router-noise": 1.0
-    }
+def test_only_the_router_noise_variants_have_noise_each_by_its_reading(made):
+    models = {name: made[name][1] for name in OF_DEMOE}
+    noisy = {name: (model.router_noise, model.noise_on) for name, model in models.items() if model.router_noise}
+    assert noisy == {"router-noise": (1.0, "logits"), "weight-noise": (0.2, "weights")}
 
 
 def test_graphs_have_the_blocks_that_the_variant_says(made):
@@ -132,7 +133,7 @@ def test_graphs_have_the_blocks_that_the_variant_says(made):
         experts = [expert for block in model.experts for expert in block.experts]
         assert len(experts) == 25 and all(type(expert) is kind for expert in experts), name
         assert blocks(model) == usual - Counter(NAFBlock=25), name
-    for name in ("from-scratch", "router-noise", "finetune-all", "pretrained-experts"):
+    for name in ("from-scratch", "router-noise", "weight-noise", "finetune-all", "pretrained-experts", "short-start"):
         assert asdict(made[name][1].config) == asdict(made["demoe"][1].config)
     wide = made["wide"][1].config
     assert wide.width == 2 * TINY.width and asdict(wide) | {"width": TINY.width} == asdict(made["demoe"][1].config)
@@ -160,8 +161,8 @@ def test_fusions_give_other_outputs_and_noise_does_not(made):
     x = batch().blurred
     with torch.no_grad():
         usual = shake(copy.deepcopy(made["demoe"][1]))(x).image
-        same = shake(copy.deepcopy(made["router-noise"][1]))(x).image
-        assert torch.equal(usual, same)  # the noise is a matter of training
+        for name in ("router-noise", "weight-noise"):  # the noise is a matter of training
+            assert torch.equal(usual, shake(copy.deepcopy(made[name][1]))(x).image)
         for name in ("residual", "attention"):
             assert not torch.allclose(shake(copy.deepcopy(made[name][1]))(x).image, usual), name
 
@@ -226,8 +227,8 @@ def test_one_router_is_looked_at_once_only_where_it_is_the_same(made):
     known = experiments.specs(SETTING)
     for name in OF_DEMOE:
         same = ablations.router_of(known[f"ablation-{name}"]) == ablations.router_of(known["ablation-demoe"])
-        if name == "finetune-all":
-            assert not same  # it starts the same, but learns
+        if name in ("finetune-all", "short-start"):
+            assert not same  # it starts the same, but learns; it is the same but for the training of its stage 1
             continue
         equal = all(
             value.shape == usual[key].shape and torch.equal(value, usual[key]) for key, value in routers[name].items()
@@ -241,11 +242,23 @@ def test_configurations_name_the_difference_and_the_stage_1(made):
     assert differ.pop("demoe") == set()
     assert differ.pop("from-scratch") == {"steps", "starts_from", "learns", "loss"}
     assert differ.pop("router-noise") == {"router_noise"} and differ.pop("finetune-all") == {"learns"}
+    assert differ.pop("weight-noise") == {"router_noise", "noise_on"} and differ.pop("short-start") == {"starts_from"}
     assert differ.pop("pretrained-experts") == {"experts"}
     assert differ.pop("wide") == differ.pop("more-middle") == {"network", "starts_from"}
     assert all(fields == {"network"} for fields in differ.values()) and len(differ) == 7
-    assert usual["starts_from"] == made["variant-class-loss"][0]
+    assert usual["starts_from"] == made["baseline"][0]
+    assert made["short-start"][0]["starts_from"] == made["variant-class-loss"][0]
     assert len({runs.provenance.config_hash(config) for config, _, _ in made.values()}) == len(made)
+
+
+def test_ablations_of_all_seeds_start_from_one_baseline():
+    setting = Setting(profiles.get("test", ablation_seeds=2), 3)
+    first, second = (experiments.specs(setting.with_seed(seed)) for seed in setting.ablation_seeds)
+    for name in ("ablation-demoe", "ablation-plk"):
+        assert first[name].starts_from == second[name].starts_from == first["baseline"]
+        assert (first[name].seed, second[name].seed) == (3, 4) and first[name].hash != second[name].hash
+    assert second["demoe"].starts_from.seed == second["baseline"].seed == 4
+    assert [spec.name for spec in experiments.plan(setting) if spec.seed == 4 and not spec.is_ablation] == []
 
 
 def test_seeds():
@@ -254,7 +267,7 @@ def test_seeds():
 
 
 def test_a_real_training_keeps_what_is_frozen_and_moves_what_is_not(home):
-    first = experiments.obtain(experiments.named("variant-class-loss", SETTING), SETTING).model.state_dict()
+    first = experiments.obtain(experiments.named("baseline", SETTING), SETTING).model.state_dict()
     for name, moves in (("ablation-demoe", False), ("ablation-finetune-all", True)):
         run = experiments.obtain(experiments.named(name, SETTING), SETTING)
         moved = {

@@ -118,7 +118,7 @@ def test_variants_differ_in_what_they_say_and_are_equally_long(home, trainings):
 
 
 def test_stage_2_starts_from_its_initial_network(home, trainings):
-    for name in ("demoe", "demoe-pretrained-experts"):
+    for name in ("demoe", "ablation-pretrained-experts"):
         obtained(name)
         start = experiments.initial_network(experiments.named(name, SETTING), SETTING)
         assert equal(trainings[-1]["start"], start.state_dict())
@@ -133,22 +133,29 @@ def test_an_identity_depends_on_what_the_weights_depend_on_and_nothing_else():
         "specialist": lambda setting: experiments.named("specialist-gopro", setting),
         "variant": lambda setting: experiments.named("variant-class-loss", setting),
         "no-class-loss": lambda setting: experiments.named("variant-no-class-loss", setting),
+        "ablation": lambda setting: experiments.named("ablation-demoe", setting),
         "own": lambda setting: experiments.own_specialist(own(), setting),
     }
     usual = {name: make(SETTING).hash for name, make in kinds.items()}
     concerns = {
         "specialist_steps": {"specialist", "own"},
-        "ablation_steps": {"variant", "no-class-loss"},
-        "stage1_steps": {"baseline", "demoe"},
+        "ablation_steps": {"variant", "no-class-loss", "ablation"},
+        "stage1_steps": {"baseline", "demoe", "ablation"},
         "stage2_steps": {"demoe"},
         "bench_size": set(),
         "test_images": set(),
-        "class_weight": {"baseline", "demoe", "variant"},
+        "class_weight": {"baseline", "demoe", "variant", "ablation"},
         "image_size": set(kinds) - {"own"},
-        "learning_rate": set(kinds),
+        "learning_rate": {"baseline", "demoe", "ablation"},  # the last two by what they start from
+        "stage2_rate": {"demoe"},
+        "guest_rate": set(),
+        "specialist_rate": {"specialist", "own"},
+        "ablation_rate": {"variant", "no-class-loss", "ablation"},
         "batch": set(kinds),
+        "leaves_out": set(),
+        "packaged": set(),  # the package has none of this profile
     }
-    values = {"class_weight": 0.5, "image_size": 40, "learning_rate": 2e-3, "batch": 4}
+    values = {"class_weight": 0.5, "image_size": 40, "learning_rate": 2e-3, "batch": 4, "leaves_out": ("demoe",)}
     for field, wanted in concerns.items():
         other = Setting(replace(TINY, **{field: values.get(field, 3)}))
         found = {name for name, make in kinds.items() if make(other).hash != usual[name]}
@@ -179,7 +186,7 @@ def test_pairs_of_ones_own_are_trained_on_and_told_apart_by_their_pixels(home, t
 
 def test_every_experiment_has_a_name_and_a_sentence():
     known = experiments.specs(SETTING)
-    wanted = {"baseline", "demoe", "demoe-pretrained-experts", "specialist-gopro", "specialist-lolv2-real"}
+    wanted = {"baseline", "demoe", "baseline-longer", "specialist-gopro", "specialist-lolv2-real"}
     assert set(known) > wanted | {"variant-class-loss", "ablation-demoe", "comparator-promptir", "task-specific-dpdd"}
     for name, spec in known.items():
         assert spec.name == name and len(spec.about) > 20 and spec.about.endswith("."), name

@@ -217,3 +217,17 @@ def test_all_is_for_one_device(home, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["train", "--profile", "test", "--all"])
     assert "--all trains on one device: start it without torchrun" in capsys.readouterr().err
+
+
+def test_a_profile_plans_nothing_that_it_leaves_out():
+    for name in ("smoke", "cpu"):
+        setting = Setting(profiles.get(name), progress=False)
+        planned = {spec.name for spec in experiments.plan(setting)}
+        assert planned == set(experiments.NAMES) - set(setting.profile.leaves_out)
+        needed = {one for names in experiments.needed_by(setting.profile).values() for one in names}
+        assert needed <= planned
+    assert experiments.plan(setting, ["ablation-wide"])[-1].name == "ablation-wide"  # asked for, it is trained
+    assert {name for name in profiles.PROFILES if not profiles.get(name).leaves_out} == {"test", "quick", "paper"}
+    every = {name for profile in profiles.PROFILES.values() for name in profile.leaves_out}
+    assert every <= set(experiments.NAMES) and profiles.trained_from("ablation-wide") == "quick"
+    assert profiles.trained_from("ablation-from-scratch") == "cpu" and profiles.trained_from("demoe") == "smoke"

@@ -12,7 +12,7 @@ from demoe.related import experiments as guests
 from demoe.related import features, terms
 from demoe.training.loop import cosine
 
-TINY = profiles.get("test", specialist_steps=2, train_images=1, test_images=1, image_size=48)
+TINY = profiles.get("test", guest_steps=2, train_images=1, test_images=1, image_size=48)
 SETTING = Setting(TINY, progress=False)
 
 

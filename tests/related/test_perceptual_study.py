@@ -23,7 +23,7 @@ from demoe.related.one_blur import LENGTH, one_blur
 from demoe.related.perceptual import MAELoss
 from demoe.report import claims
 
-TINY = profiles.get("test", specialist_steps=1, train_images=2, test_images=2, width=2)
+TINY = profiles.get("test", guest_steps=1, train_images=2, test_images=2, width=2)
 SETTING = Setting(TINY, progress=False)
 MARK = provenance.Stamp("test", "synthetic", 0, "", "1234567", "a machine")
 

@@ -16,7 +16,7 @@ from demoe.related import features, prior_report, prior_study, teachers
 from demoe.related.networks.unet import UNet
 from demoe.related.prior import PriorStudent, with_prior
 
-TINY = profiles.get("test", specialist_steps=2, train_images=1, test_images=3, image_size=64)
+TINY = profiles.get("test", guest_steps=2, train_images=1, test_images=3, image_size=64)
 SETTING = Setting(TINY, progress=False)
 
 
@@ -127,9 +127,7 @@ def test_published_sizes_of_the_networks():
 
 def test_rows_are_trained_side_by_side_and_the_missing_named(home, monkeypatch):
     monkeypatch.delenv("DEMOE_TRESNET", raising=False)
-    setting = replace(
-        SETTING, profile=profiles.get("test", specialist_steps=2, train_images=1, image_size=64, threads=1)
-    )
+    setting = replace(SETTING, profile=profiles.get("test", guest_steps=2, train_images=1, image_size=64, threads=1))
     known = guests.specs(setting)
     names = ("prior-net0", "prior-net6-random", "prior-net6-tresnet")
     runs, missing = guests.obtain_all([known[name] for name in names], setting)

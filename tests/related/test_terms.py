@@ -19,7 +19,7 @@ from demoe.related import features, terms
 from demoe.related.networks.dpdnet import DPDNet, DPDNetConfig
 from demoe.training.losses import l1
 
-TINY = profiles.get("test", specialist_steps=2, train_images=1, test_images=1, image_size=48)
+TINY = profiles.get("test", guest_steps=2, train_images=1, test_images=1, image_size=48)
 SETTING = Setting(TINY, progress=False)
 
 

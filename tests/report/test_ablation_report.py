@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from demoe.core import profiles
 from demoe.core.paper import published
 from demoe.core.tasks import DATASETS
 from demoe.experiments import NEEDED_BY
@@ -50,7 +51,7 @@ def test_every_published_row_has_an_experiment_of_its_own():
         for method in published().query("table == @name").method.unique():
             assert (name, method) in sources
     assert {row.experiment for row in at.ROWS} <= set(NEEDED_BY["08"])
-    stage1_only = {"variant-wide", "variant-more-middle"}
+    stage1_only = {"variant-wide", "variant-more-middle", at.SHORT_REFERENCE}
     assert set(NEEDED_BY["08"]) - {row.experiment for row in at.ROWS} == stage1_only
 
 
@@ -84,7 +85,7 @@ def test_verdicts_change_with_the_numbers():
         plk = f"table-7-plk-experts-{choice}"
         assert (before[plk].verdict, after[plk].verdict) == ("worse", "better") and before[plk].trainings == 3
         assert before[plk].published == pytest.approx(-0.73) and "over trainings [" in before[plk].control
-        assert after[f"figure-6-right-noise-on-the-router-{choice}"].verdict != "better"
+        assert after[f"figure-6-right-noise-on-the-router-s-weights-{choice}"].verdict != "better"
         assert before[f"start-of-the-experts-copies-of-the-baseline-s-blocks-{choice}"].place == ""
         kept, turned = (by_id(ablation_report.order(at.orders(table), False, "08")) for table in (same, other))
         order = f"table-7-order-{choice}"
@@ -132,7 +133,7 @@ def test_no_verdict_from_the_router_where_it_decides():
 
 def test_the_reference_stands_beside_its_stage_1_and_the_input():
     good, bad = at.basis(made_up({at.REFERENCE: 1})), at.basis(made_up({at.REFERENCE: 1}, routed=-3))
-    assert list(good.reference) == ["variant-class-loss", "input"] * 4 and (good.verdict == "better").all()
+    assert list(good.reference) == ["baseline", "input"] * 4 and (good.verdict == "better").all()
     assert list(good.sets) == [*[at.ALL_SETS] * 2, *[at.BRIGHT] * 2] * 2
     assert list(bad.verdict) == ["worse"] * 4 + ["better"] * 4 and (bad.accuracy == 0.5).all()
     rows = ablation_report.basis(bad, "ablations")
@@ -176,7 +177,8 @@ def test_layouts_hold_both_sides():
 
 @pytest.mark.parametrize("in_use, verdict", [((1.5, 2.5), "holds"), ((1.5, 1.51), "undecided"), ((3, 2.5), "fails")])
 def test_router_noise_is_held_against_none(in_use, verdict):
-    assert claims.claim("demoe-f6-router-noise", in_use[1] - in_use[0], plain=1, noisy=2, sigma=1).verdict == verdict
+    (row,) = ablation_report.noise_in_use(in_use[0], {"weights": in_use[1]}, {"weights": 0.2})
+    assert row.verdict == verdict and row.id == "demoe-f6-noise-on-weights" and "sigma 0.2" in row.control
 
 
 def made_up_costs():
@@ -231,3 +233,16 @@ def test_figures_show_every_row():
     labels = [label.get_text().removesuffix(" *") for label in figure.axes[0].get_yticklabels()]
     assert labels == [row.label for row in at.ROWS if row.experiment != row.reference]
     assert len(figure.axes[0].containers) == 4  # two choices, over pictures and over trainings
+
+
+def test_rows_that_a_profile_does_not_train_say_from_which_on_they_are():
+    smoke = profiles.get("smoke")
+    assert set(at.experiments_of(*ALL)) - set(at.experiments_of(*ALL, profile=smoke)) <= set(smoke.leaves_out)
+    scores = made_up(like_the_paper())
+    table = at.results(scores[~scores.method.isin(smoke.leaves_out)], *ALL)
+    assert not set(table.method) & set(smoke.leaves_out)
+    laid = layouts.TABLES["08_table_7"](lambda name: table)
+    row = laid.loc["wavelet experts (from profile quick on)"]
+    assert row["paper (real)", "PSNR (dB) ↑"] == "29.25" and row["paper (real)", "difference (dB)"] == "+0.06"
+    assert {cell for (head, _), cell in row.items() if head.startswith("here")} == {"–"}
+    assert "PLK experts" in laid.index and len(laid) == len(at.rows(at.TABLE_7))

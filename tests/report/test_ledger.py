@@ -60,11 +60,11 @@ def test_a_claim_is_decided_by_its_rows_alone(home):
         home,
         Claim("demoe-t1-counts", "Counts", 4.0, verdict="holds"),
         Claim("demoe-t1-average", "The best", verdict="fails"),
-        Claim("demoe-t1-stage-2", "Gain", 0.2, verdict="better"),
+        Claim("demoe-f10-bins", "Bins", 0.2, verdict="holds"),
         Claim("demoe-p-averages", "Averages", 32.0, verdict="fails"),
     )
     assert found.here["01-cost"] == "holds" and found.here["08-best"] == "fails"
-    assert found.here["09-stage-2"] == "undecided" and "not measured is a baseline" in found.ours["09-stage-2"]
+    assert found.here["19-histogram"] == "undecided" and "these are synthetic" in found.ours["19-histogram"]
     assert found[ledger.PRINTED]["37-averages"] == "fails" and found.here["37-averages"] == ""
     assert found.here["21-noise"] == "not looked at" and found.notebook["01-cost"] == "05"
     assert found.commit["01-cost"] == "1234567" and "Counts: +4.00 dB" in found.ours["01-cost"]
@@ -112,6 +112,25 @@ def test_the_figure_shows_every_claim(home):
 
 
 def test_the_published_results_have_every_row_of_the_ledger():
-    """But those of weights that no machine without a download has."""
+    """But those of weights that no machine without a download has, and of networks that smoke leaves out."""
+    left_out = {
+        "demoe-t1-average",
+        "demoe-t1-equal-steps",
+        "demoe-figure-6-right-end-to-end-*",
+        "demoe-figure-6-right-noise-on-*",
+        "demoe-table-5-left-twice-the-width-*",
+        "demoe-table-7-order-*",
+    }
     file = Path(__file__).parents[2] / "results/published/smoke/tables/claims.csv"
-    assert ledger.unused(pd.read_csv(file, dtype=str, keep_default_na=False)) == ["prior-premise-*-tresnet-*"]
+    unused = set(ledger.unused(pd.read_csv(file, dtype=str, keep_default_na=False)))
+    awaited = {"demoe-f6-noise-on-weights"}  # of the next run
+    assert unused - left_out - awaited == {"prior-premise-*-tresnet-*"}
+
+
+def test_a_claim_does_not_hold_by_some_of_its_rows(home):
+    one, other = "demoe-weights-one-start-3x3", "demoe-weights-survives"
+    found = kept(home, Claim(one, "R", 0.9, verdict="holds"))
+    assert found.here["12-3x3"] == "undecided" and "cannot hold" in found.ours["12-3x3"]
+    assert kept(home, Claim(one, "R", 0.1, verdict="fails")).here["12-3x3"] == "fails"
+    both = [Claim(name, "R", 0.9, verdict="holds") for name in (one, other)]
+    assert kept(home, *both).here["12-3x3"] == "holds"

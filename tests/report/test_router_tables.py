@@ -89,7 +89,7 @@ def test_table_2_keeps_the_papers_numbers_apart(saved):
     assert table.loc["NAFNet", "here (RealDOF-syn)"].startswith("21.00")  # the baseline's, not the short one's
     assert table.loc["NAFNet, as short as these", "here (RealDOF-syn)"].startswith("22.00")
     assert table.loc["NAFNet, as short as these", "paper (RealDOF, real)"] == tables.NONE
-    assert table.loc["Restormer", "here (RealDOF-syn)"] == tables.NONE  # not trained here
+    assert table.loc["Restormer (not trained here)", "here (RealDOF-syn)"] == tables.NONE
     assert table.loc["IFAN", "paper (RealDOF, real)"] == "24.71 / 0.748 / 0.306"
     assert table.loc["LEDNet", "here (Real-LOLBlur-syn)"] == tables.NONE
 

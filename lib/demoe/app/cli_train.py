@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from demoe import experiments
@@ -28,6 +29,7 @@ def train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if args.all and "LOCAL_RANK" in os.environ:
         parser.error("--all trains on one device: start it without torchrun")
     setting = Setting.of(args.profile, args.seed, args.data_root, sharp_images=args.sharp_images)
+    setting = replace(setting, start_seed=args.start_seed, anew=args.anew or setting.anew)
     if args.list:
         print(experiments.list_as_json(setting) if args.json else guests.listing(setting))
         return 0

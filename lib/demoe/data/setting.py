@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +21,8 @@ class Setting:
     seed: int = 0  # of trainings and synthetic training pictures; test pictures are the same for all seeds
     roots: Roots = field(default_factory=Roots)  # of the real datasets; false where the data are synthetic
     progress: bool = True  # whether bars are shown
+    start_seed: int | None = None  # of the baseline that ablations start from; None: ``seed``
+    anew: bool = False  # whether also what comes with the package is trained (``Profile.packaged``)
 
     @classmethod
     def of(
@@ -32,10 +35,13 @@ class Setting:
     ) -> Setting:
         """From what a person says: a profile's name (None: ``profiles.get``'s), and what ``Roots.resolve`` takes.
 
+        With ``$DEMOE_ANEW`` set, to anything, nothing is taken from the package instead of being trained.
+
         Raises ``ValueError`` for an unknown profile, and as ``Roots.resolve`` does.
         """
         profile = profile if isinstance(profile, Profile) else profiles.get(profile)
-        return cls(profile, seed, Roots.resolve(data_root, sharp_images), progress)
+        anew = bool(os.environ.get("DEMOE_ANEW"))
+        return cls(profile, seed, Roots.resolve(data_root, sharp_images), progress, anew=anew)
 
     @property
     def cache(self) -> Path:
@@ -48,5 +54,5 @@ class Setting:
         return range(self.seed, self.seed + self.profile.ablation_seeds)
 
     def with_seed(self, seed: int) -> Setting:
-        """The same with another seed."""
-        return replace(self, seed=seed)
+        """The same with another seed. Ablations of all seeds start from one baseline, this one's."""
+        return replace(self, seed=seed, start_seed=self.seed if self.start_seed is None else self.start_seed)

@@ -22,6 +22,7 @@ from .metrics import busiest_window
 COMPARATORS = tuple(comparators.NETWORKS)  # in the order of Table 1
 LONGER_K = "DeMoE longer k="
 MAIN = f"{LONGER_K}1"  # the DeMoE that is compared with DeMoE*, with other k and with the input
+AS_LONG = "NAFNet as long"  # the baseline, trained on for as many steps as DeMoE's second stage
 WITHOUT = "Average without LOLBlur"
 HEADS = {  # role -> head of its column in Figure 5; narrow, so that the sizes stand in the tables
     "input": "blurred",
@@ -57,8 +58,8 @@ def pairs_to_compare(roles: Iterable[str]) -> list[tuple[str, str]]:
     """Which differences are of interest, (first, second) for first minus second, among the roles that are there."""
     roles = list(roles)
     wanted = [("DeMoE", name) for name in (*COMPARATORS, "NAFNet", "input")]
-    wanted += [(name, "input") for name in (*COMPARATORS, "NAFNet", "NAFNet longer", MAIN, "DeMoE*")]
-    wanted += [(MAIN, "NAFNet longer"), ("DeMoE*", MAIN), ("DeMoE*", "NAFNet longer")]
+    wanted += [(name, "input") for name in (*COMPARATORS, "NAFNet", "NAFNet longer", AS_LONG, MAIN, "DeMoE*")]
+    wanted += [(MAIN, "NAFNet longer"), (MAIN, AS_LONG), ("DeMoE*", MAIN), ("DeMoE*", "NAFNet longer")]
     wanted += [(f"DeMoE longer k={k}", MAIN) for k in range(2, 6)]
     return [(first, second) for first, second in wanted if first in roles and second in roles]
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from demoe.core.files import project_root
-from demoe.core.profiles import PROFILES
+from demoe.core.profiles import PROFILES, Profile
 from demoe.core.words import meant
 from demoe.data.setting import Setting
 
@@ -39,6 +39,7 @@ __all__ = [
     "list_as_text",
     "missing",
     "named",
+    "needed_by",
     "obtain",
     "own_specialist",
     "plan",
@@ -58,13 +59,27 @@ _COMPARATORS = tuple(f"comparator-{name.lower()}" for name in COMPARATORS if nam
 NEEDED_BY: dict[str, tuple[str, ...]] = {  # what each notebook loads, by its number
     "02": ("baseline",),
     "03": _kind("specialist-"),
-    "04": ("demoe", "ablation-demoe", "ablation-from-scratch", "ablation-router-noise", "ablation-finetune-all"),
-    "05": ("demoe", "ablation-demoe", *_COMPARATORS, *_kind("task-specific-")),
-    "06": ("demoe", "ablation-demoe", *_COMPARATORS),
-    "07": ("demoe", "demoe-pretrained-experts", "variant-no-class-loss", "variant-class-loss", "variant-original"),
+    "04": (
+        "demoe",
+        "ablation-demoe",
+        "ablation-from-scratch",
+        "ablation-router-noise",
+        "ablation-weight-noise",
+        "ablation-finetune-all",
+    ),
+    "05": ("demoe", "baseline-longer", "ablation-short-start", *_COMPARATORS, *_kind("task-specific-")),
+    "06": ("demoe", "ablation-short-start", *_COMPARATORS),
+    "07": ("demoe", "ablation-pretrained-experts", "variant-no-class-loss", "variant-class-loss", "variant-original"),
     "08": _kind("variant-", "ablation-"),
     "09": ("demoe",),
 }
+
+
+def needed_by(profile: Profile) -> dict[str, tuple[str, ...]]:
+    """``NEEDED_BY`` without what the profile leaves out."""
+    return {
+        number: tuple(name for name in names if name not in profile.leaves_out) for number, names in NEEDED_BY.items()
+    }
 
 
 def _in_order(names: Sequence[str]) -> tuple[str, ...]:
@@ -83,8 +98,8 @@ NAMES: tuple[str, ...] = _in_order(
     (
         "demoe",
         *_kind("task-specific-", "specialist-"),
-        "demoe-pretrained-experts",
         "ablation-demoe",
+        "baseline-longer",
         *_kind("variant-", "ablation-"),
         *_COMPARATORS,
     )
@@ -98,12 +113,14 @@ def named(name: str, setting: Setting) -> Spec:
     return specs(setting)[name]
 
 
-def plan(setting: Setting, names: Sequence[str] = NAMES) -> list[Spec]:
+def plan(setting: Setting, names: Sequence[str] | None = None) -> list[Spec]:
     """Every training that ``names`` and what they start from need, in order of value, each after what it starts from.
 
-    Ablations are trained from ``profile.ablation_seeds`` seeds, counted up from the setting's; the further ones stand
-    last. Raises ``ValueError`` for an unknown name.
+    Without ``names`` all but those that the profile leaves out. Ablations are trained from ``profile.ablation_seeds``
+    seeds, counted up from the setting's; the further ones stand last. Raises ``ValueError`` for an unknown name.
     """
+    if names is None:
+        names = [name for name in NAMES if name not in setting.profile.leaves_out]
     for name in names:
         named(name, setting)
     wanted = {*_in_order(names)}
@@ -114,7 +131,7 @@ def plan(setting: Setting, names: Sequence[str] = NAMES) -> list[Spec]:
     return list({(spec.name, spec.seed): spec for spec in trainings}.values())
 
 
-def missing(setting: Setting, names: Sequence[str] = NAMES) -> list[Spec]:
+def missing(setting: Setting, names: Sequence[str] | None = None) -> list[Spec]:
     """Those of ``plan`` whose weights are not there, by files and check sums alone."""
     return [spec for spec in plan(setting, names) if not trained(spec, setting)]
 
@@ -127,17 +144,19 @@ def list_as_text(known: Mapping[str, Spec]) -> str:
 def list_as_json(setting: Setting) -> str:
     """Every training of ``plan``, in its order, for programs that train them one by one.
 
-    Each has name, seed, hash, weights (a file, from the project's root on), starts_from (name and seed, or null) and
-    notebooks (numbers of those that load it themselves).
+    Each has name, seed, start_seed (of the baseline that ablations start from), hash, weights (a file, from the
+    project's root on), starts_from (name and seed, or null) and notebooks (numbers of those that load it themselves).
     """
+    needed = needed_by(setting.profile)
     records = [
         {
             "name": spec.name,
             "seed": spec.seed,
+            "start_seed": setting.seed,
             "hash": spec.hash,
             "weights": str((spec.folder(setting) / WEIGHTS).relative_to(project_root())),
             "starts_from": {"name": start.name, "seed": start.seed} if (start := spec.starts_from) else None,
-            "notebooks": [number for number, names in NEEDED_BY.items() if spec.name in names],
+            "notebooks": [number for number, names in needed.items() if spec.name in names],
         }
         for spec in plan(setting)
     ]

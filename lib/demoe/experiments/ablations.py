@@ -46,8 +46,10 @@ def score_ablations(
     training, its seed; right, 1 where the router's expert is that of the set's blur, else 0, NaN without experts.
     """
     tables, hashes = [], {}
+    first = specs(setting)
     for seed in setting.ablation_seeds:
-        known = specs(setting.with_seed(seed))
+        every = specs(setting.with_seed(seed)).items()
+        known = {name: spec if spec.is_ablation else first[name] for name, spec in every}
         compared: dict[str, Method] = {INPUT: methods.blurred_input}
         own, routed = {}, {}
         for name in names:

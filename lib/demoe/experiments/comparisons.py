@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from demoe.core.profiles import Profile, trained_from
 from demoe.core.tasks import DATASETS
 from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
+from demoe.evaluation.comparison import AS_LONG
 from demoe.evaluation.methods import EQUAL, FOREIGN, INPUT, LONGER, TASK, Compared, Made, blurred_input
 from demoe.evaluation.methods import network as as_method
 from demoe.models import comparators, published
@@ -31,11 +33,22 @@ def not_installed() -> dict[str, str]:
     return {name: NOT_INSTALLED for name, package in PACKAGES.items() if importlib.util.find_spec(package) is None}
 
 
+def absent(profile: Profile) -> dict[str, str]:
+    """Which of ``COMPARATORS`` are no rows of a profile's tables, and why: not installed, or left out at this size."""
+    late = {
+        name: f"from profile {trained_from(experiment)} on"
+        for name in COMPARATORS
+        if (experiment := f"comparator-{name.lower()}") in profile.leaves_out
+    }
+    return not_installed() | late
+
+
 def compared(setting: Setting, weights: Sequence[str | Path] = (), tile: int | None = None) -> list[Compared]:
     """All methods of notebook 05, trained if need be: the networks of Table 1 at equal length, the longer trained
-    baseline and DeMoE with k = 1 to 5, DeMoE* on the set it was tuned for, and the networks in the files ``weights``.
+    baseline and DeMoE with k = 1 to 5, the baseline trained on for as long as DeMoE, DeMoE* on the set it was tuned
+    for, and the networks in the files ``weights``.
 
-    Comparators whose package is missing are left out (``not_installed``). ``tile`` is that of ``methods.network``.
+    ``absent`` comparators are left out, and what the profile leaves out. ``tile`` is that of ``methods.network``.
     """
     profile, known = setting.profile, specs(setting)
     size = "" if profile.width == comparators.PUBLISHED_FROM else f" (width {profile.width})"
@@ -47,17 +60,21 @@ def compared(setting: Setting, weights: Sequence[str | Path] = (), tile: int | N
         found.append(Compared(role, method, group, training, run.hash, make, run.model, steps or training))
 
     for name in COMPARATORS:
-        if name not in not_installed():
+        if name not in absent(profile):
             run = obtain(known[f"comparator-{name.lower()}"], setting)
             add(name, comparators.label(run.model.config), EQUAL, short, run)
-    add("NAFNet", f"NAFNet{size}", EQUAL, short, obtain(known["variant-class-loss"], setting))
-    run, both = obtain(known["ablation-demoe"], setting), f"{profile.ablation_steps} + {short}"
-    add("DeMoE", f"DeMoE k=1{size}", EQUAL, f"{short} of each of two stages", run, both)
+    if "ablation-short-start" not in profile.leaves_out:
+        add("NAFNet", f"NAFNet{size}", EQUAL, short, obtain(known["variant-class-loss"], setting))
+        run, both = obtain(known["ablation-short-start"], setting), f"{profile.ablation_steps} + {short}"
+        add("DeMoE", f"DeMoE k=1{size}", EQUAL, f"{short} of each of two stages", run, both)
     add("NAFNet longer", f"NAFNet{size}, longer trained", LONGER, long, obtain(known["baseline"], setting))
     run, stages = obtain(known["demoe"], setting), f"{profile.stage1_steps} + {profile.stage2_steps} steps"
     for k in range(1, run.model.config.num_experts + 1):
         told = f"{long}, then {profile.stage2_steps}"
         add(f"DeMoE longer k={k}", f"DeMoE k={k}{size}, longer trained", LONGER, told, run, stages, k)
+    if "baseline-longer" not in profile.leaves_out:
+        on = obtain(known["baseline-longer"], setting)
+        add(AS_LONG, f"NAFNet{size}, trained as long as DeMoE", LONGER, told, on, stages)
     tuned = {name: obtain(known[f"task-specific-{name.lower()}"], setting) for name in DATASETS}
     makers = {name: as_method(run.model, tile=tile) for name, run in tuned.items()}
 

@@ -29,6 +29,7 @@ from demoe.training.loop import OutOfTime, train
 from demoe.training.losses import Criterion, Term, TermFunction, accuracy, cross_entropy, l1
 from demoe.training.step import computed_in
 
+from . import packaged
 from .spec import Spec, specialist, specs
 
 STATE = "state"  # folder of an unfinished run, in which it goes on
@@ -47,7 +48,7 @@ class Run:
     @property
     def metrics(self) -> pd.DataFrame:
         """The log, a row a logged step: step, losses, gradient norm, learning rate. Without the times, which differ,
-        and the images, which the steps tell."""
+        and the images, which the steps tell. What comes with the package has one row, the last step, without losses."""
         log = pd.read_json(self.folder / "metrics.jsonl", lines=True)
         return log.drop(columns=["images", "seconds", "waited"], errors="ignore")
 
@@ -106,7 +107,10 @@ def obtain(
         ours = kept(folder, FILES, busy=busy, remedy="the network is trained again") if first else nullcontext([])
         with ours as absent, threads(dict(spec.recipe)["threads"]):
             if distributed.agree(bool(absent)):
-                _train(spec, setting, folder, deadline, pairs, terms)
+                if spec.packaged:
+                    packaged.adopt(spec, folder, *FILES)
+                else:
+                    _train(spec, setting, folder, deadline, pairs, terms)
     model = checkpoints.load(folder / WEIGHTS, default_device(), spec.guest)
     if first:
         shutil.rmtree(folder / STATE, ignore_errors=True)  # of no use any more
@@ -182,7 +186,7 @@ def as_it_learns(spec: Spec, model: DeMoE) -> DeMoE:
     """``model`` with what ``spec`` says of its training: the frozen parts, and the router's noise."""
     if spec.learns == "decoder":
         stages.freeze(model)
-    model.router_noise = spec.router_noise
+    model.router_noise, model.noise_on = spec.router_noise, spec.noise_on
     return model
 
 
@@ -214,7 +218,7 @@ def _train(
     source = (
         [pairs]
         if pairs is not None
-        else aio_blur.training_data(replace(setting, seed=spec.seed), spec.patch, spec.sets, spec.steps)
+        else aio_blur.training_data(replace(setting, seed=spec.seed), spec.patch, spec.sets)
     )
     batches = source if isinstance(source, Fresh) else Batches(source, spec.patch, spec.batch, spec.seed)
     config = spec.configuration()

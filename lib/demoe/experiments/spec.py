@@ -1,9 +1,10 @@
 """What is trained, as data: an experiment is a ``Spec``. To add an ablation is to add a table to ``ablations.toml``.
 
-Two lengths: ``baseline`` and ``demoe`` are the profile's long trainings; ablations and comparators learn for
-``ablation_steps`` a stage from crops of ``ablation_patch`` pixels, so that they compare with each other. A variant of
-DeMoE differs from ``ablation-demoe`` in what its row says and in nothing else: where the shared part is the same
-network, it starts from the same stage 1.
+Two lengths: ``baseline`` and ``demoe`` are the profile's long trainings; variants, ablations and comparators learn for
+``ablation_steps`` from crops of ``ablation_patch`` pixels. A variant of DeMoE differs from ``ablation-demoe`` in what
+its row says and in nothing else: where the shared part is the same network, both start from ``baseline``, whose router
+and encoder have learnt for long; where it is another, from a stage 1 of its own, short as the variants are, and then it
+is compared with ``ablation-short-start``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from demoe.data import aio_blur
 from demoe.data.setting import Setting
 from demoe.models import comparators
 from demoe.models.demoe import DeMoEConfig
+from demoe.models.moe import NoiseOn
 from demoe.models.nafnet import NAFNetConfig
+
+from . import packaged
 
 CONTROL = "LOLv2-real"  # of Figure 8: pictures that are dark and not blurred
 SPECIALISTS = (*DATASETS, CONTROL)  # the sets that a network of its own is trained on
@@ -84,7 +88,9 @@ class Spec:
     starts_from: Spec | None = None  # whose trained weights it takes over; None: random ones
     experts: Literal["random", "pretrained"] = "random"  # how they start (``stages.demoe_from_baseline``)
     learns: Literal["all", "decoder"] = "all"  # "decoder": encoder and router are frozen
-    router_noise: float = 0.0  # on the router's logits while training
+    router_noise: float = 0.0  # on what the router gates with while training
+    noise_on: NoiseOn = "logits"  # or "weights"
+    packaged: str = ""  # the file of the package that it is; "": it is trained
     guest: type[nn.Module] | None = None  # a class of ``related``, whose arguments are the fields of ``network``
     about: str = field(default="", compare=False)  # a sentence for people
     rows: tuple[Row, ...] = field(default=(), compare=False)  # of ablations
@@ -126,8 +132,48 @@ class Spec:
 
 def specs(setting: Setting) -> dict[str, Spec]:
     """Every experiment of a profile and seed, by name. Nothing is trained, loaded or looked for."""
+    profile = setting.profile
+    plain = _baseline(setting)
+    baseline = packaged.instead(plain, setting)
+    demoe = replace(
+        plain,
+        name="demoe",
+        network=DeMoEConfig(width=profile.width),
+        starts_from=baseline,
+        learns="decoder",
+        loss=PIXEL,
+        patch=profile.stage2_patch,
+        steps=profile.stage2_steps,
+        about="Stage 2 (Section 3.4): experts and decoder on the frozen encoder and router of the baseline, L1.",
+    )
+    demoe = _at_rate(demoe, profile.stage2_rate)
+    longer = replace(
+        demoe,
+        name="baseline-longer",
+        network=replace(plain.network, router=False),
+        learns="all",
+        about="The baseline, trained on for as long as stage 2, on the same crops: the control that Table 1 lacks.",
+    )
+    short = _at_rate(replace(plain, steps=profile.ablation_steps, patch=profile.ablation_patch), profile.ablation_rate)
+    variants = {spec.name: spec for spec in _variants(short)}
+    tuned = replace(plain, steps=profile.specialist_steps, patch=profile.specialist_patch, loss=PIXEL)
+    first = baseline if setting.start_seed in (None, setting.seed) else _first(setting)
+    every = (
+        baseline,
+        packaged.instead(demoe, setting),
+        longer,
+        *variants.values(),
+        *_ablations(short, first, variants),
+        *_comparators(short, profile.width),
+        *_task_specific(tuned, baseline),
+        *_specialists(_at_rate(tuned, profile.specialist_rate)),
+    )
+    return {spec.name: spec for spec in every}
+
+
+def _baseline(setting: Setting) -> Spec:
     profile, seed = setting.profile, setting.seed
-    baseline = Spec(
+    return Spec(
         "baseline",
         NAFNetConfig(width=profile.width, router=True),
         DATASETS,
@@ -142,35 +188,16 @@ def specs(setting: Setting) -> dict[str, Spec]:
         code(bool(setting.roots)),
         about="Stage 1 (Section 3.4): NAFNet and router on the five sets, L1 and cross-entropy.",
     )
-    demoe = replace(
-        _second_stage(baseline, "demoe", DeMoEConfig(width=profile.width)),
-        patch=profile.stage2_patch,
-        steps=profile.stage2_steps,
-        about="Stage 2 (Section 3.4): experts and decoder on the frozen encoder and router of the baseline, L1.",
-    )
-    copies = "Stage 2 whose experts start as copies of the baseline's blocks (the paper does not state how they start)."
-    pretrained = replace(demoe, name="demoe-pretrained-experts", experts="pretrained", about=copies)
-    short = replace(baseline, steps=profile.ablation_steps, patch=profile.ablation_patch)
-    variants = {spec.name: spec for spec in _variants(short)}
-    alone = replace(baseline, steps=profile.specialist_steps, patch=profile.specialist_patch, loss=PIXEL)
-    every = (
-        baseline,
-        demoe,
-        pretrained,
-        *variants.values(),
-        *_ablations(variants),
-        *_comparators(short, profile.width),
-        *_task_specific(alone, baseline),
-        *_specialists(alone),
-    )
-    return {spec.name: spec for spec in every}
 
 
-def _second_stage(first: Spec, name: str, network: DeMoEConfig, **changes) -> Spec:
-    """Experts and decoder on top of the frozen encoder and router of ``first``, as long as ``first``, L1."""
-    return replace(
-        first, **{"name": name, "network": network, "starts_from": first, "learns": "decoder", "loss": PIXEL} | changes
-    )
+def _first(setting: Setting) -> Spec:
+    """The baseline that the ablations of all seeds start from."""
+    one = replace(setting, seed=setting.start_seed, start_seed=None)
+    return packaged.instead(_baseline(one), one)
+
+
+def _at_rate(spec: Spec, rate: float) -> Spec:
+    return replace(spec, recipe=tuple((dict(spec.recipe) | {"learning_rate": rate}).items()))
 
 
 def _variants(short: Spec) -> Iterator[Spec]:
@@ -182,18 +209,18 @@ def _variants(short: Spec) -> Iterator[Spec]:
         yield replace(short, name=f"variant-{name}", about=about, network=network, loss=loss, rows=_rows(given))
 
 
-def _ablations(variants: dict[str, Spec]) -> Iterator[Spec]:
-    """Variants of DeMoE, those of ``ablations.toml``."""
+def _ablations(short: Spec, first: Spec, variants: dict[str, Spec]) -> Iterator[Spec]:
+    """Variants of DeMoE, those of ``ablations.toml``: second stages as long as ``short``, on ``first`` or a variant."""
     for name, given in _TABLES["ablation"].items():
-        first = variants[f"variant-{given.get('stage1', 'class-loss')}"]
-        config = DeMoEConfig(width=first.network.width, **_changes(given))
-        changes = given.get("training", {})
+        start = variants[f"variant-{given['stage1']}"] if "stage1" in given else first
+        config = DeMoEConfig(width=start.network.width, **_changes(given))
+        changes = {"starts_from": start, "learns": "decoder", "loss": PIXEL} | given.get("training", {})
         if given.get("from_scratch"):
             # There are no stages: as many steps as the others have in both, with the losses of stage 1 (the paper
             # states neither its length nor its losses).
-            changes = {"starts_from": None, "steps": 2 * first.steps, "loss": first.loss, "learns": "all"}
+            changes = {"starts_from": None, "steps": first.steps + short.steps, "loss": short.loss, "learns": "all"}
         about = f"A short training of DeMoE: {given['about']}."
-        yield _second_stage(first, f"ablation-{name}", config, about=about, rows=_rows(given), **changes)
+        yield replace(short, name=f"ablation-{name}", network=config, about=about, rows=_rows(given), **changes)
 
 
 def _changes(given: dict) -> dict:
@@ -269,8 +296,6 @@ def data_of(setting: Setting) -> tuple[tuple[str, Any], ...]:
         ("train_images", profile.train_images),
         ("image_size", profile.image_size),
         ("fresh", profile.fresh),
-        ("capture", profile.capture),
-        ("clear", profile.clear),
     )
 
 

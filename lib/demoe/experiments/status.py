@@ -23,7 +23,7 @@ from . import spec as specifications
 from .runs import STATE, WEIGHTS
 from .spec import Spec
 
-MISSING, EARLIER, OTHER = "missing", "earlier code", "other configuration"
+MISSING, EARLIER, OTHER, PACKAGED = "missing", "earlier code", "other configuration", "comes with the package"
 HEAD = ("", "network", "state", "training", "images/s", "waiting for data", "hardware", "data", "commit", "run")
 SHOWN = 8  # of what is missing, by name
 
@@ -58,7 +58,10 @@ class RunProgress:
     @property
     def this_code(self) -> bool:
         """Whether the same call would load or continue it: false for what earlier code trained."""
-        return self.config.get("code") in (specifications.code(), specifications.code(real=True))
+        return bool(self.config.get("packaged")) or self.config.get("code") in (
+            specifications.code(),
+            specifications.code(real=True),
+        )
 
     @property
     def data(self) -> str:
@@ -180,7 +183,7 @@ def _cells(run: RunProgress | None) -> list[str]:
     if run is None:
         return [MISSING] + [""] * (len(HEAD) - 3)
     state = f"done, {run.steps} steps" if run.done else _steps(run)
-    why = [OTHER] * run.other + [EARLIER] * (not run.this_code)
+    why = [PACKAGED] * bool(run.config.get("packaged")) + [OTHER] * run.other + [EARLIER] * (not run.this_code)
     if why:
         state += f" ({', '.join(why)})"
     rate = f"{run.images / run.seconds:.1f}" if run.seconds else "-"
@@ -214,6 +217,9 @@ def _notes(runs: list[RunProgress]) -> list[str]:
     notes = {
         f'"{EARLIER}": the code that training depends on has changed since. The result stands; the same command would '
         "train it anew.": any(not run.this_code for run in runs),
+        f'"{PACKAGED}": not trained here; what stands here is what its file says. `demoe train --anew` trains it.': any(
+            run.config.get("packaged") for run in runs
+        ),
         f'"{OTHER}": of the same name, but with other data or numbers than this call\'s; it does not count.': any(
             run.other for run in runs
         ),

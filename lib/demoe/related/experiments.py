@@ -141,13 +141,15 @@ def specs(setting: Setting) -> dict[str, Spec]:
 
 
 def _specs(setting: Setting) -> Iterator[Spec]:
-    start = experiments.specs(setting)["specialist-gopro"]
+    start, profile = experiments.specs(setting)["specialist-gopro"], setting.profile
+    recipe = dict(start.recipe) | {"learning_rate": profile.guest_rate}
+    start = replace(start, steps=profile.guest_steps, recipe=tuple(recipe.items()))
     yield from _perceptual(start, setting)
-    width = 2 * setting.profile.width  # 64, the published one, where the profile has the paper's width
+    width = 2 * profile.width  # 64, the published one, where the profile has the paper's width
     network = DPDNetConfig(width=width, in_channels=3)
     about = "DPDNet on single pictures of DPDD, L1."
     yield replace(start, name="dpdnet", network=network, guest=DPDNet, sets=("DPDD",), about=about)
-    yield from _priors(start, setting.profile)
+    yield from _priors(start, profile)
     yield from _matching(start, setting)
 
 
@@ -166,15 +168,15 @@ def _perceptual(alone: Spec, setting: Setting) -> Iterator[Spec]:
         sets=(ONE_BLUR,),
         patch=SIDES["test"],
         batch=min(profile.batch, 4),
-        steps=2 * profile.specialist_steps,
+        steps=2 * profile.guest_steps,
         data=(("data", "synthetic"), ("source", "bundled"), ("train_images", profile.train_images)),
         about="A UNet that learns one blur, the same for all pictures.",
     )
     yield start
-    slower = dict(start.recipe) | {"learning_rate": profile.learning_rate / 10}
+    slower = dict(start.recipe) | {"learning_rate": profile.guest_rate / 10}
     for name, loss in PERCEPTUAL.items():
         about = f"The UNet of one blur, trained on with {loss.replace('+', ' and ')}."
-        fields = {"starts_from": start, "steps": max(1, profile.specialist_steps // 3), "recipe": tuple(slower.items())}
+        fields = {"starts_from": start, "steps": max(1, profile.guest_steps // 3), "recipe": tuple(slower.items())}
         yield replace(start, name=f"perceptual-{name}", loss=parse(loss), about=about, **fields)
     for table, (place, *networks) in PUBLISHED.items() if setting.roots else ():
         for name, network, guest, own in networks:
@@ -260,7 +262,7 @@ def _matching(start: Spec, setting: Setting) -> Iterator[Spec]:
     short = profile.name in SHORT and not setting.roots
     if short:
         data = (("data", "synthetic"), ("source", "bundled"), ("train_images", profile.train_images))
-        faster = dict(start.recipe) | {"learning_rate": 3 * profile.learning_rate}
+        faster = dict(start.recipe) | {"learning_rate": 3 * profile.guest_rate}
         longer = {"batch": 4, "steps": 4 * start.steps, "recipe": tuple(faster.items())}
         start = replace(start, sets=(ONE_BLUR,), data=data, **longer)
         weights_of = {name: weight / 50 for name, weight in HINET_WEIGHTS.items()}
@@ -280,9 +282,9 @@ def _matching(start: Spec, setting: Setting) -> Iterator[Spec]:
         yield origin
         recipe, fields = FINE_TUNING[network]
         if profile.name != "paper":
-            recipe, fields = recipe | {"learning_rate": profile.learning_rate / 10, "min_learning_rate": 1e-7}, {}
+            recipe, fields = recipe | {"learning_rate": profile.guest_rate / 10, "min_learning_rate": 1e-7}, {}
         if short:
-            fields = {"steps": min(profile.specialist_steps, 70)}
+            fields = {"steps": min(profile.guest_steps, 70)}
         fields = {"recipe": tuple((dict(start.recipe) | recipe).items()), "starts_from": origin, **fields}
         weights = weights_of if network == "hinet" else {one: LOSSES[one].weight for one in ADDED}
         for name in ("control", *weights):

@@ -12,15 +12,30 @@ from matplotlib.ticker import MaxNLocator
 
 from demoe.experiments.ablations import BY_HAND, INPUT, ROUTER
 
-from .ablation_tables import ALL_ROWS, BASELINE, REFERENCE, TABLE_5_RIGHT, WORDS, published_costs
+from .ablation_tables import (
+    ALL_ROWS,
+    BASELINE,
+    REFERENCE,
+    SHORT_REFERENCE,
+    STAGE_1,
+    TABLE_5_RIGHT,
+    WORDS,
+    published_costs,
+)
 from .claims import UNDECIDED, Claim, beside, claim
 from .figures import BLUE, GREEN, RED, intervals, legend
 from .tables import number, where
 
-AGAINST = {BASELINE: "its own stage 1", INPUT: "the blurred input", REFERENCE: "DeMoE"}
+AGAINST = {
+    STAGE_1: "its own stage 1",
+    BASELINE: "the short stage 1",
+    INPUT: "the blurred input",
+    REFERENCE: "DeMoE",
+    SHORT_REFERENCE: "DeMoE on a short stage 1",
+}
 ROUTED = "the router's mistakes decide this, not the variants"
 STYLES = {ROUTER: ("o", BLUE, -0.14), BY_HAND: ("s", GREEN, 0.14)}
-FOOTNOTE = "* against the baseline with classification loss, which has no experts; the others against DeMoE"
+FOOTNOTE = "* against the short baseline with classification loss, or DeMoE on it; the others against DeMoE"
 
 
 def difference_figure(table: pd.DataFrame) -> Figure:
@@ -61,7 +76,7 @@ def difference_figure(table: pd.DataFrame) -> Figure:
 def routing_decides(basis: pd.DataFrame) -> bool:
     """Whether the reference with the router's expert is below the stage 1 that it was made from, so that what is
     compared at k = 1 is how much each row loses by wrong experts. ``basis``: ``ablation_tables.basis``."""
-    return bool(where(basis, choice=ROUTER, reference=BASELINE).difference.iloc[0] < 0)
+    return bool(where(basis, choice=ROUTER, reference=STAGE_1).difference.iloc[0] < 0)
 
 
 def _claim(key: str, row, control: str, routed: bool, **more) -> Claim:
@@ -110,6 +125,14 @@ def noise(table: pd.DataFrame, name: str) -> Claim:
     return claim("demoe-{table}-noise", table.spread.max(), trainings=int(table.trainings.min()), **names)
 
 
+def noise_in_use(plain: float, noisy: dict[str, float], sigma: dict[str, float]) -> list[Claim]:
+    """Whether the router's noise has more experts in use than ``plain``, by reading: on the logits, on the weights.
+
+    ``noisy`` (``statistics.experts_in_use``) and ``sigma``, the standard deviation, are by what the noise is on."""
+    key = "demoe-f6-noise-on-{on}"
+    return [claim(key, count - plain, on=on, noisy=count, plain=plain, sigma=sigma[on]) for on, count in noisy.items()]
+
+
 def order(orders: pd.DataFrame, routed: bool, name: str) -> list[Claim]:
     """``ablation_tables.orders``: whether the rows stand in the paper's order. ``name`` as for ``differences``."""
     rows = []
@@ -138,7 +161,8 @@ def costs(counted: pd.DataFrame, table: pd.DataFrame) -> list[Claim]:
     at = where(counted, size="here").set_index("experiment")
     memory, macs = at.activation_bytes + at.state_bytes, at.macs / at.macs[REFERENCE]
     least, most = (f"{memory[name] / 2**20:.0f} MiB ({name})" for name in (memory.idxmin(), memory.idxmax()))
-    rows = where(table, reference=REFERENCE, choice=BY_HAND)
+    rows = where(table, choice=BY_HAND)
+    rows = rows[rows.reference.isin([REFERENCE, SHORT_REFERENCE])]
     rows = rows[rows.paper_difference.notna()].drop_duplicates("method")
     dearer = rows[[macs[method] > 1.01 for method in rows.method]]
     better, theirs = where(dearer, verdict="better"), dearer[dearer.paper_difference > 0]

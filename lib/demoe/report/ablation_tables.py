@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from demoe.core.profiles import PROFILES
+from demoe.core.profiles import PROFILES, Profile, trained_from
 from demoe.data.setting import Setting
 from demoe.evaluation import statistics
 from demoe.evaluation.comparison import without_lolblur
@@ -19,11 +19,17 @@ from demoe.experiments.spec import FIGURE_6, PUBLISHED, START, TABLE_5_LEFT, TAB
 from .tables import NONE, Read, best, interval, number, paper, where
 
 REFERENCE = "ablation-demoe"
-BASELINE = "variant-class-loss"
+SHORT_REFERENCE = "ablation-short-start"  # for those that have a short stage 1 of their own
+STAGE_1 = "baseline"  # that the reference starts from
+BASELINE = "variant-class-loss"  # the reference of the other variants
 TABLES = (FIGURE_6, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, START)
 ALL_ROWS = "all rows"
 ALL_SETS, BRIGHT = "all sets", "without LOLBlur"
-UNPUBLISHED = {"variant-wide": "stage 1 of twice the width", "variant-more-middle": "stage 1 of more middle NAFBlocks"}
+UNPUBLISHED = {
+    "variant-wide": "stage 1 of twice the width",
+    "variant-more-middle": "stage 1 of more middle NAFBlocks",
+    SHORT_REFERENCE: "DeMoE on a short stage 1",
+}
 WORDS = {ROUTER: "router's expert", BY_HAND: "expert by hand"}
 
 
@@ -42,7 +48,8 @@ def _rows() -> list[Row]:
     """The rows of all experiments, table by table."""
     found = []
     for spec in specs(Setting(PROFILES["paper"])).values():  # rows are the same in every profile
-        reference = BASELINE if spec.name.startswith("variant-") else REFERENCE
+        short = spec.starts_from is not None and spec.starts_from.name.startswith("variant-")
+        reference = BASELINE if spec.name.startswith("variant-") else SHORT_REFERENCE if short else REFERENCE
         for row in spec.rows:
             source = (PUBLISHED[row.table], row.method) if row.method else ("", "")
             found.append(Row(row.table, row.label, spec.name, source, reference))
@@ -57,11 +64,12 @@ def rows(*tables: str) -> list[Row]:
     return [row for row in ROWS if row.table in tables]
 
 
-def experiments_of(*tables: str) -> list[str]:
+def experiments_of(*tables: str, profile: Profile | None = None) -> list[str]:
     """The experiments that these tables need, each once: those that they are compared with, and the reference and its
-    stage 1 (``basis``), are among them."""
+    stage 1 (``basis``), are among them. Without what ``profile`` leaves out."""
     named = [name for row in rows(*tables) for name in (row.experiment, row.reference)]
-    return list(dict.fromkeys((*named, REFERENCE, BASELINE)))
+    every = dict.fromkeys((*named, REFERENCE, STAGE_1))
+    return [name for name in every if profile is None or name not in profile.leaves_out]
 
 
 def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
@@ -69,11 +77,11 @@ def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
 
     ``scores`` are ``score_ablations``'s. Columns: table, row, choice, those of ``compare_trainings``, accuracy (of the
     router; NaN without experts), psnr_bright (dB, the average without LOLBlur), paper_psnr, paper_ssim, paper_lpips,
-    paper_difference (dB, of the paper's averages over the real sets; all NaN where the paper has none).
+    paper_difference (dB, of the paper's averages over the real sets; all NaN where the paper has none). Rows whose
+    experiment has no scores are left out.
     """
-    wanted, records = rows(*tables), []
-    # The published PSNR of what a row is compared with: that experiment's first row in the paper.
-    reference = {row.experiment: paper(*row.source, "Average", "psnr") for row in reversed(ROWS)}
+    scored, records = set(scores.method), []
+    wanted = [row for row in rows(*tables) if row.experiment in scored]
     for choice in CHOICES:
         part = scores[scores.choice == choice]
         references = {row.experiment: row.reference for row in wanted}
@@ -81,14 +89,36 @@ def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
         accuracy = part.groupby("method").right.mean()
         bright = without_lolblur(part).groupby(["method", "set"]).psnr.mean().groupby("method").mean()
         for row in wanted:
-            theirs = {f"paper_{metric}": paper(*row.source, "Average", metric) for metric in ("psnr", "ssim", "lpips")}
             records.append(
                 {"table": row.table, "row": row.label, "choice": choice, "method": row.experiment}
                 | found.loc[row.experiment].to_dict()
-                | {"accuracy": accuracy[row.experiment], "psnr_bright": bright.get(row.experiment, math.nan), **theirs}
-                | {"paper_difference": round(theirs["paper_psnr"] - reference[row.reference], 5)}
+                | {"accuracy": accuracy[row.experiment], "psnr_bright": bright.get(row.experiment, math.nan)}
+                | _published(row)
             )
     return pd.DataFrame(records)
+
+
+def _published(row: Row) -> dict[str, float]:
+    """The paper's averages of a row, and the difference to those of the experiment that it is compared with, whose
+    first row in the paper counts."""
+    theirs = {f"paper_{metric}": paper(*row.source, "Average", metric) for metric in ("psnr", "ssim", "lpips")}
+    compared = REFERENCE if row.reference == SHORT_REFERENCE else row.reference
+    reference = next(paper(*one.source, "Average", "psnr") for one in ROWS if one.experiment == compared)
+    return theirs | {"paper_difference": round(theirs["paper_psnr"] - reference, 5)}
+
+
+def _left_out(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the paper's table ``name`` that this profile does not train, with its numbers and the smallest
+    profile that does."""
+    missing = [row for row in rows(name) if row.experiment not in set(table.method)]
+    found = [
+        {"row": f"{row.label} (from profile {trained_from(row.experiment)} on)", "method": row.experiment}
+        | {"reference": row.reference, "choice": choice, "trainings": 0}
+        | _published(row)
+        for row in missing
+        for choice in CHOICES
+    ]
+    return pd.DataFrame(found)
 
 
 def basis(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -104,7 +134,7 @@ def basis(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         right = where(every, method=REFERENCE).right.mean()
         bright = without_lolblur(every)
         for sets, part in ((ALL_SETS, every), (BRIGHT, bright if len(bright) else every)):
-            for other in (BASELINE, INPUT):
+            for other in (STAGE_1, INPUT):
                 rows = statistics.compare_trainings(part, {REFERENCE: other}, seed).assign(accuracy=right)
                 rows.insert(0, "choice", choice)
                 rows.insert(1, "sets", sets)
@@ -113,14 +143,15 @@ def basis(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 
 def orders(table: pd.DataFrame) -> pd.DataFrame:
-    """``statistics.order`` of every table's PSNR, and of all published rows together, each experiment once.
+    """``statistics.order`` of every table's PSNR, and of all published rows together, each experiment once. Tables of
+    which fewer than three rows are there have no order.
 
     ``table`` is ``results``'. Columns: table (ending in ", expert by hand" where it was so chosen), choice, rows, rho,
     p (one-sided, not corrected for how many there are), exact; rho_bright and p_bright without LOLBlur.
     """
     known, found = table[table.paper_psnr.notna()], []
     for choice, chosen in known.groupby("choice", sort=False):
-        groups = list(chosen.groupby("table", sort=False))
+        groups = [(name, part) for name, part in chosen.groupby("table", sort=False) if len(part) > 2]
         if len(groups) > 1:
             groups.append((ALL_ROWS, chosen.drop_duplicates("method")))
         for name, part in groups:
@@ -173,6 +204,8 @@ def difference(row, over: str = "") -> str:
 def comparison(csv: str, name: str, read: Read) -> pd.DataFrame:
     """The rows of the paper's table ``name`` from ``results``: its numbers, and ours for both choices of the expert."""
     every = where(read(csv), table=name)
+    late = _left_out(name, every)
+    every = pd.concat([every, late], ignore_index=True) if len(late) else every
     table, columns = every[every.choice == ROUTER], {}
     kind = "real" if "data" in table and set(table["data"]) == {"real"} else "-syn"  # by the stamp of the CSV
     if table.paper_psnr.notna().any():
@@ -188,7 +221,9 @@ def comparison(csv: str, name: str, read: Read) -> pd.DataFrame:
             spread = [number(value, 3, missing=MISSING) for value in part.spread]
             columns[ours, "standard deviation over trainings (dB)"] = spread
     columns["here", "router is right"] = [NONE if math.isnan(value) else f"{value:.0%}" for value in table.accuracy]
-    return pd.DataFrame(columns, index=pd.Index(table.row, name=""))
+    laid = pd.DataFrame(columns, index=pd.Index(table.row, name=""))
+    laid.loc[list(late.get("row", ())), [head for head in laid if head[0].startswith("here")]] = NONE
+    return laid
 
 
 def _quality(group: str, part: pd.DataFrame, psnr: str, ssim: str, lpips: str) -> dict[tuple[str, str], list[str]]:

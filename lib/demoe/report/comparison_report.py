@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from demoe.evaluation import statistics
-from demoe.evaluation.comparison import LONGER_K, MAIN, WITHOUT, without_lolblur, worst_crop
+from demoe.evaluation.comparison import AS_LONG, LONGER_K, MAIN, WITHOUT, without_lolblur, worst_crop
 from demoe.evaluation.methods import EQUAL
 
 from .claims import AVERAGE, Claim, averaged, beside, claim, difference, every, judged, pair, told_by_set
@@ -172,8 +172,11 @@ def gains(differences: pd.DataFrame, methods: pd.DataFrame) -> Figure:
 def best_overall(differences: pd.DataFrame, methods: pd.DataFrame) -> list[Claim]:
     """Section 4.1: "DeMoE (based on NAFNet) is the best method overall", judged at equal length.
 
-    ``differences`` and ``methods`` are those of ``evaluation.comparison``.
+    ``differences`` and ``methods`` are those of ``evaluation.comparison``. Nothing where the profile leaves these
+    networks out.
     """
+    if "DeMoE" not in set(differences["first"]):
+        return []
     pairs = where(differences, first="DeMoE")["second"].unique()
     others = [role for role in pairs if role != "input"]
     rows = [
@@ -201,8 +204,10 @@ def best_overall(differences: pd.DataFrame, methods: pd.DataFrame) -> list[Claim
 def brightness(summary: pd.DataFrame, methods: pd.DataFrame) -> list[Claim]:
     """Whether one dark set decides Table 1's average, what each set alone says, and whether restoring is worth it.
 
-    ``summary`` is ``statistics.intervals``'.
+    ``summary`` is ``statistics.intervals``'. Nothing where the profile leaves the networks of equal length out.
     """
+    if not len(methods[(methods.group == EQUAL) & methods.method.isin(summary.method)]):
+        return []
     wide = where(summary, metric="psnr").pivot(index="method", columns="set", values="mean")
     wide = wide[[name for name in summary["set"].unique() if name != AVERAGE]]
     rows = methods[(methods.group == EQUAL) & methods.method.isin(wide.index)].set_index("role")
@@ -231,8 +236,11 @@ def longer(differences: pd.DataFrame, summary: pd.DataFrame, methods: pd.DataFra
     drop -= paper("table1_aio", "DeMoE_k1", AVERAGE, "psnr")
     names["sets"], sets = (told_by_set(pair(differences, *of)) for of in (("DeMoE*", MAIN), (MAIN, "input")))
     lead = published_lead("NAFNet")
+    there = AS_LONG in set(methods.role)
+    equal = [_difference("demoe-t1-equal-steps", differences, MAIN, AS_LONG, published=lead)] if there else []
     return [
         _difference("demoe-t1-stage-2", differences, MAIN, BASELINE, published=lead, **names),
+        *equal,
         _difference("demoe-t1-input", differences, MAIN, "input", sets),
         difference("demoe-t1-input-bright", _bright(pair(differences, MAIN, "input"))),
         _difference("demoe-t3-drop", differences, "DeMoE*", MAIN, published=drop, **names),

@@ -90,6 +90,9 @@ def _open(entry: dict, rows: pd.DataFrame, word: str) -> str:
     """Why a claim stays undecided whatever its rows say; "" where they decide."""
     if "lacks" in entry:
         return f"not measured is {entry['lacks']}"
+    absent = [one for one in entry.get("rows", ()) if not any(fnmatchcase(id, one) for id in rows.id)]
+    if word == HOLDS and absent:
+        return f"without the rows {', '.join(absent)}, which are not there, it cannot hold"
     if entry.get("real") and len(rows) and "real" not in set(rows.data):
         return "it is about the real sets, and these are synthetic"
     if entry.get("patience") and word == FAILS and set(rows.profile) <= {"test", "smoke"}:

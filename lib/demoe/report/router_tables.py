@@ -75,7 +75,10 @@ def paper_table(table: str, shown: Sequence[tuple[str, Sequence[str]]], read: Re
         head = " / ".join(label.replace(" (dB)", "") for label in labels) if len(labels) > 1 else labels[0]
         columns[head, f"paper ({name}, real)"] = [paper_cell(table, theirs, name, metrics) for _, theirs, _ in rows]
         columns[head, f"here ({here})"] = [our_cell(means, method, here, metrics) for _, _, method in rows]
-    return pd.DataFrame(columns, index=pd.Index([label for label, _, _ in rows], name="method"))
+    trained = set(means.index.get_level_values("method"))
+    late = [" (not trained here)" * (method.endswith(SHORT) and method not in trained) for _, _, method in rows]
+    labels = [label + note for (label, _, _), note in zip(rows, late, strict=True)]
+    return pd.DataFrame(columns, index=pd.Index(labels, name="method"))
 
 
 def of_one_set(table: str, name: str, read: Read) -> pd.DataFrame:
