@@ -107,3 +107,13 @@ def test_every_built_set_is_reported_as_json(run, home):
     status, out, _ = run("check", "--data-root", str(home / "made"), "--json", "-")
     report = json.loads(out)
     assert status == 0 and sum(one["found"] for one in report["datasets"]) >= 8
+
+
+def test_statistics_of_cameras_beside_photographs(run, home):
+    assert run("build", "made", "--sets", "GoPro", "--split", "test", "--count", "2", "--size", "48")[0] == 0
+    status, out, _ = run(
+        "statistics", "made", "--capture", "shared", "--count", "1", "--size", "40", "--csv", "all.csv"
+    )
+    assert status == 0 and "GoPro-syn, capture shared" in out and "blur" in out and "blockiness" in out
+    assert len((home / "all.csv").read_text().splitlines()) == 1 + 5 + 6
+    assert run("statistics", "nowhere", "--count", "1", "--size", "40")[0] == 1

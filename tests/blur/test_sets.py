@@ -26,7 +26,7 @@ def _equal(one, other):
         torch.equal(one.blurred, other.blurred)
         and torch.equal(one.sharp, other.sharp)
         and (one.mask is other.mask is None or torch.equal(one.mask, other.mask))
-        and (one.source, one.note) == (other.source, other.note)
+        and (one.source, one.note, one.named) == (other.source, other.note, other.named)
     )
 
 
@@ -74,7 +74,9 @@ def test_a_batch_is_its_samples_bit_for_bit(name):
     for i, index in enumerate(indices):
         single = synthesize(name, "train", index, size=(48, 37), seed=2, options=PHOTOS)
         mask = None if batch.mask is None else batch.mask[i]
-        assert _equal(single, sets.Pair(batch.blurred[i], batch.sharp[i], mask, batch.source[i], batch.note[i]))
+        assert _equal(
+            single, sets.Pair(batch.blurred[i], batch.sharp[i], mask, batch.source[i], batch.note[i], batch.named[i])
+        )
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -1,10 +1,14 @@
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from demoe.blur.job import Options
+from demoe.blur.sources import sharp_canvas
+from demoe.core import profiles
 from demoe.core.tasks import DATASETS
 from demoe.data import aio_blur
 from demoe.data.batches import Batches, Fresh, ahead, workers_for
@@ -129,6 +133,39 @@ def test_fresh_pairs_do_not_depend_on_the_batch_size():
     wide, narrow = Fresh(DATASETS[:2], 16, 4, seed=1)[0], [Fresh(DATASETS[:2], 16, 2, seed=1)[step] for step in (0, 1)]
     pairs = {sharp.numpy().tobytes() for sharp in wide.sharp}
     assert pairs == {sharp.numpy().tobytes() for batch in narrow for sharp in batch.sharp} and len(pairs) == 4
+
+
+def test_fresh_pairs_without_blur_have_no_label_and_cameras_come_after_the_clear_steps():
+    options = Options(capture="shared", canvas=partial(sharp_canvas, dead_leaves=0.0))
+    fresh = Fresh(DATASETS, 16, 20, seed=1, options=options, clear=4)
+    assert [fresh.cameras_at(step) for step in (0, 4, 6, 8, 100)] == [0, 0, 0.5, 1, 1]
+    assert Fresh(DATASETS, 16, 5).cameras_at(0) == 1
+    labels = fresh[1].labels.tolist()
+    assert set(labels) == {-1, 0, 1, 2, 3, 4} and labels.count(4) == 4  # low light always has one
+    later, again = fresh[9], Fresh(DATASETS, 16, 20, seed=1, options=options, clear=4)[9]
+    assert all(torch.equal(a, b) for a, b in zip(later, again, strict=True))
+
+
+def test_pairs_without_blur_have_no_label_in_a_set_either(tmp_path):
+    make = partial(synthetic, "GoPro", "train", 12, 24, progress=False, options=Options(capture="shared"))
+    pairs, cached = make(cache=tmp_path), make(cache=tmp_path)
+    assert list(pairs.named) == list(cached.named) and not all(pairs.named) and pairs.label == 3
+    without = list(pairs.named).index(False)
+    assert pairs.label_of(without) is None and select(pairs, [without]).label_of(0) is None
+    assert Batches([select(pairs, [without])], 16, 2)[0].labels.tolist() == [-1, -1]
+    synthetic("GoPro", "train", 12, 24, cache=tmp_path, progress=False)
+    assert len(list(tmp_path.iterdir())) == 2  # another camera, another cache
+
+
+def test_the_real_profile_shares_a_camera_but_where_a_set_has_its_own_alone(home):
+    profile = profiles.get("real", image_size=32, test_images=1, train_images=1, batch=5)
+    setting = Setting(profile, progress=False)
+    fresh = aio_blur.training_data(setting, 16, steps=200)
+    assert (fresh.options.capture, fresh.clear) == ("shared", 50)
+    assert aio_blur.training_data(setting, 16, ("LOLv2-real",)).options.capture == "set"
+    for name, capture in (("GoPro", "shared"), ("RSBlur", "set")):
+        wanted = synthetic(name, "test", 1, 32, progress=False, options=Options(capture=capture))
+        assert torch.equal(wanted.pair(0)[0], aio_blur.one_set(name, setting, "test").pair(0)[0])
 
 
 def save(file, height=20, width=30, value=None):

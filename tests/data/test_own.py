@@ -95,6 +95,8 @@ def test_a_misalignment_is_found_under_blur_and_blur_alone_is_none(move):
     found = misalignment(np.roll(blurred, move, (0, 1)), sharp)
     assert np.abs(np.subtract(found, move)).max() <= 1  # within the path
     assert misalignment(np.roll(sharp, move, (0, 1)), sharp) == move
+    twice = (np.roll(sharp, move, (0, 1)) + np.roll(sharp, np.negative(move), (0, 1))) / 2  # a double exposure
+    assert misalignment(twice, sharp) == (0, 0)
     assert misalignment(scene(1), sharp) == misalignment(np.ones_like(sharp), sharp) == (0, 0)
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from demoe.data.batches import Batch
 from demoe.models.nafnet import NAFNet, NAFNetConfig
-from demoe.training.losses import Criterion, Term, cross_entropy, l1
+from demoe.training.losses import Criterion, Term, accuracy, cross_entropy, l1
 from demoe.training.step import TrainStep
 
 NETWORK = NAFNetConfig(4, (1, 1), 1, (1, 1), router=True)
@@ -36,6 +36,20 @@ def test_the_total_is_the_weighted_sum_of_the_terms():
     assert list(losses) == ["total", "pixel", "class", "seen"]
     torch.testing.assert_close(losses["pixel"], (output.image - data.sharp).abs().mean())
     torch.testing.assert_close(losses["total"], 2 * losses["pixel"] + 0.5 * losses["class"])
+
+
+def test_an_image_without_a_blur_type_has_no_part_in_its_loss():
+    model, data = shake(NAFNet(NETWORK)), batch()
+    output = model(data.blurred)
+    labels = data.labels.clone()
+    labels[1:] = -1
+    some, none = data._replace(labels=labels), data._replace(labels=torch.full_like(labels, -1))
+    first = torch.nn.functional.cross_entropy(output.logits[:1], labels[:1])
+    torch.testing.assert_close(cross_entropy(output, some), first)
+    assert cross_entropy(output, none) == 0 and accuracy(output, none) == 0
+    assert accuracy(output, some) == float(output.logits[0].argmax() == labels[0])
+    cross_entropy(output, none).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
 @pytest.mark.parametrize("names", [("pixel", "pixel"), ("total",)])

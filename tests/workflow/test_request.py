@@ -38,7 +38,7 @@ def asked(monkeypatch) -> list[tuple[dict, list[str]]]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--profile", "tiny"], "choose one of test, smoke, cpu, quick, paper"),
+        (["--profile", "tiny"], "choose one of test, smoke, cpu, quick, paper, real"),
         (["--data-root", "/does/not/exist"], "/does/not/exist is not a folder"),
         (["--sharp-images", "/does/not/exist"], "/does/not/exist is not a folder"),
         (["--only", "01,07"], "no notebook 07; there are 01"),

@@ -81,6 +81,8 @@ def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             from .cli_data import check as run
         case "demoe data where":
             from .cli_data import where as run
+        case "demoe data statistics":
+            from .cli_statistics import statistics as run
         case "demoe data build":
             from .cli_data import build as run
         case "demoe weights":
@@ -206,7 +208,7 @@ def _add_experiments(commands) -> None:
 
 
 def _add_data(commands) -> None:
-    """``data check``, ``data where`` and ``data build``."""
+    """``data check``, ``data where``, ``data statistics`` and ``data build``."""
     data = arguments.add(commands, "data", "find and check the real datasets, or build synthetic ones", debug=False)
     inner = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check = arguments.add(inner, "check", "say what is there of each dataset, and what is wrong with it")
@@ -231,18 +233,34 @@ def _add_data(commands) -> None:
             "(default: $DEMOE_DATA_ROOT, else data.toml)",
         )
 
+    look = arguments.add(inner, "statistics", "noise, detail, JPEG blocks of synthetic pictures, and of your own")
+    look.add_argument("folders", nargs="*", type=Path, metavar="DIR", help="photographs to measure beside them")
+    look.add_argument(
+        "--capture",
+        nargs="+",
+        default=["set", "shared"],
+        choices=("set", "none", "shared"),
+        help="whose camera: each set's own, none, one for all (default: set and shared)",
+    )
+    look.add_argument("--csv", metavar="FILE", help="also write a row a picture there")
+
     build = arguments.add(inner, "build", "write synthetic sets to disk in the layout of the real ones")
     build.add_argument("folder", type=Path, metavar="DIR", help="where to write; each set gets a folder in it")
     build.add_argument(
         "--sets", nargs="+", type=arguments.dataset, metavar="NAME", help="default: all that have this split"
     )
     build.add_argument("--split", default="train", choices=("train", "val", "test"), help="default train")
-    build.add_argument("--count", type=arguments.count, default=100, metavar="N", help="pairs a set (default 100)")
-    build.add_argument("--size", type=arguments.count, default=256, metavar="PIXELS", help="their side (default 256)")
-    build.add_argument("--seed", type=arguments.count, default=0, help="default 0")
-    build.add_argument(
-        "--sharp-images",
-        type=Path,
-        metavar="DIR",
-        help="sharp photographs to blur (default: those that come with the package)",
-    )
+    for sub, count, size in ((build, 100, 256), (look, 24, 192)):
+        sub.add_argument(
+            "--count", type=arguments.count, default=count, metavar="N", help=f"pairs a set (default {count})"
+        )
+        sub.add_argument(
+            "--size", type=arguments.count, default=size, metavar="PIXELS", help=f"their side (default {size})"
+        )
+        sub.add_argument("--seed", type=arguments.count, default=0, help="default 0")
+        sub.add_argument(
+            "--sharp-images",
+            type=Path,
+            metavar="DIR",
+            help="sharp photographs to blur (default: those that come with the package)",
+        )

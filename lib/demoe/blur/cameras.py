@@ -64,7 +64,7 @@ CAMERAS: dict[str, Camera] = {
 def camera_of(name: str, capture: str) -> Camera:
     """The camera of set ``name`` where ``capture`` is "set"; with "none" one that changes nothing, of the same scale;
     with a set's name that set's camera. Raises ``ValueError`` for another word."""
-    if capture in ("set", "shared"):  # a shared camera takes this one's place in the recipes that have it
+    if capture == "set":
         return CAMERAS[name]
     if capture == "none":
         return Camera(scale=CAMERAS[name].scale)

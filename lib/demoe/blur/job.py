@@ -31,7 +31,8 @@ class Pair:
     """A blurred image and its sharp counterpart, (3,H,W) sRGB in [0,1] on the levels of ``Options.bits``, 8 by default.
 
     ``mask`` (1,H,W) is 1 where a moving object left its trace (ReLoBlur only, else None). ``source`` names the sharp
-    picture and ``note`` says in words what was done to it. A batch has (B,3,H,W), (B,1,H,W) and a tuple of each text.
+    picture and ``note`` says in words what was done to it. ``named`` is false where there is too little blur to say of
+    which kind it is (``recipes_shared`` only). A batch has (B,3,H,W), (B,1,H,W) and a tuple of each text and truth.
     """
 
     blurred: Tensor
@@ -39,6 +40,7 @@ class Pair:
     mask: Tensor | None
     source: str | tuple[str, ...]
     note: str | tuple[str, ...]
+    named: bool | tuple[bool, ...] = True
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,10 @@ class Options:
     """What an experiment may change in a recipe. The defaults are the sets as they are trained and tested on."""
 
     blur: float = 1.0  # multiplies every extent, roll and circle of confusion; 0 is no blur
-    capture: str = "set"  # whose camera: the set's own, "none", another set's by its name, or "shared" (``shared``)
+    capture: str = (
+        "set"  # whose camera: the set's own, "none", another set's by its name, or "shared", one for all kinds
+    )
+    cameras: float = 1.0  # share of pictures that the shared camera changes; the others are free of it
     canvas: Callable[..., tuple[Tensor, str]] = sources.sharp_canvas  # where sharp pictures come from
     gamma: bool = False  # GoPro: average with a response of gamma 2.2, as the set's blur_gamma folders do
     bits: int = 8  # levels of the result: 8, or 16 for DPDD's 16-bit protocol
@@ -89,13 +94,17 @@ class Job:
         height, width = (psf.fft_length(side + 2 * margin) for side in self.size)
         return height, width
 
-    def canvases(self, margin: int = MARGIN) -> tuple[Tensor, list[str]]:
-        """Sharp pictures (B,3,S,T) with a margin, sRGB, as large as the camera sees them."""
+    def canvases(self, margin: int = MARGIN, for_defocus: bool = False) -> tuple[Tensor, list[str]]:
+        """Sharp pictures (B,3,S,T) with a margin, sRGB, as large as the camera sees them.
+
+        ``for_defocus`` leaves out those that are out of focus themselves.
+        """
         # Far from the centre of a large frame roll reaches further than the margin allows for.
         roll = self.options.blur * math.radians(MAX_ROLL) * math.hypot(*self.size) / 2
         height, width = self.canvas_size(margin + max(0, math.ceil(roll - (MARGIN - trajectories.MAX_EXTENT))))
+        make, split, scale = self.options.canvas, self.split, self.camera.scale
         drawn = self.each(
-            lambda rng: self.options.canvas(rng, self.split, height, width, scale=rng.uniform(*self.camera.scale))
+            lambda rng: make(rng, split, height, width, scale=rng.uniform(*scale), for_defocus=for_defocus)
         )
         return self.stack([canvas for canvas, _ in drawn]), [name for _, name in drawn]
 
@@ -148,6 +157,15 @@ class Job:
         """The frame, the middle of a canvas, with ``border`` pixels around it."""
         return psf.crop(canvas, (self.size[0] + 2 * border, self.size[1] + 2 * border))
 
-    def pair(self, blurred: Tensor, sharp: Tensor, names: list[str], notes: list[str], mask: Tensor | None = None):
+    def pair(
+        self,
+        blurred: Tensor,
+        sharp: Tensor,
+        names: list[str],
+        notes: list[str],
+        mask: Tensor | None = None,
+        named: list[bool] | None = None,
+    ) -> Pair:
         bits = self.options.bits
-        return Pair(sensor.quantise(blurred, bits), sensor.quantise(sharp, bits), mask, tuple(names), tuple(notes))
+        files = sensor.quantise(blurred, bits), sensor.quantise(sharp, bits)
+        return Pair(*files, mask, tuple(names), tuple(notes), tuple(named or [True] * len(names)))

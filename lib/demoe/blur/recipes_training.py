@@ -90,13 +90,7 @@ def lolblur(job: Job) -> Pair:
     lit = lamps > 0
     bright[lit] = sensor.to_srgb(sensor.to_linear(bright[lit]) + lamps[lit])
     wanted = job.uniform(0.05, 0.25)
-    lightness = _lightness(bright)
-    means = lightness.mean((1, 2, 3)).tolist()
-    targets = [min(e, 0.4 * mean) for e, mean in zip(wanted, means, strict=True)]
-    sampled = lightness[:, 0, ::8, ::8].double().cpu().numpy()
-    strength = [_darkening(one, target) for one, target in zip(sampled, targets, strict=True)]
-    darker = _darken(lightness, job.column(strength))
-    light = sensor.to_linear((bright * (darker / lightness.clamp(min=1e-3))).clamp(0, 1))
+    light, lightness, targets = darkened(bright, wanted)
     # Lamps keep their light; where much of the picture is that bright it is a sky, which would be posterised.
     lamp = lightness > 0.97
     lamp = lamp & (lamp.float().mean((1, 2, 3), keepdim=True) < 0.05)
@@ -107,6 +101,19 @@ def lolblur(job: Job) -> Pair:
         for target, path in zip(targets, paths, strict=True)
     ]
     return record(job, job.blurred(light, paths), sensor.to_linear(job.crop(bright)), names, notes)
+
+
+def darkened(bright: Tensor, wanted: list[float]) -> tuple[Tensor, Tensor, list[float]]:
+    """``bright`` (B,3,H,W) sRGB, darkened to ``wanted`` mean lightness, or 0.4 of its own where that is less: linear
+    light; the lightness (B,1,H,W) that it had; and what its mean became."""
+    lightness = _lightness(bright)
+    means = lightness.mean((1, 2, 3)).tolist()
+    targets = [min(e, 0.4 * mean) for e, mean in zip(wanted, means, strict=True)]
+    sampled = lightness[:, 0, ::8, ::8].double().cpu().numpy()
+    strength = [_darkening(one, target) for one, target in zip(sampled, targets, strict=True)]
+    column = torch.tensor(strength, dtype=lightness.dtype, device=lightness.device).view(-1, 1, 1, 1)
+    darker = _darken(lightness, column)
+    return sensor.to_linear((bright * (darker / lightness.clamp(min=1e-3))).clamp(0, 1)), lightness, targets
 
 
 def _exposed(job: Job, canvas: Tensor, means: list[float]) -> Tensor:

@@ -140,10 +140,13 @@ def _mix(image: Tensor, matrix: Tensor) -> Tensor:
     return torch.stack([row[0] * red + row[1] * green + row[2] * blue for row in matrix], dim=1)
 
 
-def jpeg(image: Tensor, quality: int) -> Tensor:
-    """``image`` (3,H,W) in [0,1] after a JPEG of that quality (Pillow, on the CPU). Returns 8-bit values in [0,1]."""
+def jpeg(image: Tensor, quality: int, subsampling: int = 2) -> Tensor:
+    """``image`` (3,H,W) in [0,1] after a JPEG of that quality (Pillow, on the CPU). Returns 8-bit values in [0,1].
+
+    ``subsampling`` of the colours as Pillow numbers it: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0.
+    """
     pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=int(quality))
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=int(quality), subsampling=int(subsampling))
     decoded = np.array(Image.open(buffer))
     return torch.from_numpy(decoded).permute(2, 0, 1).to(image.device).float() / 255

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from . import recipes_ood, recipes_training
+from . import recipes_ood, recipes_shared, recipes_training
 from .cameras import camera_of
 from .job import Job, Options, Pair
+from .shared_camera import SCENES
 
 # The number is part of the random key: a set keeps its samples when others are added.
 _RECIPES: dict[str, tuple[int, Callable[[Job], Pair]]] = {
@@ -28,6 +29,13 @@ _RECIPES: dict[str, tuple[int, Callable[[Job], Pair]]] = {
     "LOLv2-real": (9, recipes_ood.lolv2_real),
 }
 SETS = tuple(_RECIPES)
+_SHARED: dict[str, Callable[[Job], Pair]] = {  # with ``Options.capture`` "shared": what the sets of these names show
+    "RealBlur": recipes_shared.global_motion,
+    "ReLoBlur": recipes_shared.local_motion,
+    "LOLBlur": recipes_shared.low_light,
+    "GoPro": recipes_shared.synth_global_motion,
+    "DPDD": recipes_shared.defocus,
+}
 _SPLITS = ("train", "val", "test")
 
 
@@ -58,7 +66,12 @@ def synthesize_batch(
         raise ValueError(f"a synthetic image has at least 8x8 pixels, not {height}x{width}")
     number, recipe = _RECIPES[name]
     device, options = torch.device(device), options or Options()
-    camera = camera_of(name, options.capture)
+    if options.capture == "shared":
+        if name not in _SHARED:
+            raise ValueError(f"{name} has a camera of its own only: choose one of {', '.join(_SHARED)}")
+        recipe, camera = _SHARED[name], SCENES
+    else:
+        camera = camera_of(name, options.capture)
     rngs = [
         np.random.default_rng(np.random.SeedSequence([seed, number, _SPLITS.index(split), index])) for index in indices
     ]
@@ -72,6 +85,7 @@ def synthesize_batch(
         None if parts[0].mask is None else torch.cat([part.mask for part in parts]),
         sum((part.source for part in parts), ()),
         sum((part.note for part in parts), ()),
+        sum((part.named for part in parts), ()),
     )
 
 
@@ -92,4 +106,4 @@ def synthesize(
     """
     batch = synthesize_batch(name, split, [index], size=size, seed=seed, device=device, options=options)
     mask = None if batch.mask is None else batch.mask[0]
-    return Pair(batch.blurred[0], batch.sharp[0], mask, batch.source[0], batch.note[0])
+    return Pair(batch.blurred[0], batch.sharp[0], mask, batch.source[0], batch.note[0], batch.named[0])

@@ -1,4 +1,4 @@
-"""How much is computed: five sizes of the same reproduction. A profile changes numbers, never what is computed.
+"""How much is computed: sizes of the same reproduction. A profile changes numbers, never what is computed.
 
 The paper's values (Section 3.4, Appendix C): width 32, 384x384 crops, batch 32, AdamW with betas (0.9, 0.9), learning
 rate 1e-3 to 1e-7 by cosine, 400 epochs of each stage on 20 032 pairs, flips, loss weights 1 and 0.001. quick and paper
@@ -6,6 +6,9 @@ keep all of these but the sizes and lengths; cpu, smoke and test also raise the 
 because in a training up to 150 times shorter the paper's weight hardly moves the encoder towards telling blurs apart.
 cpu is quick's counterpart for a machine without a GPU: half the width, hours instead of one, and weights averaged.
 smoke, and cpu in its short trainings, have higher learning rates, and both leave out what would decide nothing there.
+real trains for photographs rather than for the tables: pairs whose camera says nothing of their blur, made anew at
+every step. The others keep a camera a set, as the real sets have, because it is their numbers that the reproduction
+compares; so both can be trained, and compared with each other.
 """
 
 from __future__ import annotations
@@ -48,6 +51,8 @@ class Profile:
     checkpointing: bool = False  # keep a tenth of the activations and compute them twice
     average: float = 0.0  # decay of the moving average of the weights, which is the result; 0: none, as in the paper
     fresh: bool = False  # synthetic training pairs are made anew at every step instead of drawn from train_images
+    capture: str = "set"  # of synthetic pairs: each set has its own camera, or "shared", one random camera for all
+    clear: float = 0.0  # share of a training's steps before the shared camera begins, and over which it comes
     learning_rate: float = 1e-3  # paper
     stage2_rate: float = 1e-3  # learning rate of the second stage; short trainings learn best at higher rates
     specialist_rate: float = 1e-3  # of the networks for one set (``scripts/learning_rates.py`` compares rates)
@@ -66,11 +71,13 @@ def _plain(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-_VALUES = tomllib.loads(Path(__file__).with_name("profiles.toml").read_text(encoding="utf-8"))  # a column each
-PROFILES: dict[str, Profile] = {
+_VALUES = tomllib.loads(Path(__file__).with_name("profiles.toml").read_text(encoding="utf-8"))
+_DERIVED = _VALUES.pop("derived")
+PROFILES: dict[str, Profile] = {  # a column each
     name: Profile(**{field: _plain(values[i]) for field, values in _VALUES.items()})
     for i, name in enumerate(_VALUES["name"])
 }
+PROFILES |= {name: replace(PROFILES[given.pop("like")], name=name, **given) for name, given in _DERIVED.items()}
 
 
 def trained_from(experiment: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,27 +40,35 @@ def one_set(name: str, setting: Setting, split: str) -> PairedSet:
         )
     count = profile.train_images if split == "train" else profile.test_images
     seed = setting.seed if split == "train" else 0  # one test set for all seeds, so that runs can be compared
-    size, options, source = profile.image_size, Options(), "bundled"
+    # Sets outside training have no shared recipe: they are what a network meets that has not seen their camera.
+    options, source = Options(capture=profile.capture if name in DATASETS else "set"), "bundled"
     if roots.sharp_images:
         canvas = _canvas(roots.sharp_images, split)
-        options, source = Options(canvas=canvas), canvas.identity
+        options, source = replace(options, canvas=canvas), canvas.identity
+    size = profile.image_size
     return synthetic(name, split, count, size, seed, setting.cache, setting.progress, options, source)
 
 
-def training_data(setting: Setting, patch: int, names: Sequence[str] = DATASETS) -> list[PairedSet] | Fresh:
+def training_data(
+    setting: Setting, patch: int, names: Sequence[str] = DATASETS, steps: int = 0
+) -> list[PairedSet] | Fresh:
     """What a network is trained on: all of AIO-Blur, composed, or the sets of ``names`` as they are.
 
     Profiles that say ``fresh`` have synthetic batches of ``patch`` pixels made as they are needed, on the GPU if there
-    is one. Errors as for ``one_set``.
+    is one; of ``steps`` the profile's share is free of cameras (``Fresh``). Errors as for ``one_set``.
     """
     roots, profile = setting.roots, setting.profile
     if roots or not profile.fresh:
         if tuple(names) == DATASETS:
             return aio_blur(setting, "train")
         return [one_set(name, setting, "train") for name in names]
-    options = Options(canvas=_canvas(roots.sharp_images, "train")) if roots.sharp_images else Options()
+    # A set without a shared recipe, as the control of Figure 8, keeps its own camera.
+    options = Options(capture=profile.capture if set(names) <= set(DATASETS) else "set")
+    if roots.sharp_images:
+        options = replace(options, canvas=_canvas(roots.sharp_images, "train"))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Fresh(names, patch, profile.batch, setting.seed, device, options)
+    clear = round(profile.clear * steps) if options.capture == "shared" else 0
+    return Fresh(names, patch, profile.batch, setting.seed, device, options, clear=clear)
 
 
 @lru_cache(maxsize=4)

@@ -37,6 +37,7 @@ def select(pairs: PairedSet, indices: Sequence[int]) -> PairedSet:
         size=partial(_selected, pairs.size, indices),
         notes=[pairs.notes[i] for i in indices] if pairs.notes else (),
         entries=[pairs.entries[i] for i in indices] if pairs.entries else (),
+        named=[pairs.named[i] for i in indices] if pairs.named else (),
     )
 
 

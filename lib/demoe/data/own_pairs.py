@@ -29,6 +29,7 @@ WINDOW = 512  # side of the middle of a pair in which a misalignment is looked f
 FARTHEST = 32  # misalignment that is looked for, pixels
 APART = 3  # misalignment that is told, pixels; blur alone, whose paths are seldom centred, stays below in most pairs
 EXPLAINED = 0.7  # of the squared difference that must remain, at most, when the misalignment is taken back
+TWICE = 0.8  # of the peak: where the opposite place has more, the picture lies there as well
 LOOKED_AT = 100  # pairs whose alignment is measured, at most
 
 
@@ -117,7 +118,8 @@ def misalignment(blurred: np.ndarray, sharp: np.ndarray) -> tuple[int, int]:
     """Rows and columns by which ``blurred`` lies further down and right than ``sharp``, both (H, W), up to 32 pixels.
 
     The peak of the cross-correlation, half whitened: where blur has left nothing there is nothing to add up. (0, 0)
-    where moving ``sharp`` so does not take ``EXPLAINED`` off the squared difference. Our choice.
+    where moving ``sharp`` so leaves more than ``EXPLAINED`` of the squared difference, and where the other direction
+    fits nearly as well, as in a double exposure, which is a blur. Our choice.
     """
     window = np.outer(*(np.hanning(side) for side in sharp.shape))
     spectra = [np.fft.rfft2((side - side.mean()) * window) for side in (blurred, sharp)]
@@ -128,10 +130,12 @@ def misalignment(blurred: np.ndarray, sharp: np.ndarray) -> tuple[int, int]:
     down, right = (
         int(peak - far) for peak, far in zip(np.unravel_index(near.argmax(), near.shape), reach, strict=True)
     )
+    mirrored = near[reach[0] - down, reach[1] - right]
     inner = tuple(slice(far, side - far) for far, side in zip(reach, sharp.shape, strict=True))
     moved = np.roll(sharp, (down, right), axis=(0, 1))  # what comes in at the other side is not in ``inner``
     before, after = (float(np.square(blurred[inner] - side[inner]).mean()) for side in (sharp, moved))
-    return (down, right) if after < EXPLAINED * before else (0, 0)
+    moves = after < EXPLAINED * before and mirrored < TWICE * near.max()
+    return (down, right) if moves else (0, 0)
 
 
 def _misaligned(pairs: PairedSet, progress: bool) -> list[str]:

@@ -41,11 +41,16 @@ class PairedSet:
     peak: int = 255  # 65535 for the 16-bit protocol
     notes: Sequence[str] = ()  # what was done to each picture, in words, where that is known
     entries: Sequence[FilePair] = ()  # where the pictures lie; empty where they are in memory
+    named: Sequence[bool] = ()  # whether a pair has blur enough to say of which kind it is; empty: all have
 
     @property
     def label(self) -> int | None:
         """The index of the expert that this set belongs to; None for a set that belongs to none (LOLv2-real, HIDE)."""
         return expert_label(self.name)
+
+    def label_of(self, i: int) -> int | None:
+        """``label``; None also for a pair without a blur that could be named."""
+        return self.label if not self.named or self.named[i] else None
 
     def __len__(self) -> int:
         return len(self.keys)

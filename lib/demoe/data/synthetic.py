@@ -19,7 +19,7 @@ from .pairs import PairedSet, Window
 from .real import catalog
 
 FILE = "pictures.npz"
-Pictures = tuple[np.ndarray, list[str], list[str]]  # (count, 2, 3, size, size) uint8, keys, notes
+Pictures = tuple[np.ndarray, list[str], list[str], list[bool]]  # (count, 2, 3, size, size) uint8, keys, notes, named
 
 
 def synthetic(
@@ -42,11 +42,12 @@ def synthetic(
     """
     ground_truth = catalog.get(dataset).ground_truth
     recipe = code_hash("blur")  # a cache made by other code is not used
-    folder = cache / f"{dataset}-{split}-{count}x{size}-s{seed}-{source}-{recipe}" if cache else None
+    capture = f"{options.capture}-{options.cameras:g}-" if options and options.capture != "set" else ""
+    folder = cache / f"{dataset}-{split}-{count}x{size}-s{seed}-{source}-{capture}{recipe}" if cache else None
 
     def make() -> Pictures:
         pixels = np.empty((count, 2, 3, size, size), np.uint8)
-        keys, notes = [], []
+        keys, notes, named = [], [], []
         bar = tqdm(range(count), desc=f"making {dataset}-syn ({split})", leave=False, disable=not progress)
         for i in bar:
             made = sets.synthesize(dataset, split, i, size=size, seed=seed, options=options)
@@ -54,9 +55,10 @@ def synthetic(
             pixels[i, 1] = (made.sharp * 255).round().byte().numpy()
             keys.append(f"{i:04d}_{made.source}")
             notes.append(made.note)
-        return pixels, keys, notes
+            named.append(made.named)
+        return pixels, keys, notes, named
 
-    stored, keys, notes = _kept(folder, make) if folder else make()
+    stored, keys, notes, named = _kept(folder, make) if folder else make()
     pixels = torch.from_numpy(stored)
 
     def read(i: int, window: Window | None = None) -> tuple[Tensor, Tensor | None]:
@@ -64,15 +66,15 @@ def synthetic(
         blurred, sharp = pixels[i, :, :, top : top + height, left : left + width]
         return blurred, sharp if ground_truth else None
 
-    return PairedSet(f"{dataset}-syn", "synthetic", keys, read, lambda i: (size, size), notes=notes)
+    return PairedSet(f"{dataset}-syn", "synthetic", keys, read, lambda i: (size, size), notes=notes, named=named)
 
 
 def _kept(folder: Path, make: Callable[[], Pictures]) -> Pictures:
     if not is_kept(folder, [FILE]):  # else nothing is locked or written: the folder may be another person's
         with kept(folder, [FILE]) as missing:
             if missing:
-                pixels, keys, notes = make()
+                pixels, keys, notes, named = make()
                 with replacing(folder / FILE) as partial, partial.open("wb") as stream:
-                    np.savez(stream, pixels=pixels, keys=np.array(keys), notes=np.array(notes))
+                    np.savez(stream, pixels=pixels, keys=np.array(keys), notes=np.array(notes), named=np.array(named))
     with np.load(folder / FILE) as stored:
-        return stored["pixels"], stored["keys"].tolist(), stored["notes"].tolist()
+        return stored["pixels"], *(stored[name].tolist() for name in ("keys", "notes", "named"))

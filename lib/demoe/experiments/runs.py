@@ -218,7 +218,7 @@ def _train(
     source = (
         [pairs]
         if pairs is not None
-        else aio_blur.training_data(replace(setting, seed=spec.seed), spec.patch, spec.sets)
+        else aio_blur.training_data(replace(setting, seed=spec.seed), spec.patch, spec.sets, spec.steps)
     )
     batches = source if isinstance(source, Fresh) else Batches(source, spec.patch, spec.batch, spec.seed)
     config = spec.configuration()

@@ -296,6 +296,8 @@ def data_of(setting: Setting) -> tuple[tuple[str, Any], ...]:
         ("train_images", profile.train_images),
         ("image_size", profile.image_size),
         ("fresh", profile.fresh),
+        ("capture", profile.capture),
+        ("clear", profile.clear),
     )
 
 

@@ -183,7 +183,9 @@ def train(
                 state.save(state_dir, state.Progress(step + 1, lines, spent, waited), model, optimizer, mean)
             if stop:
                 distributed.wait()
-                raise KeyboardInterrupt if interrupted() else OutOfTime(step + 1, steps)
+                if interrupted():
+                    raise KeyboardInterrupt(f"interrupted after step {step + 1} of {steps}: the same command goes on")
+                raise OutOfTime(step + 1, steps)
     return model.eval()
 
 

@@ -55,10 +55,12 @@ def l1(output: Restored, batch: Batch) -> Tensor:
 
 
 def cross_entropy(output: Restored, batch: Batch) -> Tensor:
-    """Of the router's logits, (B, N), and the blur types."""
-    return F.cross_entropy(output.logits.float(), batch.labels)
+    """Of the router's logits, (B, N), and the blur types; the mean over the images that have one (label 0 or more)."""
+    known = (batch.labels >= 0).sum().clamp(min=1)
+    return F.cross_entropy(output.logits.float(), batch.labels, ignore_index=-1, reduction="sum") / known
 
 
 def accuracy(output: Restored, batch: Batch) -> Tensor:
-    """The share of images whose blur type the router names."""
-    return (output.logits.detach().argmax(1) == batch.labels).float().mean()
+    """The share of images whose blur type the router names, of those that have one."""
+    known = (batch.labels >= 0).sum().clamp(min=1)
+    return (output.logits.detach().argmax(1) == batch.labels).sum() / known
