@@ -6,6 +6,7 @@
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/cpu/vec/vec.h>
 #include <ATen/ops/empty.h>
@@ -628,15 +629,67 @@ std::vector<Tensor> first_back_op(const Tensor& x, const Tensor& of_middle, cons
   return found;
 }
 
+// A block with parameters as they are trained, in the order of FusedBlock.apply in fused_block.py.
+
+enum Parameter { NORM1, SHIFT1, CONV1, BIAS1, CONV2, BIAS2, SCA, SCA_BIAS, CONV3, BIAS3, NORM2, SHIFT2, CONV4, BIAS4, CONV5,
+                 BIAS5, BETA, GAMMA, COUNT };
+
+struct Folded {
+  Tensor first, third, fourth, fifth;  // the 1x1 weights as matrices, unfolded
+  Tensor w1, b1, w2, ws, w3, b3, w4, b4, w5, b5, beta, gamma;
+  explicit Folded(const std::vector<Tensor>& p) {
+    TORCH_CHECK(p.size() == COUNT, "a block has ", int(COUNT), " parameters");
+    first = p[CONV1].flatten(1), third = p[CONV3].flatten(1), fourth = p[CONV4].flatten(1), fifth = p[CONV5].flatten(1);
+    beta = p[BETA].reshape({-1, 1}), gamma = p[GAMMA].reshape({-1, 1});
+    w1 = first * p[NORM1], b1 = p[BIAS1].addmv(first, p[SHIFT1]), w2 = p[CONV2].flatten(1).contiguous();
+    ws = p[SCA].flatten(1), w3 = third * beta, b3 = p[BIAS3] * beta.flatten();
+    w4 = fourth * p[NORM2], b4 = p[BIAS4].addmv(fourth, p[SHIFT2]), w5 = fifth * gamma, b5 = p[BIAS5] * gamma.flatten();
+  }
+};
+
+// The output, and what the backward pass needs beside the input: gated map, its means, factors, the map in the middle.
+std::vector<Tensor> block_op(const Tensor& x, double eps1, double eps2, const std::vector<Tensor>& parameters) {
+  const Folded f(parameters);
+  const auto [gated, mean] = first_op(x, f.w1, f.b1, f.w2, parameters[BIAS2], eps1, std::nullopt);
+  const Tensor scale = mean.mm(f.ws.t()) + parameters[SCA_BIAS];
+  const auto [middle, out] = second_op(x, gated, scale, f.w3, f.b3, f.w4, f.b4, f.w5, f.b5, eps2, false);
+  return {out, gated, mean, scale, middle};
+}
+
+// The gradients of x and of the parameters, in their shapes.
+std::vector<Tensor> block_back_op(const Tensor& grad, const Tensor& x, const Tensor& gated, const Tensor& mean,
+                                  const Tensor& scale, const Tensor& middle, double eps1, double eps2,
+                                  const std::vector<Tensor>& p) {
+  const Folded f(p);
+  const Size C = x.size(3);
+  const std::vector<Tensor> b = second_back_op(grad, middle, gated, scale, f.w3, f.w4, f.b4, f.w5, eps2);
+  const Tensor of_scale = b[8].view({-1, C}), of_mean = of_scale.mm(f.ws) / double(x.size(1) * x.size(2));
+  const std::vector<Tensor> a = first_back_op(x, b[0], b[1], scale, of_mean, f.w1, f.b1, f.w2, p[BIAS2], eps1);
+  const Tensor g1 = a[1].view({-1, C}), g3 = b[2].view({-1, C}), g4 = b[4].view({-1, C}), g5 = b[6].view({-1, C});
+  std::vector<Tensor> of(COUNT);
+  of[NORM1] = (g1 * f.first).sum(0), of[SHIFT1] = f.first.t().mv(a[2]), of[BIAS1] = a[2];
+  of[CONV1] = (g1 * p[NORM1]).addr_(a[2], p[SHIFT1]);
+  of[CONV2] = a[3].view({9, -1}).t().contiguous(), of[BIAS2] = a[4];
+  of[SCA] = of_scale.t().mm(mean), of[SCA_BIAS] = of_scale.sum(0);
+  of[CONV3] = g3 * f.beta, of[BIAS3] = b[3] * f.beta.flatten();
+  of[NORM2] = (g4 * f.fourth).sum(0), of[SHIFT2] = f.fourth.t().mv(b[5]), of[BIAS4] = b[5];
+  of[CONV4] = (g4 * p[NORM2]).addr_(b[5], p[SHIFT2]);
+  of[CONV5] = g5 * f.gamma, of[BIAS5] = b[7] * f.gamma.flatten();
+  of[BETA] = (g3 * f.third).sum(1) + b[3] * p[BIAS3], of[GAMMA] = (g5 * f.fifth).sum(1) + b[7] * p[BIAS5];
+  std::vector<Tensor> found{a[0]};
+  for (int i = 0; i < COUNT; i++) found.push_back(of[i].view(p[i].sizes()));
+  return found;
+}
+
 }  // namespace
 
 TORCH_LIBRARY(demoe, library) {
   library.def("first(Tensor x, Tensor w1, Tensor b1, Tensor w2, Tensor b2, float eps, Tensor(a!)? into=None) -> (Tensor(a!), Tensor)");
   library.def("second(Tensor x, Tensor gated, Tensor scale, Tensor w3, Tensor b3, Tensor w4, Tensor b4, Tensor w5, Tensor b5, float eps, bool in_place=False) -> (Tensor, Tensor)");
-  library.def("second_back(Tensor grad, Tensor middle, Tensor gated, Tensor scale, Tensor w3, Tensor w4, Tensor b4, Tensor w5, float eps) -> Tensor[]");
-  library.def("first_back(Tensor x, Tensor of_middle, Tensor of_scaled, Tensor scale, Tensor of_mean, Tensor w1, Tensor b1, Tensor w2, Tensor b2, float eps) -> Tensor[]");
+  library.def("block(Tensor x, float eps1, float eps2, Tensor[] parameters) -> Tensor[]");
+  library.def("block_back(Tensor grad, Tensor x, Tensor gated, Tensor mean, Tensor scale, Tensor middle, float eps1, float eps2, Tensor[] parameters) -> Tensor[]");
   library.impl("first", c10::DispatchKey::CPU, first_op);
   library.impl("second", c10::DispatchKey::CPU, second_op);
-  library.impl("second_back", c10::DispatchKey::CPU, second_back_op);
-  library.impl("first_back", c10::DispatchKey::CPU, first_back_op);
+  library.impl("block", c10::DispatchKey::CPU, block_op);
+  library.impl("block_back", c10::DispatchKey::CPU, block_back_op);
 }

@@ -19,7 +19,6 @@ import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -109,97 +108,26 @@ def usable(x: Tensor) -> bool:
     )
 
 
-class Parameters(NamedTuple):
-    """Those of a NAFBlock in the order of ``FusedBlock.apply``, in their own shapes."""
-
-    norm1: Tensor
-    shift1: Tensor  # the norm's bias
-    conv1: Tensor
-    bias1: Tensor
-    conv2: Tensor
-    bias2: Tensor
-    sca: Tensor
-    sca_bias: Tensor
-    conv3: Tensor
-    bias3: Tensor
-    norm2: Tensor
-    shift2: Tensor
-    conv4: Tensor
-    bias4: Tensor
-    conv5: Tensor
-    bias5: Tensor
-    beta: Tensor
-    gamma: Tensor
-
-
 class FusedBlock(torch.autograd.Function):
     """``apply(x, eps1, eps2, *parameters)`` -> the block's output, (B, C, H, W) both, channels last.
 
-    ``parameters``: the fields of ``Parameters``. Kept for the backward pass: input, gated map, the map in the middle.
+    ``parameters``: weight and bias of norm1, conv1, conv2, the channel attention's convolution, conv3, norm2, conv4 and
+    conv5, then beta and gamma. Kept for the backward pass: input, gated map, the map in the middle.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, eps1: float, eps2: float, *parameters: Tensor) -> Tensor:
-        run = operations()
-        w1, b1, w2, b2, ws, bs, w3, b3, w4, b4, w5, b5 = folded(parameters)
         x = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C), free in channels-last memory
-        gated, mean = run.first(x, w1, b1, w2, b2, eps1)  # (B, H, W, C), (B, C)
-        scale = torch.addmm(bs, mean, ws.t())  # (B, C)
-        middle, out = run.second(x, gated, scale, w3, b3, w4, b4, w5, b5, eps2)  # (B, H, W, C) both
-        ctx.save_for_backward(x, gated, mean, scale, middle, *parameters)
-        ctx.eps = eps1, eps2
+        out, *kept = operations().block(x, eps1, eps2, parameters)  # (B, H, W, C)
+        ctx.save_for_backward(x, *kept, *parameters)
+        ctx.eps, ctx.kept = (eps1, eps2), 1 + len(kept)
         return out.permute(0, 3, 1, 2)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
-        run, (eps1, eps2) = operations(), ctx.eps
-        x, gated, mean, scale, middle, *parameters = ctx.saved_tensors
-        w1, b1, w2, b2, ws, _, w3, _, w4, b4, w5, _ = folded(parameters)
-        channels = x.shape[3]
+        saved = ctx.saved_tensors  # asked for once: a recomputed block is then computed
+        kept, parameters = saved[: ctx.kept], saved[ctx.kept :]
         grad = grad.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
-        of_middle, of_scaled, g3, h3, g4, h4, g5, h5, of_scale = run.second_back(
-            grad, middle, gated, scale, w3, w4, b4, w5, eps2
-        )
-        of_scale = of_scale.view(-1, channels)  # (B, C)
-        of_mean = of_scale.mm(ws) / (x.shape[1] * x.shape[2])  # for each pixel
-        of_x, g1, h1, g2, h2 = run.first_back(x, of_middle, of_scaled, scale, of_mean, w1, b1, w2, b2, eps1)
-        g1, g3, g4, g5 = (g.view(-1, channels) for g in (g1, g3, g4, g5))
-        p = Parameters(*parameters)
-        first, third, fourth, fifth = (conv.flatten(1) for conv in (p.conv1, p.conv3, p.conv4, p.conv5))
-        column3, column5 = p.beta.view(-1, 1), p.gamma.view(-1, 1)
-        found = Parameters(
-            norm1=(g1 * first).sum(0),
-            shift1=h1 @ first,
-            conv1=g1 * p.norm1 + h1[:, None] * p.shift1,
-            bias1=h1,
-            conv2=g2.view(9, -1).t(),
-            bias2=h2,
-            sca=of_scale.t().mm(mean),
-            sca_bias=of_scale.sum(0),
-            conv3=g3 * column3,
-            bias3=h3 * column3[:, 0],
-            norm2=(g4 * fourth).sum(0),
-            shift2=h4 @ fourth,
-            conv4=g4 * p.norm2 + h4[:, None] * p.shift2,
-            bias4=h4,
-            conv5=g5 * column5,
-            bias5=h5 * column5[:, 0],
-            beta=(g3 * third).sum(1) + h3 * p.bias3,
-            gamma=(g5 * fifth).sum(1) + h5 * p.bias5,
-        )
-        ready = (one.reshape(like.shape) for one, like in zip(found, parameters, strict=True))
-        return of_x.permute(0, 3, 1, 2), None, None, *ready
-
-
-def folded(parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Weights and biases (w1, b1, w2, b2, ws, bs, w3, b3, w4, b4, w5, b5) of the convolutions as matrices, the norms'
-    weight and bias, beta and gamma in them, as in ``inference.fold``."""
-    p = Parameters(*parameters)
-    first, third, fourth, fifth = (conv.flatten(1) for conv in (p.conv1, p.conv3, p.conv4, p.conv5))
-    beta, gamma = p.beta.flatten(), p.gamma.flatten()
-    return (
-        *(first * p.norm1, torch.addmv(p.bias1, first, p.shift1), p.conv2.flatten(1), p.bias2),
-        *(p.sca.flatten(1), p.sca_bias, third * beta[:, None], p.bias3 * beta),
-        *(fourth * p.norm2, torch.addmv(p.bias4, fourth, p.shift2), fifth * gamma[:, None], p.bias5 * gamma),
-    )
+        of_x, *of_parameters = operations().block_back(grad, *kept, *ctx.eps, parameters)
+        return of_x.permute(0, 3, 1, 2), None, None, *of_parameters
