@@ -28,7 +28,7 @@ from demoe.report import claims, ledger
 WIDTH = 1600  # pixels of a figure at most: sharp at the width of the page, and the file stays small
 ROWS = 40  # of a CSV that has no layout for readers; the rest is in the file
 STAMP = ["profile", "data", "seed", "commit"]
-markdown = mistune.create_markdown(plugins=["table"])  # raw HTML in a table is escaped
+markdown = mistune.create_markdown(plugins=["table"])  # raw HTML is escaped
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Section:
     introduction: Markup
     executed: str  # relative to the report
     tables: list[tuple[str, Markup]] = field(default_factory=list)  # name, HTML
-    figures: list[tuple[str, str, str]] = field(default_factory=list)  # name, data URI, stamp
+    figures: list[tuple[str, str, str, str]] = field(default_factory=list)  # name, data URI, stamp, in words
     data: list[tuple[str, str, Markup]] = field(default_factory=list)  # CSV: name, where from, HTML
 
 
@@ -53,13 +53,15 @@ def section(notebook: Path, results: Path, figures: Path) -> Section | None:
     title, _, rest = first.partition("\n")
     found = Section(number, title.lstrip("# "), Markup(markdown(rest)), f"notebooks/{notebook.name}")
     for file in sorted((results / "tables").glob(f"{number}_*")):
-        if file.suffix == ".md":
-            found.tables.append((file.stem, Markup(markdown(file.read_text(encoding="utf-8")))))
+        if file.suffix == ".html":
+            found.tables.append((file.stem, Markup(file.read_text(encoding="utf-8"))))
         elif file.suffix == ".csv":
             found.data.append((file.stem, stamp(file), rows(file)))
     for file in sorted(figures.glob(f"{number}_*.png")):
         with Image.open(file) as image:
-            found.figures.append((file.stem, picture(image), image.info.get("Description", "")))
+            known = image.info
+            words = known.get("Title", f"Figure {file.stem}")
+            found.figures.append((file.stem, picture(image), known.get("Description", ""), words))
     return found
 
 

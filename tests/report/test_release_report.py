@@ -17,7 +17,7 @@ from demoe.data.setting import Setting
 from demoe.evaluation import released, statistics
 from demoe.models import checkpoints, pretrained
 from demoe.models.demoe import DeMoE, DeMoEConfig
-from demoe.report import layouts, release_report, tables
+from demoe.report import figures, layouts, release_report, tables
 
 GAINS = {released.INPUT: 0.0, released.BASELINE: 1.0, released.DEMOE: 1.5}
 TINY = DeMoEConfig(width=2, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,))
@@ -76,7 +76,7 @@ def test_claims_and_figures_follow_the_numbers():
     without = released.released_differences(released.with_choices(made_up(alone)))
     assert "demoe-k-1-baseline" not in verdicts(without) and set(without["first"]) == {released.DEMOE, released.MANUAL}
     for table, count in ((good, 3), (without, 2)):
-        axes = release_report.gains(table).axes
+        axes = figures.gains(table).axes
         assert [label.get_text() for axis in axes for label in axis.get_xticklabels()] == [
             "RealBlur-syn",
             "ReLoBlur-syn",

@@ -55,13 +55,16 @@ def test_markdown_and_latex_hold_the_same_cells(home):
     shown = tables.write("t", built_of("a"), CAPTION, "test")
     folder = results_dir("test") / "tables"
     text, tex = (folder / "t.md").read_text(), (folder / "t.tex").read_text()
-    assert shown == text and text.splitlines() == [
+    assert shown.markdown() == text and shown.html() == (folder / "t.html").read_text()
+    assert text.splitlines() == [
         "**Scores_1, 100 % of 3#**",
         "",
         "| set_ | A_b & c | x |",
         "|:---|---:|---:|",
         "| GoPro-syn | **1.0 ±0.1** | 50 % |",
         "| NA | a\\|b | ↑ |",
+        "",
+        "*Not measured here: PSNR: 1|2*",
         "",
         "*profile test · data synthetic · seed 3 · commit 12345678*",
     ]
@@ -84,15 +87,34 @@ def test_the_stamp_names_all_sources_and_no_count_hides_the_data(home):
 def test_levels_become_columns_and_names():
     index = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["group", None])
     table = pd.DataFrame([["1", "2"], ["3", "4"]], index, pd.MultiIndex.from_tuples([("x", "paper"), ("x", "")]))
-    lines = tables.markdown(table, "c", "l").splitlines()
+    shown = tables.Table(table, "c", ("l",))
+    lines = shown.markdown().splitlines()
     assert lines[2] == "| group | | x, paper | x |" and lines[4] == "| a | 1 | 1 | 2 |"
-    assert r"\begin{tabular}{llrr}" in tables.latex(table, "c", "l", "n")
+    assert r"\begin{tabular}{llrr}" in shown.latex("n") and r"\multicolumn{2}{c}{x}" in shown.latex("n")
+    assert '<th colspan="2">x</th>' in shown.html() and "<small>l</small>" in shown.html()
+
+
+def test_bold_is_a_mark_of_each_language_and_text_is_only_text():
+    cells = pd.DataFrame({"a_<b>": ["**23.45** / 0.7", "DeMoE* & <i>"]}, index=pd.Index(["x", "<y>"], name="m_1"))
+    shown = tables.Table(cells, "50 % <c>", ("from_d",))
+    page, tex = shown.html(), shown.latex("n")
+    assert "<b>23.45</b> / 0.7" in page and "DeMoE* &amp; &lt;i&gt;" in page and "<i>" not in page + tex
+    assert "a_&lt;b&gt;" in page and "&lt;y&gt;" in page and "m_1" in page and "<c>" not in page and "**" not in page
+    assert r"\textbf{23.45} / 0.7" in tex and r"DeMoE* \& \textless{}i\textgreater{}" in tex and r"m\_1" in tex
+    assert r"from\_d" in tex and r"50 \%" in tex and "**" not in tex
+
+
+def test_what_was_not_measured_is_said_once_below(home):
+    reasons = ["psnr: no ground truth; lpips_vgg: weights missing (a.pth)", "", "lpips_vgg: weights missing (a.pth)"]
+    tables.save(pd.DataFrame({"set": ["A", "B", "C"], "missing": reasons}), "a", MARK)
+    notes = tables.write("t", lambda read: read("a")[["set"]], CAPTION, "test").notes
+    assert notes[0] == "Not measured here: LPIPS VGG: weights missing (a.pth)" and len(notes) == 2
 
 
 def test_the_best_is_bold_as_printed():
-    assert tables.best([1.001, 1.004, 0.5, math.nan]) == ["**1.00**", "**1.00**", "0.50", "missing"]
+    assert tables.best([1.001, 1.004, 0.5, math.nan]) == ["**1.00**", "**1.00**", "0.50", "–"]
     assert tables.best([0.2, 0.1], 1, lowest=True) == ["0.2", "**0.1**"]
-    assert tables.best([math.nan]) == ["missing"]
+    assert tables.best([math.nan]) == ["–"]
 
 
 def test_report_writes_what_can_be_written(home, monkeypatch, capsys):
@@ -101,7 +123,7 @@ def test_report_writes_what_can_be_written(home, monkeypatch, capsys):
     monkeypatch.setattr(layouts, "CAPTIONS", {"one": CAPTION, "two": CAPTION})
     assert cli.main(["report", "--profile", "test"]) == 0
     said = capsys.readouterr().out
-    assert "one.md" in said and "two was left out: there is no" in said
+    assert "one.html, .md, .tex" in said and "two was left out: there is no" in said
     assert (results_dir("test") / "tables" / "one.tex").is_file()
     assert cli.main(["report", "--profile", "smoke"]) == 1
 

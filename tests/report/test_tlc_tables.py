@@ -61,7 +61,7 @@ def test_table_6_shows_both_and_marks_the_best(written):
     assert table.loc[("PSNR (dB) ↑", DEMOE), ("LOLBlur", "paper (real)")] == "**26.84**"
     ours = table["GoPro-syn", "here"]
     assert ours["SSIM ↑", DEMOE_EXPERTS] == "**0.860**" and ours["SSIM ↑", "input"] == "0.800"
-    assert (ours["LPIPS VGG ↓"] == "missing").all()
+    assert (ours["LPIPS VGG ↓"] == "–").all()
     assert table.loc[("LPIPS VGG ↓", DEMOE_EXPERTS), ("GoPro", "paper (real)")] == "–"
     assert table.loc[("LPIPS VGG ↓", DEMOE_TLC), ("GoPro", "paper (real)")] == "**0.170**"
 
@@ -71,7 +71,7 @@ def test_gains_stand_beside_the_published_ones(written):
     assert len(table) == len(tlc_report.COMPARED) * 6
     row = table.loc[DEMOE_TLC, "LOLBlur-syn"]
     assert row["PSNR (dB) ↑", "here"].startswith("+0.100") and row["PSNR (dB) ↑", "paper (real)"] == "-0.71"
-    assert row["LPIPS VGG ↓", "here"] == "missing" and row["pictures", "here"] == "3"
+    assert row["LPIPS VGG ↓", "here"] == "–" and row["pictures", "here"] == "3"
     assert table.loc[DEMOE_EXPERTS, "Average"]["PSNR (dB) ↑", "paper (real)"] == "–"
 
 

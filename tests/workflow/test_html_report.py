@@ -4,6 +4,7 @@ import re
 import sys
 
 import nbformat
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -26,7 +27,8 @@ def project(home):
         folder.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, folder / "05_all.ipynb")
     claims.keep([Claim("demoe-t1-counts", "<script>counts", 4.0, verdict="holds")], "05", MARK)
-    (results_dir("test") / "tables" / "05_table_1.md").write_text("**A & B**\n\n| a | b |\n|---|---|\n| 1.25 | <i> |\n")
+    laid = tables.Table(pd.DataFrame({"a": ["**1.25**"], "b": ["<i>"]}), "A & B", ("where from",))
+    (results_dir("test") / "tables" / "05_table_1.html").write_text(laid.html())
     tables.save(claims.read("test")[["id", "sentence"]], "05_rows", MARK)
     figures_dir("test").mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (3000, 300), "red").save(figures_dir("test") / "05_red.png")
@@ -35,7 +37,14 @@ def project(home):
 
 def test_one_file_with_everything_and_nothing_from_elsewhere(project):
     page = html_report.build("test")
-    assert "1.25" in page and "<i>" not in page and "<script>counts" not in page and "A title &lt;b&gt;" in page
+    assert (
+        "<b>1.25</b>" in page
+        and "where from" in page
+        and "A &amp; B" in page
+        and "<i>" not in page
+        and "<script>counts" not in page
+        and "A title &lt;b&gt;" in page
+    )
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
     outside = [source for source in sources if not source.startswith(("#", "data:image/webp", "notebooks/", "tables/"))]
     assert not outside and not re.search(r"https?://", page)

@@ -112,7 +112,7 @@ def command_parser() -> arguments.Parser:
     _add_experiments(commands)
     _add_data(commands)
     add_weights(commands)
-    report = arguments.add(commands, "report", "write the tables of a profile's results as Markdown and LaTeX")
+    report = arguments.add(commands, "report", "write the tables of a profile's results as HTML, Markdown and LaTeX")
     report.add_argument("--profile", choices=tuple(PROFILES), help="default: $DEMOE_PROFILE, else smoke")
     add_completion(commands)
     return parser

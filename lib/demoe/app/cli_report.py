@@ -1,4 +1,4 @@
-"""``demoe report``: the tables as Markdown and LaTeX, from the CSVs alone; no network is loaded or trained."""
+"""``demoe report``: the tables as HTML, Markdown and LaTeX, from the CSVs alone; no network is loaded or trained."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def report(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     written, left_out = write_all(profile)
     folder = results_dir(profile) / "tables"
     for name in written:
-        print(f"{folder / name}.md, .tex")
+        print(f"{folder / name}.html, .md, .tex")
     for name, reason in left_out.items():
         print(f"{name} was left out: {reason}")
     return 0 if written else 1

@@ -29,7 +29,7 @@ from demoe.evaluation.metrics import LABELS
 from demoe.experiments import Run
 from demoe.report import claims, figures, tables
 from demoe.report.claims import AVERAGE, UNDECIDED, Claim, beside, claim, judged
-from demoe.report.tables import MISSING, NONE, Read, bare, number, where
+from demoe.report.tables import NONE, Read, bare, number, where
 
 from .experiments import obtain_all, pairs_of, specs
 from .features import Frozen
@@ -168,7 +168,7 @@ def methods(runs: Mapping[str, Run]) -> dict[str, Method]:
     return found
 
 
-def write_table(number_of: int, profile_name: str) -> str:
+def write_table(number_of: int, profile_name: str) -> tables.Table:
     """Table 1, 2 or 3 from ``13_summary`` and ``13_rows``, as ``tables.write`` writes and returns it."""
     caption = _TEXTS["captions"][str(number_of)]
     return tables.write(f"13_table_{number_of}", partial(_table, number_of), caption, profile_name)
@@ -194,9 +194,9 @@ def _cells(here: Mapping[str, float], number_of: int, row: str, name: str) -> di
     found = {}
     for metric, (title, decimals) in METRICS.items():
         theirs = published().get((number_of, row, f"{real} {title}" if number_of == 1 else title), math.nan)
-        found[LABELS[metric], "here"] = number(here[metric], decimals, missing=MISSING) if len(here) else NONE
-        found[LABELS[metric], "paper (real)"] = number(theirs, decimals, missing=NONE)
-    distance = number(here.get("cnn_distance", math.nan), 3, missing=MISSING) if len(here) else NONE
+        found[LABELS[metric], "here"] = number(here[metric], decimals) if len(here) else NONE
+        found[LABELS[metric], "paper (real)"] = number(theirs, decimals)
+    distance = number(here.get("cnn_distance", math.nan), 3) if len(here) else NONE
     return found | {(LABELS["cnn_distance"], "here"): distance}
 
 
@@ -235,7 +235,7 @@ def distance_figure(table: pd.DataFrame) -> Figure:
     long = pd.concat([table[["features"]].assign(side=side, distance=values) for side, values in sides.items()])
     palette = [figures.BLUE, figures.RED]
     with plt.rc_context(OWN_LAYOUT):
-        grid = sns.displot(long, x="distance", hue="side", col="features", bins=30, palette=palette, height=2.4)
+        grid = sns.displot(long, x="distance", hue="side", col="features", bins=30, palette=palette, height=2.1)
     for name, axis in grid.axes_dict.items():
         ratio = where(table, features=name).ratio.mean()
         axis.set_title(f"{name}\nin order {_ordered(table, name)}, far / near {ratio:.2f}")
@@ -253,7 +253,7 @@ def plane_figure(summary: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     labels = dict(zip(rows.experiment, rows.row, strict=True)) | {"input": "blurred input"}
     means = summary[summary["set"] != AVERAGE].assign(network=summary.method.map(labels))
     scales = {"sharex": False, "sharey": False}
-    marks = {"hue": "network", "style": "network", "s": 60, "height": 2.8, "facet_kws": scales}
+    marks = {"hue": "network", "style": "network", "s": 60, "height": 2.1, "facet_kws": scales}
     with plt.rc_context(OWN_LAYOUT):
         grid = sns.relplot(means, x="cnn_distance", y="psnr", col="set", **marks)
     grid.set_axis_labels(LABELS["cnn_distance"], LABELS["psnr"])

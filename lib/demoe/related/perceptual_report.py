@@ -27,7 +27,7 @@ from demoe.models.outputs import as_restored
 from demoe.report import tables
 from demoe.report.claims import Claim, beside, claim, difference
 from demoe.report.figures import BLUE, COLOURS, GREY, MARKERS, ORANGE, RED, legend, show
-from demoe.report.tables import NONE, Build, Read, best, number, where
+from demoe.report.tables import Build, Read, best, number, where
 
 from .distances import distances
 from .experiments import PERCEPTUAL, balanced, obtain, obtain_all, pairs_of
@@ -154,18 +154,18 @@ def _cells(labels: Mapping[str, str], ours: pd.DataFrame, theirs: pd.DataFrame, 
     for head in HEADS:
         cells = [known.get((label, prefix + head), math.nan) for label in labels]
         if not all(map(math.isnan, cells)):
-            columns["paper", _arrow(head)] = best(cells, HEADS[head][1], head in LOWER, NONE)
+            columns["paper", _arrow(head)] = best(cells, HEADS[head][1], head in LOWER)
     for head, (column, decimals) in HEADS.items():
         if column in ours:
             cells = [ours[column].get(method, math.nan) for method in labels.values()]
-            columns["here", _arrow(head)] = best(cells, decimals, head in LOWER, NONE)
+            columns["here", _arrow(head)] = best(cells, decimals, head in LOWER)
     own = [looks_through(method) for method in labels.values()]
     for name, head in zip(DISTANCES, ("CNN distance ↓", "ViT distance ↓"), strict=True):
         cells = [ours[name].get(method, math.nan) for method in labels.values()]
-        texts = [number(cell, 4, missing=NONE) for cell in cells]
+        texts = [number(cell, 4) for cell in cells]
         columns["here", head] = [f"({text})" if name == loss else text for text, loss in zip(texts, own, strict=True)]
     energies = [ours.gradient_energy.get(method, math.nan) for method in labels.values()]
-    columns["here", "gradient energy ↑"] = [number(cell, 3, missing=NONE) for cell in energies]
+    columns["here", "gradient energy ↑"] = [number(cell, 3) for cell in energies]
     return pd.DataFrame(columns, index=pd.Index(labels, name=""))
 
 
@@ -212,8 +212,8 @@ TABLES: dict[str, tuple[Build, str]] = {
 }
 
 
-def write(name: str, profile_name: str) -> str:
-    """``report.tables.write`` of one of ``TABLES``: its Markdown."""
+def write(name: str, profile_name: str) -> tables.Table:
+    """``report.tables.write`` of one of ``TABLES``."""
     build, caption = TABLES[name]
     return tables.write(name, build, f"{caption}: {_OURS.strip()}", profile_name)
 

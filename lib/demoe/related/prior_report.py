@@ -198,7 +198,7 @@ def _against(read: Read, labels: Mapping[str, str], table: str) -> pd.DataFrame:
             cells["PSNR / LPIPS", "paper"] = _printed(int(table), label, "PSNR", "LPIPS")
         cells["PSNR / SSIM / LPIPS", name] = _ours(means, label, name, "psnr", "ssim", "lpips")
         has = (label, name) in means.index and "vit_distance" in means
-        cells["ViT", name] = number(means.loc[label, name].vit_distance, 4, missing=NONE) if has else NONE
+        cells["ViT", name] = number(means.loc[label, name].vit_distance, 4) if has else NONE
         own = gaps.loc[label] if label in gaps.index else None
         cells["PSNR over Net0", name] = NONE if own is None else interval(own)
         cells["verdict", name] = missing.get(label, NONE) if own is None else judged(own).word
@@ -225,8 +225,8 @@ TABLES = {
 }
 
 
-def write(name: str, profile_name: str) -> str:
-    """``tables.write`` of one of ``TABLES``: its Markdown."""
+def write(name: str, profile_name: str) -> tables.Table:
+    """``tables.write`` of one of ``TABLES``."""
     return tables.write(name, TABLES[name], CAPTIONS[name], profile_name)
 
 
@@ -255,7 +255,7 @@ def strength_figure(scores: pd.DataFrame, ranges: pd.DataFrame, methods: Mapping
 
     ``scores``: ``by_strength``. ``ranges``: differences by range. ``methods``: each with what it is compared with.
     """
-    figure, axes = plt.subplots(1, len(methods), figsize=(3 * len(methods), 2.9), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(methods), figsize=(9, 2.9), sharey=True, squeeze=False)
     wide = scores.pivot(index=["strength", "set", "image"], columns="method", values="psnr").reset_index()
     middles = {f"{low} to {high} px-syn": (low + high) / 2 for low, high in itertools.pairwise(EDGES)}
     for axis, (method, reference) in zip(axes[0], methods.items(), strict=True):

@@ -23,7 +23,7 @@ from .ablation_tables import (
     published_costs,
 )
 from .claims import UNDECIDED, Claim, beside, claim
-from .figures import BLUE, GREEN, RED, intervals, legend
+from .figures import BLUE, GREEN, RED, intervals, legend, scales_differ
 from .tables import number, where
 
 AGAINST = {
@@ -66,6 +66,8 @@ def difference_figure(table: pd.DataFrame) -> Figure:
         axis.axvline(0, color="0.3", lw=0.9)
         axis.margins(x=0.08)
         axis.xaxis.set_major_locator(MaxNLocator(5))
+    if known:
+        scales_differ(axes[0, 1].xaxis, ours.xaxis)
     ours.set_ylim(len(part) - 0.5, -0.5)
     legend(figure)
     if any(part.reference != REFERENCE):

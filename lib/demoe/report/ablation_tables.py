@@ -12,7 +12,6 @@ from demoe.core.profiles import PROFILES, Profile, trained_from
 from demoe.data.setting import Setting
 from demoe.evaluation import statistics
 from demoe.evaluation.comparison import without_lolblur
-from demoe.evaluation.statistics import MISSING
 from demoe.experiments.ablations import BY_HAND, CHOICES, INPUT, ROUTER
 from demoe.experiments.spec import FIGURE_6, PUBLISHED, START, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, specs
 
@@ -184,8 +183,7 @@ def _numbered(columns: dict[str, tuple[pd.Series, float, int]], experiments: Ite
     names = {row.experiment: row.label for row in reversed(ROWS)}
     names |= {REFERENCE: "DeMoE"} | UNPUBLISHED
     cells = {
-        head: [number(value / unit, decimals, missing=NONE) for value in values]
-        for head, (values, unit, decimals) in columns.items()
+        head: [number(value / unit, decimals) for value in values] for head, (values, unit, decimals) in columns.items()
     }
     return pd.DataFrame(cells, index=pd.Index([names[name] for name in experiments], name=""))
 
@@ -198,7 +196,7 @@ def difference(row, over: str = "") -> str:
     low, high = (row.low_trainings, row.high_trainings) if over == "trainings" else (row.low, row.high)
     if row.method == row.reference or (over == "trainings" and math.isnan(low)):
         return NONE
-    return interval({"mean": row.difference, "low": low, "high": high}, 3, missing=MISSING)
+    return interval({"mean": row.difference, "low": low, "high": high}, 3)
 
 
 def comparison(csv: str, name: str, read: Read) -> pd.DataFrame:
@@ -209,7 +207,7 @@ def comparison(csv: str, name: str, read: Read) -> pd.DataFrame:
     table, columns = every[every.choice == ROUTER], {}
     kind = "real" if "data" in table and set(table["data"]) == {"real"} else "-syn"  # by the stamp of the CSV
     if table.paper_psnr.notna().any():
-        gaps = [number(value, 2, True, MISSING) for value in table.paper_difference]
+        gaps = [number(value, 2, True) for value in table.paper_difference]
         columns |= _quality("paper (real)", table, "paper_psnr", "paper_ssim", "paper_lpips")
         columns["paper (real)", "difference (dB)"] = gaps
     for choice in CHOICES:
@@ -218,7 +216,7 @@ def comparison(csv: str, name: str, read: Read) -> pd.DataFrame:
         columns[ours, "difference (dB) [95 % over pictures]"] = [difference(row) for row in part.itertuples()]
         if part.trainings.max() > 1:
             columns[ours, "[95 % over trainings]"] = [difference(row, "trainings") for row in part.itertuples()]
-            spread = [number(value, 3, missing=MISSING) for value in part.spread]
+            spread = [number(value, 3) for value in part.spread]
             columns[ours, "standard deviation over trainings (dB)"] = spread
     columns["here", "router is right"] = [NONE if math.isnan(value) else f"{value:.0%}" for value in table.accuracy]
     laid = pd.DataFrame(columns, index=pd.Index(table.row, name=""))

@@ -69,6 +69,8 @@ class Claim:
         return f"{self.place}: {text}" if text and self.place else text
 
     def _text(self, value: float, low: float = math.nan, high: float = math.nan) -> str:
+        if math.isnan(value):
+            return ""
         row = {"mean": value, "low": low, "high": high}
         return interval(row, self.decimals, self.unit == "dB", self.unit)
 

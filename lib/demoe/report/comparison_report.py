@@ -19,7 +19,7 @@ from demoe.evaluation.comparison import AS_LONG, LONGER_K, MAIN, WITHOUT, withou
 from demoe.evaluation.methods import EQUAL
 
 from .claims import AVERAGE, Claim, averaged, beside, claim, difference, every, judged, pair, told_by_set
-from .figures import METHOD_COLOURS, frame, intervals, legend, row_label, show
+from .figures import METHOD_COLOURS, frame, intervals, legend, show
 from .tables import NONE, Read, bare, best, interval, number, our_cell, paper, paper_cell, where
 
 METRICS = ("psnr", "ssim", "lpips")
@@ -55,7 +55,7 @@ def table_1(read: Read) -> pd.DataFrame:
     for name in summary["set"].unique():
         theirs = [PAPER_ROWS.get(role, role) for role in methods.role]
         columns[f"{bare(name)}, paper (real)"] = [paper_cell("table1_aio", row, bare(name), METRICS) for row in theirs]
-        here = [our_cell(means, method, name, METRICS, NONE) for method in methods.method]
+        here = [our_cell(means, method, name, METRICS) for method in methods.method]
         psnr = means.psnr.reindex([(method, name) for method in methods.method]).set_axis(methods.index).dropna()
         for _, part in psnr.groupby(methods.group):
             for i, text in zip(part.index, best(part), strict=True):
@@ -78,7 +78,7 @@ def table_1_cost(read: Read) -> pd.DataFrame:
         trained = methods.loc[role] if role in methods.index else pd.Series({"params": math.nan, "macs": math.nan})
         rows[row.row] = {
             "paper": f"{row.paper_params_m:.2f} / {row.paper_macs_g:.2f}",
-            "runtime in ms, paper (its GPU)": number(row.paper_runtime_ms, 1, missing=NONE),
+            "runtime in ms, paper (its GPU)": number(row.paper_runtime_ms, 1),
             "published size, counted here": _cost(row.params, row.macs, row.note),
             "size trained here": _cost(trained["params"], trained["macs"], trained.get("missing", "")),
             "trained here is": trained.get("method", NONE),
@@ -106,11 +106,11 @@ def table_3(read: Read) -> pd.DataFrame:
         rows[real] = {
             "DeMoE*, paper (real)": paper_cell(*theirs[0], METRICS),
             "DeMoE, paper (real)": paper_cell(*theirs[1], METRICS),
-            "drop in dB, paper": number(specialist - one, 2, True, NONE),
+            "drop in dB, paper": number(specialist - one, 2, True),
             "set here": name,
-            "DeMoE*, here": our_cell(means, name_of["DeMoE*"], name, METRICS, NONE),
-            "DeMoE, here": our_cell(means, name_of[MAIN], name, METRICS, NONE),
-            "drop in dB, here [95 % interval]": interval(drops.loc[name], missing=NONE),
+            "DeMoE*, here": our_cell(means, name_of["DeMoE*"], name, METRICS),
+            "DeMoE, here": our_cell(means, name_of[MAIN], name, METRICS),
+            "drop in dB, here [95 % interval]": interval(drops.loc[name]),
         }
     return pd.DataFrame(rows).T.rename_axis("set")
 
@@ -122,22 +122,24 @@ def _table_3_source(method: str, dataset: str) -> str:
     return "section4.3_upper_bound" if method == SPECIALIST else "table1_aio"
 
 
-def figure_5(rows: Sequence[tuple[str, str, list[tuple[str, Tensor]]]], width: float = 1.35) -> Figure:
-    """Figure 5: ``comparison.examples``, one column a method, with a frame around the crop that lacks most
-    (``comparison.worst_crop``), and below it the crop enlarged. Heads of columns stand above the first row alone."""
-    shapes = [images[0][1].shape[-2:] for _, _, images in rows]
-    heights, columns = [part for height, across in shapes for part in (height / across, 1.0)], len(rows[0][2])
-    size = (width * columns + 0.3, width * sum(heights) + 0.22 * len(rows) + 0.5)
-    figure, axes = plt.subplots(2 * len(rows), columns, figsize=size, squeeze=False, height_ratios=heights)
-    for i, (name, _, images) in enumerate(rows):
+def figure_5(rows: Sequence[tuple[str, str, list[tuple[str, Tensor]]]], width: float = 1.3) -> Figure:
+    """Figure 5: ``comparison.examples``: a set's blurred picture with a frame around the crop that lacks most
+    (``comparison.worst_crop``), and beside it in two rows the crop of every method, under its name."""
+    half = math.ceil(max(len(images) for _, _, images in rows) / 2)
+    figure = plt.figure(figsize=(width * (half + 2) + 0.3, (2 * width + 0.9) * len(rows)))
+    for part, (name, _, images) in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
+        axes = part.subplot_mosaic(
+            [["whole"] + [f"{row * half + i}" for i in range(half)] for row in (0, 1)], width_ratios=[2] + [1] * half
+        )
         top, left, side = worst_crop(images[0][1], images[-1][1])
-        for whole, zoom, (title, image) in zip(axes[2 * i], axes[2 * i + 1], images, strict=True):
-            show(whole, image, title if i == 0 else title.rpartition("\n")[2])
-            whole.title.set_fontsize(6.5)
-            show(zoom, image[:, top : top + side, left : left + side])
-            frame(whole, top, left, side, side, FRAME)
-            frame(zoom, 0, 0, side, side, FRAME)
-        row_label(axes[2 * i, 0], name)
+        show(axes["whole"], images[0][1], f"{name}, blurred")
+        frame(axes["whole"], top, left, side, side, FRAME)
+        for i in range(2 * half):
+            axes[f"{i}"].axis("off")
+        for i, (title, image) in enumerate(images):
+            show(axes[f"{i}"], image[:, top : top + side, left : left + side], title.strip())
+            axes[f"{i}"].title.set_fontsize(7)
+            frame(axes[f"{i}"], 0, 0, side, side, FRAME)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from demoe.core.files import figures_dir, replacing
@@ -26,18 +29,40 @@ COLOURS = {
 }
 METHOD_COLOURS = ["#999999", "#0072B2", "#D55E00", "#E69F00", "#009E73"]
 GREY, BLUE, RED, ORANGE, GREEN = METHOD_COLOURS
+WIDTH = 9.5  # inches at most: about 900 pixels of a page, where text of 8 points is 10 pixels high
 MARKERS = "osD^vPX*"  # besides colours, one an expert, a set or a method
 plt.style.use(Path(__file__).with_suffix(".mplstyle"))
 
 
 def save(figure: Figure, name: str, mark: Stamp) -> Path:
-    """Stamps ``figure`` at its foot, writes ``figures/<profile>/<name>.png`` and ``.pdf``, returns the PNG's path."""
+    """Stamps ``figure`` at its foot, writes ``figures/<profile>/<name>.png`` and ``.pdf``, returns the PNG's path.
+
+    A figure wider than ``WIDTH`` is drawn anew at that width, so that its text can be read on a page. A notebook shows
+    the PNG, with ``described`` as its alternative text, which is in the file too.
+    """
+    if figure.get_figwidth() > WIDTH:
+        figure.set_size_inches(figure.get_size_inches() * WIDTH / figure.get_figwidth())
     figure.text(0.995, -0.01, mark.line(), ha="right", va="top", fontsize=6, color="0.45")
-    for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Description": mark.line()})):
+    known = {"Description": mark.line(), "Title": described(figure, name)}
+    for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", known)):
         file = figures_dir(mark.profile) / f"{name}.{suffix}"
         with replacing(file) as partial:
             figure.savefig(partial, format=suffix, bbox_inches="tight", metadata=metadata)
+    if "ipykernel" in sys.modules:
+        from IPython.display import Image, display
+
+        plt.close(figure)  # else the kernel shows it a second time, without words
+        pixels = int.from_bytes(file.read_bytes()[16:20])  # the width, in every PNG's header
+        display(Image(file, width=round(pixels * 96 / plt.rcParams["savefig.dpi"]), alt=known["Title"]))
     return file
+
+
+def described(figure: Figure, name: str) -> str:
+    """What a figure shows, in one line for those who do not see it: titles, axes and legends as they are written."""
+    words = [name, *(text.get_text() for one in figure.legends for text in one.get_texts())]
+    for axis in figure.axes:
+        words += [axis.get_title(), axis.get_ylabel(), axis.get_xlabel()]
+    return "; ".join(dict.fromkeys(" ".join(word.split()) for word in words if word.strip()))
 
 
 def show(axis: plt.Axes, image: Tensor, title: str = "") -> None:
@@ -104,6 +129,14 @@ def intervals(axis: plt.Axes, places: Sequence[float], table: pd.DataFrame, acro
         axis.errorbar(places, table["mean"], yerr=reach, **style)
 
 
+def scales_differ(axis: Axis, other: Axis) -> None:
+    """Says below the label of an axis how many times finer or coarser its scale is than another's, if twice or more."""
+    ratio = np.ptp(other.get_view_interval()) / np.ptp(axis.get_view_interval())
+    word, times = ("finer", ratio) if ratio > 1 else ("coarser", 1 / ratio)
+    if times >= 2:
+        axis.set_label_text(f"{axis.label.get_text()}\n(scale {times:.0f} times {word} than the other's)")
+
+
 def legend(figure: Figure, handles: Sequence | None = None, place: str = "upper center", **style) -> None:
     """One legend for all panels, outside of them so that it covers nothing; without ``handles``, the first panel's."""
     handles = figure.axes[0].get_legend_handles_labels()[0] if handles is None else handles
@@ -146,18 +179,37 @@ def training_curves(stage1: pd.DataFrame, stage2: pd.DataFrame, smooth: int = 15
             axis.plot(log.step, mean, color=colour, lw=1.6, label=name)
         axis.set(title=title, ylabel=label, xlabel="optimiser step")
         axis.set(**({"ylim": (0, 1.02)} if column == "accuracy" else {"yscale": "log"}))
+        if column in ("pixel", "grad_norm"):
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter("")
     axes[0, 0].legend()
     return figure
 
 
-def psnr_bars(summary: pd.DataFrame) -> Figure:
-    """PSNR of every method on every set, from ``statistics.summarise``'s table."""
-    figure, axis = plt.subplots(figsize=(8, 3))
-    palette = METHOD_COLOURS[: summary.method.nunique()]
-    sns.barplot(summary, x="set", y="psnr", hue="method", palette=palette, saturation=1, ax=axis)
-    axis.set(xlabel="", ylabel="PSNR (dB)")
-    sns.move_legend(axis, "lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(palette), title=None)
-    axis.grid(axis="x", visible=False)
+def gains(differences: pd.DataFrame, over: str = "input") -> Figure:
+    """PSNR over the ``over``, a set a column, with 95 % intervals where there are scenes enough.
+
+    Two panels: LOLBlur, where brightness decides, has a scale of its own. ``differences``: ``statistics.differences``.
+    """
+    rows = differences[(differences.metric == "psnr") & (differences.second == over)]
+    names = list(rows["set"].unique())
+    dark = [name for name in names if name.startswith("LOLBlur")]
+    groups = [[name for name in names if name not in (*dark, "Average")], [*dark, "Average"]]
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3), width_ratios=[max(1, len(group)) for group in groups])
+    methods = rows["first"].unique()
+    for axis, group in zip(axes, groups, strict=True):
+        for i, method in enumerate(methods):
+            here = rows[rows["first"] == method].set_index("set").loc[group]
+            places = np.arange(len(group)) + (i - (len(methods) - 1) / 2) * 0.6 / len(methods)
+            style = {"fmt": "soD^vPX"[i], "color": METHOD_COLOURS[1 + i % 4], "capsize": 3, "lw": 1.2}
+            intervals(axis, places, here, False, label=method, **style)
+        axis.axhline(0, color="0.3", lw=0.8)
+        axis.set_xticks(range(len(group)), group)
+        axis.set_xlim(-0.5, len(group) - 0.5)
+        axis.grid(axis="x", visible=False)
+    axes[0].set_ylabel(f"PSNR over the {over} (dB)")
+    legend(figure)
     return figure
 
 
@@ -186,7 +238,7 @@ def costs(table: pd.DataFrame, side: int) -> Figure:
     for axis, (column, unit, label) in zip(axes, panels, strict=True):
         sns.barplot(x=table[column] / unit, y=table.row, hue=table.row, palette=palette, saturation=1, ax=axis)
         for bars in axis.containers:
-            axis.bar_label(bars, fmt="%.3g", padding=2, fontsize=7)
+            axis.bar_label(bars, fmt="%.4g", padding=2, fontsize=7)
         axis.set(xlabel=label, ylabel="")
         axis.margins(x=0.18)
         axis.grid(axis="y", visible=False)

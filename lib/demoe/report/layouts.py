@@ -34,8 +34,8 @@ _TEXTS = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encod
 CAPTIONS: dict[str, str] = {name: text.format(**_TEXTS["shared"]) for name, text in _TEXTS["captions"].items()}
 
 
-def write(name: str, profile_name: str) -> str:
-    """``tables.write`` of one of ``TABLES``: its Markdown."""
+def write(name: str, profile_name: str) -> tables.Table:
+    """``tables.write`` of one of ``TABLES``."""
     return tables.write(name, TABLES[name], CAPTIONS[name], profile_name)
 
 

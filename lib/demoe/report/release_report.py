@@ -1,21 +1,15 @@
-"""Notebook 10: the released networks in tables, a figure and rows, the paper's numbers in columns of their own."""
+"""Notebook 10: the released networks in tables and rows, the paper's numbers in columns of their own."""
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from demoe.evaluation.released import BASELINE, COMPARED, DEMOE, INPUT, MANUAL, SHOWN
-from demoe.evaluation.statistics import MISSING
+from demoe.evaluation.released import BASELINE, COMPARED, DEMOE, SHOWN
 
 from .claims import Claim, averaged, claim, pair
-from .figures import BLUE, ORANGE, RED, intervals, legend
-from .tables import Read, bare, best, interval, number, paper_cell, where
+from .tables import Read, bare, best, interval, number, paper_cell
 
 PAPER_METHODS = {BASELINE: "NAFNet", DEMOE: "DeMoE_k1"}
-STYLES = {BASELINE: ("s", BLUE), DEMOE: ("o", RED), MANUAL: ("D", ORANGE)}
 
 
 def quality(read: Read) -> pd.DataFrame:
@@ -25,7 +19,7 @@ def quality(read: Read) -> pd.DataFrame:
     means = means.reindex([name for name in SHOWN if name in means.index])
     columns: dict[tuple[str, str], list[str]] = {}
     for name in summary["set"].unique():
-        psnr, ssim = best(means["psnr", name]), [number(value, 3, missing=MISSING) for value in means["ssim", name]]
+        psnr, ssim = best(means["psnr", name]), [number(value, 3) for value in means["ssim", name]]
         columns[name, "here"] = [" / ".join(pair) for pair in zip(psnr, ssim, strict=True)]
         theirs = [PAPER_METHODS.get(method, "") for method in means.index]
         columns[bare(name), "paper (real)"] = [
@@ -42,31 +36,6 @@ def differences(read: Read) -> pd.DataFrame:
     return (
         pd.DataFrame(cells).T[table["set"].unique()].rename_axis("PSNR (dB) [95 % interval]").rename_axis(columns=None)
     )
-
-
-def gains(differences: pd.DataFrame) -> Figure:
-    """PSNR over the input, a set a column, with 95 % intervals where there are scenes enough.
-
-    Two panels: LOLBlur, where brightness decides, has a scale of its own.
-    """
-    rows = where(differences, metric="psnr", second=INPUT)
-    names = list(rows["set"].unique())
-    dark = [name for name in names if name.startswith("LOLBlur")]
-    groups = [[name for name in names if name not in (*dark, "Average")], [*dark, "Average"]]
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3), width_ratios=[max(1, len(group)) for group in groups])
-    methods = [name for name in STYLES if name in set(rows["first"])]
-    for axis, group in zip(axes, groups, strict=True):
-        for i, method in enumerate(methods):
-            here = rows[rows["first"] == method].set_index("set").loc[group]
-            places, (marker, colour) = np.arange(len(group)) + 0.2 * (i - (len(methods) - 1) / 2), STYLES[method]
-            intervals(axis, places, here, False, fmt=marker, color=colour, capsize=3, lw=1.2, label=method)
-        axis.axhline(0, color="0.3", lw=0.8)
-        axis.set_xticks(range(len(group)), group)
-        axis.set_xlim(-0.5, len(group) - 0.5)
-        axis.grid(axis="x", visible=False)
-    axes[0].set_ylabel("PSNR over the input (dB)")
-    legend(figure)
-    return figure
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:

@@ -11,7 +11,6 @@ from demoe.core.paper import published
 from demoe.data.real import catalog
 from demoe.evaluation import expert_choice
 from demoe.evaluation.metrics import LABELS
-from demoe.evaluation.statistics import MISSING
 
 from .tables import NONE, OURS, Read, bare, interval, number, our_cell, paper_cell, where
 
@@ -99,14 +98,12 @@ def rules(read: Read) -> pd.DataFrame:
     of_sets = table[(table.quantity == "psnr") & (table["set"] != "Average")]
     for name, part in of_sets.groupby("set", sort=False):
         values = part.set_index("method")["mean"].reindex(methods)
-        columns["PSNR (dB)", name] = [number(value, missing=MISSING) for value in values]
+        columns["PSNR (dB)", name] = [number(value) for value in values]
     shares = average("outside", "share").iterrows()
-    columns["gap to the oracle closed", "OOD average"] = [
-        interval(row, 0, sign=False, unit="%", missing=NONE) for _, row in shares
-    ]
+    columns["gap to the oracle closed", "OOD average"] = [interval(row, 0, sign=False, unit="%") for _, row in shares]
     for group, words in (("outside", "OOD"), ("inside", "in-distribution")):
         gains = average(group, "gain")
-        columns["dB over k=1", f"{words} average"] = [interval(row, 3, missing=NONE) for _, row in gains.iterrows()]
+        columns["dB over k=1", f"{words} average"] = [interval(row, 3) for _, row in gains.iterrows()]
         counts = gains[["changed", "pictures"]].to_numpy(float)
         columns["another choice than k=1", f"{words} pictures"] = [
             NONE if math.isnan(changed) else f"{changed:.0f} of {pictures:.0f}" for changed, pictures in counts

@@ -1,4 +1,4 @@
-"""Tables: one tidy CSV with its stamp, and the same numbers laid out for a reader, as Markdown and LaTeX."""
+"""Tables: one tidy CSV with its stamp, and the same numbers laid out for a reader, as HTML, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from html import escape
 from pathlib import Path
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from demoe.core import provenance
 from demoe.core.files import own_or_published, results_dir, write_text
-from demoe.core.markdown import flat, markdown_table
+from demoe.core.markdown import markdown_table
 from demoe.core.paper import published
-from demoe.evaluation.statistics import MISSING
+from demoe.evaluation.metrics import LABELS
 
 Read = Callable[[str], pd.DataFrame]  # name of a saved CSV -> its rows, stamp columns included
 # A table for a reader: row labels in its index, cells of text ready to print, ``**bold**`` where a value is to stand
-# out. A second level of the columns is written behind the first, after a comma.
+# out. A second level of the columns stands below the first, and in Markdown behind it, after a comma.
 Build = Callable[[Read], pd.DataFrame]
 NONE = "–"  # no such number: not published, or nothing of ours
 DECIMALS = {"psnr": 2, "ssim": 3, "lpips": 3, "musiq": 2, "nrqm": 3, "niqe": 3}  # that the paper prints
@@ -27,6 +30,7 @@ OURS = {name: "lpips_vgg" if name == "lpips" else name for name in DECIMALS}  # 
 # Columns that hold text whatever stands in them: a key "0007" is no number, and a commit "12345678" is none either.
 TEXTS = frozenset({"set", "image", "method", "missing", "note", "profile", "data", "commit"})
 STAMP = ("profile", "data", "seed", "commit")
+BOLD = re.compile(r"\*\*(.+?)\*\*")
 TEXT_NAMES = ("backslash", "asciitilde", "asciicircum", "less", "greater")
 MATH_NAMES = ("uparrow", "downarrow", "rightarrow", "pm", "times", "cdot", "approx", "leq", "geq", "dagger", "sigma")
 LATEX = str.maketrans(
@@ -75,27 +79,94 @@ def _typed(cells: pd.Series) -> pd.Series:
     return pd.to_numeric(cells.where(cells != "", None)) if len(written) else cells.map(lambda _: float("nan"))
 
 
-def write(name: str, build: Build, caption: str, profile_name: str) -> str:
-    """Builds a table from the CSVs in ``results/<profile>/tables`` and writes ``<name>.md`` and ``<name>.tex`` there.
+@dataclass(frozen=True)
+class Table:
+    """A table for a reader: shown by notebooks as HTML, written as HTML, Markdown and LaTeX with the same cells.
 
-    Both hold the ``caption`` (plain text: what is shown, of which data, what paper table stands beside it), the table,
-    and a line with profile, data, seed and commit of the CSVs; they appear whole or not at all. Returns the Markdown,
-    for display. Raises ``FileNotFoundError`` where a CSV is missing.
+    ``caption`` says what is shown (plain text), ``notes`` what was not measured, and profile, data, seed and commit.
+    """
+
+    cells: pd.DataFrame
+    caption: str
+    notes: tuple[str, ...]
+
+    def markdown(self) -> str:
+        """GitHub's Markdown, between the caption and the notes."""
+        notes = "\n\n".join(f"*{note}*" for note in self.notes)
+        return f"**{self.caption}**\n\n{markdown_table(self.cells)}\n\n{notes}\n"
+
+    def html(self) -> str:
+        """A table whose levels of columns and rows span their cells, and which needs no style sheet."""
+        styler = self._styler(_html).set_caption(escape(self.caption))
+        notes = "".join(f"<p><small>{escape(note)}</small></p>\n" for note in self.notes)
+        return styler.to_html(exclude_styles=True) + notes
+
+    _repr_html_ = html
+
+    def latex(self, label: str) -> str:
+        """A float, for the packages booktabs, multirow and graphicx (which shrinks it to the line's width)."""
+        columns = "l" * self.cells.index.nlevels + "r" * self.cells.shape[1]
+        text = self._styler(_latex).to_latex(
+            hrules=True,
+            position_float="centering",
+            caption=_latex(self.caption),
+            label=f"tab:{label}",
+            column_format=columns,
+            multicol_align="c",
+            multirow_align="t",
+        )
+        notes = "".join(f"\n\\par\\footnotesize {_latex(note)}" for note in self.notes)
+        shrink = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
+        text = text.replace(r"\begin{tabular}", shrink + r"\begin{tabular}")
+        text = text.replace(r"\end{tabular}", r"\end{tabular}}" + notes)
+        return "% needs \\usepackage{booktabs,multirow,graphicx}\n" + text
+
+    def _styler(self, written: Callable[[str], str]) -> Styler:
+        """With the names of the index in the last row of heads, where those of the columns would stand."""
+        names = written(", ".join(name for name in self.cells.index.names if name))
+        cells = self.cells.rename_axis(columns=[None] * (self.cells.columns.nlevels - 1) + [names])
+        styler = cells.style.format(written).format_index(written, axis=0).format_index(written, axis=1)
+        return styler.hide(axis=0, names=True)
+
+
+def _html(text: str) -> str:
+    return BOLD.sub(r"<b>\1</b>", escape(str(text)))
+
+
+def _latex(text: str) -> str:
+    return BOLD.sub(r"\\textbf{\1}", str(text).translate(LATEX))
+
+
+def write(name: str, build: Build, caption: str, profile_name: str) -> Table:
+    """Builds a table from the CSVs in ``results/<profile>/tables`` and writes it there as HTML, Markdown and LaTeX.
+
+    Each holds the ``caption`` (plain text: what is shown, of which data, what paper table stands beside it), the table,
+    why metrics were not measured, and profile, data, seed and commit of the CSVs; they appear whole or not at all.
+    Returns the table, for display. Raises ``FileNotFoundError`` where a CSV is missing.
     """
     stamps: list[pd.DataFrame] = []
+    reasons: set[str] = set()
 
     def reading(csv: str) -> pd.DataFrame:
         table = read(csv, profile_name)
         stamps.append(table[[column for column in STAMP if column in table]].astype(str))
+        if "missing" in table:
+            reasons.update(reason for cell in table["missing"].unique() for reason in str(cell).split("; "))
         return table
 
-    table = build(reading)
-    line = _stamp_line(stamps)
+    cells = build(reading)
+    table = Table(cells, caption, (*_not_measured(reasons), _stamp_line(stamps)))
     folder = results_dir(profile_name) / "tables"
-    text = markdown(table, caption, line)
-    write_text(folder / f"{name}.md", text)
-    write_text(folder / f"{name}.tex", latex(table, caption, line, label=name))
-    return text
+    for suffix, text in (("html", table.html()), ("md", table.markdown()), ("tex", table.latex(name))):
+        write_text(folder / f"{name}.{suffix}", text)
+    return table
+
+
+def _not_measured(reasons: Iterable[str]) -> list[str]:
+    """Said once below a table: "Not measured here: LPIPS VGG: weights missing", of "lpips_vgg: weights missing"."""
+    pairs = sorted(reason.split(": ", 1) for reason in reasons if ": " in reason and "no ground truth" not in reason)
+    told = [f"{LABELS[metric].split(' (')[0].rstrip(' ↑↓')}: {why}" for metric, why in pairs if metric in LABELS]
+    return [f"Not measured here: {'; '.join(told)}"] if told else []
 
 
 def _stamp_line(stamps: list[pd.DataFrame]) -> str:
@@ -106,36 +177,7 @@ def _stamp_line(stamps: list[pd.DataFrame]) -> str:
     return " · ".join(f"{column} {', '.join(sorted(rows[column].dropna().unique()))}" for column in rows.columns)
 
 
-def markdown(table: pd.DataFrame, caption: str, line: str) -> str:
-    """The table as GitHub's Markdown, between its caption and the line about its origin."""
-    return f"**{caption}**\n\n{markdown_table(table)}\n\n*{line}*\n"
-
-
-def latex(table: pd.DataFrame, caption: str, line: str, label: str) -> str:
-    """The table as a LaTeX float, for the packages booktabs and graphicx (which shrinks it to the line's width)."""
-    cells = flat(table).map(_latex)
-    text = (
-        cells.set_axis([_latex(name) for name in cells.columns], axis=1)
-        .style.hide(axis="index")
-        .to_latex(
-            hrules=True,
-            position_float="centering",
-            caption=_latex(caption),
-            label=f"tab:{label}",
-            column_format="l" * table.index.nlevels + "r" * table.shape[1],
-        )
-    )
-    shrink = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" + "\n"
-    text = text.replace(r"\begin{tabular}", shrink + r"\begin{tabular}")
-    text = text.replace(r"\end{tabular}", r"\end{tabular}}" + "\n" + rf"\par\footnotesize {_latex(line)}")
-    return "% needs \\usepackage{booktabs,graphicx}\n" + text
-
-
-def _latex(text: str) -> str:
-    return re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", text.translate(LATEX))
-
-
-def number(value: float, decimals: int = 2, sign: bool = False, missing: str = "") -> str:
+def number(value: float, decimals: int = 2, sign: bool = False, missing: str = NONE) -> str:
     """A number for a reader, zero always without a sign; ``missing`` stands for NaN."""
     if math.isnan(value):
         return missing
@@ -143,14 +185,14 @@ def number(value: float, decimals: int = 2, sign: bool = False, missing: str = "
     return f"{rounded:{'+' if sign and rounded else ''}.{decimals}f}"
 
 
-def interval(row: Mapping, decimals: int = 2, sign: bool = True, unit: str = "", missing: str = "") -> str:
+def interval(row: Mapping, decimals: int = 2, sign: bool = True, unit: str = "") -> str:
     """ "+0.12 [+0.03, +0.25]" of a row with mean, low and high, with a ``unit`` "+0.12 dB [+0.03, +0.25]"; for "%" the
     values are shares, 0 to 1.
 
     The mean alone where there is no interval, or nothing that could differ.
     """
     mean, low, high = (row[name] * (100 if unit == "%" else 1) for name in ("mean", "low", "high"))
-    texts = [number(value, decimals, sign, missing) for value in (mean, low, high)]
+    texts = [number(value, decimals, sign) for value in (mean, low, high)]
     text = f"{texts[0]} {unit}" if unit and not math.isnan(mean) else texts[0]
     return text if math.isnan(low) or low == mean == high else f"{text} [{texts[1]}, {texts[2]}]"
 
@@ -172,15 +214,15 @@ def paper(table: str, method: str, dataset: str, metric: str) -> float:
 
 def paper_cell(table: str, method: str, dataset: str, metrics: Iterable[str]) -> str:
     """ "29.23 / 0.867 / 0.198", what the paper prints; one dash where it has nothing at all."""
-    return joined(number(paper(table, method, dataset, one), DECIMALS[one], missing=NONE) for one in metrics)
+    return joined(number(paper(table, method, dataset, one), DECIMALS[one]) for one in metrics)
 
 
-def our_cell(means: pd.DataFrame, method: str, name: str, metrics: Iterable[str], missing: str = MISSING) -> str:
+def our_cell(means: pd.DataFrame, method: str, name: str, metrics: Iterable[str]) -> str:
     """The same of ``means``, with the index (method, set) and a column a metric; a dash for what was not scored."""
     if (method, name) not in means.index:
         return NONE
     row = means.loc[(method, name)]
-    return joined(number(row[OURS[one]], DECIMALS[one], missing=missing) for one in metrics)
+    return joined(number(row[OURS[one]], DECIMALS[one]) for one in metrics)
 
 
 def bare(name: str) -> str:
@@ -188,16 +230,16 @@ def bare(name: str) -> str:
     return name.removesuffix("-syn")
 
 
-def best(values: Iterable[float], decimals: int = 2, lowest: bool = False, missing: str = MISSING) -> list[str]:
-    """Values as text, the best in bold as printed (so that equals are bold together); ``missing`` stands for NaN."""
-    texts = [number(value, decimals, missing=missing) for value in values]
+def best(values: Iterable[float], decimals: int = 2, lowest: bool = False) -> list[str]:
+    """Values as text, the best in bold as printed (so that equals are bold together)."""
+    texts = [number(value, decimals) for value in values]
     numbers = pd.to_numeric(pd.Series(texts), errors="coerce")
     target = numbers.min() if lowest else numbers.max()
     return [f"**{text}**" if number == target else text for text, number in zip(texts, numbers, strict=True)]
 
 
 def joined(cells: Iterable[str]) -> str:
-    """Several numbers in one cell, behind each other; once where all are the same word, as "missing"."""
+    """Several numbers in one cell, behind each other; once where all are the same word or dash."""
     texts = list(cells)
     return texts[0] if len(set(texts)) == 1 and not any(map(str.isdigit, texts[0])) else " / ".join(texts)
 

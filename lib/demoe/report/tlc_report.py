@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC, published
 from demoe.core.tasks import EXPERTS, expert_index
 from demoe.evaluation.metrics import LABELS
-from demoe.evaluation.statistics import MISSING, summarise
+from demoe.evaluation.statistics import summarise
 
 from .claims import AVERAGE, Claim, beside, claim, difference, judged, told_by_set
-from .figures import BLUE, COLOURS, MARKERS, intervals, legend
-from .tables import DECIMALS, NONE, Read, bare, best, interval, number, where
+from .figures import BLUE, COLOURS, MARKERS, intervals, legend, scales_differ
+from .tables import DECIMALS, Read, bare, best, interval, number, where
 
 PUBLISHED = {  # our rows, and what they are called among the published numbers
     NAFNET: "NAFNet",
@@ -61,7 +61,7 @@ def table_6(read: Read) -> pd.DataFrame:
         columns: dict[tuple[str, str], list[str]] = {}
         for name in means["set"].unique():
             columns[name, "here"] = best(here[name], **style)
-            columns[bare(name), "paper (real)"] = best(there[bare(name)], **style, missing=NONE)
+            columns[bare(name), "paper (real)"] = best(there[bare(name)], **style)
         blocks[LABELS[metric]] = pd.DataFrame(columns, index=methods)
     return pd.concat(blocks, names=["metric", "method"])
 
@@ -74,8 +74,8 @@ def gains(read: Read) -> pd.DataFrame:
         cells = rows[network, name] = {}
         for metric, theirs in METRICS.items():
             row, gain = group[group.metric == metric].iloc[0], paper.get((network, bare(name), metric), math.nan)
-            cells[LABELS[metric], "here"] = interval(row, DECIMALS[theirs] + 1, missing=MISSING)
-            cells[LABELS[metric], "paper (real)"] = number(gain, DECIMALS[theirs], True, NONE)
+            cells[LABELS[metric], "here"] = interval(row, DECIMALS[theirs] + 1)
+            cells[LABELS[metric], "paper (real)"] = number(gain, DECIMALS[theirs], True)
         cells["pictures", "here"] = str(int(group["images"].max()))
     return pd.DataFrame(rows).T.rename_axis(["with TLC against without", "set"])
 
@@ -105,6 +105,7 @@ def gain_figure(table: pd.DataFrame) -> Figure:
         top.set_title(network.replace("DeMoE with TLC in", "DeMoE, TLC in"))
     axes[0, 0].set_ylabel("paper, real sets:\ngain in PSNR (dB)")
     axes[1, 0].set_ylabel("here:\ngain in PSNR (dB)")
+    scales_differ(axes[1, 0].yaxis, axes[0, 0].yaxis)
     return figure
 
 
