@@ -36,7 +36,7 @@ import html_report
 BENCH = "bench"
 LEVEL = 2  # of oxipng, 0 to 6: about a second a figure, within two percent of the smallest
 MARK = ("profile", "seed", "commit")
-WRITTEN = (".csv", ".json", ".md", ".tex")
+WRITTEN = (".csv", ".json", ".html", ".md", ".tex")
 
 
 def publish(profile: str) -> list[Path]:
