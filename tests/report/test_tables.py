@@ -124,6 +124,7 @@ def test_report_writes_what_can_be_written(home, monkeypatch, capsys):
     assert cli.main(["report", "--profile", "test"]) == 0
     said = capsys.readouterr().out
     assert "one.html, .md, .tex" in said and "two was left out: there is no" in said
+    assert all(f"{name} was left out" in said for name in ("11_table_1", "12_table_4", "13_table_3"))  # related papers
     assert (results_dir("test") / "tables" / "one.tex").is_file()
     assert cli.main(["report", "--profile", "smoke"]) == 1
 

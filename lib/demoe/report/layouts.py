@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -39,15 +40,17 @@ def write(name: str, profile_name: str) -> tables.Table:
     return tables.write(name, TABLES[name], CAPTIONS[name], profile_name)
 
 
-def write_all(profile_name: str) -> tuple[list[str], dict[str, str]]:
-    """Writes every table whose CSVs are there, without any network.
+def write_all(
+    profile_name: str, others: Mapping[str, Callable[[str], tables.Table]] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """Writes every table whose CSVs are there, without any network; ``others``, by name, are given the profile's.
 
-    Returns the names written, and why for each of the others.
+    Returns the names written, and why for each that was not.
     """
     written, left_out = [], {}
-    for name in TABLES:
+    for name, writing in ({name: partial(write, name) for name in TABLES} | dict(others or {})).items():
         try:
-            write(name, profile_name)
+            writing(profile_name)
         except FileNotFoundError as error:
             left_out[name] = str(error)
         else:
