@@ -30,7 +30,7 @@ def notebooks() -> list[Path]:
 
 def basis(profile: str, data_root: str | None) -> dict:
     """What networks and notebooks depend on beside their own numbers and source, gathered without loading PyTorch."""
-    package = [file for kind in ("py", "csv", "toml") for file in sorted(PACKAGE.rglob(f"*.{kind}"))]
+    package = [file for kind in ("py", "cpp", "csv", "toml") for file in sorted(PACKAGE.rglob(f"*.{kind}"))]
     code = hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in package)).hexdigest()
     named, sharp = project_root() / "data.toml", os.environ.get(SHARP_IMAGES)
     hub = Path(os.environ.get("TORCH_HOME") or Path.home() / ".cache" / "torch") / "hub"

@@ -73,12 +73,12 @@ def run_folder(profile: str, name: str, seed: int, identity: dict) -> Path:
 
 @lru_cache
 def code_hash(*rooms: str) -> str:
-    """Eight hexadecimal digits that change when the code of these rooms of the package, or a TOML file in them, does:
-    nothing kept is stale."""
+    """Eight hexadecimal digits that change when the code of these rooms of the package, Python or C++, or a TOML file in
+    them, does: nothing kept is stale."""
     digest = hashlib.sha256()
     for room in rooms:
         for source in sorted((Path(__file__).parents[1] / room).iterdir()):
-            if source.suffix in (".py", ".toml"):
+            if source.suffix in (".py", ".cpp", ".toml"):
                 digest.update(source.read_bytes())
     return digest.hexdigest()[:8]
 
