@@ -7,7 +7,6 @@ import torch
 
 from demoe import experiments
 from demoe.core import profiles
-from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
 from demoe.experiments import runs
 from demoe.models.nafnet import NAFNetConfig
@@ -55,18 +54,6 @@ def trainings(monkeypatch):
 
 def equal(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(value, b[name]) for name, value in a.items())
-
-
-def own(name: str = "mine", value: int = 90, keys: int = 2) -> PairedSet:
-    pixels = torch.full((keys, 2, 3, 40, 33), value, dtype=torch.uint8)
-    return PairedSet(
-        name, "real", [str(i) for i in range(keys)], lambda i, window=None: _cut(pixels[i], window), lambda i: (40, 33)
-    )
-
-
-def _cut(pair, window):
-    top, left, height, width = window or (0, 0, 40, 33)
-    return pair[0, :, top : top + height, left : left + width], pair[1, :, top : top + height, left : left + width]
 
 
 def obtained(name, setting=None):
@@ -134,22 +121,21 @@ def test_an_identity_depends_on_what_the_weights_depend_on_and_nothing_else():
         "variant": lambda setting: experiments.named("variant-class-loss", setting),
         "no-class-loss": lambda setting: experiments.named("variant-no-class-loss", setting),
         "ablation": lambda setting: experiments.named("ablation-demoe", setting),
-        "own": lambda setting: experiments.own_specialist(own(), setting),
     }
     usual = {name: make(SETTING).hash for name, make in kinds.items()}
     concerns = {
-        "specialist_steps": {"specialist", "own"},
+        "specialist_steps": {"specialist"},
         "ablation_steps": {"variant", "no-class-loss", "ablation"},
         "stage1_steps": {"baseline", "demoe", "ablation"},
         "stage2_steps": {"demoe"},
         "bench_size": set(),
         "test_images": set(),
         "class_weight": {"baseline", "demoe", "variant", "ablation"},
-        "image_size": set(kinds) - {"own"},
+        "image_size": set(kinds),
         "learning_rate": {"baseline", "demoe", "ablation"},  # the last two by what they start from
         "stage2_rate": {"demoe"},
         "guest_rate": set(),
-        "specialist_rate": {"specialist", "own"},
+        "specialist_rate": {"specialist"},
         "ablation_rate": {"variant", "no-class-loss", "ablation"},
         "batch": set(kinds),
         "leaves_out": set(),
@@ -169,19 +155,6 @@ def test_what_people_are_told_is_no_part_of_an_identity():
     other = replace(spec, about="another sentence")
     assert other == spec and hash(other) == hash(spec) and other.hash == spec.hash
     assert replace(spec, starts_from=replace(spec.starts_from, steps=9)).hash != spec.hash
-
-
-def test_pairs_of_ones_own_are_trained_on_and_told_apart_by_their_pixels(home, trainings):
-    def trained(pairs):
-        return experiments.obtain(experiments.own_specialist(pairs, SETTING), SETTING, pairs=pairs)
-
-    first = trained(own("my phone"))
-    assert first.spec.name == "specialist-my-phone" and first.data == "real" and first.trained_on == "my phone"
-    assert trainings[0]["sets"][0].name == "my phone" and trainings[0]["patch"] == 32
-    same = trained(own("my phone"))
-    others = [trained(pairs) for pairs in (own("my phone", value=91), own("my phone", keys=3))]
-    assert len(trainings) == 3 and same.folder == first.folder
-    assert len({run.folder for run in (first, *others)}) == 3
 
 
 def test_every_experiment_has_a_name_and_a_sentence():

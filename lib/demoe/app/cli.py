@@ -15,7 +15,7 @@ from pathlib import Path
 from demoe.core import __version__
 from demoe.core.profiles import PROFILES
 
-from . import arguments
+from . import arguments, train_options
 from .photo_options import add_completion, add_export, add_photos, add_weights
 
 EXIT = """exit status:
@@ -44,8 +44,8 @@ def execute(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> i
     try:
         with open(os.devnull, "w") as nothing, redirect_stdout(nothing if arguments.quiet(args) else sys.stdout):
             return args.run(args, getattr(args, "parser", parser))
-    except KeyboardInterrupt:
-        arguments.complain("interrupted", args.debug)
+    except KeyboardInterrupt as interrupt:
+        arguments.complain(str(interrupt) or "interrupted", args.debug)
         return arguments.INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe went away: `demoe cost | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -120,14 +120,13 @@ def command_parser() -> arguments.Parser:
 
 def _add_experiments(commands) -> None:
     """``train``, ``evaluate`` and ``status``."""
-    train = arguments.add(commands, "train", "train a named experiment, or continue where it stopped")
-    train.add_argument("--experiment", metavar="NAME", help="default demoe; --list shows all")
-    train.add_argument(
-        "--pairs",
-        type=Path,
-        metavar="DIR",
-        help="train a network on pairs of your own instead: DIR/blur and DIR/sharp, equal names",
+    train = arguments.add(
+        commands,
+        "train",
+        "train a named experiment, or a network on pairs of your own; or continue where it stopped",
+        examples=train_options.EXAMPLES,
     )
+    train.add_argument("--experiment", metavar="NAME", help="default demoe; --list shows all")
     train.add_argument(
         "--loss",
         metavar="TERM+TERM",
@@ -154,6 +153,7 @@ def _add_experiments(commands) -> None:
         help="stop after so many minutes and keep the whole state; the same command goes on from it, "
         "also on another machine",
     )
+    train_options.add_own_pairs(train)
     evaluate = arguments.add(commands, "evaluate", "score a network on the test sets, or one folder against another")
     arguments.add_output(evaluate, "the means")
     evaluate.add_argument(
@@ -193,7 +193,7 @@ def _add_experiments(commands) -> None:
     )
     for sub in (train, evaluate, status):
         sub.add_argument("--profile", choices=tuple(PROFILES), help="default: $DEMOE_PROFILE, else smoke")
-        sub.add_argument("--seed", type=int, default=0, help="default 0")
+        sub.add_argument("--seed", type=int, default=None if sub is train else 0, help="default 0")
         sub.add_argument(
             "--data-root",
             metavar="DIR",

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from demoe import experiments
 from demoe.core.files import project_root, published_dir
-from demoe.data.own_pairs import complaints, own_pairs
-from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
 from demoe.experiments import status as kept
 from demoe.related import experiments as guests
 from demoe.related.terms import with_loss
 from demoe.training import distributed
 
+from . import cli_own_pairs, train_options
+
 
 def train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Trains what is asked for, or lists what can be."""
+    if cli_own_pairs.asked_for(args):
+        return cli_own_pairs.train(args, parser)
+    for name in train_options.KEYS:
+        if name not in ("loss", "seed") and getattr(args, name) is not None:
+            parser.error(f"--{name.replace('_', '-')} is for pairs of your own: say --pairs DIR, or leave it out")
     if args.json and not args.list:
         parser.error("--json says how --list is printed: it goes with --list")
-    if args.all and (args.pairs or args.experiment is not None or args.fresh or args.loss is not None):
-        parser.error("--all trains every experiment: leave --experiment, --pairs, --loss and --fresh out")
+    if args.all and (args.experiment is not None or args.fresh or args.loss is not None):
+        parser.error("--all trains every experiment: leave --experiment, --loss and --fresh out")
     if args.all and "LOCAL_RANK" in os.environ:
         parser.error("--all trains on one device: start it without torchrun")
-    setting = Setting.of(args.profile, args.seed, args.data_root, sharp_images=args.sharp_images)
+    setting = Setting.of(args.profile, args.seed or 0, args.data_root, sharp_images=args.sharp_images)
     setting = replace(setting, start_seed=args.start_seed, anew=args.anew or setting.anew)
     if args.list:
         print(experiments.list_as_json(setting) if args.json else guests.listing(setting))
@@ -41,27 +45,15 @@ def train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if os.environ.get("RANK", "0") != "0":  # the first of several processes speaks for all
         return 0
     print(message)
-    if args.pairs is None:
-        kept.write_status(setting)
+    kept.write_status(setting)
     return 0
 
 
 def _train_one(args: argparse.Namespace, setting: Setting) -> Path:
-    pairs = _own_pairs(args.pairs, setting) if args.pairs else None
-    spec = experiments.own_specialist(pairs, setting) if pairs else guests.named(args.experiment or "demoe", setting)
+    spec = guests.named(args.experiment or "demoe", setting)
     if args.loss is not None:
         spec = with_loss(spec, args.loss, setting.profile.class_weight)
-    return guests.obtain(spec, setting, args.deadline, pairs, fresh=args.fresh).weights
-
-
-def _own_pairs(folder: Path, setting: Setting) -> PairedSet:
-    pairs = own_pairs(folder)
-    for problem in complaints(pairs, setting.profile.specialist_patch, progress=sys.stderr.isatty()):
-        if problem.level == "error":
-            raise ValueError(f"{pairs.name}: {problem.sentence}")
-        if os.environ.get("RANK", "0") == "0":
-            print(f"demoe: {pairs.name}: {problem.sentence}", file=sys.stderr)
-    return pairs
+    return guests.obtain(spec, setting, args.deadline, fresh=args.fresh).weights
 
 
 def _train_all(setting: Setting, deadline: float | None) -> str:

@@ -11,18 +11,7 @@ from demoe.core.words import meant
 from demoe.data.setting import Setting
 
 from .comparisons import not_installed
-from .runs import (
-    WEIGHTS,
-    Run,
-    TimeUp,
-    default_device,
-    forget,
-    initial_network,
-    obtain,
-    own_specialist,
-    trained,
-    untrained,
-)
+from .runs import WEIGHTS, Run, TimeUp, default_device, forget, initial_network, obtain, trained, untrained
 from .spec import COMPARATORS, CONTROL, Spec, specs
 
 __all__ = [
@@ -41,7 +30,6 @@ __all__ = [
     "named",
     "needed_by",
     "obtain",
-    "own_specialist",
     "plan",
     "specs",
     "trained",

@@ -18,7 +18,6 @@ from demoe.core import provenance
 from demoe.core.files import alone, clear, is_kept, kept, results_dir, write_text
 from demoe.data import aio_blur
 from demoe.data.batches import Batches, Fresh, workers_for
-from demoe.data.own_pairs import fingerprint
 from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
 from demoe.models import checkpoints, comparators, fused_block
@@ -30,7 +29,7 @@ from demoe.training.losses import Criterion, Term, TermFunction, accuracy, cross
 from demoe.training.step import computed_in
 
 from . import packaged
-from .spec import Spec, specialist, specs
+from .spec import Spec
 
 STATE = "state"  # folder of an unfinished run, in which it goes on
 WEIGHTS = "model.safetensors"  # of a finished one
@@ -96,10 +95,10 @@ def obtain(
 ) -> Run:
     """The run of ``spec``: loaded if its weights are there, else trained to the end, after what it starts from.
 
-    ``pairs`` are those of one's own for a spec of ``own_specialist``, ``terms`` are ``criterion``'s. A process that
-    finds another one at work on the same run waits for it; of those that ``torchrun`` started the first decides for
-    all. Files that are damaged are set aside, and the network is trained again. Raises ``TimeUp`` at ``deadline``, a
-    value of ``time.monotonic``, and what training raises.
+    ``pairs`` take the place of the spec's own data, ``terms`` are ``criterion``'s. A process that finds another one at
+    work on the same run waits for it; of those that ``torchrun`` started the first decides for all. Files that are
+    damaged are set aside, and the network is trained again. Raises ``TimeUp`` at ``deadline``, a value of
+    ``time.monotonic``, and what training raises.
     """
     folder, first = spec.folder(setting), distributed.rank() == 0  # on its own each process is the first
     if distributed.agree(first and not trained(spec, setting)):
@@ -129,13 +128,6 @@ def forget(spec: Spec, setting: Setting) -> None:
             with alone(folder / ".lock", f"another process is training {folder.name}: waiting for it"):
                 clear(folder)
     distributed.wait()  # until nothing is left that another process could take for finished
-
-
-def own_specialist(pairs: PairedSet, setting: Setting) -> Spec:
-    """A NAFNet for pairs of one's own, trained as the specialists are. Their names and pixels are its identity."""
-    about = f"A NAFNet trained on {pairs.name} alone."
-    spec = specialist(specs(setting)["specialist-gopro"], pairs.name, about)
-    return replace(spec, data=(("data", pairs.data), ("source", fingerprint(pairs))))
 
 
 def untrained(network: NAFNetConfig, seed: int = 0) -> NAFNet:

@@ -257,6 +257,17 @@ def with_loss(spec: Spec, text: str, class_weight: float = PROFILES["paper"].cla
     return replace(spec, name=name, loss=loss, rows=())
 
 
+def sources(names: Container[str]) -> dict[str, str]:
+    """What the terms called ``names`` depend on in this room, by hashes: its code, and files of weights. {} for none.
+
+    Raises ``WeightsMissing`` where a file is not here.
+    """
+    ours = [loss for name, loss in LOSSES.items() if name in names]
+    items = sorted({item for loss in ours for item in loss.weights.split()})
+    files = {f"weights {item}": checksum(features.weights_file(item))[:8] for item in items}
+    return {"related": code_hash("related", "related/networks"), **files} if ours else {}
+
+
 def identified(spec: Spec) -> Spec:
     """``spec`` with all that it takes from this room as part of its identity: code, and the files of its losses.
 
@@ -268,8 +279,7 @@ def identified(spec: Spec) -> Spec:
     code = code_hash("related", "related/networks")
     if spec.code.endswith(code) or (spec.guest is None and not any(name in LOSSES for name, _ in spec.loss)):
         return spec
-    items = sorted({item for name, _ in spec.loss if name in LOSSES for item in LOSSES[name].weights.split()})
-    files = tuple((f"weights {item}", checksum(features.weights_file(item))[:8]) for item in items)
+    files = tuple(item for item in sources(dict(spec.loss)).items() if item[0] != "related")
     return replace(spec, code=spec.code + code, data=(*spec.data, *files))
 
 
