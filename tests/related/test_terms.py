@@ -44,7 +44,10 @@ def test_a_loss_is_read_with_its_weights():
     assert terms.parse("psnr + mae-global+class", 0.5) == (("psnr", 1.0), ("mae-global", 1e-5), ("class", 0.5))
     assert terms.parse("pixel=2+edge=1e-3") == (("pixel", 2.0), ("edge", 1e-3))
     for text, words in (
-        ("pixel+mea-local", "unknown loss 'mea-local' .did you mean 'mae-local'.*: choose among pixel, class, charbonnier"),
+        (
+            "pixel+mea-local",
+            "unknown loss 'mea-local' .did you mean 'mae-local'.*: choose among pixel, class, charbonnier",
+        ),
         ("", "unknown loss ''"),
         ("pixel+pixel=2", "names pixel twice"),
         ("pixel=", "weight of pixel is ''"),
