@@ -181,7 +181,8 @@ def takes_sound(path: Path, codec: str) -> bool:
     require()
     import av
 
-    return codec in av.open(os.devnull, "w", format=CONTAINERS[path.suffix.lower()]).supported_codecs
+    with av.open(os.devnull, "w", format=CONTAINERS[path.suffix.lower()]) as file:
+        return codec in file.supported_codecs
 
 
 def write_video(
