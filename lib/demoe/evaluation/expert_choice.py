@@ -28,7 +28,7 @@ from . import metrics, statistics
 from .benchmark import batch_of_one, restored, run
 from .methods import Method, blurred_input, network, restorations
 
-MEASURED = ("psnr", "ssim", "lpips_vgg", "musiq", "nrqm", "niqe")  # Tables 2, 8 and 9
+MEASURED = ("psnr", "ssim", "lpips_vgg", "musiq", "nrqm", "niqe", "niqe_refit")  # Tables 2, 8 and 9
 INPUT, BASELINE, SOFT, EQUAL = "input", "baseline", "DeMoE k=5", "equal mixture"
 CANDIDATES = (INPUT, BASELINE, *EXPERTS, SOFT, EQUAL)
 ROUTER, MANUAL, ORACLE, FIXED, RANDOM = "DeMoE k=1", "DeMoE manual", "oracle", "best fixed expert", "random expert"

@@ -20,6 +20,8 @@ from demoe.core.words import meant
 
 from .alignment import align, check_align
 from .learned_metrics import LPIPS_SMALLEST, check_iqa, check_lpips, iqa, lpips, quantise
+from .niqe import SMALLEST as NIQE_SMALLEST
+from .niqe import check_niqe_refit, niqe_refit
 
 PATCH = 8  # side in pixels of Metric Q's patches; the publication's
 SIGNIFICANCE = 0.001  # of "this patch has a direction", against white noise; the publication's
@@ -187,6 +189,13 @@ METRICS: dict[str, Metric] = {
     "musiq": _iqa("musiq", "MUSIQ ↑"),
     "nrqm": _iqa("nrqm", "NRQM ↑"),
     "niqe": _iqa("niqe", "NIQE ↓"),
+    "niqe_refit": Metric(
+        {"niqe_refit": "NIQE, re-fit ↓"},
+        lambda image, _: niqe_refit(image),
+        reference=False,
+        smallest=NIQE_SMALLEST,
+        check=check_niqe_refit,
+    ),
     "brisque": _iqa("brisque", "BRISQUE ↓"),
     "pi": _iqa("pi", "PI ↓"),
     "pieapp": _iqa("pieapp", "PieAPP ↓", reference=True),

@@ -29,7 +29,7 @@ EXACT = 8  # rows up to which ``order`` looks at all permutations (8! = 40 320)
 # Smallest difference that counts: half of the last digit that the paper's tables print of the metric (half of the
 # hundredth for those not named). What no published digit would show is no difference.
 HALF_A_HUNDREDTH = 0.005  # dB for PSNR
-SMALLEST = {name: 0.0005 for name in LABELS if name.startswith(("ssim", "lpips")) or name in ("nrqm", "niqe")}
+SMALLEST = {name: 0.0005 for name in LABELS if name.startswith(("ssim", "lpips", "nrqm", "niqe"))}
 SMALLEST |= dict.fromkeys(("mae", *ELSEWHERE), 0.00005)  # of Liang et al., who print four digits, and of ours
 # Fewest scenes: of five, all agree by chance alone in 2 of 2^5 cases, more than the 5 % that the intervals allow; of
 # six in 2 of 2^6. A bootstrap over fewer draws from too few to know how far scenes differ.

@@ -199,12 +199,13 @@ def without_sharp(scores: pd.DataFrame, sets: Sequence[str]) -> list[Claim]:
         choice = both.pivot(index="image", columns="method", values="choice")
         others = choice.index[choice[expert_choice.MANUAL] != choice[expert_choice.ROUTER]]
         changed = len({statistics.scene(name, key) for key in others})
-        metrics = [metric for metric in ("musiq", "nrqm", "niqe") if metric in both]
+        metrics = [metric for metric in ("musiq", "nrqm", "niqe", "niqe_refit") if metric in both]
         both = both[["set", "image", "method", "missing", *metrics]]
         table = statistics.difference(both, expert_choice.MANUAL, expert_choice.ROUTER).set_index(["set", "metric"])
         for metric in metrics:
             row = pd.concat([table.loc[name, metric], pd.Series({"changed_scenes": changed})])
-            why = ", ".join(text for cell in both.missing.unique() for text in cell.split("; ") if metric in text)
+            told = [text for cell in both.missing.unique() for text in cell.split("; ")]
+            why = ", ".join(text for text in told if text.startswith(f"{metric}:"))
             control = f"missing: {why}" if math.isnan(row["mean"]) else f"{changed} scenes with another expert"
             names = {"set": name, "label": LABELS[metric], "measure": metric}
             rows.append(difference("demoe-choice-{set}-{measure}", row, control, metric, **names))

@@ -14,6 +14,7 @@ from demoe.evaluation.metrics import LABELS
 
 from .tables import NONE, OURS, Read, bare, interval, number, our_cell, paper_cell, where
 
+REFIT = "niqe_refit"  # what the paper has not: its NIQE is by the published parameters
 SHORT = " (short)"  # behind the name of a network that was trained for the ablations' length
 # A row each: label, the paper's name for it, ours. "" where there is none.
 Row = tuple[str, str, str]
@@ -50,8 +51,9 @@ def _rows(table: str) -> list[Row]:
 
 def ours(read: Read) -> pd.DataFrame:
     """Means over the pictures: index (method, set), a column a metric; of the main networks and of the short ones."""
-    both = [read(name)[["method", "set", *OURS.values()]] for name in ("06_scores", "06_short")]
-    every = pd.concat([table.astype(dict.fromkeys(OURS.values(), float)) for table in both])
+    columns = [*OURS.values(), REFIT]
+    both = [read(name).reindex(columns=["method", "set", *columns]) for name in ("06_scores", "06_short")]
+    every = pd.concat([table.astype(dict.fromkeys(columns, float)) for table in both])
     return every.groupby(["method", "set"], sort=False).mean()
 
 
@@ -74,6 +76,9 @@ def paper_table(table: str, shown: Sequence[tuple[str, Sequence[str]]], read: Re
         head = " / ".join(label.replace(" (dB)", "") for label in labels) if len(labels) > 1 else labels[0]
         columns[head, f"paper ({name}, real)"] = [paper_cell(table, theirs, name, metrics) for _, theirs, _ in rows]
         columns[head, f"here ({here})"] = [our_cell(means, method, here, metrics) for _, _, method in rows]
+        if "niqe" in metrics and means[REFIT].notna().any():
+            refit = means[REFIT].reindex([(method, here) for _, _, method in rows])
+            columns[LABELS[REFIT], f"here ({here})"] = [number(value, 3, missing=NONE) for value in refit]
     trained = set(means.index.get_level_values("method"))
     late = [" (not trained here)" * (method.endswith(SHORT) and method not in trained) for _, _, method in rows]
     labels = [label + note for (label, _, _), note in zip(rows, late, strict=True)]
