@@ -10,8 +10,9 @@ from demoe.core import provenance
 from demoe.core.files import results_dir
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import metrics
-from demoe.evaluation.comparison import MAIN, WITHOUT, examples, worst_crop
+from demoe.evaluation.comparison import MAIN, WITHOUT, crossed, examples, worst_crop
 from demoe.evaluation.methods import Compared, blurred_input
+from demoe.models.outputs import Restored
 from demoe.report import comparison_report, layouts, tables
 from demoe.report import comparison_report as claims
 from demoe.report.claims import settled
@@ -247,11 +248,15 @@ def test_figures_are_drawn():
     rows = [(name, "k", list(zip(titles, images, strict=True))) for name in ("GoPro-syn", "DPDD-syn")]
     figure = comparison_report.figure_5(rows)
     part = figure.subfigs[0].axes
-    assert [axis.get_title() for axis in part] == ["GoPro-syn, blurred", titles[0], titles[1], "sharp", ""]
+    titles_of = [axis.get_title() for axis in part]
+    assert titles_of == ["GoPro-syn, blurred", titles[0], titles[1], "", "", "sharp", "", "", ""]
     zoom = part[1].images[0].get_array()
     top, left, side = worst_crop(images[0], images[2])
     crop = images[0][:, top : top + side, left : left + side]
     assert zoom.shape == (8, 8, 3) and torch.allclose(torch.tensor(zoom), crop.permute(1, 2, 0))
+    assert [len(axis.images) for axis in part[3:5]] == [0, 1]  # the input has changed nothing
+    brighter = comparison_report._change(images[0], images[0] + 0.1)
+    assert torch.allclose(brighter, torch.full_like(brighter, 0.5), atol=1e-5)
     table = differences({("DeMoE", "input"): 0.5, ("NAFNet", "input"): -0.1, ("DeMoE", "NAFNet"): 9.0})
     drawn = comparison_report.gains(table, methods()).axes[0]
     assert [text.get_text() for text in drawn.get_yticklabels()] == ["the NAFNet", "the DeMoE"]
@@ -260,6 +265,29 @@ def test_figures_are_drawn():
     both = comparison_report.gains(pd.concat([table, rest], ignore_index=True), methods()).axes
     assert [axis.get_title() for axis in both] == ["all sets", "without LOLBlur"]
     assert reach(both[1])[1] == pytest.approx([0.15, 0.25])
+
+
+def test_figure_1_shows_each_tuned_network_on_both_blurs():
+    class Half(torch.nn.Module):
+        def forward(self, x, **choice):
+            return Restored(x / 2)
+
+    entries = [
+        Compared(role, role, "", "", "", make) for role, make in (("input", blurred_input), (MAIN, blurred_input))
+    ]
+    pixels = torch.randint(0, 256, (2, 3, 20, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    sets = [
+        PairedSet(f"{name}-syn", "synthetic", ["a"], lambda i, window=None: tuple(pixels), lambda i: (20, 30))
+        for name in ("DPDD", "GoPro", "RealBlur")
+    ]
+    rows = [(pairs.name, "a", role, 20.0) for pairs in sets for role in ("input", MAIN)]
+    scores = pd.DataFrame(rows, columns=["set", "image", "method", "psnr"])
+    found = crossed(sets, entries, {"DPDD": Half(), "GoPro": Half()}, scores)
+    assert [name for name, _, _ in found] == ["DPDD-syn", "GoPro-syn"]
+    heads = ["blurred", "DeMoE* for DPDD", "DeMoE* for GoPro", "DeMoE k=1", "sharp"]
+    for _, _, images in found:
+        assert [title.split("\n")[0].split(",")[0] for title, _ in images] == heads
+        assert torch.allclose(images[1][1], pixels[0] / 510) and torch.equal(images[3][1], pixels[0] / 255)
 
 
 def test_figure_5_shows_the_median_gain_and_how_long_each_learned():

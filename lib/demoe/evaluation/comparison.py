@@ -16,7 +16,7 @@ from demoe.models.nafnet import NAFNET_PRESETS, NAFNet
 
 from . import statistics
 from .benchmark import restored, score
-from .methods import EQUAL, Compared, restorations
+from .methods import EQUAL, Compared, network, restorations
 from .metrics import busiest_window
 
 COMPARATORS = tuple(comparators.NETWORKS)  # in the order of Table 1
@@ -144,6 +144,26 @@ def examples(
         titled = [(f"{HEADS[one.role]}\n{one.steps}", one.make) for one in shown]
         *images, (title, sharp) = restored(pairs, key, titled, device)
         found.append((pairs.name, key, [*images, (f"{title}\n\n", sharp)]))
+    return found
+
+
+def crossed(
+    sets: Sequence[PairedSet],
+    entries: Sequence[Compared],
+    tuned: Mapping[str, nn.Module],
+    scores: pd.DataFrame,
+    device: str = "cpu",
+) -> list[tuple[str, str, list[tuple[str, Tensor]]]]:
+    """Figure 1, bottom: pictures of the sets that the ``tuned`` networks, by the sets' names, were tuned for, through
+    each of these and the longer trained DeMoE; chosen and given as those of ``examples``."""
+    by_role, found = {one.role: one for one in entries}, []
+    shown = [("blurred", by_role["input"].make)]
+    shown += [(f"DeMoE* for {name}", network(model)) for name, model in tuned.items()]
+    shown.append((HEADS[MAIN], by_role[MAIN].make))
+    for pairs in sets:
+        if pairs.name.removesuffix("-syn") in tuned:
+            key = median_gain(scores, pairs.name, by_role[MAIN].method, by_role["input"].method)
+            found.append((pairs.name, key, restored(pairs, key, shown, device)))
     return found
 
 

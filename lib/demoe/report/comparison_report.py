@@ -39,6 +39,7 @@ STAGES = {  # of notebook 04, first and second: the id's end, and the row of Tab
     ("DeMoE manual", "DeMoE k=1"): ("router", ""),
 }
 DROP = 0.005  # of its PSNR: "just 0.3 %", to the digit that the words have
+CHANGED = "below each crop: four times what\nbecame of it, without brightness"
 FRAME = "#F0E442"  # yellow: seen on dark and bright pictures, and in print
 
 
@@ -124,23 +125,37 @@ def _table_3_source(method: str, dataset: str) -> str:
 
 def figure_5(rows: Sequence[tuple[str, str, list[tuple[str, Tensor]]]], width: float = 1.3) -> Figure:
     """Figure 5: ``comparison.examples``: a set's blurred picture with a frame around the crop that lacks most
-    (``comparison.worst_crop``), and beside it in two rows the crop of every method, under its name."""
+    (``comparison.worst_crop``), and beside it in two rows the crop of every method, under its name; below each what
+    the method changed there (``_change``)."""
     half = math.ceil(max(len(images) for _, _, images in rows) / 2)
-    figure = plt.figure(figsize=(width * (half + 2) + 0.3, (2 * width + 0.9) * len(rows)))
+    figure = plt.figure(figsize=(width * (half + 2) + 0.3, (3.4 * width + 0.9) * len(rows)))
     for part, (name, _, images) in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
-        axes = part.subplot_mosaic(
-            [["whole"] + [f"{row * half + i}" for i in range(half)] for row in (0, 1)], width_ratios=[2] + [1] * half
-        )
+        grid = [
+            ["whole", *(f"{kind}{row * half + i}" for i in range(half))] for row in (0, 1) for kind in ("", "change ")
+        ]
+        axes = part.subplot_mosaic(grid, width_ratios=[2] + [1] * half)
         top, left, side = worst_crop(images[0][1], images[-1][1])
         show(axes["whole"], images[0][1], f"{name}, blurred")
+        axes["whole"].text(0.5, -0.04, CHANGED, transform=axes["whole"].transAxes, ha="center", va="top", fontsize=7)
         frame(axes["whole"], top, left, side, side, FRAME)
         for i in range(2 * half):
             axes[f"{i}"].axis("off")
-        for i, (title, image) in enumerate(images):
-            show(axes[f"{i}"], image[:, top : top + side, left : left + side], title.strip())
+            axes[f"change {i}"].axis("off")
+        crops = [image[:, top : top + side, left : left + side] for _, image in images]
+        for i, (title, _) in enumerate(images):
+            show(axes[f"{i}"], crops[i], title.strip())
             axes[f"{i}"].title.set_fontsize(7)
             frame(axes[f"{i}"], 0, 0, side, side, FRAME)
+            if i:
+                show(axes[f"change {i}"], _change(crops[0], crops[i]))
     return figure
+
+
+def _change(before: Tensor, after: Tensor) -> Tensor:
+    """Four times what became of a picture (3, H, W), around gray, without the change of each colour's mean: of a dark
+    set brightness would cover all else."""
+    difference = after.cpu() - before.cpu()
+    return (0.5 + 4 * (difference - difference.mean((1, 2), keepdim=True))).clamp(0, 1)
 
 
 def gains(differences: pd.DataFrame, methods: pd.DataFrame) -> Figure:

@@ -222,6 +222,37 @@ def confusion(routing: pd.DataFrame) -> Figure:
     return figure
 
 
+def cost_plane(table: pd.DataFrame, side: int, ensemble: float) -> Figure:
+    """Figure 6 (left) as a plane: MACs against runtime, the paper's and measured here; discs are as large as the
+    parameters.
+
+    Columns: row, params, macs, runtime_ms, paper_params_m, paper_macs_g, paper_runtime_ms. ``ensemble``: parameters of
+    DeMoE-5, five networks like the NAFNet of which one runs, so that it stands on the NAFNet's place.
+    """
+    table = table.dropna(subset=["params"])
+    nafnet = table[table.row == "NAFNet"].iloc[0]
+    five = nafnet.to_dict() | {"row": "DeMoE-5", "params": ensemble, "paper_params_m": ensemble / 1e6}
+    table = pd.concat([pd.DataFrame([five]), table], ignore_index=True)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
+    panels = (
+        ("paper_macs_g", "paper_runtime_ms", "paper_params_m", 1.0, "paper: RTX 4090, 3x256x256"),
+        ("macs", "runtime_ms", "params", 1e6, f"here: 3x{side}x{side}"),
+    )
+    for axis, (across, up, size, unit, title) in zip(axes, panels, strict=True):
+        macs = table[across].astype(float) / (1e9 if unit > 1 else 1)
+        runtime, params = table[up].astype(float), table[size].astype(float) / unit
+        for x, y, area, name in zip(macs, runtime, params, table.row, strict=True):
+            hollow = name == "DeMoE-5"
+            colour = RED if "DeMoE" in name else BLUE
+            axis.scatter(x, y, 14 * area, facecolor="none" if hollow else colour, edgecolor=colour, alpha=0.75, lw=1.2)
+            offset = (0, -18) if name == "NAFNet" else (0, 24 if hollow else 10)
+            style = {"xytext": offset, "textcoords": "offset points", "ha": "center", "fontsize": 7}
+            axis.annotate(f"{name}, {area:.1f} M", (x, y), **style)
+        axis.set(xscale="log", yscale="log", title=title, xlabel="MACs (G), 3x256x256", ylabel="runtime (ms)")
+        axis.margins(0.25)
+    return figure
+
+
 def costs(table: pd.DataFrame, side: int) -> Figure:
     """Figure 6 (left): parameters, MACs and measured runtime. Columns: row, params, macs, runtime_ms.
 
