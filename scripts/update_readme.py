@@ -96,7 +96,8 @@ expect:
 
 
 def comparison(tables: Path) -> str:
-    """Table 1 at equal length: averages over the five sets, ours and the paper's in columns of their own."""
+    """Table 1: averages over the five sets, ours and the paper's in columns of their own; what this profile does not
+    train has the paper's numbers alone."""
     methods, summary = pd.read_csv(tables / "05_methods.csv"), pd.read_csv(tables / "05_summary.csv")
     mean = summary[summary.set == "Average"].pivot(index="method", columns="metric", values="mean")
     sets = summary[(summary.metric == "psnr") & ~summary.set.str.startswith(("Average", "LOLBlur"))]
@@ -104,22 +105,23 @@ def comparison(tables: Path) -> str:
     paper = (
         published().query("table == 'table1_aio'").pivot(index="method", columns=["dataset", "metric"], values="value")
     )
-    rows = {}
-    for one in methods[methods.group.isin(["input", "equal length"])].itertuples():
-        theirs = paper.loc[{"DeMoE": "DeMoE_k1"}.get(one.role, one.role)] if one.role != "input" else None
+    rows, longer = {}, methods.role.isin(["NAFNet longer", "NAFNet as long", "DeMoE longer k=1", "DeMoE*"])
+    for one in methods[methods.group.isin(["input", "equal length"]) | longer].itertuples():
+        theirs = {"DeMoE": "DeMoE_k1"}.get(one.role, one.role)
+        theirs, here = paper.loc[theirs] if theirs in paper.index else None, one.method in mean.index
         rows[one.method] = {
-            "training": "-" if one.role == "input" else one.training,
-            "parameters here": "-" if one.role == "input" else f"{one.params / 1e6:.2f} M",
-            "here (-syn)": f"{mean.psnr[one.method]:.2f} / {mean.ssim[one.method]:.3f}",
-            "without LOLBlur-syn": f"{others[one.method]:.2f}",
+            "training": ("-" if one.role == "input" else one.training) if here else one.missing,
+            "parameters here": f"{one.params / 1e6:.2f} M" if one.params > 0 else "-",
+            "here (-syn)": f"{mean.psnr[one.method]:.2f} / {mean.ssim[one.method]:.3f}" if here else "-",
+            "without LOLBlur-syn": f"{others[one.method]:.2f}" if here else "-",
             "paper: parameters": "-" if theirs is None else f"{theirs['-', 'params_m']:.2f} M",
             "paper (real)": "-"
             if theirs is None
             else f"{theirs['Average', 'psnr']:.2f} / {theirs['Average', 'ssim']:.3f}",
         }
     table = markdown(pd.DataFrame(rows).T, "average PSNR (dB) / SSIM")
-    return f"""The networks of Table 1 on the same data, slimmed to this profile, each trained for the same short
-time (notebook `05`; DeMoE has two stages of that length, as in the paper):
+    return f"""The networks of Table 1 on the same data (notebook `05`). Those of others are slimmed, and compare only
+with a NAFNet and a DeMoE of the same short length; where they could decide nothing they are not trained:
 
 {table}"""
 

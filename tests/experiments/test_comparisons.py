@@ -1,12 +1,16 @@
 """The networks that DeMoE is compared with: what they learn from, how long, and where they start."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from demoe import experiments
 from demoe.core import profiles
+from demoe.core.tasks import DATASETS
 from demoe.data.setting import Setting
 from demoe.experiments import comparisons, runs
+from demoe.experiments.spec import COMPARATORS
 from demoe.models import comparators
 
 TINY = profiles.get(
@@ -87,3 +91,13 @@ def test_what_cannot_be_trained_here_is_not_needed(monkeypatch):
 def test_with_one_expert_demoe_is_its_baseline():
     """Section 3.3; the claim of notebook 05."""
     assert comparisons.one_expert_apart() < 1e-5 and comparisons.one_expert_apart(1) < 1e-5
+
+
+def test_what_a_profile_leaves_out_says_from_which_on_it_is_there(home, trainings):
+    assert comparisons.absent(TINY) == comparisons.not_installed()
+    small = replace(TINY, leaves_out=profiles.get("smoke").leaves_out)
+    absent = comparisons.absent(small)
+    assert set(absent) == {*COMPARATORS, "NAFNet", "DeMoE"} and set(absent.values()) == {"from profile quick on"}
+    entries = comparisons.compared(Setting(small, progress=False))
+    assert len(trainings) == 2 + len(DATASETS)  # the baseline, DeMoE, and DeMoE* of each set
+    assert not {one.role for one in entries} & {*absent, "NAFNet as long"}

@@ -1,4 +1,4 @@
-"""Figure 3 says what the network is: its numbers are the model's, whatever its size."""
+"""Figures 3 and 6 (left) and the curves of a training: what they show is what there is, whatever its size."""
 
 import re
 
@@ -41,16 +41,27 @@ def test_the_plane_of_costs_has_the_ensemble_beside_its_nafnet():
             "params": [1e7, 2e7, None],
             "macs": [1.1e10, 1.1e10, None],
             "runtime_ms": [5.0, 6.0, None],
-            "paper_params_m": [10.08, 20.15, 26.13],
             "paper_macs_g": [11.02, 11.05, 141.24],
             "paper_runtime_ms": [8, 13.1, 33.2],
         }
     )
     figure = figures.cost_plane(table, 64, 5e7)
     for axis in figure.axes:
-        names = [text.get_text().split(",")[0] for text in axis.texts]
+        names = [text.split(",")[0] for text in axis.get_legend_handles_labels()[1]]
         assert names == ["DeMoE-5", "NAFNet", "DeMoE k=1"]
         places = [tuple(one.get_offsets()[0]) for one in axis.collections]
         assert places[0] == places[1] != places[2]
-    assert "50.0 M" in figure.axes[1].texts[0].get_text()
+    assert figure.legends[0].get_texts()[0].get_text() == "DeMoE-5, 50.0 M"
     plt.close(figure)
+
+
+def test_a_network_without_a_log_leaves_its_panels_empty_and_says_so():
+    columns = {"pixel": [0.2, 0.1], "accuracy": [0.2, 0.4], "grad_norm": [1, 2], "lr": [1, 0.1]}
+    log = pd.DataFrame({"step": [0, 1], **columns})
+    empty = pd.DataFrame({"step": [5999]})
+    figure = figures.training_curves(empty, empty)
+    assert [axis.texts[0].get_text() for axis in figure.axes] == ["no log comes with the package"] * 4
+    figure = figures.training_curves(empty, log)
+    assert [len(axis.texts) for axis in figure.axes] == [0, 1, 0, 0]
+    assert [len(axis.lines) for axis in figures.training_curves(log, log).axes] == [4, 2, 4, 4]
+    plt.close("all")

@@ -29,6 +29,7 @@ HEADS = {  # role -> head of its column in Figure 5; narrow, so that the sizes s
     **{name: name for name in COMPARATORS},
     "NAFNet": "NAFNet",
     "DeMoE": "DeMoE k=1",
+    "NAFNet longer": "NAFNet",
     MAIN: "DeMoE k=1",
     "DeMoE*": "DeMoE*",
 }

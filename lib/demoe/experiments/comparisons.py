@@ -34,13 +34,12 @@ def not_installed() -> dict[str, str]:
 
 
 def absent(profile: Profile) -> dict[str, str]:
-    """Which of ``COMPARATORS`` are no rows of a profile's tables, and why: not installed, or left out at this size."""
-    late = {
-        name: f"from profile {trained_from(experiment)} on"
-        for name in COMPARATORS
-        if (experiment := f"comparator-{name.lower()}") in profile.leaves_out
-    }
-    return not_installed() | late
+    """Which networks of equal length are no rows of a profile's tables, and why: not installed, or left out at this
+    size. ``COMPARATORS``, and the NAFNet and DeMoE that are as short as these."""
+    experiments = {name: f"comparator-{name.lower()}" for name in COMPARATORS}
+    experiments |= dict.fromkeys(("NAFNet", "DeMoE"), "ablation-short-start")
+    late = {name: one for name, one in experiments.items() if one in profile.leaves_out}
+    return not_installed() | {name: f"from profile {trained_from(one)} on" for name, one in late.items()}
 
 
 def compared(setting: Setting, weights: Sequence[str | Path] = (), tile: int | None = None) -> list[Compared]:

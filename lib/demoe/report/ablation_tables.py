@@ -202,10 +202,10 @@ def difference(row, over: str = "") -> str:
 def comparison(csv: str, name: str, read: Read) -> pd.DataFrame:
     """The rows of the paper's table ``name`` from ``results``: its numbers, and ours for both choices of the expert."""
     every = where(read(csv), table=name)
+    kind = "real" if "data" in every and set(every["data"]) == {"real"} else "-syn"  # by the stamp of the CSV
     late = _left_out(name, every)
     every = pd.concat([every, late], ignore_index=True) if len(late) else every
     table, columns = every[every.choice == ROUTER], {}
-    kind = "real" if "data" in table and set(table["data"]) == {"real"} else "-syn"  # by the stamp of the CSV
     if table.paper_psnr.notna().any():
         gaps = [number(value, 2, True) for value in table.paper_difference]
         columns |= _quality("paper (real)", table, "paper_psnr", "paper_ssim", "paper_lpips")
@@ -220,7 +220,7 @@ def comparison(csv: str, name: str, read: Read) -> pd.DataFrame:
             columns[ours, "standard deviation over trainings (dB)"] = spread
     columns["here", "router is right"] = [NONE if math.isnan(value) else f"{value:.0%}" for value in table.accuracy]
     laid = pd.DataFrame(columns, index=pd.Index(table.row, name=""))
-    laid.loc[list(late.get("row", ())), [head for head in laid if head[0].startswith("here")]] = NONE
+    laid.loc[list(dict.fromkeys(late.get("row", ()))), [head for head in laid if head[0].startswith("here")]] = NONE
     return laid
 
 

@@ -162,7 +162,9 @@ def router_bars(weights: dict[str, float], title: str = "What the router sees") 
 
 
 def training_curves(stage1: pd.DataFrame, stage2: pd.DataFrame, smooth: int = 15) -> Figure:
-    """Losses, router accuracy, gradient norm and learning rate of both stages against optimiser steps."""
+    """Losses, router accuracy, gradient norm and learning rate of both stages against optimiser steps.
+
+    A network that comes with the package has no log: its panels stay empty, and say so."""
     panels = {
         "pixel": ("Pixel loss", "L1 loss (images in [0, 1])"),
         "accuracy": ("Router accuracy while training (stage 1)", "fraction of the batch"),
@@ -172,18 +174,22 @@ def training_curves(stage1: pd.DataFrame, stage2: pd.DataFrame, smooth: int = 15
     figure, axes = plt.subplots(2, 2, figsize=(8, 4.8))
     for axis, (column, (title, label)) in zip(axes.flat, panels.items(), strict=True):
         for name, log, colour in (("stage 1", stage1, BLUE), ("stage 2", stage2, RED)):
-            if column == "accuracy" and name == "stage 2":
+            if column not in log or (column == "accuracy" and name == "stage 2"):
                 continue
             mean = log[column].rolling(1 if column == "lr" else smooth, min_periods=1).mean()
             axis.plot(log.step, log[column], color=colour, alpha=0.25, lw=0.8)
             axis.plot(log.step, mean, color=colour, lw=1.6, label=name)
         axis.set(title=title, ylabel=label, xlabel="optimiser step")
+        if not axis.lines:
+            axis.text(0.5, 0.5, "no log comes with the package", ha="center", transform=axis.transAxes, fontsize=8)
+            continue
         axis.set(**({"ylim": (0, 1.02)} if column == "accuracy" else {"yscale": "log"}))
         if column in ("pixel", "grad_norm"):
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.yaxis.set_minor_formatter("")
-    axes[0, 0].legend()
+    if axes[0, 0].lines:
+        axes[0, 0].legend()
     return figure
 
 
@@ -226,30 +232,30 @@ def cost_plane(table: pd.DataFrame, side: int, ensemble: float) -> Figure:
     """Figure 6 (left) as a plane: MACs against runtime, the paper's and measured here; discs are as large as the
     parameters.
 
-    Columns: row, params, macs, runtime_ms, paper_params_m, paper_macs_g, paper_runtime_ms. ``ensemble``: parameters of
+    Columns: row, params, macs, runtime_ms, paper_macs_g, paper_runtime_ms. ``ensemble``: parameters of
     DeMoE-5, five networks like the NAFNet of which one runs, so that it stands on the NAFNet's place.
     """
     table = table.dropna(subset=["params"])
     nafnet = table[table.row == "NAFNet"].iloc[0]
-    five = nafnet.to_dict() | {"row": "DeMoE-5", "params": ensemble, "paper_params_m": ensemble / 1e6}
+    five = nafnet.to_dict() | {"row": "DeMoE-5", "params": ensemble}
     table = pd.concat([pd.DataFrame([five]), table], ignore_index=True)
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
     panels = (
-        ("paper_macs_g", "paper_runtime_ms", "paper_params_m", 1.0, "paper: RTX 4090, 3x256x256"),
-        ("macs", "runtime_ms", "params", 1e6, f"here: 3x{side}x{side}"),
+        ("paper_macs_g", "paper_runtime_ms", 1, "paper: RTX 4090, 3x256x256"),
+        ("macs", "runtime_ms", 1e9, f"here: 3x{side}x{side}"),
     )
-    for axis, (across, up, size, unit, title) in zip(axes, panels, strict=True):
-        macs = table[across].astype(float) / (1e9 if unit > 1 else 1)
-        runtime, params = table[up].astype(float), table[size].astype(float) / unit
-        for x, y, area, name in zip(macs, runtime, params, table.row, strict=True):
-            hollow = name == "DeMoE-5"
-            colour = RED if "DeMoE" in name else BLUE
-            axis.scatter(x, y, 14 * area, facecolor="none" if hollow else colour, edgecolor=colour, alpha=0.75, lw=1.2)
-            offset = (0, -18) if name == "NAFNet" else (0, 24 if hollow else 10)
-            style = {"xytext": offset, "textcoords": "offset points", "ha": "center", "fontsize": 7}
-            axis.annotate(f"{name}, {area:.1f} M", (x, y), **style)
+    colours = sns.color_palette("colorblind", len(table))
+    for axis, (across, up, unit, title) in zip(axes, panels, strict=True):
+        for row, colour in zip(table.to_dict("records"), colours, strict=True):
+            area = row["params"] / 1e6
+            face = "none" if row["row"] == "DeMoE-5" else colour
+            style = {"facecolor": face, "edgecolor": colour, "alpha": 0.8, "lw": 1.3}
+            label = f"{row['row']}, {area:.1f} M"
+            axis.scatter(float(row[across]) / unit, float(row[up]), 14 * area, label=label, **style)
         axis.set(xscale="log", yscale="log", title=title, xlabel="MACs (G), 3x256x256", ylabel="runtime (ms)")
-        axis.margins(0.25)
+        axis.margins(0.2)
+    handles = axes[0].get_legend_handles_labels()[0]
+    legend(figure, handles, "right center", ncols=1, title="parameters", labelspacing=1.4)
     return figure
 
 
