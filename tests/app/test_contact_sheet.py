@@ -78,8 +78,14 @@ def test_a_comparison_has_seven_panels_at_any_size(model, size):
     photo = noise(*size)
     result = photos.deblur(photo, model=model)
     sheet = contact_sheet.comparison(photo, result, model)
-    assert sheet.width == 7 * (contact_sheet.PANEL + contact_sheet.GAP) + contact_sheet.GAP
-    assert sheet.height < 2 * contact_sheet.PANEL + 100
+    assert sheet.width == 4 * (contact_sheet.PANEL + contact_sheet.GAP) + contact_sheet.GAP <= 1280
+    assert sheet.height < 4 * contact_sheet.PANEL + 200
+
+
+def corner(i, height):
+    """Left and top of a panel's picture, where pictures are of this height."""
+    panel, gap, line = contact_sheet.PANEL, contact_sheet.GAP, contact_sheet.LINE
+    return gap + i % 4 * (panel + gap), gap + 2 * line + i // 4 * (2 * line + height + gap)
 
 
 def test_panels_show_what_they_say(model):
@@ -87,9 +93,8 @@ def test_panels_show_what_they_say(model):
     result = photos.deblur(photo, model=model, k=2)
     sheet = torch.from_numpy(np.array(contact_sheet.comparison(photo, result, model))).permute(2, 0, 1) / 255
     alone = [photos.deblur(photo, model=model, expert=name).image for name in EXPERTS]
-    top = contact_sheet.GAP + 2 * contact_sheet.LINE
     for i, expected in enumerate([photo, result.image, *alone]):
-        left = contact_sheet.GAP + i * (contact_sheet.PANEL + contact_sheet.GAP)
+        left, top = corner(i, 40)
         assert (sheet[:, top : top + 40, left : left + 50] - expected).abs().max() < 0.51 / 255
 
 
@@ -97,9 +102,8 @@ def test_panels_of_a_gray_photograph_are_gray(model):
     photo = photos.as_photograph(noise(40, 50)[:1].permute(1, 2, 0).numpy())
     result = photos.deblur(photo, model=model)
     sheet = np.array(contact_sheet.comparison(photo.pixels, result, model)).astype(int)
-    top = contact_sheet.GAP + 2 * contact_sheet.LINE
     for i in range(7):
-        left = contact_sheet.GAP + i * (contact_sheet.PANEL + contact_sheet.GAP)
+        left, top = corner(i, 40)
         panel = sheet[top : top + 40, left : left + 50]
         assert np.ptp(panel, axis=2).max() == 0 and panel.std() > 1
     colour = photos.deblur(photo.pixels, model=model).image

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,8 @@ from demoe.report.figures import COLOURS
 
 from .photos import Deblurred, deblur, eight_bit
 
-PANEL, GAP, LINE = 320, 8, 18  # pixels: side of a panel, space between them, height of a line of text
+PANEL, GAP, LINE = 304, 8, 20  # pixels: side of a panel, space between them, height of a line of text
+COLUMNS = 4  # panels beside each other: so many fill a screen of 1280 pixels, at their own size
 MAP_SIDE = 1600  # pixels: longest side of a map of experts
 
 
@@ -35,8 +37,9 @@ def comparison(
 ) -> Image.Image:
     """Input, result and each expert alone, for a photograph (3, H, W) in [0, 1]; the first two for other networks.
 
-    Above, the whole at no more than ``PANEL`` pixels; below, where the result changed most, ``PANEL`` pixels at their
-    own size. Each expert runs on the whole photograph, within ``max_memory`` as ``deblur`` does.
+    ``COLUMNS`` panels a row. In each, above, the whole at no more than ``PANEL`` pixels; below, where the result
+    changed most, ``PANEL`` pixels at their own size. Each expert runs on the whole photograph, within ``max_memory`` as
+    ``deblur`` does.
     """
     height, width = photo.shape[1:]
     corner = busiest_window(result.image - photo, (min(PANEL, height), min(PANEL, width)), step=8)
@@ -64,22 +67,26 @@ def comparison(
             f"{corner[0]}, column {corner[1]}, where the result changed most."
         )
     tallest = max(sum(view.height + GAP for view in views) for _, views in panels)
-    sheet = Image.new("RGB", (len(panels) * (PANEL + GAP) + GAP, GAP + 2 * LINE + tallest + LINE), "white")
+    columns, across, down = min(len(panels), COLUMNS), PANEL + GAP, 2 * LINE + tallest
+    lines = wrap(caption, columns * across // 8)  # 8 pixels a letter: they are narrower
+    rows = -(-len(panels) // columns)
+    sheet = Image.new("RGB", (columns * across + GAP, GAP + rows * down + LINE * len(lines) + GAP), "white")
     draw = ImageDraw.Draw(sheet)
     for i, (said, views) in enumerate(panels):
-        left, top = GAP + i * (PANEL + GAP), GAP
-        for line in said:
-            draw.text((left, top), line, "black", font_size=14)
+        left, top = GAP + i % columns * across, GAP + i // columns * down
+        for line, colour in zip(said, ("black", "#444444"), strict=True):
+            draw.text((left, top), line, colour, font_size=16)
             top += LINE
         for view in views:
             sheet.paste(view, (left, top))
             top += view.height + GAP
-    draw.text((GAP, sheet.height - LINE), caption, "black", font_size=12)
+    for i, line in enumerate(lines):
+        draw.text((GAP, GAP + rows * down + i * LINE), line, "black", font_size=15)
     return sheet
 
 
 def _distance(result: Deblurred) -> str:
-    return f"change {result.change.mean:.1f} levels, {result.change.psnr:.1f} dB to the input"
+    return f"change {result.change.mean:.1f} levels, {result.change.psnr:.1f} dB to input"
 
 
 def _views(image: Tensor, corner: tuple[int, int]) -> list[Image.Image]:
