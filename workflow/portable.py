@@ -36,9 +36,6 @@ def portable(text: str, replacements: dict[str, str], kernelspec: dict | None = 
     for number, cell in enumerate(notebook.cells, 1):
         cell.source = _replace(cell.source, rules)
         if "outputs" in cell:
-            for output in cell.outputs:
-                if "image/png" in output.get("data", {}):  # a widget that left a picture for those who cannot run it
-                    output.data.pop(WIDGET, None)
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
         for output in cell.get("outputs", []):
             output.update(_replace(dict(output), rules, f"<cell {number}>"))

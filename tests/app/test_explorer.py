@@ -1,7 +1,11 @@
-"""The notebook's window: what its controls do, and what is left of it where widgets do not run."""
+"""The notebook's window: what its traits do, what it answers the browser, and the copy for pages without a kernel.
 
+How it looks and feels is tested in a browser, in ``tests/browser``.
+"""
+
+import base64
 import io
-from datetime import datetime
+import re
 from unittest.mock import Mock
 
 import numpy as np
@@ -10,7 +14,11 @@ import torch
 from conftest import shake
 from PIL import Image
 
-from demoe.app.explorer import AUTOMATIC, SHOWN, Explorer
+from demoe.app.explorer import Explorer
+from demoe.app.photos import eight_bit
+from demoe.app.slider import SHOWN
+from demoe.core import images
+from demoe.core.images import Photograph
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 
@@ -23,106 +31,113 @@ def model():
 @pytest.fixture
 def explorer(model):
     torch.manual_seed(0)
-    return Explorer(model, {"first": torch.rand(3, 37, 50), "second": torch.rand(3, 20, 31)})
+    made = Explorer(model, {"first": torch.rand(3, 37, 50), "second": torch.rand(3, 20, 31)})
+    made.send = Mock()
+    return made
 
 
-def shown(explorer):
-    return np.asarray(Image.open(io.BytesIO(explorer.picture.value)))
+def ask(explorer, kind, *buffers, **more):
+    """The answer to a message of the browser: what it says, and its buffers."""
+    explorer._asked(explorer, {"kind": kind, "number": 7} | more, [memoryview(buffer) for buffer in buffers])
+    answer, sent = explorer.send.call_args.args
+    assert answer.pop("number") == 7
+    return answer, sent
 
 
-def test_the_controls_restore_what_they_say(explorer, model):
-    assert explorer.expert.value == AUTOMATIC and explorer.result.image.shape == (3, 37, 50)
-    automatic = explorer.result.image
-    explorer.k.value = 5
+def decoded(data):
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def test_the_choices_restore_what_they_say(explorer):
+    assert explorer.expert == "" and explorer.result.image.shape == (3, 37, 50)
+    automatic, version = explorer.result.image, explorer.version
+    explorer.k = 5
     assert len([share for share in explorer.result.weights.values() if share > 0]) == 5
-    assert not torch.equal(explorer.result.image, automatic)
-    explorer.expert.value = "defocus"
-    assert explorer.result.weights["defocus"] == 1 and explorer.k.disabled
-    assert "used: defocus 100%" in explorer.message.value
-    explorer.photograph.value = "second"
-    assert explorer.result.image.shape == (3, 20, 31) and "31 x 20 pixels" in explorer.message.value
+    assert not torch.equal(explorer.result.image, automatic) and explorer.version > version
+    explorer.k, explorer.expert = 1, "defocus"
+    assert explorer.result.weights["defocus"] == 1 and "used: defocus 100%" in explorer.said[0]
+    explorer.photograph = "second"
+    assert explorer.result.image.shape == (3, 20, 31)
+    with pytest.raises(ValueError, match="no photograph 'third' is here: choose one of first, second"):
+        explorer.photograph = "third"
 
 
-def test_the_edge_parts_before_from_after(explorer):
-    explorer.edge.value = 1.0
-    before = shown(explorer)
-    explorer.edge.value = 0.0
-    after = shown(explorer)
-    explorer.edge.value = 0.5
-    both = shown(explorer)
-    half = both.shape[1] // 2
-    assert np.array_equal(both[:, : half - 2], before[:, : half - 2])
-    assert np.array_equal(both[:, half + 2 :], after[:, half + 2 :])
-    assert not np.array_equal(before[:, 4:-4], after[:, 4:-4])
+def test_the_browser_gets_both_pictures_as_they_are(explorer):
+    answer, sent = ask(explorer, "pictures")
+    assert answer == {"types": ("image/png",) * 2, "width": 50, "height": 37, "reduced": False}
+    for data, pixels in zip(sent, (explorer.pictures["first"].pixels, explorer.result.image), strict=True):
+        assert np.array_equal(decoded(data), eight_bit(pixels))
 
 
-def test_an_uploaded_photograph_is_restored_and_a_foreign_file_is_refused_in_a_sentence(explorer):
+def test_a_large_picture_is_sent_smaller_and_whole_when_asked_for(model):
+    explorer = Explorer(model, {"large": torch.rand(3, 40, SHOWN + 61)})
+    explorer.send = Mock()
+    assert explorer.result.image.shape == (3, 40, SHOWN + 61)
+    answer, sent = ask(explorer, "pictures")
+    assert answer["reduced"] and answer["width"] == SHOWN + 61
+    assert {decoded(data).shape[1] for data in sent} == {SHOWN}
+    _, whole = ask(explorer, "full")
+    assert [decoded(data).shape for data in whole] == [(40, SHOWN + 61, 3)] * 2
+    assert np.array_equal(decoded(whole[1]), eight_bit(explorer.result.image))
+
+
+def test_what_is_saved_is_the_file_that_would_be_written(model, tmp_path):
+    pixels = torch.rand(3, 24, 30)
+    images.write_photograph(tmp_path / "deep.tif", Photograph(pixels, bit_depth=16))
+    explorer = Explorer(model, {"photos/deep.tif": tmp_path / "deep.tif", "a/..": pixels})
+    explorer.send = Mock()
+    answer, (data,) = ask(explorer, "file")
+    images.write_photograph(tmp_path / "written.tif", explorer.result.photograph)
+    assert answer == {"name": "deep.tif"} and data == (tmp_path / "written.tif").read_bytes()
+    explorer.photograph = "a/.."  # the name of no file
+    answer, (data,) = ask(explorer, "file")
+    assert answer == {"name": "photograph.png"} and decoded(data).shape == (24, 30, 3)
+
+
+def test_an_uploaded_photograph_comes_in_pieces_and_a_foreign_file_is_refused_in_a_sentence(explorer):
     stream = io.BytesIO()
     Image.new("RGB", (45, 22), (10, 200, 90)).save(stream, "PNG")
-    explorer.upload.value = (
-        {
-            "name": "../mine.png",
-            "content": memoryview(stream.getvalue()),
-            "type": "image/png",
-            "size": 9,
-            "last_modified": datetime.now(),
-        },
-    )
-    assert explorer.photograph.value == "mine.png" and explorer.result.image.shape == (3, 22, 45)
-    explorer.upload.value = (
-        {
-            "name": "notes.png",
-            "content": memoryview(b"<b>hello"),
-            "type": "image/png",
-            "size": 8,
-            "last_modified": datetime.now(),
-        },
-    )
-    assert explorer.message.value.startswith("notes.png is not a PNG") and "/tmp" not in explorer.message.value
-    assert "notes.png" not in explorer.pictures and explorer.photograph.value == "mine.png"
+    head, tail = stream.getvalue()[:40], stream.getvalue()[40:]
+    assert ask(explorer, "upload", head, name="../mine.png", last=False) == ({}, [])
+    assert explorer.photograph == "first"
+    ask(explorer, "upload", tail, name="../mine.png", last=True)
+    assert explorer.photograph == "mine.png" and explorer.result.image.shape == (3, 22, 45)
+    ask(explorer, "upload", b"<b>hello", name="notes.png", last=True)
+    assert explorer.said[0].startswith("notes.png is not a PNG") and "/tmp" not in explorer.said[0]
+    assert "notes.png" not in explorer.photographs and explorer.photograph == "mine.png"
 
 
 def test_a_second_upload_of_the_same_name_is_another_photograph(explorer):
     for side in (20, 30):
         stream = io.BytesIO()
         Image.new("RGB", (side, 24)).save(stream, "PNG")
-        explorer.upload.value = (
-            {
-                "name": "..",
-                "content": memoryview(stream.getvalue()),
-                "type": "image/png",
-                "size": 9,
-                "last_modified": datetime.now(),
-            },
-        )
+        ask(explorer, "upload", stream.getvalue(), name="..", last=True)
         assert explorer.result.image.shape == (3, 24, side)
-    assert list(explorer.pictures)[-2:] == ["..", ".. (2)"]
+    assert explorer.photographs[-2:] == ["..", ".. (2)"]
 
 
 def test_what_fails_shows_the_photograph_as_it_came(explorer, monkeypatch):
-    explorer.photograph.value = "first"
-    failing = Mock(side_effect=RuntimeError("too <hot>"))
-    monkeypatch.setattr("demoe.app.explorer.deblur", failing)
-    explorer.photograph.value = "second"
-    assert explorer.result is None and explorer.message.value.startswith("too &lt;hot&gt;")
-    explorer.edge.value = 0.0
-    after = shown(explorer)
-    explorer.edge.value = 1.0
-    assert np.array_equal(after[:, 4:-4], shown(explorer)[:, 4:-4])
+    monkeypatch.setattr("demoe.app.explorer.deblur", Mock(side_effect=RuntimeError("too <hot>")))
+    explorer.photograph = "second"
+    assert explorer.result is None and explorer.said[0] == "too <hot>"
+    _, sent = ask(explorer, "pictures")
+    assert sent[0] == sent[1]
+    assert "too &lt;hot&gt;" in explorer.page()
     assert Explorer(explorer.model, {"only": torch.rand(3, 20, 20)}).result is None  # from the start
 
 
-def test_large_pictures_are_computed_whole_and_shown_smaller(model):
-    explorer = Explorer(model, {"large": torch.rand(3, 40, SHOWN + 61)})
-    assert explorer.result.image.shape == (3, 40, SHOWN + 61) and shown(explorer).shape[1] == SHOWN
-    assert "shown smaller" in explorer.message.value
+def test_the_cell_shows_a_copy_with_its_pictures_and_then_the_window(explorer, monkeypatch):
+    shown = []
+    monkeypatch.setattr("demoe.app.explorer.display", lambda what, raw=False: shown.append(what))
+    explorer._ipython_display_()
+    copy, window = shown[0].data, shown[1]
+    assert "application/vnd.jupyter.widget-view+json" in window and f'id="{explorer.still}"' in copy
+    pictures = [base64.b64decode(data) for data in re.findall(r'src="data:image/png;base64,([^"]+)"', copy)]
+    assert np.array_equal(decoded(pictures[1]), eight_bit(explorer.result.image)) and len(pictures) == 2
 
 
-def test_a_still_picture_takes_its_place_and_networks_without_experts_are_fine(explorer):
-    bundle = explorer._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert Image.open(io.BytesIO(bundle["image/png"])).width > 2 * 50
-    plain = Explorer(shake(NAFNet(NAFNetConfig(width=4))), {"<b>": torch.rand(3, 20, 20)})
-    assert "without experts" in plain.message.value
+def test_networks_without_experts_are_fine_and_no_photograph_is_not(model):
+    plain = Explorer(shake(NAFNet(NAFNetConfig(width=4))), {"</script>": torch.rand(3, 20, 20)})
+    assert "without experts" in plain.said[0] and plain.page().count("</script>") == 1
     with pytest.raises(ValueError, match="at least one photograph"):
-        Explorer(plain.model, {})
+        Explorer(model, {})

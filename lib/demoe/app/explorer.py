@@ -2,152 +2,135 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
-from html import escape
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-from PIL import Image, ImageDraw
+import anywidget
+from IPython.display import HTML, display
 from torch import nn
+from traitlets import Int, List, Unicode
 
 from demoe.core import images
 from demoe.core.tasks import EXPERTS
 
-from .photos import Deblurred, Picture, as_photograph, deblur, eight_bit
-
-AUTOMATIC = "automatic (the router chooses)"
-SHOWN = 640  # long side of what is shown, pixels; what is computed has the photograph's own size
+from . import slider
+from .photos import Deblurred, Picture, as_photograph, deblur
 
 
-class Explorer:
+class Explorer(anywidget.AnyWidget):
     """``Explorer(model, {"a name": photograph, ...})`` as the last line of a cell.
 
     A photograph is anything that ``demoe.deblur`` takes; more can be uploaded. ``result`` is the last ``Deblurred``, at
-    full size. Where widgets do not run (an executed copy, a web page) the cell shows a still picture instead: input on
-    the left, result on the right. Raises ``ValueError`` without a photograph.
+    full size, None where it failed. ``photograph``, ``expert`` ("" for the router) and ``k`` can be set from Python as
+    well. The cell also shows a copy with the pictures in it, which the window replaces where it is alive, and which is
+    what is left in a page without a kernel. Raises ``ValueError`` without a photograph.
     """
 
-    def __init__(self, model: nn.Module, pictures: Mapping[str, Picture]):
-        import ipywidgets as widgets
+    _esm = slider.SCRIPT + Path(__file__).with_name("explorer.js").read_text(encoding="utf-8")
+    _css = slider.STYLE
+    photographs = List(Unicode()).tag(sync=True)
+    experts = List(Unicode(), list(EXPERTS)).tag(sync=True)
+    photograph = Unicode().tag(sync=True)
+    expert = Unicode().tag(sync=True)
+    k = Int(1).tag(sync=True)
+    said = List(Unicode()).tag(sync=True)  # lines about the result
+    version = Int().tag(sync=True)  # counts results: the browser asks for the pictures of a new one
+    still = Unicode().tag(sync=True)  # the element with the copy
 
+    def __init__(self, model: nn.Module, pictures: Mapping[str, Picture]):
         if not pictures:
             raise ValueError("give at least one photograph to start with")
         self.model = model
         self.pictures = {name: as_photograph(picture) for name, picture in pictures.items()}
         self.result: Deblurred | None = None
-        wide = {"style": {"description_width": "84px"}, "layout": widgets.Layout(width="380px")}
-        self.photograph = widgets.Dropdown(options=list(self.pictures), description="photograph", **wide)
-        self.upload = widgets.FileUpload(accept=",".join(images.READABLE), description="upload one")
-        self.expert = widgets.Dropdown(options=[AUTOMATIC, *EXPERTS], description="expert", **wide)
-        self.k = widgets.IntSlider(1, 1, len(EXPERTS), description="mixed (k)", continuous_update=False, **wide)
-        self.edge = widgets.FloatSlider(0.5, min=0, max=1, step=0.01, readout=False)
-        hint = widgets.HTML("before on the left of the edge, after on its right: drag the handle")
-        self.picture = widgets.Image(format="png")
-        self.message = widgets.HTML()
-        large = widgets.HTML("a large file: by its path, PHOTO above")  # browsers' messages have a limit
-        rows = ([self.photograph, self.upload, large], [self.expert, self.k])
-        controls = widgets.VBox([widgets.HBox(row) for row in rows])
-        self.box = widgets.VBox([controls, self.picture, self.edge, hint, self.message])
-        for control in (self.photograph, self.expert, self.k):
-            control.observe(self._restore, "value")
-        self.upload.observe(self._uploaded, "value")
-        self.edge.observe(self._draw, "value")
+        self._uploads: dict[str, bytes] = {}
+        super().__init__(photographs=list(self.pictures), photograph=next(iter(self.pictures)))
+        self.still = f"demoe-{self.model_id}"
         self._restore()
+        self.observe(self._restore, ["photograph", "expert", "k"])
+        self.on_msg(self._asked)
 
-    def _repr_mimebundle_(self, **options) -> dict:
-        return self.box._repr_mimebundle_(**options) | {"image/png": self.still()}
+    def _ipython_display_(self, **options) -> None:
+        display(HTML(self.page()))
+        display(*self._repr_mimebundle_()[:1], raw=True)
 
-    def still(self) -> bytes:
-        """Input and result side by side, with what the message says: a PNG."""
-        before, after = self._sides
-        wide = Image.new("RGB", (2 * before.width + 8, before.height + 34), "white")
-        wide.paste(before, (0, 34))
-        wide.paste(after, (before.width + 8, 34))
-        pen = ImageDraw.Draw(wide)
-        pen.text((2, 2), "before", fill="black", font_size=13)
-        pen.text((before.width + 10, 2), "after", fill="black", font_size=13)
-        pen.text((2, 17), self._said, fill="black", font_size=11)
-        return _png(wide)
+    def page(self) -> str:
+        """The slider with its pictures in it, as HTML that works in any page."""
+        return slider.page(*self._sides, self._file_name(), self.said, self.still)
 
     def _restore(self, change: object = None) -> None:
-        photograph = self.pictures[self.photograph.value]
-        expert = None if self.expert.value == AUTOMATIC else self.expert.value
-        self.k.disabled = expert is not None  # one expert alone
-        self.message.value = "working ..."
+        if self.photograph not in self.pictures:
+            raise ValueError(f"no photograph {self.photograph!r} is here: choose one of {', '.join(self.pictures)}")
+        photograph = self.pictures[self.photograph]
         try:
-            self.result = deblur(photograph, model=self.model, expert=expert, k=self.k.value)
+            self.result = deblur(photograph, model=self.model, expert=self.expert or None, k=self.k)
         except (ValueError, RuntimeError, MemoryError) as error:
             self.result = None
-            self._sides = _pictures(photograph.pixels, photograph.pixels)
-            self._say(str(error), "what is shown is the photograph as it came")
-            self._draw()
+            self._sides = photograph, photograph
+            said = [str(error), "what is shown is the photograph as it came"]
+        else:
+            self._sides = photograph, self.result.photograph
+            used, router = _percent(self.result.weights), _percent(self.result.router)
+            message = f"used: {used or 'one network without experts'}"
+            said = [message + (f"; the router sees {router}" if router else ""), *self.result.warnings]
+        self.said = said
+        self.version += 1
+
+    def _asked(self, widget: object, content: dict, buffers: list) -> None:
+        """Answers a message of the browser."""
+        answer, sent = {"number": content["number"]}, []
+        try:
+            if content["kind"] == "upload":
+                self._uploaded(content["name"], buffers[0].tobytes(), content["last"])
+            elif content["kind"] == "file":
+                answer["name"], data = self._file()
+                sent = [data]
+            else:
+                side = slider.SHOWN if content["kind"] == "pictures" else None
+                sent, answer["types"] = zip(*(slider.encoded(picture, side) for picture in self._sides), strict=True)
+                width, height = self._sides[0].size
+                answer |= {"width": width, "height": height, "reduced": slider.reduced(self._sides[0])}
+        except (ValueError, OSError, MemoryError) as error:
+            answer["error"] = str(error)
+        self.send(answer, list(sent))
+
+    def _file_name(self) -> str:
+        """The name of the result's file, which the photograph's name in the list may not be."""
+        name = self.photograph.replace("\\", "/").rsplit("/", 1)[-1].strip(". ") or "photograph"
+        return images.result_name(Path(name if name.lower().endswith(images.READABLE) else f"{name}.png")).name
+
+    def _file(self) -> tuple[str, bytes]:
+        """Name and content of the file that ``demoe deblur`` would write."""
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / self._file_name()
+            images.write_photograph(path, self._sides[1])
+            return path.name, path.read_bytes()
+
+    def _uploaded(self, name: str, piece: bytes, last: bool) -> None:
+        """One piece of an uploaded file; with the last one the photograph is chosen, which restores it."""
+        content = self._uploads.pop(name, b"") + piece
+        if not last:
+            self._uploads[name] = content
             return
-        self._sides = _pictures(photograph.pixels, self.result.image)
-        self.picture.layout.width = self.edge.layout.width = f"{self._sides[0].width}px"  # the handle below the edge
-        self.picture.layout.min_height = f"{self._sides[0].height}px"
-        self.edge.layout.margin = "0"
-        weights, router = _percent(self.result.weights), _percent(self.result.router)
-        width, height = photograph.size
-        smaller = "" if max(width, height) <= SHOWN else ", shown smaller"
-        message = f"{width} x {height} pixels{smaller}; used: {weights or 'one network without experts'}"
-        self._say(message + (f"; the router sees {router}" if router else ""), *self.result.warnings)
-        self._draw()
-
-    def _say(self, message: str, *warnings: str) -> None:
-        self._said = message
-        self.message.value = "<br>".join(escape(line, quote=False) for line in (message, *warnings))
-
-    def _draw(self, change: object = None) -> None:
-        before, after = self._sides
-        shown = after.copy()
-        at = round(self.edge.value * before.width)
-        shown.paste(before.crop((0, 0, at, before.height)), (0, 0))
-        ImageDraw.Draw(shown).line([(at, 0), (at, before.height)], fill="white", width=2)
-        self.picture.value = _png(shown)
-
-    def _uploaded(self, change: object = None) -> None:
-        for file in self.upload.value:
-            name = file["name"].replace("\\", "/").rsplit("/", 1)[-1] or "photograph"
-            with TemporaryDirectory() as folder:
-                kept = Path(folder) / "uploaded"  # the content decides what it is, and a name may be anything
-                kept.write_bytes(file["content"])
-                try:
-                    photograph = images.read_photograph(kept)
-                except images.ImageError as error:
-                    self._say(str(error).replace(str(kept), name))
-                    continue
-            names = (f"{name} ({number})" if number > 1 else name for number in count(1))
-            unique = next(unused for unused in names if unused not in self.pictures)
-            self.pictures[unique] = photograph
-            self.photograph.options = list(self.pictures)
-            self.photograph.value = unique  # which restores it
+        name = name.replace("\\", "/").rsplit("/", 1)[-1] or "photograph"
+        with TemporaryDirectory() as folder:
+            kept = Path(folder) / "uploaded"  # the content decides what it is, and a name may be anything
+            kept.write_bytes(content)
+            try:
+                photograph = images.read_photograph(kept)
+            except images.ImageError as error:
+                self.said = [str(error).replace(str(kept), name)]
+                return
+        names = (f"{name} ({number})" if number > 1 else name for number in count(1))
+        unique = next(unused for unused in names if unused not in self.pictures)
+        self.pictures[unique] = photograph
+        self.photographs = list(self.pictures)
+        self.photograph = unique
 
 
 def _percent(shares: Mapping[str, float]) -> str:
     """The shares worth a mention, largest first."""
     largest = sorted(shares.items(), key=lambda item: -item[1])
     return ", ".join(f"{name} {share:.0%}" for name, share in largest if share >= 0.005)
-
-
-def _pictures(before: torch.Tensor, after: torch.Tensor) -> tuple[Image.Image, Image.Image]:
-    """Both (3,H,W) as 8-bit pictures, made smaller together where they are larger than what is shown; small ones are
-    enlarged by whole pixels, so that there is something to see."""
-    made = []
-    for pixels in (before, after):
-        picture = Image.fromarray(eight_bit(pixels))
-        long = max(picture.size)
-        if long > SHOWN:
-            picture.thumbnail((SHOWN, SHOWN))
-        elif times := SHOWN // 2 // long:
-            picture = picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
-        made.append(picture)
-    return made[0], made[1]
-
-
-def _png(picture: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getvalue()
