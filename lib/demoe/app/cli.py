@@ -16,7 +16,7 @@ from demoe.core import __version__
 from demoe.core.profiles import PROFILES
 
 from . import arguments, train_options
-from .photo_options import add_completion, add_export, add_photos, add_weights
+from .photo_options import add_app, add_completion, add_export, add_photos, add_weights
 
 EXIT = """exit status:
   0    everything that was asked for was done
@@ -61,6 +61,8 @@ def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     match args.command:
         case "demoe deblur":
             from .cli_photos import deblur as run
+        case "demoe app":
+            from .cli_app import app as run
         case "demoe frames":
             from .cli_frames import frames as run
         case "demoe export":
@@ -106,6 +108,7 @@ def command_parser() -> arguments.Parser:
     parser.set_defaults(run=_run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_photos(commands)
+    add_app(commands)
     add_export(commands)
     cost = arguments.add(commands, "cost", "print parameters and MACs of every published network beside the paper's")
     cost.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")

@@ -1,4 +1,4 @@
-"""Options of the commands for people with photographs: ``deblur``, ``frames``, ``export``, ``weights``, ``push``."""
+"""Options of the commands for people with photographs: ``deblur``, ``frames``, ``app``, ``export``, ``weights``, ..."""
 
 from __future__ import annotations
 
@@ -148,6 +148,26 @@ def add_photos(commands) -> None:
             "that needs more is cut into tiles",
         )
         arguments.add_output(sub, "what became of each" if sub is deblur else "what was done")
+
+
+def add_app(commands) -> None:
+    """``app``."""
+    app = arguments.add(
+        commands,
+        "app",
+        "open a page in the browser: drop photographs, compare, download",
+        examples="demoe app\ndemoe app --no-browser --port 8000 --weights DeMoE.pt",
+    )
+    app.add_argument("--weights", metavar="FILE", help="the network (default: $DEMOE_WEIGHTS, else the packaged one)")
+    app.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is a GPU")
+    app.add_argument(
+        "--max-memory",
+        type=arguments.memory,
+        metavar="SIZE",
+        help="for the whole process, such as 3G (default: four fifths of what is free)",
+    )
+    app.add_argument("--port", type=int, metavar="N", help="default: the first free one from 7860 on")
+    arguments.flag(app, "--no-browser", "print the address and open nothing")
 
 
 def add_export(commands) -> None:
