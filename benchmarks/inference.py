@@ -18,8 +18,9 @@ from demoe.models.nafnet import NAFNet
 from demoe.models.outputs import as_restored
 
 from .options import Case, Options, has_bfloat16
+from .peers import peers
 from .plain import plain
-from .timing import interleaved, ratio, summary
+from .timing import interleaved, ratio, spent, summary
 from .weights import shaken
 
 MORE_ROUNDS = 3
@@ -89,8 +90,10 @@ def restoring(network: nn.Module, name: str, side: str, case: Case, k: int, x: T
 def measure(options: Options, cases: Sequence[Case] | None = None) -> pd.DataFrame:
     """A row a case, network, side, precision and k. Timed as PyTorch is set, compared without TF32.
 
-    Columns: case, batch, height, width, network (DeMoE or NAFNet), k, side (plain, ours, optimized, fused, published),
+    Columns: case, batch, height, width, network (DeMoE or NAFNet), k, side (plain, ours, optimized, fused, published,
+    and those of ``PEERS``),
     precision, ``summary``'s (ms of the whole batch), ratio (the plain side's time over this one's, same case and k),
+    ``spent``'s,
     over_nafnet (this DeMoE's time over NAFNet's on the same side, where both were timed), error (distance from the
     plain side's result over its length) and psnr_db (the same as PSNR, range 1).
     """
@@ -104,6 +107,8 @@ def measure(options: Options, cases: Sequence[Case] | None = None) -> pd.DataFra
         keys = [("DeMoE", k, *side) for k in case.ks for side in made["DeMoE"]]
         keys += [("NAFNet", 1, *side) for side in made["NAFNet"] if case.nafnet in ("all", side[0])]
         calls = {key: restoring(made[key[0]][key[2:]], key[0], key[2], case, key[1], x) for key in keys}
+        others = peers(made["DeMoE"]["ours", "float32"], case, x) if options.peers else {}
+        calls |= {("DeMoE", 1, name, "float32"): call for name, call in others.items()}
         errors = {}
         for group in {key[:2]: None for key in calls}:
             with without_tf32():
@@ -115,12 +120,15 @@ def measure(options: Options, cases: Sequence[Case] | None = None) -> pd.DataFra
         more = {key: call for key, call in calls.items() if key[1] > 1}
         label = case.name if options.gpu else f"{case.name}, {options.allocator} thresholds"
         clock = options.clock | {"repeats": 20 if options.gpu and case.megapixels < 0.2 else 1}
+        cpu: dict[tuple, list[float]] = {}
+        clock["cpu"] = cpu
         taken = interleaved(first, options.rounds, seconds=options.seconds, label=label, **clock)
         taken |= interleaved(more, MORE_ROUNDS, label=f"{label}, k > 1", **clock) if more else {}
         for (name, k, side, precision), seconds in taken.items():
             baseline = taken.get(("NAFNet", 1, side, precision)) if (name, k) == ("DeMoE", 1) else None
             row = case.columns | {"network": name, "k": k, "side": side, "precision": precision} | summary(seconds)
-            row["ratio"] = ratio(taken.get((name, k, *BASE)), seconds)
+            key, base = (name, k, side, precision), (name, k, *BASE)
+            row |= {"ratio": ratio(taken.get(base), seconds)} | spent(cpu, key, base)
             row["over_nafnet"] = ratio(seconds, baseline) if baseline else math.nan
             rows.append(row | errors[name, k, side, precision])
     return pd.DataFrame(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import torch
 
 from demoe.core.files import results_dir
+from demoe.core.precision import native_bfloat16
 from demoe.inference.allocator import raise_thresholds
 from demoe.models.demoe import DeMoEConfig
 from demoe.models.nafnet import NAFNetConfig
@@ -66,6 +68,7 @@ class Options:
     rounds: int = 9
     seconds: float = 75  # after which a case begins no new round
     full: bool = False
+    peers: bool = True  # ONNX Runtime and OpenVINO beside, where they are installed
     progress: bool = True
     cases: tuple[Case, ...] = CASES
     growth: tuple[Case, ...] = GROWTH
@@ -92,8 +95,11 @@ class Options:
 
     @property
     def folder(self) -> Path:
-        """``results/bench/cpu`` or, of a GPU, ``results/bench/<its name>``. Not created here."""
-        name = torch.cuda.get_device_name(self.device) if self.gpu else self.device
+        """``results/bench/cpu`` or, of a GPU, ``results/bench/<its name>``; ``cpu-avx2`` where that is all that PyTorch
+        may use. Not created here."""
+        limit = os.environ.get("ATEN_CPU_CAPABILITY")  # to fewer instructions than the processor has
+        cpu = f"{self.device} {limit}" if limit else self.device
+        name = torch.cuda.get_device_name(self.device) if self.gpu else cpu
         return results_dir(GROUP) / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
@@ -109,5 +115,4 @@ def has_bfloat16(device: str) -> bool:
     """Whether bfloat16 is a gain there: any GPU of today, processors with instructions for it."""
     if torch.device(device).type == "cuda":
         return True
-    capable = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capable.get("avx512_bf16") or capable.get("amx_bf16") or capable.get("bf16"))
+    return native_bfloat16(device)

@@ -29,8 +29,8 @@ Job = Callable[[Options], pd.DataFrame]  # at the top level of its file, for ano
 def run(parts: Sequence[str], options: Options, tell: Callable[[str], object] = print) -> list[Path]:
     """Measures these of ``PARTS`` and writes a CSV of each as soon as it is done; returns the files.
 
-    Every row carries channels, device, hardware, threads, torch and commit. Raises ``ValueError`` for an unknown part
-    and ``RuntimeError`` where a measurement fails.
+    Every row carries channels, device, hardware, instructions, threads, torch and commit. Raises ``ValueError`` for an
+    unknown part and ``RuntimeError`` where a measurement fails.
     """
     if unknown := set(parts) - set(PARTS):
         raise ValueError(f"unknown benchmark {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
@@ -59,6 +59,7 @@ def stamped(table: pd.DataFrame, options: Options) -> pd.DataFrame:
         channels=options.width,
         device=torch.device(options.device).type,
         hardware=provenance.hardware(),
+        instructions=torch.backends.cpu.get_cpu_capability().lower(),
         threads=options.threads or torch.get_num_threads(),
         torch=torch.__version__,
         commit=provenance.commit(),

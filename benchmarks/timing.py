@@ -23,8 +23,9 @@ def interleaved(
     repeats: int = 1,
     label: str = "timing",
     progress: bool = True,
+    cpu: dict[Key, list[float]] | None = None,
 ) -> dict[Key, list[float]]:
-    """Seconds of each call, a value a round.
+    """Seconds of each call, a value a round. ``cpu`` is filled with those that this process's threads computed in them.
 
     In each of ``rounds`` rounds every call runs ``repeats`` times in a row and is timed as one; who begins moves on by
     one each round. ``warm_up`` rounds before them are not kept. No new round begins after ``seconds``, but there are at
@@ -40,12 +41,14 @@ def interleaved(
             shift = (turn + warm_up) % len(names) if names else 0
             for name in names[shift:] + names[:shift]:
                 wait()
-                start = time.perf_counter()
+                spent, start = time.process_time(), time.perf_counter()
                 for _ in range(repeats):
                     calls[name]()
                 wait()
                 if turn >= 0:
                     taken[name].append((time.perf_counter() - start) / repeats)
+                    if cpu is not None:
+                        cpu.setdefault(name, []).append((time.process_time() - spent) / repeats)
             bar.update()
     return taken
 
@@ -68,3 +71,10 @@ def ratio(base: list[float] | None, other: list[float]) -> float:
     Not a number where ``base`` was not timed.
     """
     return float(np.median(np.array(base) / np.array(other))) if base else float("nan")
+
+
+def spent(cpu: Mapping[Key, list[float]], key: Key, base: Key) -> dict[str, float]:
+    """cpu_ms and cpu_ratio: median and ``ratio`` of the processor's time, which other programs at work disturb less."""
+    if key not in cpu:
+        return {"cpu_ms": float("nan"), "cpu_ratio": float("nan")}
+    return {"cpu_ms": 1000 * float(np.median(cpu[key])), "cpu_ratio": ratio(cpu.get(base), cpu[key])}

@@ -28,7 +28,7 @@ from demoe.training.step import COMPILED_FROM, TrainStep, compiling_pays
 
 from .options import TRAINING_BATCH, Options, has_bfloat16
 from .plain import plain
-from .timing import interleaved, ratio, summary
+from .timing import interleaved, ratio, spent, summary
 from .weights import shaken
 
 LOSS = criterion(specs(Setting(PROFILES["paper"]))["baseline"])
@@ -62,10 +62,10 @@ def measure(options: Options) -> pd.DataFrame:
     """A row a patch size and way to train: a whole step (forward, both losses, backward, AdamW) of all parameters.
 
     Columns: patch, batch, network, side, precision, checkpointed, compiled, ``summary``'s (ms a step),
-    images_per_second, ratio (the plain DeMoE's time over this one's), saved_bytes (what the graph keeps for the
-    backward pass), gradient_error (distance from the plain DeMoE's gradient over its length, from equal weights and
-    dropout). Ways that would not fit into memory at larger patches are left out there; without the plain one, ratio and
-    error are not numbers.
+    images_per_second, ratio (the plain DeMoE's time over this one's), ``spent``'s, saved_bytes (what the graph keeps
+    for the backward pass), gradient_error (distance from the plain DeMoE's gradient over its length, from equal weights
+    and dropout). Ways that would not fit into memory at larger patches are left out there; without the plain one, ratio
+    and error are not numbers.
     """
     device, rows = options.device, []
     reference_way = Way(side="plain")
@@ -89,10 +89,11 @@ def measure(options: Options) -> pd.DataFrame:
             del gradient
         label = f"training, {TRAINING_BATCH}x{patch}x{patch}" + f", {options.allocator} thresholds" * (not options.gpu)
         clock = options.clock | {"repeats": 5 if options.gpu else 1}
-        taken = interleaved(steps, options.rounds, seconds=options.seconds, label=label, **clock)
+        cpu: dict[Way, list[float]] = {}
+        taken = interleaved(steps, options.rounds, seconds=options.seconds, label=label, cpu=cpu, **clock)
         for way, seconds in taken.items():
             row = {"patch": patch, "batch": TRAINING_BATCH} | vars(way) | {"compiled": way.compiled(device)}
-            row |= summary(seconds)
+            row |= summary(seconds) | spent(cpu, way, reference_way)
             row["images_per_second"] = 1000 * TRAINING_BATCH / row["ms"]
             rows.append(row | {"ratio": ratio(taken.get(reference_way), seconds)} | facts[way])
         model = reference = steps = None  # before the next patch's memory is looked at

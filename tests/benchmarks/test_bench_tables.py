@@ -23,6 +23,7 @@ TINY = Options(
     threads=1,
     width=4,
     rounds=1,
+    peers=False,  # exporting takes a while
     progress=False,
     cases=CASES,
     growth=(Case("128x128", 1, 16, 16),),

@@ -26,3 +26,12 @@ def test_medians_and_ratios_are_of_rounds():
     assert timing.summary([0.003, 0.001, 0.002]) == pytest.approx({"rounds": 3, "ms": 2, "low": 1, "high": 3})
     # A slow round slows both: ratios round by round say so, the ratio of medians would not.
     assert timing.ratio([2.0, 20.0, 3.0], [1.0, 10.0, 1.0]) == 2.0
+
+
+def test_the_processors_time_is_kept_beside_the_clocks():
+    cpu = {}
+    taken = timing.interleaved({"a": int, "b": lambda: sum(range(10_000))}, 3, progress=False, cpu=cpu)
+    assert {name: len(seconds) for name, seconds in cpu.items()} == {name: len(taken[name]) for name in "ab"}
+    assert timing.spent({"a": [0.004, 0.002], "b": [0.002, 0.001]}, "b", "a") == pytest.approx(
+        {"cpu_ms": 1.5, "cpu_ratio": 2.0}
+    )

@@ -6,6 +6,7 @@ from conftest import shake
 
 from demoe.inference import strip_runner, strips
 from demoe.inference.fold import FoldedBlock, folded
+from demoe.models import fused_block
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 
@@ -39,6 +40,25 @@ def picture(*size, batch=1):
 def test_a_strip_at_a_time_equals_the_plain_forward(model, size, rows, recompute):
     x = picture(*size)
     close(strips.forward(model, x, rows=rows, recompute=recompute), model(x))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("size", [*SIZES, (5, 600)])
+@torch.no_grad()
+def test_blocks_as_one_operation_and_strip_by_strip(model, size, fused):
+    x = picture(*size)
+    for wish in ({}, {"k": 3}, {"expert": "defocus"}):
+        close(strips.forward(model, x, **wish, fused=fused), model(x, **wish))
+
+
+@pytest.mark.skipif(fused_block.operations() is None, reason="no C++ compiler")
+@torch.no_grad()
+def test_a_fused_network_runs_no_block_in_strips(model, monkeypatch):
+    expected = strips.forward(model, picture(40, 24), fused=False)
+    monkeypatch.setattr(strip_runner, "_second_half", None)
+    close(strips.forward(model, picture(40, 24)), expected)
+    with pytest.raises(TypeError):
+        strips.forward(model, picture(40, 24), fused=False)
 
 
 @pytest.mark.parametrize("recompute", [0, 2])

@@ -90,6 +90,15 @@ class Weights:
         self.w2 = Packed(block.w2, len(block.w2))
 
 
+class FusedWeights:
+    """A folded block's arguments for the two halves of the fused block, its 1x1 weights as matrices."""
+
+    def __init__(self, block: FoldedBlock):
+        w1, w2, w3, w4, w5 = (w.flatten(1).contiguous() for w in (block.w1, block.w2, block.w3, block.w4, block.w5))
+        self.first = (w1, block.b1, w2, block.b2, float(block.eps))
+        self.second = (w3, block.b3, w4, block.b4, w5, block.b5, float(block.eps))
+
+
 def conv3(strips: Iterator[Tensor], weight: Tensor | Packed, bias: Tensor, alone: bool = False) -> Iterator[Tensor]:
     """A 3x3 convolution: a strip is finished once the one below it is there.
 

@@ -13,6 +13,7 @@ from itertools import chain, tee
 import torch
 from torch import Tensor, nn
 
+from demoe.models import fused_block
 from demoe.models.demoe import DeMoE
 from demoe.models.moe import MoEBlock, Router, fused
 from demoe.models.nafnet import NAFNet
@@ -20,6 +21,7 @@ from demoe.models.nafnet import NAFNet
 from . import allocator
 from .fold import FoldedBlock, gate, made
 from .strip_operations import (
+    FusedWeights,
     Kept,
     Mean,
     Packed,
@@ -45,13 +47,17 @@ class Run:
     router's own ``k`` best.
     """
 
-    def __init__(self, model, expert, k, recompute, scales, progress=None, margin=0, alone=False, height=0, rows=0):
+    def __init__(
+        self, model, expert, k, recompute, scales, progress=None, margin=0, alone=False, height=0, rows=0, fused=True
+    ):
         self.model, self.expert, self.k, self.recompute = model, expert, k, recompute
         self.scales, self.progress = scales, progress
         self.margin = margin  # pixels of the full resolution that averages leave out at each side of a strip
         self.alone = alone  # each strip is a picture of its own, not the continuation of the one before
         self.height, self.rows = height, rows  # of the padded picture and of its strips
         self.dtype = working_type(model)
+        cpu = model.intro.weight.device.type == "cpu" and self.dtype in fused_block.TYPES
+        self.fused = fused_block.operations() if fused and cpu and not alone and not margin else None
         self.rooms: list[Kept] = []
         self.logits = self.weights = None
         self.shares: list[float] = []
@@ -142,8 +148,12 @@ class Run:
         else:
             # The first pass's result is kept for the second: one more map, a third less to compute.
             result, gates = y, self._first_pass(y, block)
-            for _ in _second_half(zip(y.cut(y.cached), gates, strict=True), block, self.scales[block]):
-                pass
+            if self._fusable(y):
+                args = made(block, FusedWeights).second
+                self.fused.second(pixels(y.maps[0]), pixels(self.rooms[0].maps[0]), self._scale(block), *args, True)
+            else:
+                for _ in _second_half(zip(y.cut(y.cached), gates, strict=True), block, self.scales[block]):
+                    pass
         self._tick()
         return result
 
@@ -154,6 +164,13 @@ class Run:
         if len(self.rooms) == number:
             self.rooms.append(Kept([empty(one, one.shape[2]) for one in y.maps], y.rows))
         places = self.rooms[number].cut(y.cached)
+        if self._fusable(y):
+            _, mean = self.fused.first(
+                pixels(y.maps[0]), *made(block, FusedWeights).first, pixels(self.rooms[number].maps[0])
+            )
+            if block not in self.scales:
+                self.scales[block] = block.attention(mean[..., None, None])
+            return places
         weights, total, known = made(block, Weights), Mean(), block in self.scales
         for (x, above, below), place in zip(y.around(y.cached), places, strict=True):
             wide = convolution(weights.norm(x), weights.w1, block.b1)  # (1, 2C, rows + above + below, W)
@@ -165,6 +182,12 @@ class Run:
         if not known:
             self.scales[block] = block.attention(total.value())
         return places
+
+    def _fusable(self, y: Kept) -> bool:
+        return self.fused is not None and len(y.maps) == 1 and pixels(y.maps[0]).is_contiguous()
+
+    def _scale(self, block: FoldedBlock) -> Tensor:
+        return self.scales[block].flatten(1).to(self.dtype)  # (1, C)
 
     def _moe(self, y: Source, moe: MoEBlock) -> Source:
         shares = [(share, expert) for share, expert in zip(self.shares, moe.experts, strict=True) if share]
@@ -238,6 +261,11 @@ class Run:
     def _tick(self) -> None:
         if self.progress is not None:
             self.progress()
+
+
+def pixels(x: Tensor) -> Tensor:
+    """(B, C, H, W), channels last -> (B, H, W, C)."""
+    return x.permute(0, 2, 3, 1)
 
 
 def working_type(model: NAFNet | DeMoE) -> torch.dtype:

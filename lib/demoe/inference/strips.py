@@ -52,12 +52,14 @@ def forward(
     recompute: int = 0,
     scales: dict[FoldedBlock, Tensor] | None = None,
     progress: Callable[[], object] | None = None,
+    fused: bool = True,
 ) -> Restored:
     """(B, 3, H, W) in [0, 1] -> what ``model(x, expert, k)`` gives; for a NAFNet ``weights`` is None.
 
     ``expert`` may also be a function that makes the experts' weights (1, N) of the router's logits (1, N), for each
     image. ``rows``: rows of the full resolution in a strip, a multiple of 2^levels; None chooses. ``scales``: use these
-    channel attentions instead of the picture's own, as a tile does. ``progress`` is called after each block. Experts
+    channel attentions instead of the picture's own, as a tile does. ``progress`` is called after each block. ``fused``:
+    blocks whose map is kept run as one operation on a CPU, where there is a compiler (``models.fused_block``). Experts
     other than NAFBlocks run on the whole map. Raises ``ValueError`` for another network, one in training mode, and
     bad numbers.
     """
@@ -78,7 +80,7 @@ def forward(
     found = []
     with _as_asked(x):
         for image, target, name in zip(x.split(1), out.split(1), names, strict=True):
-            run = _run(model, image, name, k, recompute, dict(scales or {}), progress, rows=rows)
+            run = _run(model, image, name, k, recompute, dict(scales or {}), progress, rows, fused)
             residual = run.network(partial(_picture, run, image))
             for strip, *sides in zip(residual, *(side.split(run.rows, dim=2) for side in (image, target)), strict=True):
                 torch.add(strip[:, :, : sides[0].shape[2], : sides[0].shape[3]], sides[0], out=sides[1])
@@ -138,10 +140,11 @@ def _as_asked(x: Tensor) -> torch.autocast:
     return torch.autocast(x.device.type, enabled=False)
 
 
-def _run(model, x, expert, k, recompute, scales, progress=None, rows=None) -> Run:
+def _run(model, x, expert, k, recompute, scales, progress=None, rows=None, fused=True) -> Run:
     """A run of one picture (1, 3, H, W)."""
     height = x.shape[2] + -x.shape[2] % 2 ** len(model.encoders)
-    return Run(model, expert, k, recompute, scales, progress, height=height, rows=rows or rows_for(model, x.shape[3]))
+    rows = rows or rows_for(model, x.shape[3])
+    return Run(model, expert, k, recompute, scales, progress, height=height, rows=rows, fused=fused)
 
 
 def _picture(run: Run, x: Tensor) -> Iterator[Tensor]:
