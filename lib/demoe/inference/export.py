@@ -5,9 +5,10 @@ paper's network), and returns ``restored`` of the same shape, not clamped; with 
 (B, N), what mixed the experts. The axes are called batch, height and width. What the network is, and where it is from,
 stands in the file's metadata: as JSON in ONNX's ``metadata_props``, in ``demoe.json`` of a .pt2.
 
-Nothing in an exported program may depend on values, so with k=1 each image's chosen expert is gathered, by the router's
-index, as weights of its own (``_each``); with more experts all run and are summed under the router's weights, those
-left out with weight zero.
+Nothing in an exported program may depend on values but what ``torch.cond`` decides. So with k=1 the chosen experts'
+weights are gathered by the router's index: where all images of the batch agree, one block runs on them, else one with
+weights of its own for each image. With more experts all run and are summed under the router's weights, those left out
+with weight zero.
 Padding to a multiple of 2^levels is written with ceil(H / 2^levels) as the one unknown, so that the exporter can prove
 that skips and upsampled maps have the same size.
 """
@@ -21,7 +22,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -98,40 +99,65 @@ class _Mixture(nn.Module):
             mixed = self.experts[0](x)
         elif self.stacked:
             chosen = weights.argmax(1)  # (B,)
-            mixed = _each(
-                {n: self.stacked[short].index_select(0, chosen) for short, n in self.names.items()}, x, self.eps
-            )
+            gathered = [self.stacked[short].index_select(0, chosen) for short in self.names]  # (B, ...)
+            agree = (chosen == chosen[:1]).all()
+            if torch.compiler.is_compiling():
+                mixed = torch.cond(agree, self._agreed, self._each, (x, *gathered))
+            else:
+                mixed = (self._agreed if agree else self._each)(x, *gathered)
         else:
             mixed = sum(weights[:, i].view(-1, 1, 1, 1) * expert(x) for i, expert in enumerate(self.experts))
         return fused(self.fusion, x, mixed)
 
+    def _agreed(self, x: Tensor, *gathered: Tensor) -> Tensor:
+        """All images with the weights of the first one's expert."""
+        state = dict(zip(self.names.values(), (value[:1] for value in gathered), strict=True))  # (1, ...)
 
-def _each(state: Mapping[str, Tensor], x: Tensor, eps: float) -> Tensor:
-    """A NAFBlock with weights of its own for each image: ``state`` has B of each, x is (B, C, H, W).
+        def product(name: str, x: Tensor) -> Tensor:
+            return F.conv2d(x, state[f"{name}.weight"][0], state[f"{name}.bias"][0])
 
-    A convolution takes one set of weights for a whole batch. So those of 1x1 are matrix products, image by image, and
-    the depth-wise one is the sum of nine shifted pictures.
-    """
+        def around(x: Tensor) -> Tensor:
+            return F.conv2d(x, state["conv2.weight"][0], state["conv2.bias"][0], padding=1, groups=x.shape[1])
+
+        return _block(x, state, product, around, self.eps)
+
+    def _each(self, x: Tensor, *gathered: Tensor) -> Tensor:
+        """Each image with weights of its own, which no convolution takes: those of 1x1 are matrix products, image by
+        image, and the depth-wise one is the sum of nine shifted pictures."""
+        state = dict(zip(self.names.values(), gathered, strict=True))  # (B, ...)
+
+        def product(name: str, x: Tensor) -> Tensor:
+            weight, bias = state[f"{name}.weight"].flatten(2), state[f"{name}.bias"]  # (B, O, I), (B, O)
+            return torch.baddbmm(bias[:, :, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])  # (B, O, H, W)
+
+        def around(x: Tensor) -> Tensor:
+            window, (height, width) = state["conv2.weight"], x.shape[2:]  # (B, 2C, 1, 3, 3)
+            wide, places = F.pad(x, (1, 1, 1, 1)), [(i, j) for i in range(3) for j in range(3)]
+            parts = (wide.narrow(2, i, height).narrow(3, j, width) * window[:, :, :, i, j, None] for i, j in places)
+            return state["conv2.bias"][:, :, None, None] + sum(parts)
+
+        return _block(x, state, product, around, self.eps)
+
+
+def _block(
+    x: Tensor,
+    state: Mapping[str, Tensor],
+    product: Callable[[str, Tensor], Tensor],
+    around: Callable[[Tensor], Tensor],
+    eps: float,
+) -> Tensor:
+    """A NAFBlock (B, C, H, W) -> (B, C, H, W) whose weights, in ``state``, have images before all else; ``product`` is
+    its 1x1 convolutions by name, ``around`` the depth-wise one."""
 
     def norm(name: str, x: Tensor) -> Tensor:
         scale, shift = (state[f"{name}.{part}"][:, :, None, None] for part in ("weight", "bias"))  # (B, C, 1, 1)
         return normalise(x, eps) * scale + shift
 
-    def product(name: str, x: Tensor) -> Tensor:
-        weight, bias = state[f"{name}.weight"].flatten(2), state[f"{name}.bias"]  # (B, O, I), (B, O)
-        return torch.baddbmm(bias[:, :, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])  # (B, O, H, W)
-
     def gate(x: Tensor) -> Tensor:
         first, second = x.chunk(2, dim=1)
         return first * second
 
-    y = product("conv1", norm("norm1", x))  # (B, 2C, H, W)
-    window, (height, width) = state["conv2.weight"], x.shape[2:]  # (B, 2C, 1, 3, 3)
-    wide = F.pad(y, (1, 1, 1, 1))
-    y = state["conv2.bias"][:, :, None, None] + sum(
-        wide.narrow(2, i, height).narrow(3, j, width) * window[:, :, :, i, j, None] for i in range(3) for j in range(3)
-    )
-    y = gate(y)  # (B, C, H, W)
+    y = gate(around(product("conv1", norm("norm1", x))))  # (B, C, H, W)
     y = y * product("sca.1", y.mean((2, 3), keepdim=True))
     x = x + product("conv3", y) * state["beta"].squeeze(1)
     y = gate(product("conv4", norm("norm2", x)))
