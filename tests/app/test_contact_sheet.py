@@ -1,5 +1,7 @@
 """Maps of experts and comparisons: sizes, places, what is said in them; and the command that writes them."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,12 +12,11 @@ from PIL import Image
 from benchmarks import cli as benchmarks_cli
 from demoe.app import cli, contact_sheet, photos
 from demoe.core import images
-from demoe.core.tasks import EXPERTS
+from demoe.core.tasks import COLOURS, EXPERTS
 from demoe.inference.tiles import TileMap
 from demoe.models import checkpoints
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
-from demoe.report.figures import COLOURS
 
 SMALL = DeMoEConfig(width=2, encoder_blocks=(1, 1), middle_blocks=1, decoder_blocks=(1, 1))
 
@@ -47,7 +48,7 @@ def test_regions_cover_a_photograph_once():
 
 
 def test_the_table_of_tiles():
-    table = contact_sheet.expert_table(decisions())
+    table = pd.read_csv(io.StringIO(contact_sheet.expert_table(decisions())))
     assert len(table) == 6 and (table["height"] * table["width"]).sum() == 300 * 500
     assert list(table["expert"]) == [EXPERTS[i] for i in (0, 1, 2, 3, 4, 4)]
     assert table[[f"router_{name}" for name in EXPERTS]].sum(axis=1).tolist() == pytest.approx([1] * 6)

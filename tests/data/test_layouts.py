@@ -452,7 +452,7 @@ def test_lmdb_without_the_package_is_refused(tmp_path, monkeypatch):
         (folder / "meta_info.txt").write_text("GOPR0384_11_00-000001.png (720,1280,3) 1\n")
     monkeypatch.setitem(__import__("sys").modules, "lmdb", None)
     assert set(kinds(recognise(tmp_path, "GoPro"))) == {"lmdb"}
-    with pytest.raises(ValueError, match=r"input.lmdb: reading it needs the package lmdb; `pip install lmdb`"):
+    with pytest.raises(ValueError, match=r"input.lmdb: reading it needs the package lmdb: pip install 'demoe\[data\]'"):
         recognition.paired_set("GoPro", "test", Roots(tmp_path))
 
 

@@ -64,8 +64,8 @@ def test_both_formats(model, wish, tmp_path, traced_once):
     assert [entry.name for entry in tmp_path.iterdir()] == ["net.pt2"] and len(traced_once) == 1
     if wish == {"k": 2}:  # as ONNX, it has nothing that k = 1 and all experts lack
         return
-    pytest.importorskip("onnxscript", reason="pip install demoe[onnx]")
-    runtime = pytest.importorskip("onnxruntime", reason="pip install demoe[onnx]")
+    pytest.importorskip("onnxscript", reason="pip install 'demoe[export]'")
+    runtime = pytest.importorskip("onnxruntime", reason="pip install 'demoe[export]'")
     file = exporting.export(model, tmp_path / "net.onnx", **wish, origin=ORIGIN)
     session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     assert [each.shape for each in session.get_inputs()] == [["batch", 3, "height", "width"]]

@@ -12,7 +12,7 @@ import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from demoe.core import __version__
+from demoe.core import __version__, extras
 from demoe.core.profiles import PROFILES
 
 from . import arguments, train_options
@@ -50,7 +50,10 @@ def execute(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> i
     except BrokenPipeError:  # the reader of a pipe went away: `demoe cost | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, RuntimeError, MemoryError, ArithmeticError, ModuleNotFoundError) as error:
+    except ModuleNotFoundError as error:
+        arguments.complain(extras.told(error, getattr(args, "command", "")), args.debug)
+        return 1
+    except (ValueError, OSError, RuntimeError, MemoryError, ArithmeticError) as error:
         arguments.complain(arguments.sentence(error), args.debug)
         return 1
     finally:

@@ -212,7 +212,7 @@ def _write_beside(source: Path, target: Path, result: photos.Deblurred, model, a
         if args.expert_map:
             photo = images.read_photograph(source).pixels
             contact_sheet.save_picture(picture, contact_sheet.expert_map(photo, result.expert_map))
-            write_text(table, contact_sheet.expert_table(result.expert_map).to_csv(index=False, lineterminator="\n"))
+            write_text(table, contact_sheet.expert_table(result.expert_map))
             files |= {"experts": picture, "experts, as a table": table}
     except _FAILURES as error:  # the result itself is there
         doubts.append(f"no map of experts: {arguments.sentence(error)}")

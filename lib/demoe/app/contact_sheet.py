@@ -11,19 +11,17 @@ from pathlib import Path
 from textwrap import wrap
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from demoe.core.files import replacing
-from demoe.core.tasks import EXPERTS
+from demoe.core.files import csv_line, replacing
+from demoe.core.tasks import COLOURS, EXPERTS
 from demoe.evaluation.metrics import busiest_window
 from demoe.inference.restore import NotFinite
 from demoe.inference.tiles import TileMap
 from demoe.models.moe import normalised_entropy
-from demoe.report.figures import COLOURS
 
 from .photos import Deblurred, deblur, eight_bit
 
@@ -143,20 +141,23 @@ def expert_map(photo: Tensor, decisions: TileMap) -> Image.Image:
     return sheet
 
 
-def expert_table(decisions: TileMap) -> pd.DataFrame:
-    """One row a tile: row, column, top, left, height, width (pixels of the region where it has the most to say), expert
-    (the strongest), normalised_entropy (of the router, 0..1), then router_NAME and weight_NAME for each expert."""
+def expert_table(decisions: TileMap) -> str:
+    """A CSV with a row a tile: row, column, top, left, height, width (pixels of the region where it has the most to
+    say), expert (the strongest), normalised_entropy (of the router, 0..1), then router_NAME and weight_NAME for each
+    expert."""
     rows, columns = decisions.regions()
-    places = [
-        (i, j, top, left, bottom - top, right - left)
-        for (i, (top, bottom)), (j, (left, right)) in product(enumerate(rows), enumerate(columns))
+    places = product(enumerate(rows), enumerate(columns))
+    numbers = torch.cat([normalised_entropy(decisions.router)[..., None], decisions.router, decisions.weights], dim=-1)
+    shares = numbers.double().flatten(0, 1).numpy().round(6).tolist()  # (tiles, 1 + 2 N)
+    names = [f"{kind}_{name}" for kind in ("router", "weight") for name in EXPERTS]
+    head = ["row", "column", "top", "left", "height", "width", "expert", "normalised_entropy", *names]
+    lines = [
+        [i, j, top, left, bottom - top, right - left, EXPERTS[expert], *share]
+        for ((i, (top, bottom)), (j, (left, right))), expert, share in zip(
+            places, decisions.experts.flatten().tolist(), shares, strict=True
+        )
     ]
-    table = pd.DataFrame(places, columns=["row", "column", "top", "left", "height", "width"])
-    table["expert"] = [EXPERTS[expert] for expert in decisions.experts.flatten()]
-    table["normalised_entropy"] = normalised_entropy(decisions.router).flatten().numpy().round(6)
-    for kind, values in (("router", decisions.router), ("weight", decisions.weights)):
-        table[[f"{kind}_{name}" for name in EXPERTS]] = values.double().flatten(0, 1).numpy().round(6)  # (tiles, N)
-    return table
+    return "".join(map(csv_line, [head, *lines]))
 
 
 def save_picture(path: Path, picture: Image.Image) -> None:

@@ -83,7 +83,7 @@ def _motorcycle() -> np.ndarray:
     path = installed_file("skimage/data/motorcycle_disp.npz")
     picture = sources.photographs("test").get("motorcycle_left")
     if path is None or picture is None:
-        raise ValueError("motorcycle_disp.npz was not found: install scikit-image (pip install scikit-image)")
+        raise ValueError("motorcycle_disp.npz was not found: pip install 'demoe[data]'")
     with np.load(path) as archive:
         values = archive[archive.files[0]].astype(np.float32)
     values[~np.isfinite(values)] = np.inf

@@ -168,7 +168,7 @@ def _scenes(split: str) -> dict[str, dict[str, np.ndarray]]:
         if paths:
             found[scene] = {path.stem: _read(path) for path in paths}
     if not found:
-        raise ValueError("no bundled photograph was found: install scikit-image (pip install scikit-image)")
+        raise ValueError("no bundled photograph was found: pip install 'demoe[data]'")
     return found
 
 

@@ -235,7 +235,7 @@ class Journal:
 
     def __init__(self, file: Path, header: Sequence[str], identity: str = "", group: int = 1, fresh: bool = False):
         self.file, self.header = file, list(header)
-        self._head = (f"# {identity}\n" if identity else "") + _csv_line(header)
+        self._head = (f"# {identity}\n" if identity else "") + csv_line(header)
         self.rows: list[dict[str, str]] = [] if fresh or not file.is_file() else self._read()
         del self.rows[len(self.rows) // group * group :]
         write_text(file, self._head + self._text(self.rows))
@@ -259,14 +259,15 @@ class Journal:
 
     def finish(self, file: Path) -> None:
         """Puts the rows into the CSV ``file``, without the remark, and removes the journal."""
-        write_text(file, _csv_line(self.header) + self._text(self.rows))
+        write_text(file, csv_line(self.header) + self._text(self.rows))
         self.file.unlink()
 
     def _text(self, rows: Sequence[Mapping[str, object]]) -> str:
-        return "".join(_csv_line([row[column] for column in self.header]) for row in rows)
+        return "".join(csv_line([row[column] for column in self.header]) for row in rows)
 
 
-def _csv_line(cells: Sequence[object]) -> str:
+def csv_line(cells: Sequence[object]) -> str:
+    """One row of a CSV with its line's end; a line break within a cell becomes a space."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow([re.sub(r"[\r\n]+", " ", str(cell)) for cell in cells])
     return text.getvalue()

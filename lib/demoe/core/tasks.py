@@ -30,6 +30,13 @@ TASKS: tuple[Task, ...] = (
 )
 EXPERTS: tuple[str, ...] = tuple(task.expert for task in TASKS)
 DATASETS: tuple[str, ...] = tuple(task.dataset for task in TASKS)
+COLOURS = {  # of the experts, in figures and maps: Okabe and Ito's
+    "defocus": "#0072B2",
+    "global_motion": "#E69F00",
+    "local_motion": "#009E73",
+    "synth_global_motion": "#CC79A7",
+    "low_light": "#56B4E9",
+}
 PAPER_ORDER: tuple[str, ...] = ("RealBlur", "ReLoBlur", "DPDD", "LOLBlur", "GoPro")  # the columns of Table 1
 
 

@@ -12,9 +12,9 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from pytorch_msssim import ssim as _ssim
 from torch import Tensor
 
+from demoe.core import extras
 from demoe.core.downloads import CannotMeasure
 from demoe.core.words import meant
 
@@ -51,7 +51,10 @@ def ssim(image: Tensor, reference: Tensor) -> Tensor:
     _same_shape(image, reference)
     if min(image.shape[-2:]) < 11:
         raise ValueError(f"SSIM needs at least 11x11 pixels, got {image.shape[-1]}x{image.shape[-2]}")
-    return _ssim(image.double(), reference.double(), data_range=1.0, size_average=False)
+    extras.need("SSIM", "metrics", "pytorch_msssim")
+    from pytorch_msssim import ssim as structural_similarity  # photographs are deblurred without it
+
+    return structural_similarity(image.double(), reference.double(), data_range=1.0, size_average=False)
 
 
 def _same_shape(image: Tensor, reference: Tensor) -> None:

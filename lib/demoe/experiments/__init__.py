@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from demoe.core import extras
+
+extras.need("demoe.experiments", "training", "scipy", "pandas", "pytorch_msssim")  # before what they are needed for
+
 from demoe.core.files import project_root
 from demoe.core.profiles import PROFILES, Profile
 from demoe.core.words import meant

@@ -206,7 +206,7 @@ def export(
     onnx = path.suffix.lower() == ".onnx"
     missing = [name for name in ("onnx", "onnxscript") if onnx and importlib.util.find_spec(name) is None]
     if missing:
-        raise RuntimeError(f"ONNX needs the package {' and '.join(missing)}: pip install 'demoe[onnx]'")
+        raise RuntimeError(f"ONNX needs the package {' and '.join(missing)}: pip install 'demoe[export]'")
     expert = None if expert == "auto" else expert
     network = Exportable(model, expert, k).cpu().float()
     about = description(model, expert and EXPERTS[expert_index(expert)], k, origin)

@@ -6,6 +6,7 @@ What is not known is said to be unknown. Nothing here is ever unpacked or execut
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -43,16 +44,17 @@ class Item:
 
     def find(self) -> Path | None:
         """Where it is on this machine; None if it is not."""
-        from huggingface_hub import try_to_load_from_cache  # slow to import, and fetching needs none
-
         named = Path(os.environ.get(self.variable, ""))
         places = [named] if not self.network or named.name == self.file else []
         if self.owner:
             places.append(installed_file(self.owner) or Path())
         else:
             places.append(self.home() / self.file)
-        cached = (try_to_load_from_cache(self.hub[0], name) for name in self.hub[1:])
-        places += [Path(path) for path in cached if isinstance(path, str)]
+        if self.hub and importlib.util.find_spec("huggingface_hub"):
+            from huggingface_hub import try_to_load_from_cache  # slow to import, and fetching needs none
+
+            cached = (try_to_load_from_cache(self.hub[0], name) for name in self.hub[1:])
+            places += [Path(path) for path in cached if isinstance(path, str)]
         return next((place for place in places if place.is_file()), None)
 
 

@@ -18,15 +18,9 @@ from torch import Tensor
 
 from demoe.core.files import figures_dir, replacing
 from demoe.core.provenance import Stamp
+from demoe.core.tasks import COLOURS as COLOURS
 from demoe.core.tasks import EXPERTS
 
-COLOURS = {
-    "defocus": "#0072B2",
-    "global_motion": "#E69F00",
-    "local_motion": "#009E73",
-    "synth_global_motion": "#CC79A7",
-    "low_light": "#56B4E9",
-}
 METHOD_COLOURS = ["#999999", "#0072B2", "#D55E00", "#E69F00", "#009E73"]
 GREY, BLUE, RED, ORANGE, GREEN = METHOD_COLOURS
 WIDTH = 9.5  # inches at most: about 900 pixels of a page, where text of 8 points is 10 pixels high

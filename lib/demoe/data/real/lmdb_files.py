@@ -61,7 +61,7 @@ def _open(database: Path):
     try:
         import lmdb
     except ImportError:
-        raise ValueError(f"{database}: reading it needs the package lmdb; `pip install lmdb`") from None
+        raise ValueError(f"{database}: reading it needs the package lmdb: pip install 'demoe[data]'") from None
     file = database / "data.mdb"
     with _opening:
         try:
