@@ -1,3 +1,3 @@
 """What every room uses: names, sizes, stamps, files, pictures."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
