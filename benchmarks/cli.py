@@ -62,7 +62,7 @@ def _settings(sub: argparse.ArgumentParser, **defaults: object) -> None:
         help="also what takes long or much memory: the plain side at twelve megapixels (18 GB), training at 192 and "
         "384 pixels (what fits into memory), k above 1 with the system's allocator",
     )
-    option("device", choices=("cpu", "cuda"), help="default: cuda where there is a GPU")
+    option("device", choices=("cpu", "cuda"), help="default: cuda where there is a GPU of NVIDIA")
     option("width", type=int, metavar="N", help="channels of the networks (default 32)")
     option("threads", type=int, metavar="N", help="default: as PyTorch chooses")
     option("rounds", type=int, metavar="N", help="rounds whose median counts (default 9)")

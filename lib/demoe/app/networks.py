@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from demoe.core.devices import choose
 from demoe.core.files import project_root
 from demoe.core.tasks import EXPERTS
 from demoe.inference.memory import budget
@@ -38,14 +39,11 @@ def default_model(weights: str | os.PathLike | None = None, device: str | None =
     """The network in ``weights``; else in the file that $DEMOE_WEIGHTS names; else the best in the package
     (``pretrained.RELEASES``); else the DeMoE trained last in this checkout.
 
-    ``weights`` may also be a name, an address or a repository (``hub.find``). ``device`` is "cpu" or "cuda"; by default
-    the GPU where there is one. A file is loaded once for each device. Raises ``FileNotFoundError`` if there is none,
+    ``weights`` may also be a name, an address or a repository (``hub.find``). ``device`` is one of ``DEVICES``, "auto"
+    by default. A file is loaded once for each device. Raises ``FileNotFoundError`` if there is none,
     ``checkpoints.CheckpointError`` for one that cannot be read and ``ValueError`` for a GPU that is not there.
     """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("no GPU can be used on this machine: choose the device cpu")
+    device = choose(device)
     path = default_path(weights)
     return _load(path.resolve(), path.stat().st_mtime_ns, device)
 

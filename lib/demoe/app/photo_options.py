@@ -139,7 +139,8 @@ def add_photos(commands) -> None:
         "--fps", type=arguments.rate, metavar="N", help="its frames a second (default: the input's, else 25)"
     )
     for sub in (deblur, frames):
-        sub.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is a GPU")
+        devices = ("auto", "cuda", "mps", "cpu")  # devices.DEVICES, which imports PyTorch
+        sub.add_argument("--device", choices=devices, help="auto, the first of these that is there, is the default")
         sub.add_argument(
             "--max-memory",
             type=arguments.memory,

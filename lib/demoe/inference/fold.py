@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demoe.core.devices import exact
 from demoe.models.demoe import DeMoE
 from demoe.models.layers import NAFBlock, PictureConv2d, normalise
 from demoe.models.moe import Router
@@ -52,8 +53,8 @@ class FoldedBlock(nn.Module):
             "5": _scaled(block.conv5, block.gamma),
         }
         for name, (weight, bias) in pairs.items():
-            self.register_buffer("w" + name, weight.detach().clone().to(block.conv1.weight.dtype))
-            self.register_buffer("b" + name, bias.detach().clone().to(block.conv1.weight.dtype))
+            self.register_buffer("w" + name, weight.detach().clone().to(block.conv1.weight))
+            self.register_buffer("b" + name, bias.detach().clone().to(block.conv1.weight))
         self.eps = block.norm1.eps
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,15 +73,15 @@ class FoldedBlock(nn.Module):
 
 def _behind(norm: nn.Module, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
     """Weight and bias, in float64, of a convolution with the weight and bias of the norm in front of it."""
-    weight, bias = conv.weight.double(), conv.bias.double()
-    shift = (weight * norm.bias.double().view(1, -1, 1, 1)).sum((1, 2, 3))
-    return weight * norm.weight.double().view(1, -1, 1, 1), bias + shift
+    weight, bias = exact(conv.weight), exact(conv.bias)
+    shift = (weight * exact(norm.bias).view(1, -1, 1, 1)).sum((1, 2, 3))
+    return weight * exact(norm.weight).view(1, -1, 1, 1), bias + shift
 
 
 def _scaled(conv: nn.Conv2d, scale: Tensor) -> tuple[Tensor, Tensor]:
     """The same of a convolution with the factors of its results."""
-    scale = scale.double().flatten()
-    return conv.weight.double() * scale.view(-1, 1, 1, 1), conv.bias.double() * scale
+    scale = exact(scale).flatten()
+    return exact(conv.weight) * scale.view(-1, 1, 1, 1), exact(conv.bias) * scale
 
 
 def foldable_network(model: nn.Module) -> TypeGuard[NAFNet | DeMoE]:

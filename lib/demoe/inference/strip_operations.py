@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demoe.core.devices import exact
 from demoe.models.layers import normalise
 
 from .fold import FoldedBlock, made
@@ -40,12 +41,12 @@ class Mean:
         else:
             wide = strip.dtype if strip.element_size() >= 4 else torch.float32  # float16 ends at 65504
             sums = strip.sum((2, 3), keepdim=True, dtype=wide)
-        self.total = self.total + sums.double()  # (1, C, 1, 1)
+        self.total = self.total + exact(sums)  # (1, C, 1, 1)
         self.pixels += strip.shape[2] * strip.shape[3]
-        self.dtype = sums.dtype
+        self.like = sums
 
     def value(self) -> Tensor:
-        return (self.total / self.pixels).to(self.dtype)
+        return (self.total / self.pixels).to(self.like)
 
 
 class Packed:
