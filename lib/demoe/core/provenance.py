@@ -73,7 +73,7 @@ def run_folder(profile: str, name: str, seed: int, identity: dict) -> Path:
 
 @lru_cache
 def code_hash(*rooms: str) -> str:
-    """Eight hexadecimal digits that change when the code of these rooms of the package, Python or C++, or a TOML file in
+    """Eight hexadecimal digits that change when the code of these rooms of the package (Python, C++), or a TOML file in
     them, does: nothing kept is stale."""
     digest = hashlib.sha256()
     for room in rooms:
