@@ -30,6 +30,6 @@ def need(what: str, extra: str, *packages: str) -> None:
 
 
 def told(error: ModuleNotFoundError, command: str) -> str:
-    """What a person is told of a module that ``command`` did not find."""
+    """What a person is told of a module that ``command`` did not find: one extra that has all it needs."""
     extra, package = OF_COMMAND.get(command), (error.name or "").partition(".")[0]
-    return sentence(command, package, extra) if extra and error.msg.startswith("No module named") else first_line(error)
+    return sentence(command, package, extra) if extra and package else first_line(error)
