@@ -85,7 +85,7 @@ def test_optional_packages_may_be_missing(monkeypatch, fresh):
     assert {split: set(sources.photographs(split)) for split in sources.SPLITS} == ALWAYS
     fresh()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="install scikit-image"):
+    with pytest.raises(ValueError, match=r"pip install 'demoe\[data\]'"):
         sources.photographs("train")
 
 

@@ -102,7 +102,7 @@ def training_bytes(model: nn.Module, loss: Criterion, patch: int, batch: int) ->
     ``activations`` is what the graph keeps for the backward pass, every storage once, parameters and buffers left out;
     ``state`` is all parameters, and for those that learn the gradient and AdamW's two moments. ``model`` comes back
     on the "meta" device, on which nothing is computed: no size is too large. What a pass takes beside these (the
-    layer at work, the images) is not in it.
+    layer at work, the images) is not in it. Operation by operation, as on a GPU: a CPU's fused blocks keep less.
     """
     model.to(device="meta", memory_format=torch.channels_last)
     images = torch.empty(batch, 3, patch, patch, device="meta").contiguous(memory_format=torch.channels_last)

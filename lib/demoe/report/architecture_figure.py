@@ -9,7 +9,6 @@ from matplotlib.patches import FancyBboxPatch
 from torch import nn
 
 from demoe.core.tasks import EXPERTS
-from demoe.models.demoe import DeMoE
 
 from .figures import BLUE, COLOURS, GREEN, GREY, ORANGE, RED
 
@@ -17,8 +16,8 @@ STEP, DROP, ABOVE = 1.95, 1.3, 0.66  # from column to column, level to level, an
 WIDE, HIGH = 1.75, 0.6  # a box
 
 
-def architecture(model: DeMoE) -> Figure:
-    """The U of encoder and decoder with the router between them, and below it a MoEBlock.
+def architecture(model: nn.Module) -> Figure:
+    """The U of encoder and decoder of a DeMoE with the router between them, and below it a MoEBlock.
 
     Every box says what it holds and how many parameters that is; blue learns in stage 1 and is frozen in stage 2, red
     and orange learn in stage 2.
