@@ -5,7 +5,7 @@ import re
 import pytest
 from fixture_trees import put_pair
 
-from demoe.blur import recipes_ood, sets
+from demoe.blur import cameras, recipes_ood, sets
 from demoe.core import tasks
 from demoe.data.build import build
 from demoe.data.real import catalog, check, recognition
@@ -37,6 +37,7 @@ def described(monkeypatch):
     monkeypatch.setattr(catalog, "DATASETS", (*catalog.DATASETS, NEW))
     monkeypatch.setitem(catalog._BY_NAME, "newblur", NEW)
     monkeypatch.setitem(sets._RECIPES, "Newblur", (10, recipes_ood.rsblur))
+    monkeypatch.setitem(cameras.CAMERAS, "Newblur", cameras.CAMERAS["RSBlur"])
     monkeypatch.setattr(sets, "SETS", (*sets.SETS, "Newblur"))
 
 

@@ -57,7 +57,7 @@ def test_a_toml_file(tmp_path, monkeypatch):
     [
         ("root = ", "sets.toml is no valid TOML"),
         ('rot = "x"', "'rot' means nothing here"),
-        ('[datasets]\nGoPor = "x"', "unknown dataset 'GoPor': known are RealBlur"),
+        ('[datasets]\nGoPor = "x"', "unknown dataset 'GoPor'.*GoPro"),
         ("[datasets]\nGoPro = 3", "datasets.GoPro must be the path of a folder in quotes, not 3"),
         ('datasets = "x"', r"datasets must be a table, \[datasets\]"),
         ('[datasets]\nGoPro = "x"\nGOPRO_Large = "y"', "GoPro is named twice"),
