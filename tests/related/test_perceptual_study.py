@@ -159,7 +159,7 @@ def test_the_papers_weights_named_by_path_fill_their_rows(home, small, monkeypat
         compared = perceptual_report.compare(scores)
         perceptual_report.tables.save(scores, "11_scores", MARK)
         for name in perceptual_report.TABLES:
-            assert "OneBlur" in perceptual_report.write(name, "test")
+            assert "OneBlur" in perceptual_report.write(name, "test").markdown()
         cells = perceptual_report.table_4(lambda name: perceptual_report.tables.read(name, "test"))
         here = cells["here", "PSNR ↑"]
         assert (here[["ViT", "DINO", "MAE"]] != "–").all() if paths else (here[["ViT", "DINO", "MAE"]] == "–").all()
