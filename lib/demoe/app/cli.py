@@ -169,6 +169,17 @@ def _add_experiments(commands) -> None:
         metavar="PRED_DIR GT_DIR",
         help="score these pictures, paired by their names, instead of a network",
     )
+    evaluate.add_argument(
+        "--real",
+        type=Path,
+        metavar="DIR",
+        help="real photographs with a sources.csv (docs/real_photographs.md): gains, the router's answers, harm done "
+        "to sharp ones; --csv then names a folder",
+    )
+    evaluate.add_argument(
+        "--crop", type=arguments.count, metavar="PIXELS", help="with --real: the middle of each alone (default: whole)"
+    )
+    arguments.flag(evaluate, "--counterfactual", "does the router see blur or cameras? every blur through every camera")
     network = evaluate.add_mutually_exclusive_group()
     network.add_argument("--experiment", metavar="NAME", help="default demoe; it must have been trained")
     network.add_argument("--weights", metavar="FILE", help="a network from a file instead, or by its name")

@@ -12,7 +12,7 @@ from demoe import experiments
 from demoe.core import images, provenance
 from demoe.data import aio_blur, pairs
 from demoe.data.setting import Setting
-from demoe.evaluation import metrics
+from demoe.evaluation import metrics, real_benchmark
 from demoe.evaluation.benchmark import score
 from demoe.evaluation.methods import blurred_input, methods, network
 from demoe.evaluation.router import router_view
@@ -24,7 +24,7 @@ from demoe.related import experiments as guests
 from demoe.related.terms import identified
 from demoe.report import tables
 
-from . import arguments, hub
+from . import arguments, cli_real, hub
 
 SHOWN = 30  # pictures printed one by one
 
@@ -40,7 +40,14 @@ def evaluate(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         if len(args.folders) != 2 or args.weights or args.experiment or args.save_images:
             parser.error("give PRED_DIR and GT_DIR alone, without a network or --save-images")
         return evaluate_folders(*args.folders, measured, args.csv, args.no_resume, arguments.bar(args), args.json)
+    if args.real and (args.counterfactual or args.experiment):
+        parser.error("give --real with --weights, or alone: it takes the network that comes with the package")
+    if args.real:
+        asked = measured if args.metrics != list(metrics.DEFAULT) or args.aligned else real_benchmark.MEASURED
+        return cli_real.evaluate_real(args, asked)
     setting = Setting.of(args.profile, args.seed, args.data_root, sharp_images=args.sharp_images)
+    if args.counterfactual:
+        return cli_real.evaluate_counterfactual(args, setting)
     return evaluate_network(args, setting, measured)
 
 

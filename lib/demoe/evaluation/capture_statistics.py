@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+
+from demoe.inference.guard import blockiness
 
 MEASURES = ("gradient", "detail", "noise", "chroma", "blockiness", "brightness")
 
@@ -23,7 +24,7 @@ def measure(image: Tensor) -> dict[str, float]:
     ``gradient``: mean absolute difference of neighbours. ``detail``: the variance above a quarter of the sampling
     frequency, levels squared. ``noise``: standard deviation by the median of diagonal Haar coefficients (Donoho and
     Johnstone 1994), which edges hardly move. ``chroma``: the same of the difference of red and blue. ``blockiness``:
-    the mean step across the strongest of the eight grids of 8 pixels over that between other pixels; 1: no grid.
+    ``inference.guard``'s; 1: no grid of 8 pixels.
     ``brightness``: the mean. Raises ``ValueError`` for a smaller picture.
     """
     if min(image.shape[1:]) < 17:
@@ -39,7 +40,7 @@ def measure(image: Tensor) -> dict[str, float]:
         "detail": float(power[torch.hypot(y[:, None], x[None]) > 0.25].sum()),
         "noise": _sigma(luma),
         "chroma": _sigma(red - blue),
-        "blockiness": float(np.mean([_grid(steps[0].mean(1).numpy()), _grid(steps[1].mean(0).numpy())])),
+        "blockiness": blockiness(luma),
         "brightness": float(luma.mean()),
     }
 
@@ -49,16 +50,6 @@ def _sigma(plane: Tensor) -> float:
     rows = plane[1:] - plane[:-1]
     diagonal = (rows[:, 1:] - rows[:, :-1]) / 2
     return float(diagonal.abs().median() / 0.6745)
-
-
-def _grid(steps: np.ndarray) -> float:
-    """How much larger the steps (N,) between rows are at every eighth than at the others, at the best offset."""
-    best = 1.0
-    for offset in range(8):
-        at = np.zeros(len(steps), dtype=bool)
-        at[offset::8] = True
-        best = max(best, float((np.median(steps[at]) + 1e-3) / (np.median(steps[~at]) + 1e-3)))
-    return best
 
 
 def table(pictures: Iterable[tuple[str, Tensor]]) -> pd.DataFrame:

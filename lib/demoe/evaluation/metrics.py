@@ -62,6 +62,16 @@ def _same_shape(image: Tensor, reference: Tensor) -> None:
         raise ValueError(f"cannot compare images of shapes {tuple(image.shape)} and {tuple(reference.shape)}")
 
 
+def fitted(image: Tensor, reference: Tensor) -> Tensor:
+    """Each of (B, 3, H, W) with the gain and offset, alike for all pixels and colours, that bring it nearest to its
+    reference by least squares: (B, 3, H, W). What remains is not a matter of brightness or contrast."""
+    _same_shape(image, reference)
+    x, y = image.double().flatten(1), reference.double().flatten(1)  # (B, N)
+    dx, dy = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    gain = (dx * dy).sum(1, keepdim=True) / dx.square().sum(1, keepdim=True).clamp(min=1e-12)
+    return (y.mean(1, keepdim=True) + gain * dx).clamp(0, 1).view_as(image).to(image.dtype)
+
+
 def mae(image: Tensor, reference: Tensor) -> Tensor:
     """Mean absolute error of each of (B, 3, H, W), over all pixels and channels: (B,). Shapes as for ``psnr``."""
     _same_shape(image, reference)
@@ -160,6 +170,11 @@ def _aligned(image: Tensor, reference: Tensor) -> tuple[float, float]:
     return found.psnr, found.ssim
 
 
+def _fitted(image: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    brought = fitted(image, reference)
+    return psnr(brought, reference), ssim(brought, reference)
+
+
 def _iqa(name: str, head: str, reference: bool = False) -> Metric:
     def function(image: Tensor, sharp: Tensor | None) -> Tensor:
         return iqa(name, image, sharp if reference else None)
@@ -177,6 +192,11 @@ METRICS: dict[str, Metric] = {
     "psnr": Metric({"psnr": "PSNR (dB) ↑"}, psnr),
     "psnr_8bit": Metric({"psnr_8bit": "PSNR of 8-bit files (dB) ↑"}, psnr_8bit),
     "ssim": Metric({"ssim": "SSIM ↑"}, ssim, smallest=11),
+    "fitted": Metric(
+        {"psnr_fitted": "PSNR, brightness fitted (dB) ↑", "ssim_fitted": "SSIM, brightness fitted ↑"},
+        _fitted,
+        smallest=11,
+    ),
     "mae": Metric({"mae": "MAE ↓"}, mae),
     "gradient_energy": Metric({"gradient_energy": "gradient energy, share of the sharp picture's ↑"}, gradient_energy),
     "lpips_vgg": _lpips("LPIPS VGG ↓", "vgg"),

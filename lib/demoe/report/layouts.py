@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from . import ablation_tables, comparison_report, release_report, router_tables, tables, tlc_report
+from . import (
+    ablation_tables,
+    comparison_report,
+    counterfactual_report,
+    release_report,
+    router_tables,
+    tables,
+    tlc_report,
+)
 from .ablation_tables import FIGURE_6, START, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7
 from .tables import Build
 
@@ -30,6 +38,10 @@ TABLES: dict[str, Build] = {
     "09_gains": tlc_report.gains,
     "10_quality": release_report.quality,
     "10_differences": release_report.differences,
+    "15_accuracy": counterfactual_report.accuracy_table,
+    "15_matrix": counterfactual_report.matrix_table,
+    "15_information": counterfactual_report.information_table,
+    "15_clusters": counterfactual_report.clusters_table,
 }
 _TEXTS = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
 CAPTIONS: dict[str, str] = {name: text.format(**_TEXTS["shared"]) for name, text in _TEXTS["captions"].items()}

@@ -56,7 +56,7 @@ def usage(routing: pd.DataFrame) -> Claim:
 def _right(routing: pd.DataFrame) -> tuple[dict[str, float], dict[str, int]]:
     """The share of the pictures on which the router is right, with its interval, and how many pictures and scenes."""
     share, scenes = float(routing.correct.mean()), _scenes(routing)
-    low, high = _share(share, scenes)
+    low, high = share_interval(share, scenes)
     return {"ours": share, "low": low, "high": high}, {"pictures": len(routing), "scenes": scenes}
 
 
@@ -65,7 +65,7 @@ def _scenes(table: pd.DataFrame) -> int:
     return len({(name, statistics.scene(name, key)) for name, key in zip(table["set"], table["image"], strict=True)})
 
 
-def _share(share: float, scenes: int) -> tuple[float, float]:
+def share_interval(share: float, scenes: int) -> tuple[float, float]:
     """Wilson's 95 % interval with a trial a scene: as if further pictures of one told nothing new, so rather too wide.
 
     Not a bootstrap over scenes, which would be certain of a share of 0 or 1.

@@ -1,0 +1,183 @@
+"""A guard over the router's choice: a bright photograph is not for the low-light expert, and one that JPEG has cut into
+blocks is nothing that some networks have seen.
+
+A router names a kind of blur whatever it is shown, and is sure of it: on noise it answers louder than on the pictures
+that it was trained on, so that neither its entropy nor its energy tells. How bright a picture is, and whether it has
+blocks, needs no router. What takes its place harmed least (``demoe evaluate --real``): a bright picture that it takes
+for low light comes back as it is; one with blocks is restored by the low-light expert in the dark, else by the four
+others in equal parts; and whatever comes out brighter than it was, though it was bright, is left as it is. Not in the
+paper; our choice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demoe.core.tasks import EXPERTS
+from demoe.models.layers import UNet
+from demoe.models.moe import top_k_weights
+from demoe.models.outputs import Restored, experts_of
+
+from .optimize import OptimizedNetwork
+from .restore import restore
+
+LOW_LIGHT = EXPERTS.index("low_light")
+# Between the real pictures of LOLBlur, Real-LOLBlur and LOL-v2 (means up to 40, ninth deciles up to 69) and photographs
+# of daylight (200 of BSDS500: a mean above 50 or a ninth decile above 75).
+DARKEST_MEAN, DARKEST_HIGH = 50.0, 75.0
+BRIGHTER = 8.0  # 8-bit levels of the mean, up to which a bright picture may come out brighter
+LARGEST = 1024  # pixels; of a larger picture the middle is looked at for blocks
+Reason = Literal["bright", "blocks", "brighter"]
+LEFT = ("bright", "brighter")  # reasons to leave a picture as it is
+SENTENCES: dict[Reason, str] = {
+    "bright": "the router takes it for low light, but it is bright already: left as it is; an --expert may be named",
+    "brighter": "it was bright already and would have come out brighter: left as it is; an --expert may be named",
+    "blocks": "JPEG has left blocks in it, which this network has not seen in training: {experts} restored it, which "
+    "harms least",
+}
+
+
+@dataclass(frozen=True)
+class Light:
+    """How bright a picture is, in 8-bit levels of its luma: the mean, and what nine of ten pixels lie below."""
+
+    mean: float
+    high: float
+
+    @property
+    def bright(self) -> bool:
+        """Whether it is too bright to be one of low light."""
+        return self.mean > DARKEST_MEAN or self.high > DARKEST_HIGH
+
+
+def light(picture: Tensor) -> Light:
+    """Of (3, H, W) in [0, 1]; a large picture is looked at in every few pixels."""
+    step = max(1, round((picture.shape[1] * picture.shape[2] / 2**18) ** 0.5))
+    sampled = picture[:, ::step, ::step].float().cpu()
+    luma = 255 * (0.299 * sampled[0] + 0.587 * sampled[1] + 0.114 * sampled[2])
+    return Light(float(luma.mean()), float(np.quantile(luma.numpy(), 0.9)))
+
+
+def blockiness(luma: Tensor) -> float:
+    """Of (H, W): the median step across the strongest of the eight grids of 8 pixels over that between other pixels,
+    the mean of both directions; 1 is no grid, and small pictures come above it by chance."""
+    steps = luma.diff(dim=0).abs().mean(1), luma.diff(dim=1).abs().mean(0)
+    return float(np.mean([_grid(one.double().numpy()) for one in steps]))
+
+
+def _grid(steps: np.ndarray) -> float:
+    """How much larger the steps (N,) between rows are at every eighth than at the others, at the best offset."""
+    best = 1.0
+    for offset in range(min(8, len(steps) - 1)):
+        at = np.zeros(len(steps), dtype=bool)
+        at[offset::8] = True
+        best = max(best, float((np.median(steps[at]) + 1e-3) / (np.median(steps[~at]) + 1e-3)))
+    return best
+
+
+def blocks(picture: Tensor) -> float:
+    """``blockiness`` of the middle of a picture (3, H, W) in [0, 1], in 8-bit levels."""
+    top, left = (max(0, side - LARGEST) // 2 for side in picture.shape[1:])
+    middle = picture[:, top : top + LARGEST, left : left + LARGEST].float().cpu()
+    return blockiness(255 * (0.299 * middle[0] + 0.587 * middle[1] + 0.114 * middle[2]))
+
+
+class Guard:
+    """Makes the weights of five experts (1, 5) from the router's logits (1, 5), for one ``picture`` (3, H, W).
+
+    ``k`` as for ``DeMoE``; ``limit`` is the blockiness above which the router is not asked, None to ask it always;
+    ``router`` makes weights of logits in its place (video). ``reason`` says afterwards why it was not followed, and
+    ``checked`` what becomes of the result.
+    """
+
+    def __init__(
+        self,
+        picture: Tensor,
+        k: int | None = 1,
+        limit: float | None = None,
+        router: Callable[[Tensor], Tensor] | None = None,
+    ):
+        self.picture, self.bright = picture, light(picture).bright
+        self.blocky = limit is not None and blocks(picture) > limit
+        self.router = router or (lambda logits: top_k_weights(F.softmax(logits.float(), 1), k))
+        self.reason: Reason | None = None
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        weights, self.reason = self.router(logits), None
+        if self.blocky:
+            chosen = [index != LOW_LIGHT if self.bright else index == LOW_LIGHT for index in range(len(EXPERTS))]
+            self.reason = "blocks"
+            return F.normalize(weights.new_tensor([chosen], dtype=torch.float32), p=1).to(weights)
+        if not self.bright or not weights[0, LOW_LIGHT]:
+            return weights
+        if int(weights[0].argmax()) == LOW_LIGHT:
+            self.reason = "bright"
+        others = weights.clone()
+        others[0, LOW_LIGHT] = 0
+        if not others.any():  # it alone was chosen; what comes out is not used
+            others[0, 0] = 1
+        return others / others.sum()
+
+    def checked(self, image: Tensor) -> Tensor:
+        """The restored picture (3, H, W), or the picture itself where it is to be left as it is."""
+        rise = 255 * float(image.double().mean() - self.picture.double().mean())
+        if self.bright and self.reason != "bright" and rise > BRIGHTER:
+            self.reason = "brighter"
+        return self.picture.to(image) if self.reason in LEFT else image
+
+    def sentence(self, weights: Tensor) -> str:
+        """Why ``weights`` (5,) are not the router's, or the picture is not restored; "" where it is as ever."""
+        if self.reason is None:
+            return ""
+        used = [name for name, weight in zip(EXPERTS, weights.tolist(), strict=True) if weight]
+        what = f"the {used[0]} expert" if len(used) == 1 else f"{', '.join(used[:-1])} and {used[-1]} in equal parts"
+        return SENTENCES[self.reason].format(experts=what)
+
+
+def guardable(model: nn.Module | OptimizedNetwork) -> bool:
+    """Whether the experts are the five of ``tasks``, and a function may weigh them."""
+    return experts_of(model) == len(EXPERTS) and isinstance(model, UNet | OptimizedNetwork)
+
+
+def limit_of(model: nn.Module | OptimizedNetwork) -> float | None:
+    """The blockiness above which a picture is unlike the training data of ``model``; None where nobody measured it.
+
+    Limits stand in ``guard.toml``, by a hash of the router's weights.
+    """
+    network = model.network if isinstance(model, OptimizedNetwork) else model
+    router = getattr(network, "mlp_branch", None)
+    return None if router is None else _limits().get(router_hash(router))
+
+
+def router_hash(router: nn.Module) -> str:
+    """Twelve digits of the weights of a router."""
+    digest = hashlib.sha256()
+    for name, value in sorted(router.state_dict().items()):
+        digest.update(name.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+@lru_cache
+def _limits() -> dict[str, float]:
+    table = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    return {one["router"]: float(one["limit"]) for one in table.values()}
+
+
+def guarded(model: nn.Module, image: Tensor, k: int | None = 1) -> Restored:
+    """``restore`` of one picture (3, H, W) in [0, 1] by a ``Guard``; as ever for a network without the five experts."""
+    if not guardable(model):
+        return restore(model, image, k=k)
+    watch = Guard(image, k, limit_of(model))
+    out = restore(model, image, expert=watch)
+    return out._replace(image=watch.checked(out.image))

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import shake
+
+from demoe.blur import sensor, sources
+from demoe.core.tasks import EXPERTS
+from demoe.inference import guard
+from demoe.inference.guard import Guard
+from demoe.inference.optimize import optimize
+from demoe.inference.restore import restore
+from demoe.models import checkpoints, pretrained
+from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.nafnet import NAFNet, NAFNetConfig
+
+
+def photographs() -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    for split in sources.SPLITS:
+        found |= sources.photographs(split)
+    return {name: F.interpolate(one[None], size=(144, 160), mode="area")[0] for name, one in found.items()}
+
+
+def noisy(picture, level, seed=0):
+    normal = torch.from_numpy(np.random.default_rng(seed).standard_normal(picture.shape, dtype=np.float32))
+    return ((picture + level / 255 * normal).clamp(0, 1) * 255).round() / 255
+
+
+def test_daylight_is_bright_and_the_dark_is_not():
+    for split in sources.SPLITS:
+        for name, picture in sources.photographs(split).items():
+            assert guard.light(picture).bright, name
+            dark = sensor.to_srgb(sensor.to_linear(picture) * 0.03)
+            assert not guard.light(dark).bright, name
+    black = torch.zeros(3, 40, 50)
+    assert guard.light(black) == guard.Light(0.0, 0.0)
+    assert guard.light(torch.ones(3, 1200, 1300)).mean == pytest.approx(255, abs=1e-3)
+
+
+def weighed(picture, logits, **how):
+    watch = Guard(picture, **how)
+    weights = watch(torch.tensor([logits]))
+    assert weights.sum() == pytest.approx(1)
+    return {name: weight for name, weight in zip(EXPERTS, weights[0].tolist(), strict=True) if weight}, watch
+
+
+BRIGHT, DARK = torch.full((3, 40, 50), 0.5), torch.full((3, 40, 50), 0.1)
+DIM = [0.0, 1.0, 3.0, 2.0, 9.0]  # logits that name low light
+
+
+def test_a_bright_picture_is_never_given_to_the_low_light_expert():
+    assert weighed(DARK, DIM)[0] == {"low_light": 1} and weighed(DARK, DIM)[1].reason is None
+    chosen, watch = weighed(BRIGHT, DIM)
+    assert "low_light" not in chosen and watch.reason == "bright"
+    assert torch.equal(watch.checked(BRIGHT * 1.5), BRIGHT) and "left as it is" in watch.sentence(torch.eye(5)[0])
+    mixed, watch = weighed(BRIGHT, [3.0, 2, 0, 0, 2.5], k=3)
+    assert set(mixed) == {"defocus", "global_motion"} and watch.reason is None
+    assert mixed["defocus"] / mixed["global_motion"] == pytest.approx(np.e, rel=1e-4)
+    plain, watch = weighed(BRIGHT, [9.0, 1, 2, 3, 4])
+    assert plain == {"defocus": 1} and watch.reason is None and watch.sentence(torch.eye(5)[0]) == ""
+    followed, watch = weighed(BRIGHT, DIM, router=lambda logits: torch.tensor([[0.0, 0.6, 0, 0, 0.4]]))
+    assert followed == {"global_motion": 1} and watch.reason is None
+
+
+def test_what_comes_out_brighter_though_it_was_bright_is_left_as_it_is():
+    _, watch = weighed(BRIGHT, [9.0, 1, 2, 3, 4])
+    assert torch.equal(watch.checked(BRIGHT + 0.01), BRIGHT + 0.01) and watch.reason is None
+    assert torch.equal(watch.checked(BRIGHT + 0.1), BRIGHT) and watch.reason == "brighter"
+    _, watch = weighed(DARK, DIM)
+    assert torch.equal(watch.checked(DARK + 0.3), DARK + 0.3) and watch.reason is None
+
+
+def test_with_blocks_that_training_had_not_the_router_is_not_asked():
+    photo = sources.photographs("test")["chelsea"]
+    coarse = sensor.jpeg(photo, 15)
+    assert guard.blocks(coarse) > 1.3 > guard.blocks(photo)
+    assert guard.blocks(coarse[:, 3:, 5:]) > 1.3  # wherever the grid lies
+    even, watch = weighed(coarse, DIM, limit=1.3)
+    assert even == pytest.approx(dict.fromkeys(EXPERTS[:4], 0.25)) and watch.reason == "blocks"
+    told = watch.sentence(torch.tensor([1.0] * 4 + [0]))
+    assert "defocus, global_motion, local_motion and synth_global_motion in equal parts" in told
+    assert weighed(sensor.jpeg(photo * 0.2, 5), [9.0, 1, 2, 3, 4], limit=1.05)[0] == {"low_light": 1}
+    assert weighed(photo, [9.0, 1, 2, 3, 4], limit=1.3)[0] == {"defocus": 1}
+
+
+def test_a_limit_belongs_to_the_weights_of_one_router(monkeypatch):
+    model, other = (shake(DeMoE(DeMoEConfig(4, (1,), 1, (1,))), seed) for seed in (0, 1))
+    assert guard.limit_of(model) is None and guard.limit_of(NAFNet(NAFNetConfig(4, (1,), 1, (1,)))) is None
+    monkeypatch.setattr(guard, "_limits", lambda: {guard.router_hash(model.mlp_branch): 1.5})
+    assert guard.limit_of(model) == guard.limit_of(optimize(model)) == 1.5 and guard.limit_of(other) is None
+
+
+def test_what_the_guard_lets_pass_is_what_it_was():
+    picture = photographs()["astronaut"]
+    for seed in range(3):
+        model = shake(DeMoE(DeMoEConfig(4, (1,), 1, (1,))), seed)
+        plain, safe = restore(model, picture), guard.guarded(model, picture)
+        brighter = float((plain.image - picture).mean()) * 255 > guard.BRIGHTER
+        if plain.weights[guard.LOW_LIGHT] or brighter:
+            assert torch.equal(safe.image, picture)
+        else:
+            assert torch.allclose(plain.image, safe.image, atol=1e-6)
+    nafnet = shake(NAFNet(NAFNetConfig(4, (1,), 1, (1,))))
+    assert torch.equal(guard.guarded(nafnet, picture).image, restore(nafnet, picture).image)
+
+
+@pytest.mark.skipif(not pretrained.releases(), reason="no network comes with the package")
+@pytest.mark.parametrize("spoil", ["noise 3", "noise 8", "JPEG 60"])
+def test_no_photograph_comes_out_white(spoil):
+    """What the packaged network's router takes for low light: noise. Without the guard most would be brightened."""
+    model = checkpoints.load(pretrained.releases()[0].demoe)
+    kind, level = spoil.split()
+    for name, picture in list(photographs().items())[:6]:
+        given = sensor.jpeg(picture, int(level)) if kind == "JPEG" else noisy(picture, float(level))
+        made = guard.guarded(model, given)
+        assert 255 * float(made.image.mean() - given.mean()) < 8, name
