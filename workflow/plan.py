@@ -16,7 +16,8 @@ from demoe.core.files import checksum, project_root
 
 PACKAGE = Path(provenance.__file__).parents[1]
 RELEASED = r"default_model|pretrained\.releases"  # in a notebook that uses a network which comes with the package,
-RELEASED_FOLDERS = ("DEMOE_WEIGHTS", "DEMOE_HELD_OUT", "DEMOE_PHOTOS", "DEMOE_REAL", "DEMOE_ROUTERS")  # and what these name
+# and what these name:
+RELEASED_FOLDERS = ("DEMOE_WEIGHTS", "DEMOE_HELD_OUT", "DEMOE_PHOTOS", "DEMOE_REAL", "DEMOE_ROUTERS")
 GATHERS = r"ledger\.table"  # in a notebook that shows what all others found
 GUESTS = "demoe.related"  # in a notebook of a related paper, whose rows may be filled by weights that variables name
 SHARP_IMAGES = "DEMOE_SHARP_IMAGES"
