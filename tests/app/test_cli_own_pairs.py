@@ -6,27 +6,18 @@ import sys
 import pytest
 from fixture_trees import put_pair
 
-from demoe.app import cli
 from demoe.core.images import read_photograph
 
 SHORT = ("--steps", "2", "--crop", "16", "--batch", "2", "--width", "4", "--validate-every", "1")
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(tmp_path, monkeypatch, call):
     """``run(words...)`` in a folder with ten pairs, ``mine``: (exit status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEMOE_HOME", str(tmp_path))
     for n in range(10):
         put_pair(tmp_path / "mine", f"blur/{n}.png", f"sharp/{n}.png")
-
-    def call(*words):
-        try:
-            status = cli.main([*map(str, words)])
-        except SystemExit as error:
-            status = error.code
-        return status, *capsys.readouterr()
-
     return call
 
 

@@ -29,21 +29,13 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture
-def run(weights, tmp_path, monkeypatch, capsys):
+def run(weights, tmp_path, monkeypatch, call):
     """``run(words...)`` in a folder with two pictures: (exit status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEMOE_WEIGHTS", str(weights / "demoe.safetensors"))
     for seed, name in enumerate(("a.png", "b.png")):
         pixels = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / name)
-
-    def call(*words):
-        try:
-            status = cli.main([*map(str, words)])
-        except SystemExit as error:
-            status = error.code
-        return status, *capsys.readouterr()
-
     return call
 
 

@@ -1,7 +1,7 @@
 """A NAFBlock on a CPU as one operation of our own, forward and backward: ``fused_block.cpp``, compiled at first use.
 
-The same values and gradients as operation by operation, to rounding, in a half to a third of the time; for the backward
-pass it keeps three maps a block instead of fifteen. Compiling takes half a minute once: what comes out is kept in the
+The same values and gradients as operation by operation, to rounding, in less time (``python -m benchmarks`` says how
+much); for the backward pass it keeps three maps a block. Compiling takes a while, once: what comes out is kept in the
 user's cache folder, by PyTorch's version, the processor's instructions and the source. Where there is no compiler, or
 ``DEMOE_FUSED=0``, blocks run operation by operation, as they do on a GPU and in other types than float32 and float64.
 """
@@ -44,7 +44,7 @@ def operations():
     try:
         torch.ops.load_library(str(compiled()))
     except (OSError, RuntimeError) as error:
-        warnings.warn(f"networks run without the fused block, in twice the time: {first_line(error)}", stacklevel=2)
+        warnings.warn(f"networks run without the fused block, which takes longer: {first_line(error)}", stacklevel=2)
         return None
     return torch.ops.demoe
 
@@ -68,7 +68,7 @@ def compiled() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder / ".lock", "another process compiles the fused block: waiting for it"):
         if not file.is_file():
-            print("compiling the fused block for this processor, once: about half a minute", file=sys.stderr)
+            print("compiling the fused block for this processor, once", file=sys.stderr)
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 os.replace(_build(place, [f"-DCPU_CAPABILITY={name}", f"-DCPU_CAPABILITY_{name}", *flags]), file)
     return file
