@@ -46,3 +46,18 @@ def shake(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
             elif name.endswith("running_var"):
                 buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
     return model.eval()
+
+
+@pytest.fixture
+def call(capsys):
+    """``call(words...)``: the exit status, stdout and stderr of ``demoe words...``."""
+    from demoe.app import cli
+
+    def called(*words):
+        try:
+            status = cli.main([*map(str, words)])
+        except SystemExit as error:
+            status = error.code
+        return status, *capsys.readouterr()
+
+    return called

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from demoe.core import extras, images
+from demoe.models import checkpoints
+from demoe.models.demoe import DeMoE, DeMoEConfig
 
 RUNNER = Path(__file__).parents[1] / "core_only.py"
 PLENTY = "pandas scipy matplotlib skimage sklearn torchvision timm seaborn IPython pytorch_msssim lpips huggingface_hub"
@@ -21,6 +23,8 @@ def core_only(code: str) -> subprocess.CompletedProcess:
 def test_photographs_frames_export_and_lists_need_the_core_alone(tmp_path):
     for name in ("photos/a.jpg", "frames/01.png"):
         images.write_photograph(tmp_path / name, images.Photograph(torch.rand(3, 40, 52)))
+    network = DeMoE(DeMoEConfig(4, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,)))
+    checkpoints.save(network, tmp_path / "small.safetensors")
     commands = [
         ["deblur", "photos", "-o", "out", "--compare", "--expert-map"],
         ["frames", "frames", "-o", "restored"],
@@ -32,6 +36,7 @@ def test_photographs_frames_export_and_lists_need_the_core_alone(tmp_path):
     code = f"""import importlib.util, os
 absent = [name for name in {PLENTY!r}.split() if importlib.util.find_spec(name) is None]
 os.chdir({str(tmp_path)!r})
+os.environ["DEMOE_WEIGHTS"] = "small.safetensors"
 said = [cli.main(command) for command in {commands!r}]
 import demoe
 said.append(demoe.deblur("photos/a.jpg").image.shape)

@@ -15,7 +15,7 @@ def test_peers_give_our_network_s_result():
     found = [name for name in PEERS if pytest.importorskip("onnxscript") and _installed(name)]
     if not found:
         pytest.skip("neither ONNX Runtime nor OpenVINO is installed")
-    sizes = {"encoder_blocks": (1, 1), "middle_blocks": 1, "decoder_blocks": (1, 1)}
+    sizes = {"encoder_blocks": (1,), "middle_blocks": 1, "decoder_blocks": (1,), "num_experts": 2}  # each is exported
     model, case = shaken(DeMoE(DeMoEConfig(4, **sizes))), Case("small", 1, 24, 37)
     x = torch.rand(1, 3, 24, 37, generator=torch.Generator().manual_seed(0))
     with warnings.catch_warnings():

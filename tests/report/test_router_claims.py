@@ -37,7 +37,7 @@ def test_pictures_of_a_scene_count_once():
     few = many.assign(image=[f"{i:04d}_{'abcd'[i % 4]}" for i in range(400)])
     assert claims.accuracy(few).verdict == "undecided" and claims.accuracy(few).low < claims.accuracy(many).low
     assert claims.outside(few.assign(set="RSBlur-syn"))[0].verdict == "undecided"
-    assert claims._share(0.8, 20) == pytest.approx(binomtest(16, 20).proportion_ci(method="wilson"), abs=1e-4)
+    assert claims.share_interval(0.8, 20) == pytest.approx(binomtest(16, 20).proportion_ci(method="wilson"), abs=1e-4)
 
 
 def test_outside_says_who_fails_and_who_should():
