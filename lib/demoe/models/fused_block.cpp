@@ -97,12 +97,14 @@ inline void tiles(Size m, Size k, const T* a, Size row, Size step, const T* b, S
 template <class T> struct Packed {
   Size n, k, wide;
   bool gated;
-  std::vector<T> values;
+  std::vector<T> own;
+  const T* values;
   Packed(const T* w, Size n, Size k, Size across, Size along, bool gated = false) : n(n), k(k), gated(gated) {
     wide = gated ? V<T> : 2 * V<T>;
     const Size limit = gated ? n / 2 : n, panels = (limit + wide - 1) / wide;
-    values.resize(panels * k * 2 * V<T>);
-    T* to = values.data();
+    own.resize(panels * k * 2 * V<T>);
+    values = own.data();
+    T* to = own.data();
     for (Size p = 0; p < panels; p++) {
       const Size width = std::min(wide, limit - p * wide);
       const T* from = w + p * wide * across;
@@ -112,13 +114,19 @@ template <class T> struct Packed {
       }
     }
   }
+  // Of a weight (n, k), or of what pack_op made of one.
+  Packed(const Tensor& w, Size n, Size k, bool gated = false)
+      : Packed(w.const_data_ptr<T>(), w.dim() == 1 ? 0 : n, k, k, 1, gated) {
+    this->n = n;
+    if (w.dim() == 1) values = w.const_data_ptr<T>();
+  }
 };
 
 // `rows` pieces of m pixels, a(r) each (m, k), times packed weights; done(r, i, column, left, right).
 template <class T, class Rows, class Done>
 inline void product(Size rows, Size m, const Rows& a, const Packed<T>& w, const Done& done) {
   const Size limit = w.gated ? w.n / 2 : w.n;
-  const T* panel = w.values.data();
+  const T* panel = w.values;
   for (Size column = 0; column < limit; column += w.wide, panel += w.k * 2 * V<T>)
     for (Size r = 0; r < rows; r++)
       tiles<T>(m, w.k, a(r), w.k, 1, panel, 2 * V<T>,
@@ -571,7 +579,19 @@ std::vector<Tensor> first_back(const Tensor& x, const Tensor& of_middle, const T
   return sums.sums();
 }
 
-// What Python calls. A weight packed once is a tensor that keeps its Packed alive no longer than the call: (values).
+// What Python calls.
+
+// A weight (n, k, ...) as the operations below read it, in one dimension, for whoever uses it more than once.
+Tensor pack_op(const Tensor& w, bool gated) {
+  Tensor found;
+  AT_DISPATCH_FLOATING_TYPES(w.scalar_type(), "naf_pack", [&] {
+    const Tensor matrix = w.flatten(1).contiguous();
+    const Packed<scalar_t> packed(matrix, matrix.size(0), matrix.size(1), gated);
+    found = at::empty({Size(packed.own.size())}, w.options());
+    std::copy(packed.own.begin(), packed.own.end(), found.mutable_data_ptr<scalar_t>());
+  });
+  return found;
+}
 
 void check(const Tensor& x) {
   TORCH_CHECK(x.dim() == 4 && x.is_contiguous() && x.device().is_cpu(), "a map is (B, H, W, C), contiguous, on a CPU");
@@ -584,7 +604,7 @@ std::tuple<Tensor, Tensor> first_op(const Tensor& x, const Tensor& w1, const Ten
   check(gated);
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "naf_first", [&] {
     const Size C = x.size(3);
-    const Packed<scalar_t> packed(data<scalar_t>(w1), 2 * C, C, C, 1);
+    const Packed<scalar_t> packed(w1, 2 * C, C);
     first<scalar_t>(x, packed, b1, w2, b2, eps, gated, mean);
   });
   return {gated, mean};
@@ -597,8 +617,7 @@ std::tuple<Tensor, Tensor> second_op(const Tensor& x, const Tensor& gated, const
   Tensor middle = in_place ? x : at::empty_like(x), out = in_place ? x : at::empty_like(x);
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "naf_second", [&] {
     const Size C = x.size(3);
-    const Packed<scalar_t> p3(data<scalar_t>(w3), C, C, C, 1), p4(data<scalar_t>(w4), 2 * C, C, C, 1, true),
-        p5(data<scalar_t>(w5), C, C, C, 1);
+    const Packed<scalar_t> p3(w3, C, C), p4(w4, 2 * C, C, true), p5(w5, C, C);
     second<scalar_t>(x, gated, scale, p3, b3, p4, b4, p5, b5, eps, middle, out);
   });
   return {middle, out};
@@ -686,10 +705,12 @@ std::vector<Tensor> block_back_op(const Tensor& grad, const Tensor& x, const Ten
 TORCH_LIBRARY(demoe, library) {
   library.def("first(Tensor x, Tensor w1, Tensor b1, Tensor w2, Tensor b2, float eps, Tensor(a!)? into=None) -> (Tensor(a!), Tensor)");
   library.def("second(Tensor x, Tensor gated, Tensor scale, Tensor w3, Tensor b3, Tensor w4, Tensor b4, Tensor w5, Tensor b5, float eps, bool in_place=False) -> (Tensor, Tensor)");
+  library.def("pack(Tensor weight, bool gated=False) -> Tensor");
   library.def("block(Tensor x, float eps1, float eps2, Tensor[] parameters) -> Tensor[]");
   library.def("block_back(Tensor grad, Tensor x, Tensor gated, Tensor mean, Tensor scale, Tensor middle, float eps1, float eps2, Tensor[] parameters) -> Tensor[]");
   library.impl("first", c10::DispatchKey::CPU, first_op);
   library.impl("second", c10::DispatchKey::CPU, second_op);
+  library.impl("pack", c10::DispatchKey::CPU, pack_op);
   library.impl("block", c10::DispatchKey::CPU, block_op);
   library.impl("block_back", c10::DispatchKey::CPU, block_back_op);
 }
