@@ -126,6 +126,18 @@ def test_one_expert_learns_alone_and_is_what_is_scored(tmp_path, pairs, start):
     assert "--expert low_light" in (tmp_path / "a/README.md").read_text()
 
 
+def test_crops_go_through_the_expert_that_the_router_chooses(tmp_path, pairs, start):
+    model = checkpoints.load(start)
+    with torch.no_grad():
+        model.mlp_branch.classifier[-1].bias[2] += 100
+    start = checkpoints.save(model, start)
+    tuned = fine_tuned(config(tmp_path / "a", steps=2, held_out=0.0), pairs, start, progress=False)
+    one, other = weights(start), weights(tuned.weights)
+    changed = [name for name in one if not torch.equal(one[name], other[name])]
+    assert {name.split(".")[3] for name in changed if name.startswith("experts")} == {"2"}
+    assert {name.split(".")[0] for name in changed} == {"middle_blks", "experts", "ups", "decoders", "ending"}
+
+
 def test_without_a_start_a_nafnet_learns_from_random_weights_in_a_folder_by_its_settings(home, pairs):
     folders = set()
     for seed in (0, 1):

@@ -26,6 +26,7 @@ from demoe.data.own_pairs import fingerprint, held_out, in_memory
 from demoe.data.pairs import PairedSet
 from demoe.models import checkpoints
 from demoe.models.nafnet import NAFNetConfig
+from demoe.models.outputs import experts_of
 from demoe.training import distributed, stages, state
 from demoe.training.loop import OutOfTime, train
 from demoe.training.losses import Criterion, Term, TermFunction, l1
@@ -79,6 +80,10 @@ def fine_tuned(
     progress: bool = True,
 ) -> Tuned:
     """The network that ``config`` says, trained on ``pairs`` to the end, or found in its folder.
+
+    Where there are experts, each crop goes through the one that ``config`` says or the router chooses, and not through
+    a mixture of all as in stage 2 (Section 3.3): the router, which the mixture is for, does not learn here, and
+    photographs will go through one expert, too. Our choice; it also takes half the time.
 
     ``start`` is the file of the weights that it starts from, which ``config`` may call by another name. ``loss`` are
     the terms of the loss and their weights (L1 by default), ``terms`` those besides "pixel" by name, and ``sources``
@@ -184,7 +189,7 @@ class _Job:
                 weight_decay=config.weight_decay,
                 precision=config.precision or None,
                 accumulate=config.accumulate,
-                expert=self.expert,
+                expert=self.expert or ("auto" if experts_of(self.model) else None),  # as photographs go through it
                 seed=config.seed,
                 device=device,
                 workers=0 if held else workers_for(batches),
