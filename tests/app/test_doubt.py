@@ -12,6 +12,7 @@ from demoe.app import doubt, photos
 from demoe.app.doubt import Change
 from demoe.core.tasks import EXPERTS
 from demoe.inference import tiles
+from demoe.inference.memory import Plan
 from demoe.inference.restore import NotFinite
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.moe import normalised_entropy
@@ -69,7 +70,7 @@ def test_a_trace_of_low_light_does_not_explain_a_brighter_result():
     for share, doubted in ((0.05, True), (0.5, False)):
         weights = torch.zeros(1, len(EXPERTS))
         weights[0, 0], weights[0, low] = 1 - share, share
-        result = photos.deblur(photo, model=model, expert=lambda logits, weights=weights: weights)
+        result = photos.deblur(photo, model=model, expert=lambda logits, weights=weights: weights, guard=False)
         assert any("mean brightness" in said for said in result.warnings) == doubted
 
 
@@ -122,3 +123,27 @@ def test_a_network_in_half_precision_takes_photographs():
     expected = photos.deblur(photo, model=model, expert=EXPERTS[0]).image
     found = photos.deblur(photo, model=copy.deepcopy(model).bfloat16(), expert=EXPERTS[0]).image
     assert found.dtype == torch.float32 and (found - expected).abs().mean() < 0.05
+
+
+def test_a_bright_photograph_is_not_brightened_unless_somebody_asks(monkeypatch):
+    """A router that names low light whatever it sees, whose expert adds 40 levels."""
+
+    def brightening(model, pixels, expert, **_):
+        logits = torch.tensor([1.0, 0.0, 2.0, 0.0, 5.0])
+        weights = (
+            torch.eye(5)[EXPERTS.index(expert or "low_light")] if not callable(expert) else expert(logits[None])[0]
+        )
+        return tiles.Large((pixels + 40 / 255 * weights[4]).clamp(0, 1), logits, weights, Plan(None))
+
+    monkeypatch.setattr(photos, "restore_large", brightening)
+    model = DeMoE(SMALL)
+    bright, dark = torch.full((3, 40, 50), 0.5), torch.full((3, 40, 50), 0.1)
+    result = photos.deblur(bright, model=model)
+    assert result.expert is None and not result.weights and torch.equal(result.image, bright)
+    (told,) = result.warnings
+    assert "it is bright already: left as it is" in told and doubt.NO_GUARD in told
+    assert photos.deblur(dark, model=model).expert == "low_light"
+    for asked in ({"guard": False}, {"expert": "low_light"}):
+        result = photos.deblur(bright, model=model, **asked)
+        assert result.expert == "low_light" and result.change.brightness == pytest.approx(40, abs=1e-3)
+        assert not any(doubt.NO_GUARD in warning for warning in result.warnings)

@@ -80,7 +80,7 @@ def test_every_form_of_a_picture_gives_the_same(tmp_path, model):
 
 
 def test_what_comes_back(model):
-    result = photos.deblur(torch.rand(3, 16, 12), model=model, k=2)
+    result = photos.deblur(torch.rand(3, 16, 12), model=model, k=2, guard=False)
     assert tuple(result.weights) == tuple(result.router) == EXPERTS
     assert sum(result.weights.values()) == pytest.approx(1) and sum(result.router.values()) == pytest.approx(1)
     assert sum(value > 0 for value in result.weights.values()) == 2

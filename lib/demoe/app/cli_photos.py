@@ -125,6 +125,7 @@ class _Batch:
             route=self.route,
             tile=args.tile,
             bf16=args.bf16,
+            guard=not args.no_guard,
             progress=bar,
         )
         if not (args.skip_existing and target.exists()):  # then only what is beside it was missing
@@ -209,7 +210,9 @@ def _write_beside(source: Path, target: Path, result: photos.Deblurred, model, a
 
     picture, table, comparison = results(target, [*EXPERT_FILES, COMPARISON])[1:]
     try:
-        if args.expert_map:
+        if args.expert_map and result.expert_map is None:
+            doubts.append(f"no map of experts: {result.expert} restored all of the photograph")
+        elif args.expert_map:
             photo = images.read_photograph(source).pixels
             contact_sheet.save_picture(picture, contact_sheet.expert_map(photo, result.expert_map))
             write_text(table, contact_sheet.expert_table(result.expert_map))

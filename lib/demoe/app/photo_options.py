@@ -111,6 +111,11 @@ def add_photos(commands) -> None:
     )
     arguments.flag(
         deblur,
+        "--no-guard",
+        "follow the router also where it takes a bright photograph for low light, or has never seen blocks of JPEG",
+    )
+    arguments.flag(
+        deblur,
         "--expert-map",
         "with --route tile, which it implies: also write which expert each tile had, "
         "as NAME.experts.png and NAME.experts.csv",

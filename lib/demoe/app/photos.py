@@ -18,12 +18,13 @@ from demoe.core import images
 from demoe.core.images import Photograph
 from demoe.core.tasks import EXPERTS, expert_index
 from demoe.evaluation.metrics import PATCH, metric_q
+from demoe.inference.guard import LEFT, Guard, guardable, limit_of
 from demoe.inference.optimize import OptimizedNetwork
 from demoe.inference.strips import Chooser
-from demoe.inference.tiles import Route, TileMap, restore_large
+from demoe.inference.tiles import Large, Route, TileMap, restore_large
 from demoe.models.moe import normalised_entropy
 
-from .doubt import BRIGHTENING, Change, change, warnings
+from .doubt import BRIGHTENING, NO_GUARD, Change, change, warnings
 from .networks import PACKAGED_WEIGHTS as PACKAGED_WEIGHTS
 from .networks import default_label as default_label
 from .networks import default_model as default_model
@@ -44,7 +45,7 @@ class Deblurred:
     photograph: Photograph  # with the file's bit depth, alpha, profile and EXIF, for ``images.write_photograph``
     weights: dict[str, float]  # what mixed the experts; sums to 1. Empty for a network without experts
     router: dict[str, float]  # the router's softmax, whatever expert was asked for. Empty for a network without router
-    expert: str | None  # the expert with the largest weight; None without experts
+    expert: str | None  # the expert with the largest weight; None without experts, or where the guard left it as it is
     note: str  # what a person should be told about the photograph; mostly empty
     change: Change  # how far the result lies from the photograph
     entropy: float | None  # of the router, 0 sure to 1 undecided; the mean over tiles with one decision a tile
@@ -113,6 +114,7 @@ def deblur(
     route: Route = "image",
     tile: int | None = None,
     bf16: bool = False,
+    guard: bool = True,
     progress: bool = False,
 ) -> Deblurred:
     """Deblur one photograph at its own size.
@@ -126,7 +128,10 @@ def deblur(
     ``max_memory``: bytes for the whole process, None for four fifths of what is free; within it the photograph goes
     through whole and exact if it can, else in tiles. ``route``: "image" for one decision of the router, "tile" for one
     a tile. ``tile``: cut into tiles of this many pixels a side in any case. ``bf16``: compute in bfloat16, faster where
-    the processor has it and in half the memory, more than 50 dB from float32. ``progress`` shows a bar.
+    the processor has it and in half the memory, more than 50 dB from float32. ``guard``: the router is not followed
+    where it takes a bright photograph for low light, which then comes back as it is, nor where JPEG has left blocks
+    that the network has not seen in training (``inference.guard``), and ``warnings`` says so; an expert that is named
+    is never replaced, and with one decision a tile there is no guard. ``progress`` shows a bar.
 
     Gray photographs run as three equal channels and the output's channels are averaged. Alpha is not touched.
     Raises ``images.ImageError`` for a file that is no readable image, ``ValueError`` for a picture, expert or ``k``
@@ -146,18 +151,31 @@ def deblur(
         place = model.device
     else:
         place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    out = restore_large(
-        model,
-        photograph.pixels.to(place),
-        expert=expert,
-        k=k,
-        max_memory=max_memory,
-        route=route,
-        tile=tile,
-        bf16=bf16,
-        progress=progress,
-    )
-    image = out.image.float().cpu()  # (3,H,W)
+    pixels = photograph.pixels.to(place)
+    watch = None
+    if guard and not isinstance(expert, str) and route == "image" and guardable(model):
+        watch = Guard(pixels, k, limit_of(model), expert)
+
+    def restored(chosen: str | Chooser | None) -> Large:
+        return restore_large(
+            model,
+            pixels,
+            expert=chosen,
+            k=k,
+            max_memory=max_memory,
+            route=route,
+            tile=tile,
+            bf16=bf16,
+            progress=progress,
+        )
+
+    if watch is None or place.type == "cpu":
+        out = restored(watch or expert)
+    else:  # a GPU is fast where no function weighs the experts
+        out = restored(expert)
+        if out.logits is not None and watch(out.logits[None]) is not None and watch.reason:
+            out = restored(watch)
+    image = (watch.checked(out.image) if watch else out.image).float().cpu()  # (3,H,W)
     if photograph.gray:
         image = image.mean(0, keepdim=True).repeat(3, 1, 1)
     used = {} if out.weights is None else _by_name(out.weights)
@@ -169,6 +187,9 @@ def deblur(
     doubts = warnings(
         difference, None if isinstance(expert, str) else entropy, used.get("low_light", 0) >= BRIGHTENING, k
     )
+    if watch and watch.reason and out.weights is not None:
+        doubts = [f"{watch.sentence(out.weights)} ({NO_GUARD})", *([] if watch.reason in LEFT else doubts)]
+        used = {} if watch.reason in LEFT else used
     if out.recomputed:
         doubts.insert(0, "the first result was not finite and was computed anew in float32")
     return Deblurred(

@@ -64,6 +64,7 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {  # what each notebook loads, by its nu
     "07": ("demoe", "ablation-pretrained-experts", "variant-no-class-loss", "variant-class-loss", "variant-original"),
     "08": _kind("variant-", "ablation-"),
     "09": ("demoe",),
+    "15": ("demoe",),
 }
 
 
