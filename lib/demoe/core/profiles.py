@@ -63,6 +63,9 @@ class Profile:
     class_weight: float = 1e-3  # lambda_cl, Section 3.4; paper
     checkpoint_every: int = 200  # steps; at most this much work is lost to a crash
     leaves_out: tuple[str, ...] = ()  # experiments that would decide nothing at this size, and are not trained
+    warm_start: str = (
+        ""  # the package's baseline that the first stage trains on from; "": random weights, as in the paper
+    )
     packaged: bool = False  # baseline and demoe are those that come with the package, where they fit the data
 
 

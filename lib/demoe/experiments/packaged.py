@@ -35,15 +35,27 @@ def instead(spec: Spec, setting: Setting) -> Spec:
         return spec
     if spec.starts_from is not None and not spec.starts_from.packaged:
         return spec
-    origin, digest = _known(file)
-    noted, sharp = origin.get("training", {}), setting.roots.sharp_images
+    noted, sharp = _known(file)[0].get("training", {}), setting.roots.sharp_images
     asked = {"network": json.loads(json.dumps(asdict(spec.network)))}
     asked |= {key: getattr(spec, key) for key in ("patch", "batch", "steps")}
     if sharp is not None:
         asked["source"] = aio_blur.sharp_photographs(sharp).identity
     if any(noted.get(key) != value for key, value in asked.items()):
         return spec
-    data = {key: noted[key] for key, _ in spec.data if key in noted}
+    return _as_file(spec, file)
+
+
+def start(spec: Spec, name: str) -> Spec:
+    """The package's baseline called ``name``, whatever data it has learnt from: what ``spec`` trains on from."""
+    file = PACKAGED / f"{name}.safetensors"
+    noted = _known(file)[0]["training"]
+    length = {key: noted[key] for key in ("patch", "batch", "steps")}
+    return _as_file(replace(spec, name=name, **length), file)
+
+
+def _as_file(spec: Spec, file: Path) -> Spec:
+    origin, digest = _known(file)
+    data = {key: origin["training"][key] for key, _ in spec.data if key in origin["training"]}
     about = f"{spec.about[:-1]}; it comes with the package."
     identity = {"data": tuple(data.items()), "code": f"{CODE} {digest[:12]}", "packaged": file.name}
     return replace(spec, about=about, **identity)

@@ -173,7 +173,7 @@ def specs(setting: Setting) -> dict[str, Spec]:
 
 def _baseline(setting: Setting) -> Spec:
     profile, seed = setting.profile, setting.seed
-    return Spec(
+    spec = Spec(
         "baseline",
         NAFNetConfig(width=profile.width, router=True),
         DATASETS,
@@ -188,6 +188,7 @@ def _baseline(setting: Setting) -> Spec:
         code(bool(setting.roots)),
         about="Stage 1 (Section 3.4): NAFNet and router on the five sets, L1 and cross-entropy.",
     )
+    return replace(spec, starts_from=packaged.start(spec, profile.warm_start)) if profile.warm_start else spec
 
 
 def _first(setting: Setting) -> Spec:

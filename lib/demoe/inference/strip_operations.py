@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from demoe.core.devices import exact
+from demoe.models import fused_block
 from demoe.models.layers import normalise
 
 from .fold import FoldedBlock, made
@@ -92,10 +93,12 @@ class Weights:
 
 
 class FusedWeights:
-    """A folded block's arguments for the two halves of the fused block, its 1x1 weights as matrices."""
+    """A folded block's arguments for the two halves of the fused block, its 1x1 weights packed."""
 
     def __init__(self, block: FoldedBlock):
-        w1, w2, w3, w4, w5 = (w.flatten(1).contiguous() for w in (block.w1, block.w2, block.w3, block.w4, block.w5))
+        pack = fused_block.operations().pack
+        w1, w3, w4, w5 = pack(block.w1), pack(block.w3), pack(block.w4, gated=True), pack(block.w5)
+        w2 = block.w2.flatten(1).contiguous()
         self.first = (w1, block.b1, w2, block.b2, float(block.eps))
         self.second = (w3, block.b3, w4, block.b4, w5, block.b5, float(block.eps))
 
