@@ -7,8 +7,8 @@ because in a training up to 150 times shorter the paper's weight hardly moves th
 cpu is quick's counterpart for a machine without a GPU: half the width, hours instead of one, and weights averaged.
 smoke, and cpu in its short trainings, have higher learning rates, and both leave out what would decide nothing there.
 real trains for photographs rather than for the tables: pairs whose camera says nothing of their blur, on from
-cpu's first stage. The others keep a camera a set, as the real sets have, because it is their numbers that the reproduction
-compares; so both can be trained, and compared with each other.
+cpu's first stage. The others keep a camera a set, as the real sets have, because it is their numbers that the
+reproduction compares; so both can be trained, and compared with each other.
 """
 
 from __future__ import annotations
