@@ -43,6 +43,14 @@ def test_stage_1_weighs_the_class_by_a_thousandth_and_stage_2_has_pixels_alone(p
     }
 
 
+def test_every_training_has_the_paper_s_rates(paper):
+    """Those of specialists and ablations are not stated; with others their rows would be of another recipe."""
+    for spec in paper.values():
+        recipe = dict(spec.recipe)
+        assert (recipe["learning_rate"], recipe["min_learning_rate"]) == (1e-3, 1e-7), spec.name
+        assert (recipe["average"], recipe["accumulate"], spec.router_noise > 0) == (0, 1, "noise" in spec.name)
+
+
 def test_quick_keeps_all_but_sizes_and_lengths(paper):
     quick = specs(Setting(profiles.get("quick"), progress=False))
     for name in ("baseline", "demoe"):

@@ -135,7 +135,7 @@ def counted(specs: Sequence[Spec], progress: bool = True) -> pd.DataFrame:
     step of the last stage, ``training_bytes``). Parameters and MACs are without the router for a baseline, as the paper
     counts it.
     """
-    rows, macs_of = [], {}
+    rows, macs_of, last_stage_of = [], {}, {}
     for spec in tqdm(specs, desc="counting", unit="network", disable=not progress):
         if spec.network not in macs_of:
             model = network(spec)  # on the CPU: DeMoE looks at values to choose experts
@@ -143,10 +143,13 @@ def counted(specs: Sequence[Spec], progress: bool = True) -> pd.DataFrame:
                 model.mlp_branch = None
             macs_of[spec.network] = complexity.count(model)
         params, macs = macs_of[spec.network]
-        with torch.device("meta"):
-            model = network(spec)
-        learning = sum(p.numel() for p in stages.trainable(model))
-        memory = training_bytes(model, criterion(spec), spec.patch, spec.batch)
+        step = spec.network, spec.learns, spec.loss, spec.patch, spec.batch
+        if step not in last_stage_of:
+            with torch.device("meta"):
+                model = network(spec)
+            learning = sum(p.numel() for p in stages.trainable(model))
+            last_stage_of[step] = learning, training_bytes(model, criterion(spec), spec.patch, spec.batch)
+        learning, memory = last_stage_of[step]
         steps = spec.steps + (spec.starts_from.steps if spec.starts_from else 0)
         size = spec.name, spec.network.width, params, learning, macs
         rows.append((*size, steps, memory["activations"], memory["state"]))
