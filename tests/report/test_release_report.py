@@ -60,6 +60,18 @@ def test_manual_is_the_sets_expert_and_wrong_the_mean_of_the_others():
     assert len(scores) == 5 * 6 * (3 + 5 + 2)
 
 
+def test_laws_are_told_apart_from_what_breaks_them():
+    scores = made_up()
+    routed = scores.method.eq(released.DEMOE)
+    scores.loc[routed, "psnr"] = scores.loc[scores.method.eq(EXPERTS[2]), "psnr"].to_numpy()  # the router's choice
+    scores = released.with_choices(scores)
+    laws = released.laws(scores)
+    assert len(laws) == 3 and all(laws.values())
+    for method, broken in ((released.MANUAL, {0, 2}), (released.DEMOE, {1}), (released.WRONG, {2})):
+        changed = scores.assign(psnr=scores.psnr + 0.02 * scores.method.eq(method))
+        assert [place for place, holds in enumerate(released.laws(changed).values()) if not holds] == sorted(broken)
+
+
 def verdicts(table: pd.DataFrame) -> dict[str, str]:
     return {row.id.removeprefix("release-"): row.verdict for row in release_report.claims(table)}
 
@@ -164,6 +176,45 @@ def test_without_a_folder_the_bundled_test_photographs(release, tmp_path, home):
     setting = Setting(profiles.get("test", test_images=1, image_size=32), roots=elsewhere, progress=False)
     sets, words = released.test_sets(setting, release)
     assert len(sets) == 5 and words == "the bundled photographs that are kept for tests"
+
+
+def test_a_release_is_found_by_name_and_the_first_is_the_default(monkeypatch, tmp_path):
+    found = [pretrained.Release(name, tmp_path / name) for name in ("quick", "cpu")]
+    monkeypatch.setattr(released, "releases", lambda: found)
+    assert released.named() is found[0] and released.named(found[1].name) is found[1]
+    with pytest.raises(ValueError, match=r"no network demoe-paper comes with the package.*demoe-quick, demoe-cpu"):
+        released.named("demoe-paper")
+
+
+def test_measured_and_shown_are_the_sets_that_were_given(release, home):
+    setting = Setting(profiles.get("test", test_images=2, image_size=32), progress=False)
+    models, (sets, words) = released.networks(release), released.test_sets(setting, release)
+    mark, about = provenance.Stamp("test", "synthetic", 3), released.about(release, models, words)
+    found = released.measured(about, models, sets, setting.profile, mark)
+    assert list(found) == ["networks", "scores", "summary", "differences", "routing"]
+    assert not {"profile", "commit"} & set(found["scores"]) and len(found["routing"]) == 5 * 2
+    assert len(found["scores"]) == 5 * 2 * (2 + 5 + 2) and all(released.laws(found["scores"]).values())
+    assert found["differences"].equals(released.released_differences(found["scores"], 3))
+    shown = released.examples(setting, release, models)
+    assert list(shown) == [pairs.name for pairs in sets]
+    for pairs in sets:
+        titles, pictures = zip(*shown[pairs.name], strict=True)
+        assert [title.split(", ")[0] for title in titles] == [released.INPUT, released.DEMOE, "sharp"]
+        assert torch.equal(pictures[0], pairs.pair(0)[0])
+
+
+def test_real_photographs_through_the_released_network(release, tmp_path):
+    torch.manual_seed(2)
+    for name in ("a_blur", "a_sharp"):
+        images.write_photograph(tmp_path / f"real/{name}.png", images.Photograph(torch.rand(3, 48, 40)))
+    rows = ("a_blur.png,s,blur,defocus,yes,CC0", "a_sharp.png,s,sharp,sharp,yes,CC0")
+    (tmp_path / "real/sources.csv").write_text("\n".join(("file,set,role,kind_of_blur,paired,licence", *rows)))
+    models = released.networks(release)
+    about = released.about(release, models, "p")
+    found = released.on_real(tmp_path / "real", models, about, side=32, out=tmp_path / "rows")
+    assert set(found) == {"gains", "router", "harm"} and released.DEMOE in set(found["gains"]["first"])
+    assert released.BASELINE not in set(found["gains"]["first"])  # it did not come along
+    assert (tmp_path / "rows/gains.csv").is_file()
 
 
 def test_photographs(release, tmp_path):

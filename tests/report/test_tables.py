@@ -50,6 +50,16 @@ def test_text_stays_text_and_gaps_stay_gaps(home):
         tables.read("b", "test")
 
 
+def test_what_this_machine_wrote_is_told_from_what_is_published(home):
+    mark, table = provenance.Stamp("test", "synthetic", 0), pd.DataFrame({"value": [0.5]})
+    tables.save_all("10", {"a": table, "b": 2 * table}, mark)
+    assert tables.read("10_b", "test").value.tolist() == [1.0] and tables.written_here("10_a", "test").value[0] == 0.5
+    shown = home / "results/published/test/tables/10_c.csv"
+    shown.parent.mkdir(parents=True)
+    shown.write_text("value\n2\n")
+    assert tables.read("10_c", "test").value[0] == 2 and tables.written_here("10_c", "test") is None
+
+
 def test_markdown_and_latex_hold_the_same_cells(home):
     tables.save(ROWS, "a", MARK)
     shown = tables.write("t", built_of("a"), CAPTION, "test")

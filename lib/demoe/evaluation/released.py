@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from torch import nn
+from torch import Tensor, nn
 
 from demoe.blur.folder import FolderCanvas, picture_mark
 from demoe.blur.job import Options
 from demoe.core.files import checksum
+from demoe.core.profiles import Profile
+from demoe.core.provenance import Stamp
 from demoe.core.tasks import DATASETS, EXPERTS, expert_index
 from demoe.data import aio_blur
 from demoe.data.pairs import PairedSet
@@ -19,14 +21,25 @@ from demoe.data.real.roots import Roots
 from demoe.data.setting import Setting
 from demoe.data.synthetic import synthetic
 from demoe.models import checkpoints
-from demoe.models.pretrained import Release
+from demoe.models.pretrained import Release, releases
 
-from . import statistics
+from . import benchmark, photo_sources, real_benchmark, statistics
 from .methods import Method, blurred_input, network
+from .router import router_view
 
 INPUT, BASELINE, DEMOE, MANUAL, WRONG = "input", "baseline", "DeMoE k=1", "DeMoE manual", "average wrong expert"
 SHOWN = (INPUT, BASELINE, DEMOE, MANUAL)  # of these the tables give means
 COMPARED = ((BASELINE, INPUT), (DEMOE, INPUT), (MANUAL, INPUT), (DEMOE, BASELINE), (MANUAL, DEMOE), (MANUAL, WRONG))
+
+
+def named(name: str | None = None) -> Release:
+    """The release of this name, "demoe-cpu", or the best that comes with the package.
+
+    Raises ``ValueError``, with the names that there are, for one that does not come with it."""
+    found = {one.name: one for one in releases()}
+    if name and name not in found:
+        raise ValueError(f"no network {name} comes with the package: choose one of {', '.join(found)}")
+    return found[name or next(iter(found))]
 
 
 def networks(release: Release, device: str = "cpu") -> dict[str, nn.Module]:
@@ -101,3 +114,70 @@ def released_differences(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """What ``COMPARED`` differ by on the same pictures (``statistics.differences``), from ``with_choices``. A network
     that is not there is left out."""
     return statistics.differences(scores, [pair for pair in COMPARED if set(pair) <= set(scores.method)], seed)
+
+
+def measured(
+    about: pd.DataFrame,
+    models: Mapping[str, nn.Module],
+    sets: Sequence[PairedSet],
+    profile: Profile,
+    mark: Stamp,
+    device: str = "cpu",
+) -> dict[str, pd.DataFrame]:
+    """The tables of the released networks on ``sets``, a row a picture and method in "scores" (``with_choices``).
+
+    Besides: "networks" (``about``), "summary" (``statistics.intervals``), "differences" (``released_differences``), and
+    "routing", what DeMoE's router says of every picture."""
+    pictures = about.pictures.iloc[0]
+    made_of = {"files": about.sha256.to_dict(), "pictures": pictures, "size": [profile.test_images, profile.image_size]}
+    scores, _ = benchmark.run("release", sets, released_methods(models), made_of, mark, device)
+    scores = with_choices(scores.drop(columns=list(mark.columns())))
+    return {
+        "networks": about,
+        "scores": scores,
+        "summary": statistics.intervals(scores, mark.seed),
+        "differences": released_differences(scores, mark.seed),
+        "routing": router_view(models[DEMOE], sets, device).table,
+    }
+
+
+def laws(scores: pd.DataFrame) -> dict[str, bool]:
+    """What holds of ``with_choices``' scores whatever the weights, in words, and whether it does.
+
+    A manual choice is one of the five experts, and so is what the router chose (PSNR to 0.001 dB)."""
+    psnr = scores.pivot_table(index=["set", "image"], columns="method", values="psnr")
+    experts = psnr[list(EXPERTS)]
+    return {
+        "manual is one of the experts": all(experts.eq(psnr[MANUAL], axis=0).any(axis=1)),
+        "the router's is one of the experts": all(experts.sub(psnr[DEMOE], axis=0).abs().min(axis=1) < 1e-3),
+        "wrong and right together are all five": all(
+            (4 * psnr[WRONG] + psnr[MANUAL] - experts.sum(axis=1)).abs() < 1e-3
+        ),
+    }
+
+
+def examples(
+    setting: Setting, release: Release, models: Mapping[str, nn.Module], device: str = "cpu"
+) -> dict[str, list[tuple[str, Tensor]]]:
+    """The first picture of each set, by the set's name, as ``benchmark.restored`` shows it: input, networks, sharp.
+
+    Made from the bundled photographs, which anybody may be shown, where there are no real sets."""
+    sets, _ = test_sets(replace(setting, profile=replace(setting.profile, test_images=1)), release)
+    shown = {INPUT: blurred_input} | {name: network(one) for name, one in models.items()}
+    return {pairs.name: benchmark.restored(pairs, pairs.keys[0], shown.items(), device, ", ") for pairs in sets}
+
+
+def on_real(
+    folder: str | Path,
+    models: Mapping[str, nn.Module],
+    about: pd.DataFrame,
+    side: int | None = None,
+    out: Path | None = None,
+    device: str = "cpu",
+) -> dict[str, pd.DataFrame]:
+    """``real_benchmark.on_photographs`` of DeMoE and, where it came along, its baseline.
+
+    ``folder`` has a ``sources.csv`` (errors as for ``photo_sources.read_sources``); ``out`` gets a row a photograph."""
+    sources, config = photo_sources.read_sources(Path(folder)), {"sha256": about.sha256.iloc[0]}
+    more = {"side": side, "folder": out, "device": device}
+    return real_benchmark.on_photographs(sources, models[DEMOE], DEMOE, config, models.get(BASELINE), **more)

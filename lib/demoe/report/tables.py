@@ -55,6 +55,12 @@ def save(table: pd.DataFrame, name: str, mark: provenance.Stamp, decimals: int =
     return folder / f"{name}.csv"
 
 
+def save_all(prefix: str, found: Mapping[str, pd.DataFrame], mark: provenance.Stamp, decimals: int = 5) -> None:
+    """``save`` of every table by its name behind ``prefix``: "10" and "scores" give ``10_scores``."""
+    for name, table in found.items():
+        save(table, f"{prefix}_{name}", mark, decimals)
+
+
 def read(name: str, profile_name: str) -> pd.DataFrame:
     """The rows that ``save`` wrote as ``<name>.csv``: text stays text, an empty cell is NaN only among numbers.
 
@@ -66,6 +72,11 @@ def read(name: str, profile_name: str) -> pd.DataFrame:
         raise FileNotFoundError(f"there is no {file}: run the notebook that writes it (its name begins alike)")
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
     return table.assign(**{column: _typed(table[column]) for column in table.columns if column not in TEXTS})
+
+
+def written_here(name: str, profile_name: str) -> pd.DataFrame | None:
+    """``read`` of a CSV that this machine wrote; None where it did not, whatever is published."""
+    return read(name, profile_name) if (results_dir(profile_name) / "tables" / f"{name}.csv").is_file() else None
 
 
 def _typed(cells: pd.Series) -> pd.Series:
