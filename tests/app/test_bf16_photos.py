@@ -57,6 +57,7 @@ def test_on_the_command_line(model, tmp_path, home):
                     str(tmp_path / "net.safetensors"),
                     "--device",
                     "cpu",
+                    "--no-guard",
                     *extra,
                 ]
             )

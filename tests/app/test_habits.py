@@ -62,7 +62,7 @@ def test_what_lacks_beside_a_result_is_made_and_the_result_stays(run, tmp_path):
 def test_records_for_scripts(run, tmp_path):
     (tmp_path / "words.png").write_text("these are words")
     assert run("deblur", "b.png", "-o", "out")[0] == 0
-    status, out, err = run("deblur", "words.png", "a.png", "b.png", "-o", "out", "--json")
+    status, out, err = run("deblur", "words.png", "a.png", "b.png", "-o", "out", "--json", "--no-guard")
     assert status == 1 and err.count("\n") == 2  # the reasons, for a person
     words, left, done = map(json.loads, out.splitlines())
     assert (words["photograph"], words["outcome"]) == ("words.png", "failed") and "is not a PNG" in words["error"]

@@ -46,12 +46,12 @@ def comparison(
         (["result", _distance(result)], _views(result.image, corner)),
     ]
     source = replace(result.photograph, pixels=photo)
-    names = [name for name in EXPERTS if name in result.weights]
+    names = [name for name in EXPERTS if name in result.router]
     for name in tqdm(names, desc="comparing", unit="expert", leave=False, disable=not progress):
         said = [f"{name}, router {result.router[name]:.2f}"]
         alone = None  # the memory of the one before is needed
         try:
-            if result.weights[name] == 1 and result.expert_map is None:
+            if result.weights.get(name) == 1 and result.expert_map is None:
                 alone = result
             else:
                 alone = deblur(source, model=model, expert=name, max_memory=max_memory)

@@ -21,7 +21,7 @@ UNCHANGED = 0.5  # 8-bit levels on average: below it most pixels come out of rou
 BRIGHTNESS = 16.0  # 8-bit levels, of the mean
 DISTANT = 16.0  # dB between input and result
 BRIGHTENING = 0.1  # share of the low-light expert from which a brighter result is its work: a trace brightens nothing
-NO_GUARD = "--no-guard leaves the choice to the router"
+NO_GUARD = ": try --expert, or --no-guard to follow the router"
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class Explorer(anywidget.AnyWidget):
         else:
             self._sides = photograph, self.result.photograph
             used, router = _percent(self.result.weights), _percent(self.result.router)
-            message = f"used: {used or 'one network without experts'}"
+            message = f"used: {used or ('none, it is left as it is' if router else 'one network without experts')}"
             said = [message + (f"; the router sees {router}" if router else ""), *self.result.warnings]
         self.said = said
         self.version += 1

@@ -41,8 +41,8 @@ LARGEST = 1024  # pixels; of a larger picture the middle is looked at for blocks
 Reason = Literal["bright", "blocks", "brighter"]
 LEFT = ("bright", "brighter")  # reasons to leave a picture as it is
 SENTENCES: dict[Reason, str] = {
-    "bright": "the router takes it for low light, but it is bright already: left as it is; an --expert may be named",
-    "brighter": "it was bright already and would have come out brighter: left as it is; an --expert may be named",
+    "bright": "the router takes it for low light, but it is bright already: left as it is",
+    "brighter": "it was bright already and would have come out brighter: left as it is",
     "blocks": "JPEG has left blocks in it, which this network has not seen in training: {experts} restored it, which "
     "harms least",
 }
