@@ -12,10 +12,10 @@ from demoe.inference import export as exporting
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 
-TINY = {"width": 4, "encoder_blocks": (1, 0), "middle_blocks": 0, "decoder_blocks": (0, 1)}  # quick to trace
+TINY = {"width": 4, "encoder_blocks": (1,), "middle_blocks": 0, "decoder_blocks": (0,)}  # quick to trace
 SIZES = [(1, 37, 51), (3, 64, 16), (2, 5, 130), (1, 6, 5)]  # of batches
 ORIGIN = {"commit": "abcd1234", "seed": 3}
-WISHES = [{}, {"k": 2}, {"k": None}, {"expert": "global_motion"}]
+WISHES = [{}, {"k": 2}, {"expert": "global_motion"}]  # all experts, k None, are a sum as two are
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_both_formats(model, wish, tmp_path, traced_once):
     for size in SIZES:
         close(program(picture(*size)), model(picture(*size), **wish), wish)
     assert [entry.name for entry in tmp_path.iterdir()] == ["net.pt2"] and len(traced_once) == 1
-    if wish == {"k": 2}:  # as ONNX, it has nothing that k = 1 and all experts lack
+    if wish == {"k": 2}:  # as ONNX, it has nothing that k = 1 lacks
         return
     pytest.importorskip("onnxscript", reason="pip install 'demoe[export]'")
     runtime = pytest.importorskip("onnxruntime", reason="pip install 'demoe[export]'")
@@ -88,7 +88,7 @@ def test_what_a_file_says():
     said = exporting.description(DeMoE(DeMoEConfig(**TINY)), "low_light", 1, ORIGIN)
     assert said["network"] == "DeMoE" and said["experts"] == list(EXPERTS) and said["k"] is None
     assert said["config"]["width"] == 4 and said["provenance"] == ORIGIN and said["demoe_version"] == __version__
-    assert "RGB in [0, 1]; height and width above 4" in said["input"] and "weights" not in said["output"]
+    assert "RGB in [0, 1]; height and width above 2" in said["input"] and "weights" not in said["output"]
     said = exporting.description(NAFNet(NAFNetConfig(**TINY)), None, 1)
     assert said["experts"] == [] and said["expert"] is None and said["provenance"] == {}
 
