@@ -107,3 +107,25 @@ def test_the_summary_counts_what_it_averages(table):
     found = summary.query("measure == 'cka rbf' and comparison == @similarity_controls.SAME and kind == 'SCA'").iloc[0]
     assert found["mean"] == pytest.approx(here.mean()) and found.high == pytest.approx((here > 0.7).mean())
     assert found.lowest <= found["mean"] <= found.highest and set(summary.kind) == set(KINDS)
+
+
+def test_every_figure_has_its_rows_and_every_filter_is_counted_once(table):
+    parts = similarity_controls.by_figure(table)
+    pearson, light, cka, pairs = (parts[name] for name in ("figures_2_and_7", "figure_8", "figure_9", "pairs"))
+    assert set(pearson.measure) == set(light.measure) == {"pearson"} and set(cka.measure) == {"cka rbf", "cka linear"}
+    assert "LOLv2-real" not in {*pearson["second"], *cka["second"]} and set(light["second"]) == {"LOLv2-real"}
+    row = pairs.query("measure == 'pearson' and comparison == @similarity_controls.LOW_LIGHT and kind == 'SCA'").iloc[0]
+    values = light[(light["first"] == row["first"]) & (light.kind == "SCA")].value
+    assert row.layers == len(values) and row["mean"] == pytest.approx(values.mean())
+    constant, compared = similarity_controls.left_out(table)
+    once = table[(table.measure == "cka rbf")]
+    assert compared == sum(layer.weights.shape[0] for layer in layers(untrained(0))) * len(
+        once.groupby(["first", "second"])
+    )
+    assert 0 < constant < compared
+
+
+def test_other_weights_are_seen_in_the_picture():
+    model = shake(NAFNet(SMALL))
+    assert similarity_controls.restores_alike(model, similarity_controls.reordered(model, 1))
+    assert not similarity_controls.restores_alike(model, shake(NAFNet(SMALL), 1))

@@ -17,6 +17,19 @@ from demoe.models.nafnet import NAFNet, NAFNetConfig
 SMALL = NAFNetConfig(6, (1, 2), 2, (2, 1))
 
 
+def test_filters_are_counted_by_kind_of_layer():
+    model = NAFNet(NAFNetConfig(4, (1,), 0, (1,)))
+    found = weight_similarity.counts(model)
+    kernels = [
+        weight.shape for name, weight in model.state_dict().items() if name.endswith("weight") and weight.ndim == 4
+    ]
+    spatial = [shape for shape in kernels if shape[-1] == 3]
+    row = found.loc["3x3 convolution"]
+    assert [row.layers, row.filters] == [len(spatial), sum(shape[0] for shape in spatial)]
+    assert [row["numbers a filter: min"], row["max"]] == [9, 36]  # depth-wise, and the last: 3 x 3 x 4
+    assert found.loc["LayerNorm"].tolist() == [4, 4, 4, 4] and found.filters.sum() > row.filters
+
+
 def trained(seed: int = 0) -> NAFNet:
     """A network in which no layer is constant."""
     torch.manual_seed(seed)

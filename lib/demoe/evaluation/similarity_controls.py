@@ -136,6 +136,35 @@ def _reorder(convolution: torch.nn.Conv2d, order: Tensor) -> None:
     convolution.bias.copy_(convolution.bias[order])
 
 
+@torch.no_grad()
+def restores_alike(model: NAFNet, copied: NAFNet, side: int = 48) -> bool:
+    """Whether two networks restore a random picture, ``side`` pixels square, alike to 0.0001."""
+    picture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return torch.allclose(model.cpu()(picture).image, copied.cpu()(picture).image, atol=1e-4)
+
+
+def by_figure(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """``Study.measured``'s rows by what shows them: Pearson between blurs ("figures_2_and_7") and between blurs and low
+    light ("figure_8"), CKA between blurs ("figure_9"), and the means of all "pairs" by kind of layer."""
+    blurs, low_light = (table[table.comparison == name].drop(columns="comparison") for name in (BLURS, LOW_LIGHT))
+    keys = ["measure", "comparison", "first", "second", "kind"]
+    pairs = table[table.kind.isin(KINDS)].groupby(keys, sort=False).value
+    return {
+        "figures_2_and_7": blurs[blurs.measure == "pearson"],
+        "figure_8": low_light[low_light.measure == "pearson"],
+        "figure_9": blurs[blurs.measure != "pearson"],
+        "pairs": pairs.agg(layers="count", mean="mean").reset_index(),
+    }
+
+
+def left_out(table: pd.DataFrame) -> tuple[int, int]:
+    """How many of the filters compared by correlation are constant in one of the two networks, and how many there are.
+
+    Of networks themselves: what is expected from the start, or left without it, are the same filters once more."""
+    counted = table[(table.measure == "pearson") & ~table.comparison.isin([START_ALONE, START_OUT])]
+    return int(counted.excluded.sum()), int(counted.filters.sum())
+
+
 def summarise_similarity(table: pd.DataFrame) -> pd.DataFrame:
     """A row a measure, comparison and kind of layer, from ``Study.measured``.
 

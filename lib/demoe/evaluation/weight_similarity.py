@@ -67,6 +67,16 @@ def layers(network: NAFNet) -> list[Layer]:
     return [layer for level, name in places for layer in _layers(level, name, network.get_submodule(name))]
 
 
+def counts(network: NAFNet) -> pd.DataFrame:
+    """By kind of layer: its layers and filters, and how many numbers a filter has, fewest and most.
+
+    Columns: layers, filters, numbers a filter: min, max."""
+    found = [(one.kind, *one.weights.shape) for one in layers(network)]
+    kinds = pd.DataFrame(found, columns=["kind", "filters", "numbers"]).groupby("kind", sort=False)
+    columns = {"layers": kinds.size(), "filters": kinds.filters.sum()}
+    return pd.DataFrame(columns | {"numbers a filter: min": kinds.numbers.min(), "max": kinds.numbers.max()})
+
+
 def expert_layers(network: DeMoE, expert: int) -> list[Layer]:
     """The layers of one expert (0 .. N-1) in every MoEBlock, middle first. Experts' layers have the same names."""
     per_level = network.config.moe_per_level
