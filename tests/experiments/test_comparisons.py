@@ -1,5 +1,6 @@
 """The networks that DeMoE is compared with: what they learn from, how long, and where they start."""
 
+import importlib.util
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from demoe import experiments
 from demoe.core import profiles
 from demoe.core.tasks import DATASETS
 from demoe.data.setting import Setting
-from demoe.experiments import comparisons, runs
+from demoe.experiments import comparisons, runs, spec
 from demoe.experiments.spec import COMPARATORS
 from demoe.models import comparators
 
@@ -83,9 +84,9 @@ def test_demoe_star_starts_from_the_baseline_and_learns_one_set(home, trainings)
 
 def test_what_cannot_be_trained_here_is_not_needed(monkeypatch):
     assert set(experiments.NEEDED_BY["05"]) < set(experiments.specs(SETTING))
-    monkeypatch.setattr(comparisons.importlib.util, "find_spec", lambda name: None)
-    assert list(comparisons.not_installed()) == ["Restormer", "FFTFormer"]
-    assert all("pip install" in why for why in comparisons.not_installed().values())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert list(spec.not_installed()) == ["Restormer", "FFTFormer"]
+    assert all("pip install" in why for why in spec.not_installed().values())
 
 
 def test_with_one_expert_demoe_is_its_baseline():
@@ -94,7 +95,7 @@ def test_with_one_expert_demoe_is_its_baseline():
 
 
 def test_what_a_profile_leaves_out_says_from_which_on_it_is_there(home, trainings):
-    assert comparisons.absent(TINY) == comparisons.not_installed()
+    assert comparisons.absent(TINY) == spec.not_installed()
     small = replace(TINY, leaves_out=profiles.get("smoke").leaves_out)
     absent = comparisons.absent(small)
     assert set(absent) == {*COMPARATORS, "NAFNet", "DeMoE"} and set(absent.values()) == {"from profile quick on"}

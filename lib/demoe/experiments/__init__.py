@@ -14,9 +14,8 @@ from demoe.core.profiles import PROFILES, Profile
 from demoe.core.words import meant
 from demoe.data.setting import Setting
 
-from .comparisons import not_installed
 from .runs import WEIGHTS, Run, TimeUp, default_device, forget, initial_network, obtain, trained, untrained
-from .spec import COMPARATORS, CONTROL, Spec, specs
+from .spec import COMPARATORS, CONTROL, Spec, not_installed, specs
 
 __all__ = [
     "CONTROL",

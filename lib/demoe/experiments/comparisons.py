@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,20 +16,12 @@ from demoe.evaluation.comparison import AS_LONG
 from demoe.evaluation.methods import EQUAL, FOREIGN, INPUT, LONGER, TASK, Compared, Made, blurred_input
 from demoe.evaluation.methods import network as as_method
 from demoe.models import comparators, published
-from demoe.models.comparators import NOT_INSTALLED
 from demoe.models.demoe import DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training.stages import demoe_from_baseline
 
 from .runs import Run, default_device, obtain
-from .spec import COMPARATORS, specs
-
-PACKAGES = {"Restormer": "spandrel_extra_arches", "FFTFormer": "spandrel"}  # whose code is an optional extra
-
-
-def not_installed() -> dict[str, str]:
-    """Which of ``COMPARATORS`` cannot be had here, and why: those whose optional package is not installed."""
-    return {name: NOT_INSTALLED for name, package in PACKAGES.items() if importlib.util.find_spec(package) is None}
+from .spec import COMPARATORS, not_installed, specs
 
 
 def absent(profile: Profile) -> dict[str, str]:

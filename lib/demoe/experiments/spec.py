@@ -9,6 +9,7 @@ is compared with ``ablation-short-start``.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import tomllib
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ CONTROL = "LOLv2-real"  # of Figure 8: pictures that are dark and not blurred
 SPECIALISTS = (*DATASETS, CONTROL)  # the sets that a network of its own is trained on
 OTHER_START = ("GoPro", "DPDD")  # trained a second time, from other random weights
 COMPARATORS = tuple(comparators.NETWORKS)  # in the order of Table 1
+OPTIONAL = {"Restormer": "spandrel_extra_arches", "FFTFormer": "spandrel"}  # whose code is in a package of an extra
 PIXEL = (("pixel", 1.0),)  # L1 alone
 
 # Tables of the paper whose rows are ablations, and their names in ``core.paper.published``.
@@ -300,6 +302,15 @@ def data_of(setting: Setting) -> tuple[tuple[str, Any], ...]:
         ("capture", profile.capture),
         ("clear", profile.clear),
     )
+
+
+def not_installed() -> dict[str, str]:
+    """Which of ``COMPARATORS`` cannot be had here, and why: those whose optional package is not installed."""
+    return {
+        name: comparators.NOT_INSTALLED
+        for name, package in OPTIONAL.items()
+        if importlib.util.find_spec(package) is None
+    }
 
 
 def code(real: bool = False) -> str:

@@ -14,12 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torchvision.models.vgg import make_layers
 
 from demoe.models import pretrained
 from demoe.models.checkpoint_files import CheckpointError, read_weights
@@ -93,7 +90,7 @@ class FrozenViT(Frozen):
     ``patch`` is the side of a patch in pixels, ``width`` the channels of a token, ``depth`` the number of blocks.
     """
 
-    network: VisionTransformer
+    network: nn.Module  # timm's VisionTransformer
 
     @property
     def patch(self) -> int:
@@ -230,7 +227,9 @@ def _read(
     return FrozenViT(network, label or label_of(weights), normalisation)
 
 
-def _transformer(**sizes) -> VisionTransformer:
+def _transformer(**sizes) -> nn.Module:
+    from timm.models.vision_transformer import VisionTransformer  # here: `demoe train` need not wait for it
+
     return VisionTransformer(num_classes=0, **sizes)  # its LayerNorm has eps 1e-6, as MAE's
 
 
@@ -358,6 +357,8 @@ def lite0(taps: Sequence[int], seed: int = 0) -> nn.Module:
     strides = (2, 4, 8, 16, 32)
     if not taps or not set(taps) <= set(strides):
         raise ValueError(f"taps {tuple(taps)} are not among the strides {strides} of EfficientNet-Lite0")
+    import timm
+
     indices = [strides.index(tap) for tap in sorted(taps)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -370,6 +371,8 @@ def vgg_conv3_3(weights: Weights | None = None) -> FrozenCNN:
     ``weights``: torchvision's VGG-16 as a file or a state; by default ``vgg`` of ``demoe weights``, fetched where it is
     not here. Raises ``WeightsMissing`` where it cannot be, and ``CheckpointError`` for other files.
     """
+    from torchvision.models.vgg import make_layers
+
     weights = weights_file("vgg") if weights is None else weights
     state = tensors(weights)
     with torch.random.fork_rng(devices=[]):

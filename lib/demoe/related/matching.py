@@ -18,7 +18,6 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.transforms import functional as pictures
 from tqdm.auto import tqdm
 
 from demoe.core.files import write_text
@@ -274,6 +273,8 @@ def _split(
 
 def _crops(part: Sequence[Triplet], size: int, generator: torch.Generator, independent: bool) -> list[Tensor]:
     """Sharp, weak and strong, (B, 3, size, size) in [0, 1]: cropped, coloured and turned as the authors do it."""
+    from torchvision.transforms import functional as pictures
+
     sides: list[list[Tensor]] = [[], [], []]
     for one in part:
         height, width = one.sharp.shape[:2]

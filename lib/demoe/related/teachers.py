@@ -8,13 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import timm
 import torch
 import torch.nn.functional as F
 from scipy.cluster.vq import kmeans2
-from timm.models.tresnet import checkpoint_filter_fn
 from torch import Tensor, nn
-from torchvision.models.segmentation import deeplabv3_resnet50
 
 from demoe.blur.sources import photographs
 from demoe.core.files import first_line
@@ -73,6 +70,9 @@ def load_tresnet(weights: Weights, taps: Sequence[int] = (4, 8, 16)) -> FrozenCN
     strides = (4, 8, 16, 32)
     if not taps or not set(taps) <= set(strides):
         raise ValueError(f"taps {tuple(taps)} are not among the strides {strides} of TResNet-L")
+    import timm
+    from timm.models.tresnet import checkpoint_filter_fn
+
     wanted = [strides.index(tap) + 1 for tap in sorted(taps)]
     with torch.random.fork_rng(devices=[]):
         network = timm.create_model("tresnet_l", num_classes=0)
@@ -94,6 +94,8 @@ def load_segmentation(weights: Weights, classes: int = 21, image_level: bool = F
     strides, which with a student of as many channels a level, without CLC and MLA, make the image-level prior.
     The paper's own teacher (Zhu et al., on Cityscapes) is another. Raises ``CheckpointError`` for other weights.
     """
+    from torchvision.models.segmentation import deeplabv3_resnet50
+
     with torch.random.fork_rng(devices=[]):
         network = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=classes)
     state = {key: value for key, value in tensors(weights).items() if not key.startswith("aux_classifier.")}
