@@ -137,6 +137,11 @@ def test_the_cell_shows_a_copy_with_its_pictures_and_then_the_window(explorer, m
     assert np.array_equal(decoded(pictures[1]), eight_bit(explorer.result.image)) and len(pictures) == 2
 
 
+def test_warnings_name_no_options_of_the_command(explorer):
+    assert any("--expert" in warning for warning in explorer.result.warnings)
+    assert any("the router is unsure" in line for line in explorer.said) and "--" not in " ".join(explorer.said)
+
+
 def test_networks_without_experts_are_fine_and_no_photograph_is_not(model):
     plain = Explorer(shake(NAFNet(NAFNetConfig(width=4))), {"</script>": torch.rand(3, 20, 20)})
     assert "without experts" in plain.said[0] and plain.page().count("</script>") == 1

@@ -69,3 +69,8 @@ def warnings(found: Change, undecided: float | None, brightening: bool, k: int |
     elif found.psnr < DISTANT and not brightening:
         said.append(f"very far from the photograph ({found.psnr:.1f} dB): the result may be wrong")
     return said
+
+
+def without_flags(warning: str) -> str:
+    """A warning for people in a window, to whom options of the command say nothing."""
+    return warning.partition(": try --expert")[0]

@@ -16,6 +16,7 @@ from demoe.core import images
 from demoe.core.tasks import EXPERTS
 
 from . import slider
+from .doubt import without_flags
 from .photos import Deblurred, Picture, as_photograph, deblur
 
 
@@ -74,7 +75,8 @@ class Explorer(anywidget.AnyWidget):
             self._sides = photograph, self.result.photograph
             used, router = _percent(self.result.weights), _percent(self.result.router)
             message = f"used: {used or ('none, it is left as it is' if router else 'one network without experts')}"
-            said = [message + (f"; the router sees {router}" if router else ""), *self.result.warnings]
+            message += f"; the router sees {router}" if router else ""
+            said = [message, *map(without_flags, self.result.warnings)]
         self.said = said
         self.version += 1
 

@@ -17,7 +17,7 @@ from demoe.core.tasks import EXPERTS
 
 from . import slider
 from .arguments import sentence
-from .doubt import UNSURE
+from .doubt import UNSURE, without_flags
 from .photos import Deblurred, deblur
 
 FAILURES = (ValueError, OSError, RuntimeError, MemoryError)  # of one photograph, which the others do not mind
@@ -95,7 +95,7 @@ def opinion(result: Deblurred, choice: str) -> str:
     lines.append(f"The picture changed by {result.change.mean:.1f} of 255 levels on average.")
     if result.note:
         lines.append(f"Of the file: {result.note}.")
-    warnings = [warning.partition(": try --expert")[0] for warning in result.warnings]  # flags are for the command line
+    warnings = [without_flags(warning) for warning in result.warnings]
     doubts = [f"- **Warning:** {warning}" for warning in warnings if not warning.startswith("the router is unsure")]
     return "\n".join([" ".join(lines), "", *doubts, "", ADVICE])
 
