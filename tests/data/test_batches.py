@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -160,9 +161,15 @@ def test_pairs_without_blur_have_no_label_in_a_set_either(tmp_path):
 def test_the_real_profile_shares_a_camera_but_where_a_set_has_its_own_alone(home):
     profile = profiles.get("real", image_size=32, test_images=1, train_images=1, batch=5)
     setting = Setting(profile, progress=False)
-    fresh = aio_blur.training_data(setting, 16, steps=200)
+    anew = replace(setting, profile=replace(profile, fresh=True, clear=0.25))
+    fresh = aio_blur.training_data(anew, 16, steps=200)
     assert (fresh.options.capture, fresh.clear) == ("shared", 50)
-    assert aio_blur.training_data(setting, 16, ("LOLv2-real",)).options.capture == "set"
+    kept = aio_blur.training_data(setting, 16, steps=200)
+    for pairs in kept:
+        name = pairs.name.removesuffix("-syn")
+        wanted = synthetic(name, "train", 1, 32, progress=False, options=Options(capture="shared"))
+        assert torch.equal(pairs.pair(0)[0], wanted.pair(0)[0]), name
+    assert aio_blur.training_data(anew, 16, ("LOLv2-real",)).options.capture == "set"
     for name, capture in (("GoPro", "shared"), ("RSBlur", "set")):
         wanted = synthetic(name, "test", 1, 32, progress=False, options=Options(capture=capture))
         assert torch.equal(wanted.pair(0)[0], aio_blur.one_set(name, setting, "test").pair(0)[0])

@@ -120,10 +120,10 @@ def train(root: Path) -> None:
 
     loop.cosine = step
     profile = profiles.get(
-        "test", stage1_steps=5, stage2_steps=4, train_images=1, test_images=1, image_size=48, checkpoint_every=2
+        "test", stage1_steps=3, stage2_steps=3, train_images=1, test_images=1, image_size=48, checkpoint_every=2
     )
     setting = Setting(profile, progress=False)
-    experiments.obtain(experiments.named("baseline", setting), setting)
+    experiments.obtain(experiments.named("demoe", setting), setting)
 
 
 def evaluate(root: Path) -> None:

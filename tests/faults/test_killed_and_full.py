@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 HERE = Path(__file__).parent
-SHARE = {"table": 2, "cache": 3, "build": 5, "evaluate": 5, "train": 7}  # kills of each job
+SHARE = {"table": 1, "cache": 2, "build": 3, "evaluate": 2, "train": 4}  # kills of each job
 ASKED = int(os.environ.get("DEMOE_FAULTS", 0))
 SEED = int(os.environ.get("DEMOE_FAULTS_SEED", 0))
 STUCK = 300  # seconds: no job takes a tenth of that

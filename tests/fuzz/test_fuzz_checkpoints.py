@@ -13,7 +13,7 @@ from demoe.models.nafnet import NAFNet, NAFNetConfig
 
 READERS = ("checkpoints", "tensors", "provenance")
 SEED = int(os.environ.get("DEMOE_FUZZ_SEED", 0))
-COUNT = int(os.environ.get("DEMOE_FUZZ", 200)) // 2
+COUNT = int(os.environ.get("DEMOE_FUZZ", 200)) // 4
 CODE = ("code.pth", "code_old.pth", "code_plain.pth", "code_protocol0.pt", "code_pkl.pt", "code.safetensors")
 
 

@@ -1,24 +1,16 @@
 import json
 import math
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from contextlib import suppress
 
-import psutil
 import pytest
 import torch
 from conftest import shake
 from stage_losses import pixel_and_class_loss
 
-from demoe.app import cli
-from demoe.core import profiles
 from demoe.data.batches import Batches
 from demoe.data.pairs import PairedSet
-from demoe.models import checkpoints
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training.interruption import interruption
 from demoe.training.loop import OutOfTime, cosine, measure_statistics, train
@@ -232,72 +224,3 @@ def test_a_checkpoint_never_holds_a_loss_that_is_not_finite(tmp_path):
 
 
 # The command `demoe train` with a stage that, once begun, does not get beyond its middle: it can be killed there.
-LONGER = {"stage1_steps": 10, "stage2_steps": 10, "checkpoint_every": 4, "train_images": 1, "image_size": 48}
-# One process a line of its input, forked, because PyTorch takes seconds to import; it tells their ids and how they end.
-COMMAND = f"""
-import os, sys, time
-import torch._dynamo
-from demoe.app import cli
-from demoe.core import profiles
-from demoe.training import loop
-profiles.PROFILES["test"] = profiles.get("test", **{LONGER})
-rate, seen = loop.cosine, []
-def halting(step, *more):
-    seen.append(step)
-    if step == 7 and 0 in seen:
-        time.sleep(600)
-    return rate(step, *more)
-loop.cosine = halting
-for _ in sys.stdin:
-    child = os.fork()
-    if not child:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os._exit(cli.main(sys.argv[1:]))
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_killed_for_good_and_started_again(tmp_path, monkeypatch):
-    """kill -9 in the middle of each stage, through the real command: the weights equal an undisturbed run's."""
-    monkeypatch.setitem(profiles.PROFILES, "test", profiles.get("test", **LONGER))
-    words = ["train", "--profile", "test", "--experiment", "demoe"]
-
-    def trained():
-        folders = (tmp_path / name / "results/test/runs" for name in ("whole", "killed"))
-        return [sorted(folder.glob("*/model.safetensors")) for folder in folders]
-
-    monkeypatch.setenv("DEMOE_HOME", str(tmp_path / "whole"))
-    assert cli.main(words) == 0
-    home = tmp_path / "killed"
-    shutil.copytree(tmp_path / "whole/results/test/cache", home / "results/test/cache")  # the training pictures
-    environment = os.environ | {"DEMOE_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *words],
-        env=environment,
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as server:
-        for done, stage in enumerate(("baseline", "demoe")):
-            server.stdin.write("\n")
-            server.stdin.flush()
-            process, deadline = int(server.stdout.readline()), time.time() + 300
-            try:
-                while not list(home.glob(f"results/test/runs/{stage}-*/state/SHA256SUMS")):
-                    assert time.time() < deadline and psutil.pid_exists(process)
-                    time.sleep(0.01)
-            finally:
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-            assert int(server.stdout.readline()) == -signal.SIGKILL
-            assert len(trained()[1]) == done  # not this stage's
-    monkeypatch.setenv("DEMOE_HOME", str(home))
-    assert cli.main(words) == 0
-    whole, killed = trained()
-    assert [file.parent.name for file in whole] == [file.parent.name for file in killed] and len(whole) == 2
-    for first, second in zip(whole, killed, strict=True):
-        one, other = (checkpoints.load(file).state_dict() for file in (first, second))
-        assert all(torch.equal(one[name], other[name]) for name in one)
