@@ -68,6 +68,18 @@ def test_reference_sets_keep_away_from_the_test_sets(monkeypatch, tmp_path):
     assert not set(known[0].keys) & set(held_out[0].keys)
 
 
+def test_signs_of_tests_and_of_held_out_pictures_are_against_the_same_known_ones(monkeypatch):
+    model, test = shake(DeMoE(TINY)), noisy_set("HIDE")
+    known, held_out = noisy_set("GoPro-syn", 6), noisy_set("DPDD-syn", 3)
+    monkeypatch.setattr(router, "reference_sets", lambda setting: ([known], [held_out]))
+    seen, held, name = router.signed(model, Setting(profiles.get("test")), [test])
+    features = router.router_view(model, [known]).features
+    for table, pairs in ((seen, test), (held, held_out)):
+        expected = router.add_signs(router.router_view(model, [pairs]), features)
+        pd.testing.assert_frame_equal(table, expected)
+    assert name == "held-out" and len(held) == 3
+
+
 def test_what_real_networks_have_seen_is_not_called_held_out():
     assert router.reference_name([noisy_set("GoPro-syn")]) == "held-out"
     assert router.reference_name([replace(noisy_set("GoPro"), data="real")]) == "training"
@@ -173,6 +185,14 @@ def test_temperature_is_found_again():
     hot = router.at_temperature(right, 4.0)
     assert (hot.argmax(1) == right.argmax(1)).all()
     assert (normalised_entropy(hot) >= normalised_entropy(right) - 1e-12).all()
+
+
+def test_the_temperature_of_a_table_is_that_of_its_labels():
+    weights = some_probabilities(40)
+    labels = np.arange(40) % 5
+    table = pd.DataFrame(weights, columns=list(EXPERTS)).assign(label=[EXPERTS[label] for label in labels])
+    assert router.fitted_temperature(table) == router.temperature(weights, labels)
+    assert router.fitted_temperature(table) != router.temperature(weights, (labels + 1) % 5)
 
 
 def test_calibration_leaves_out_what_has_no_label():

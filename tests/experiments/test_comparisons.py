@@ -9,10 +9,12 @@ import torch
 from demoe import experiments
 from demoe.core import profiles
 from demoe.core.tasks import DATASETS
+from demoe.data import aio_blur
 from demoe.data.setting import Setting
 from demoe.experiments import comparisons, runs, spec
 from demoe.experiments.spec import COMPARATORS
 from demoe.models import comparators
+from demoe.models.nafnet import NAFNetConfig
 
 TINY = profiles.get(
     "test",
@@ -87,6 +89,32 @@ def test_what_cannot_be_trained_here_is_not_needed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert list(spec.not_installed()) == ["Restormer", "FFTFormer"]
     assert all("pip install" in why for why in spec.not_installed().values())
+
+
+def test_short_networks_are_scored_by_what_each_set_needs(home, monkeypatch):
+    monkeypatch.setattr(comparisons, "absent", lambda profile: {"Restormer": "", "FFTFormer": "", "PromptIR": ""})
+    asked = {}
+
+    def obtain(spec, setting):
+        asked[spec.name] = runs.Run(spec, runs.untrained(NAFNetConfig(2, (1,), 1, (1,))), None)
+        return asked[spec.name]
+
+    monkeypatch.setattr(comparisons, "obtain", obtain)
+    found = comparisons.short(SETTING)
+    assert list(found) == ["SFHFormer", "NAFNet", "DeMoE"]
+    assert list(asked) == ["comparator-sfhformer", "variant-class-loss", "ablation-short-start"]
+    sets = [one for one in aio_blur.aio_blur_ood(SETTING) if not one.name.startswith("Real-")]
+    scores, mark = comparisons.short_scores(found, sets, TINY, 3)
+    assert set(scores.method) == {name + comparisons.SHORT for name in found} and mark.seed == 3
+    assert list(scores["set"].unique()) == [one.name for one in sets] and "lpips_vgg" in scores
+    assert "niqe" not in scores
+
+
+def test_without_short_networks_their_table_has_heads_alone(monkeypatch):
+    monkeypatch.setattr(comparisons, "absent", lambda profile: dict.fromkeys(COMPARATORS, "later"))
+    assert comparisons.short(SETTING) == {}
+    scores, mark = comparisons.short_scores({}, [aio_blur.one_set("GoPro", SETTING, "test")], TINY)
+    assert scores.empty and list(scores)[:4] == ["set", "image", "method", "psnr"] and mark.data == "synthetic"
 
 
 def test_with_one_expert_demoe_is_its_baseline():

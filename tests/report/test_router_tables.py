@@ -136,3 +136,10 @@ def test_real_sets_are_called_by_their_name():
     real = [name.removesuffix("-syn") for name in SETS]
     read = {"06_scores": scores(expert_choice.METHODS, real), "06_short": scores(SHORT, real)}.__getitem__
     assert "here (RealDOF)" in layouts.TABLES["06_table_2"](read).columns.get_level_values(1)
+
+
+def test_the_published_choices_are_those_of_the_three_sets():
+    table = router_tables.paper_by_hand()
+    assert list(table.index.get_level_values("dataset").unique()) == list(router_tables.SETS) and table.shape == (8, 3)
+    rsblur = table.loc[("RSBlur", "psnr")]
+    assert round(rsblur["DeMoE_k1_manual"] - rsblur["DeMoE_k1"], 2) == 8.3  # Section 4.2

@@ -1,3 +1,4 @@
+import json
 import math
 import re
 
@@ -142,3 +143,11 @@ def test_report_writes_what_can_be_written(home, monkeypatch, capsys):
 def test_every_table_has_a_caption_and_a_name_that_begins_with_its_notebooks_number():
     assert set(layouts.TABLES) == set(layouts.CAPTIONS) and len(layouts.TABLES) > 10
     assert all(re.match(r"\d\d_[a-z]", name) and "{" not in text for name, text in layouts.CAPTIONS.items())
+
+
+def test_timings_name_the_machine_and_stand_apart(home):
+    mark = provenance.Stamp("test", "none", 0, hardware="a machine")
+    file = tables.save_timings(pd.DataFrame({"network": ["a"], "runtime_ms": [1.5]}), "09_runtime", mark, device="cpu")
+    assert file == home / "results/test/timings/09_runtime.json"
+    row = {"network": "a", "runtime_ms": 1.5, "device": "cpu", "hardware": "a machine"}
+    assert json.loads(file.read_text()) == [row]

@@ -29,6 +29,7 @@ from .benchmark import batch_of_one, restored, run
 from .methods import Method, blurred_input, network, restorations
 
 MEASURED = ("psnr", "ssim", "lpips_vgg", "musiq", "nrqm", "niqe", "niqe_refit")  # Tables 2, 8 and 9
+PUBLISHED = MEASURED[:-1]  # what the paper prints of them
 INPUT, BASELINE, SOFT, EQUAL = "input", "baseline", "DeMoE k=5", "equal mixture"
 CANDIDATES = (INPUT, BASELINE, *EXPERTS, SOFT, EQUAL)
 ROUTER, MANUAL, ORACLE, FIXED, RANDOM = "DeMoE k=1", "DeMoE manual", "oracle", "best fixed expert", "random expert"

@@ -76,6 +76,16 @@ def router_view(model: UNet, sets: Sequence[PairedSet], device: str = "cpu") -> 
     return RouterView(pd.DataFrame(rows).astype({"correct": "boolean"}), np.stack(features))
 
 
+def signed(
+    model: UNet, setting: Setting, sets: Sequence[PairedSet], device: str = "cpu"
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """``add_signs``' tables of ``sets`` and of ``reference_sets``' held-out pictures, and what these are called."""
+    known_sets, held_out_sets = reference_sets(setting)
+    known, *views = (router_view(model, some, device) for some in (known_sets, sets, held_out_sets))
+    seen, held_out = (add_signs(one, known.features) for one in views)
+    return seen, held_out, reference_name(held_out_sets)
+
+
 def reference_sets(setting: Setting) -> tuple[list[PairedSet], list[PairedSet]]:
     """Up to ``KNOWN_PICTURES`` evenly spread training pictures of each set of AIO-Blur, and the held-out ones.
 
@@ -157,6 +167,12 @@ def temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
         return float(-log_softmax(logits / np.exp(log_t), axis=1)[rows, truth].mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
+
+def fitted_temperature(held_out: pd.DataFrame) -> float:
+    """``temperature`` of a table of ``router_view`` whose pictures all have a label."""
+    truth = np.array([EXPERTS.index(label) for label in held_out.label])
+    return temperature(held_out[list(EXPERTS)].to_numpy(float), truth)
 
 
 def at_temperature(probabilities: np.ndarray, value: float) -> np.ndarray:

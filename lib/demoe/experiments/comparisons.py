@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import Tensor
 
+from demoe.core import provenance
 from demoe.core.profiles import Profile, trained_from
 from demoe.core.tasks import DATASETS
+from demoe.data import aio_blur
 from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
+from demoe.evaluation import benchmark, expert_choice
 from demoe.evaluation.comparison import AS_LONG
 from demoe.evaluation.methods import EQUAL, FOREIGN, INPUT, LONGER, TASK, Compared, Made, blurred_input
 from demoe.evaluation.methods import network as as_method
@@ -22,6 +26,8 @@ from demoe.training.stages import demoe_from_baseline
 
 from .runs import Run, default_device, obtain
 from .spec import COMPARATORS, not_installed, specs
+
+SHORT = " (short)"  # behind the name of a network that was trained for the ablations' length
 
 
 def absent(profile: Profile) -> dict[str, str]:
@@ -81,6 +87,34 @@ def compared(setting: Setting, weights: Sequence[str | Path] = (), tile: int | N
         make = as_method(one.model, tile=tile)
         found.append(Compared(one.label, one.label, FOREIGN, "by others", one.sha256, make, one.model))
     return found
+
+
+def short(setting: Setting) -> dict[str, Run]:
+    """Networks trained for the ablations' length, trained if need be: ``COMPARATORS`` but those ``absent``, and beside
+    them a NAFNet and a DeMoE as short. None where the profile leaves all of the former out."""
+    left_out, known = absent(setting.profile), specs(setting)
+    wanted = {name: f"comparator-{name.lower()}" for name in COMPARATORS if name not in left_out}
+    if wanted:
+        wanted |= {"NAFNet": "variant-class-loss", "DeMoE": "ablation-short-start"}
+    return {name: obtain(known[spec], setting) for name, spec in wanted.items()}
+
+
+def short_scores(
+    found: Mapping[str, Run], sets: Sequence[PairedSet], profile: Profile, seed: int = 0, device: str = "cpu"
+) -> tuple[pd.DataFrame, provenance.Stamp]:
+    """The metrics that each set needs (``expert_choice.needed``) of ``short``'s networks, by their names and ``SHORT``,
+    and the stamp of these trainings. Without networks a table without rows."""
+    hashes = {name: run.hash for name, run in found.items()}
+    mark = provenance.stamp(profile.name, aio_blur.kind(sets), seed, provenance.config_hash(hashes))
+    if not found:
+        columns = ["set", "image", "method", *expert_choice.PUBLISHED]
+        return pd.DataFrame(columns=columns), mark
+    methods = {name + SHORT: as_method(run.model) for name, run in found.items()}
+    tables = []
+    for pairs in sets:
+        measured = expert_choice.needed(pairs)
+        tables.append(benchmark.run("ood", [pairs], methods, hashes, mark, device, measured=measured)[0])
+    return pd.concat(tables), mark
 
 
 def one_expert_apart(seed: int = 0) -> float:

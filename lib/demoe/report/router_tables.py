@@ -11,11 +11,11 @@ from demoe.core.paper import published
 from demoe.data.real import catalog
 from demoe.evaluation import expert_choice
 from demoe.evaluation.metrics import LABELS
+from demoe.experiments.comparisons import SHORT
 
 from .tables import NONE, OURS, Read, bare, interval, number, our_cell, paper_cell, where
 
 REFIT = "niqe_refit"  # what the paper has not: its NIQE is by the published parameters
-SHORT = " (short)"  # behind the name of a network that was trained for the ablations' length
 # A row each: label, the paper's name for it, ours. "" where there is none.
 Row = tuple[str, str, str]
 COMPARED: tuple[Row, ...] = (
@@ -39,6 +39,13 @@ BY_HAND = {
     "table9_real_lolblur": "DeMoE_k=lolblur",
 }
 OTHERS = {"RUAS->MIMO": "RUAS → MIMO", "MIMO->Zero-DCE": "MIMO → Zero-DCE"}  # names written otherwise here
+
+
+def paper_by_hand() -> pd.DataFrame:
+    """Of Table 2 as published NAFNet, and DeMoE by its router and by hand: (set, metric) down, methods across."""
+    rows = where(published(), table="table2_ood")
+    rows = rows[rows.method.isin(["NAFNet", "DeMoE_k1", BY_HAND["table2_ood"]])]
+    return rows.pivot(index=["dataset", "metric"], columns="method", values="value").loc[list(SETS)]
 
 
 def _rows(table: str) -> list[Row]:

@@ -61,6 +61,15 @@ def save_all(prefix: str, found: Mapping[str, pd.DataFrame], mark: provenance.St
         save(table, f"{prefix}_{name}", mark, decimals)
 
 
+def save_timings(table: pd.DataFrame, name: str, mark: provenance.Stamp, **facts: str) -> Path:
+    """Writes ``results/<profile>/timings/<name>.json`` and returns its path: a record a row, with ``facts`` and the
+    machine. No two runs give the same, so that no table has them."""
+    records = table.assign(**facts, hardware=mark.hardware).to_json(orient="records", indent=2)
+    file = results_dir(mark.profile) / "timings" / f"{name}.json"
+    write_text(file, records + "\n")
+    return file
+
+
 def read(name: str, profile_name: str) -> pd.DataFrame:
     """The rows that ``save`` wrote as ``<name>.csv``: text stays text, an empty cell is NaN only among numbers.
 
