@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -138,6 +139,23 @@ def premise_summary(rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         verdict = "" if name == PIXELS else statistics.judge(gap.mean(), *ends, draws.shape[1], smallest=CLOSER).word
         found.append((name, blur, own.mean(), gap.mean(), *ends, draws.shape[1], verdict))
     return pd.DataFrame(found, columns=["features", "blur", "share", "mean", "low", "high", "scenes", "verdict"])
+
+
+class Premise(NamedTuple):
+    """``premise``'s rows, a picture each, their ``premise_summary``, and in words what was looked at and what not."""
+
+    pictures: pd.DataFrame
+    summary: pd.DataFrame
+    told: str
+
+
+def tested_premise(setting: Setting, count: int, size: int, seed: int = 0, device: str = "cpu") -> Premise:
+    """The premise on ``count`` crops of ``photographs``, ``size`` pixels square, through all ``eyes``."""
+    sharp, names = photographs(count, size, setting.roots.sharp_images, seed)
+    looks, missing = eyes()
+    rows = premise(sharp, names, looks, device)
+    crops = f"{len(names)} crops of {len(set(names))} photographs"
+    return Premise(rows, premise_summary(rows, seed), f"{crops}; not here: {'; '.join(missing.values()) or 'nothing'}")
 
 
 def severe(setting: Setting) -> list[PairedSet]:
