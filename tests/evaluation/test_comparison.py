@@ -183,3 +183,18 @@ def test_the_sums_of_section_5_and_the_cost_of_k():
     costs = comparison.cost_of_k(side=32)
     steps = costs.macs.diff().dropna()
     assert costs.k.tolist() == [1, 2, 3, 4, 5] and steps.nunique() == 1 and steps.iloc[0] > 0  # an expert each
+
+
+def test_choices_of_two_networks_are_counted_where_they_differ():
+    tiny = DeMoEConfig(width=2, encoder_blocks=(1,), middle_blocks=1, decoder_blocks=(1,))
+    networks = dict.fromkeys(("one", "again"), shake(DeMoE(tiny)))
+    routing = comparison.routings(networks, [pairs("GoPro-syn", 12, 12, 3)])
+    assert routing.network.tolist() == ["one"] * 3 + ["again"] * 3
+    assert comparison.changed_choices(routing, "one", "again") == (0, 3)
+    other = routing.predicted.where(routing.network == "one", "another")
+    other.iloc[3] = routing.predicted.iloc[0]
+    assert comparison.changed_choices(routing.assign(predicted=other.to_numpy()), "one", "again") == (2, 3)
+
+
+def test_sides_go_up_to_four_crops_and_not_beyond_the_picture():
+    assert comparison.sides(64, 1000) == [64, 96, 128, 192, 256] and comparison.sides(64, 150) == [64, 96, 128, 150]

@@ -8,6 +8,7 @@ import pytest
 from demoe.core import provenance
 from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC
 from demoe.core.tasks import PAPER_ORDER
+from demoe.data.pairs import PairedSet
 from demoe.evaluation import comparison
 from demoe.report import layouts, tables, tlc_report
 
@@ -96,3 +97,23 @@ def test_figures_draw_what_they_are_given():
     figure = tlc_report.size_figure(sizes, {NAFNET_TLC: 144, DEMOE_TLC: 96})
     assert len(figure.axes) == 2 and len(figure.axes[0].lines) == 7  # five sets, their average, the window
     plt.close("all")
+
+
+def test_the_published_gains_as_the_paper_tells_them():
+    table = tlc_report.paper_psnr()
+    assert list(table) == [*PAPER_ORDER, "Average"]
+    assert table.loc[DEMOE_TLC, "LOLBlur"] == "-0.71" and table.loc[DEMOE_TLC, "Average"] == "-0.09"
+    assert sorted(tlc_report.partial_is_full()) == ["DPDD", "GoPro", "RealBlur"]
+
+
+def test_windows_are_counted_by_part_and_size():
+    windows = {f"encoders.0.{i}": (24, 24) for i in range(2)} | {"encoders.1.0": (12, 12)}
+    windows |= {f"middle_blks.modules_list.{i}.experts.{j}": (6, 6) for i in range(2) for j in range(5)}
+    table = tlc_report.windows_by_part(windows).set_index("part")
+    assert table.loc["middle_blks", "blocks"] == 10 and table.loc["middle_blks", "window"] == (6, 6)
+    assert table.blocks.sum() == len(windows)
+
+
+def test_pictures_are_as_large_as_the_longer_side_of_the_largest():
+    pairs = PairedSet("GoPro-syn", "synthetic", ["a", "b"], lambda i, window: None, lambda i: ((20, 30), (25, 17))[i])
+    assert tlc_report.picture_sizes([pairs]).loc["GoPro-syn"].tolist() == [2, 30]

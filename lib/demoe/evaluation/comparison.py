@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from demoe.data.pairs import PairedSet, Window
 from demoe.models import comparators, complexity
 from demoe.models.demoe import DEMOE_PRESETS, DeMoE
+from demoe.models.layers import UNet
 from demoe.models.nafnet import NAFNET_PRESETS, NAFNet
 
 from . import statistics
 from .benchmark import restored, score
 from .methods import EQUAL, Compared, network, restorations
 from .metrics import busiest_window
+from .router import router_view
 
 COMPARATORS = tuple(comparators.NETWORKS)  # in the order of Table 1
 LONGER_K = "DeMoE longer k="
@@ -195,6 +197,22 @@ def network_gains(scores: pd.DataFrame, compared: Sequence[tuple[str, str]], see
     ``statistics.difference``. Raises ``ValueError`` for a name that has no scores.
     """
     return statistics.differences(scores, compared, seed).rename(columns={"first": "network", "second": "plain"})
+
+
+def routings(networks: Mapping[str, UNet], sets: Sequence[PairedSet], device: str = "cpu") -> pd.DataFrame:
+    """What several networks' routers say of the same pictures: ``router_view``'s tables, with a column network."""
+    return pd.concat(router_view(model, sets, device).table.assign(network=name) for name, model in networks.items())
+
+
+def changed_choices(routing: pd.DataFrame, first: str, second: str) -> tuple[int, int]:
+    """On how many pictures of ``routings`` two networks choose different experts, and how many pictures there are."""
+    chosen = routing.pivot(index=["set", "image"], columns="network", values="predicted")
+    return int((chosen[first] != chosen[second]).sum()), len(chosen)
+
+
+def sides(patch: int, largest: int) -> list[int]:
+    """Sides in pixels, from that of a training crop to four times as much, none above ``largest``."""
+    return sorted({min(round(factor * patch), largest) for factor in (1, 1.5, 2, 3, 4)})
 
 
 def gains_by_size(

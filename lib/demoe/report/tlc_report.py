@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +12,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from demoe.core.paper import DEMOE, DEMOE_EXPERTS, DEMOE_PARTIAL, DEMOE_TLC, NAFNET, NAFNET_TLC, published
-from demoe.core.tasks import EXPERTS, expert_index
+from demoe.core.tasks import EXPERTS, PAPER_ORDER, expert_index
+from demoe.data.pairs import PairedSet
 from demoe.evaluation.metrics import LABELS
 from demoe.evaluation.statistics import summarise
 
@@ -48,6 +49,33 @@ def paper_gains() -> pd.DataFrame:
             rows = gain.round(3).rename_axis(columns="set").stack().rename("gain").reset_index()
             parts.append(rows.assign(network=network, plain=plain))
     return pd.concat(parts, ignore_index=True)[["network", "plain", "set", "metric", "gain"]]
+
+
+def paper_psnr() -> pd.DataFrame:
+    """``paper_gains`` in PSNR as text, "+0.14": networks down, sets across."""
+    wide = where(paper_gains(), metric="psnr").pivot(index="network", columns="set", values="gain")
+    return wide[[*PAPER_ORDER, AVERAGE]].map("{:+.2f}".format)
+
+
+def partial_is_full() -> list[str]:
+    """The sets on which the published partial TLC changes all three metrics by exactly as much as the full one."""
+    gain = paper_gains().set_index(["network", "set", "metric"]).gain
+    same = (gain[DEMOE_TLC] == gain[DEMOE_PARTIAL]).groupby("set").all()
+    return same.index[same].tolist()
+
+
+def windows_by_part(windows: Mapping[str, object]) -> pd.DataFrame:
+    """The windows of blocks, by their names, counted by the part of the network. Columns: part, window, blocks."""
+    found = pd.Series(windows)
+    part = found.index.str.replace(r"[.]modules_list[.].*|[.]experts[.].*", "", regex=True)
+    sizes = found.groupby([part, found], sort=False).size()
+    return sizes.rename_axis(["part", "window"]).rename("blocks").reset_index()
+
+
+def picture_sizes(sets: Sequence[PairedSet]) -> pd.DataFrame:
+    """Columns: pictures, and of the largest its longer side (pixels); a row a set."""
+    largest = {pairs.name: max(max(pairs.size(i)) for i in range(len(pairs))) for pairs in sets}
+    return pd.DataFrame({"pictures": {pairs.name: len(pairs) for pairs in sets}, "largest side (pixels)": largest})
 
 
 def table_6(read: Read) -> pd.DataFrame:
