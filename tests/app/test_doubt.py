@@ -147,3 +147,17 @@ def test_a_bright_photograph_is_not_brightened_unless_somebody_asks(monkeypatch)
         result = photos.deblur(bright, model=model, **asked)
         assert result.expert == "low_light" and result.change.brightness == pytest.approx(40, abs=1e-3)
         assert not any(doubt.NO_GUARD in warning for warning in result.warnings)
+
+
+def test_one_decision_a_tile_is_guarded_too():
+    """A router that takes every tile of a bright photograph for low light."""
+    model = shake(DeMoE(SMALL))
+    with torch.no_grad():
+        model.mlp_branch.classifier[-1].weight.zero_()
+        model.mlp_branch.classifier[-1].bias.copy_(9 * torch.eye(5)[EXPERTS.index("low_light")])
+    bright, dark = torch.full((3, 270, 300), 0.5), torch.full((3, 270, 300), 0.1)
+    how = {"model": model, "route": "tile", "tile": 256}
+    result = photos.deblur(bright, **how)
+    assert result.guarded == "bright" and result.expert is None and torch.equal(result.image, bright)
+    assert photos.deblur(dark, **how).expert == photos.deblur(bright, guard=False, **how).expert == "low_light"
+    assert set(result.expert_map.experts.flatten().tolist()) == {EXPERTS.index("local_motion")}

@@ -235,3 +235,21 @@ def test_sizes_are_compared_before_anything_is_made(tmp_path, capsys):
     assert cli.main(words) == 1
     assert "1.png and" in (said := capsys.readouterr().err) and "3.png are frames of different sizes" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_bright_frames_taken_for_low_light_are_left_as_they_are(tmp_path, model, capsys):
+    dim = copy.deepcopy(model)
+    with torch.no_grad():
+        dim.mlp_branch.classifier[-1].weight.zero_()
+        dim.mlp_branch.classifier[-1].bias.copy_(9 * torch.eye(5)[EXPERTS.index("low_light")])
+    write(tmp_path / "in", ["1.png", "2.png"])  # dark, bright
+    weights = str(checkpoints.save(dim, tmp_path / "w.safetensors"))
+    words = ["frames", str(tmp_path / "in"), "--weights", weights, "--device", "cpu", "-o"]
+    assert cli.main([*words, str(tmp_path / "out")]) == 0
+    dark, bright = rows(tmp_path / "out")
+    assert (dark["expert"], dark["bright"], dark["guarded"]) == ("low_light", "no", "")
+    assert (bright["expert"], bright["bright"], bright["guarded"]) == ("", "yes", "bright")
+    given, made = (images.read_photograph(tmp_path / name / "2.png").pixels for name in ("in", "out"))
+    assert torch.equal(given, made) and "in 1 frames the router saw low light" in capsys.readouterr().out
+    assert cli.main([*words, str(tmp_path / "free"), "--no-guard"]) == 0
+    assert [row["expert"] for row in rows(tmp_path / "free")] == ["low_light"] * 2

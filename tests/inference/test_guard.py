@@ -7,12 +7,14 @@ from conftest import shake
 from demoe.blur import sensor, sources
 from demoe.core.tasks import EXPERTS
 from demoe.inference import guard
+from demoe.inference import sharpness as how_sharp
 from demoe.inference.guard import Guard
 from demoe.inference.optimize import optimize
 from demoe.inference.restore import restore
 from demoe.models import checkpoints, pretrained
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
+from demoe.models.outputs import Restored
 
 
 def photographs() -> dict[str, torch.Tensor]:
@@ -71,7 +73,8 @@ def test_what_comes_out_brighter_though_it_was_bright_is_left_as_it_is():
     assert torch.equal(watch.checked(DARK + 0.3), DARK + 0.3) and watch.reason is None
 
 
-def test_with_blocks_that_training_had_not_the_router_is_not_asked():
+def test_with_blocks_that_training_had_not_the_router_is_not_asked(monkeypatch):
+    monkeypatch.setattr(guard, "sharp", lambda picture: False)
     photo = sources.photographs("test")["chelsea"]
     coarse = sensor.jpeg(photo, 15)
     assert guard.blocks(coarse) > 1.3 > guard.blocks(photo)
@@ -84,11 +87,62 @@ def test_with_blocks_that_training_had_not_the_router_is_not_asked():
     assert weighed(photo, [9.0, 1, 2, 3, 4], limit=1.3)[0] == {"defocus": 1}
 
 
+def test_noise_and_jpeg_do_not_make_a_blurred_picture_sharp_nor_a_sharp_one_blurred():
+    photos = [one for split in sources.SPLITS for one in sources.photographs(split).values()]
+    blurred = [torch.stack([how_sharp.gaussian(channel, 2.0) for channel in photo]) for photo in photos]
+    for spoil in (lambda x: x, lambda x: noisy(x, 3), lambda x: noisy(x, 8), lambda x: sensor.jpeg(x, 60)):
+        assert sum(guard.sharp(spoil(one)) for one in photos) >= 0.8 * len(photos)
+        assert not any(guard.sharp(spoil(one)) for one in blurred)
+    luma = guard.middle
+    assert how_sharp.noise(luma(noisy(torch.full((3, 200, 200), 0.5), 8))) == pytest.approx(
+        8 * (0.299**2 + 0.587**2 + 0.114**2) ** 0.5, rel=0.05
+    )
+    assert how_sharp.sharpness(torch.zeros(100, 100)) == how_sharp.sharpness(torch.rand(40, 300)) == 0
+    assert how_sharp.sharpness(luma(torch.rand(3, 200, 200))) == 0  # noise alone is no detail
+
+
+def test_a_sharp_picture_is_left_unless_the_router_sees_local_motion(monkeypatch):
+    monkeypatch.setattr(guard, "sharp", lambda picture: True)
+    _, watch = weighed(BRIGHT, [9.0, 1, 2, 3, 4])
+    assert watch.alike and watch.reason == "sharp" and torch.equal(watch.checked(BRIGHT * 0.9), BRIGHT)
+    assert "sharp already" in watch.sentence(torch.eye(5)[0])
+    assert weighed(BRIGHT, DIM)[1].reason == "bright" and weighed(DARK, [9.0, 1, 2, 3, 4])[1].reason is None
+    moved, watch = weighed(BRIGHT, [0.0, 1, 9, 3, 4])
+    assert moved == {"local_motion": 1} and watch.reason is None
+
+
+def test_in_a_video_what_was_bright_is_so_until_it_is_clearly_darker():
+    mean = lambda level: torch.full((3, 40, 50), level / 255)  # noqa: E731
+    for level, alone, after in ((60, True, True), (45, False, True), (35, False, False)):
+        assert Guard(mean(level)).bright == alone and Guard(mean(level), before=True).bright == after
+
+
+def test_with_one_decision_a_tile_a_few_dark_ones_are_spared_and_many_leave_it_all():
+    watch = Guard(BRIGHT)
+    assert watch(torch.tensor([DIM])).argmax() == EXPERTS.index("local_motion")
+    router = torch.eye(5)[torch.tensor([[4, 0, 1], [1, 1, 2]])]
+    watch.look(router)
+    assert watch.reason == "tiles" and "takes 1 of 6 tiles for low light" in watch.sentence(torch.eye(5)[0])
+    assert torch.equal(watch.checked(BRIGHT * 1.01), BRIGHT * 1.01)
+    watch.look(torch.eye(5)[torch.tensor([[4, 4], [4, 1]])])
+    assert watch.reason == "bright" and torch.equal(watch.checked(BRIGHT * 1.01), BRIGHT)
+    dark = Guard(DARK)
+    dark.look(router)
+    assert dark.reason is None
+
+
 def test_a_limit_belongs_to_the_weights_of_one_router(monkeypatch):
     model, other = (shake(DeMoE(DeMoEConfig(4, (1,), 1, (1,))), seed) for seed in (0, 1))
     assert guard.limit_of(model) is None and guard.limit_of(NAFNet(NAFNetConfig(4, (1,), 1, (1,)))) is None
     monkeypatch.setattr(guard, "_limits", lambda: {guard.router_hash(model.mlp_branch): 1.5})
     assert guard.limit_of(model) == guard.limit_of(optimize(model)) == 1.5 and guard.limit_of(other) is None
+
+
+@pytest.mark.skipif(not pretrained.releases(), reason="no network comes with the package")
+def test_the_packaged_network_has_a_limit_that_clean_pictures_stay_below():
+    limit = guard.limit_of(checkpoints.load(pretrained.releases()[0].demoe))
+    photos = [one for split in sources.SPLITS for one in sources.photographs(split).values()]
+    assert limit is not None and sum(guard.blocks(one) < limit for one in photos) > 0.7 * len(photos)
 
 
 def test_what_the_guard_lets_pass_is_what_it_was():
@@ -97,7 +151,7 @@ def test_what_the_guard_lets_pass_is_what_it_was():
         model = shake(DeMoE(DeMoEConfig(4, (1,), 1, (1,))), seed)
         plain, safe = restore(model, picture), guard.guarded(model, picture)
         brighter = float((plain.image - picture).mean()) * 255 > guard.BRIGHTER
-        if plain.weights[guard.LOW_LIGHT] or brighter:
+        if plain.weights[guard.LOW_LIGHT] or brighter or (guard.sharp(picture) and not plain.weights[guard.LOCAL]):
             assert torch.equal(safe.image, picture)
         else:
             assert torch.allclose(plain.image, safe.image, atol=1e-6)
@@ -106,7 +160,7 @@ def test_what_the_guard_lets_pass_is_what_it_was():
 
 
 @pytest.mark.skipif(not pretrained.releases(), reason="no network comes with the package")
-@pytest.mark.parametrize("spoil", ["noise 3", "noise 8", "JPEG 60"])
+@pytest.mark.parametrize("spoil", ["noise 0", "noise 3", "noise 8", "JPEG 60", "JPEG 80", "JPEG 95"])
 def test_no_photograph_comes_out_white(spoil):
     """What the packaged network's router takes for low light: noise. Without the guard most would be brightened."""
     model = checkpoints.load(pretrained.releases()[0].demoe)
@@ -115,3 +169,19 @@ def test_no_photograph_comes_out_white(spoil):
         given = sensor.jpeg(picture, int(level)) if kind == "JPEG" else noisy(picture, float(level))
         made = guard.guarded(model, given)
         assert 255 * float(made.image.mean() - given.mean()) < 8, name
+
+
+@pytest.mark.parametrize("expert", EXPERTS)
+def test_whichever_expert_the_router_takes_no_photograph_is_brightened(expert, monkeypatch):
+    """Every expert here adds forty levels; the router always names the same one."""
+    logits = 9 * torch.eye(5)[EXPERTS.index(expert)][None]
+
+    def brightening(model, image, expert, k=1):
+        return Restored((image + 40 / 255).clamp(0, 1), logits[0], expert(logits)[0])
+
+    monkeypatch.setattr(guard, "restore", brightening)
+    model = DeMoE(DeMoEConfig(4, (1,), 1, (1,)))
+    for name, picture in photographs().items():
+        for given in (picture, noisy(picture, 8), sensor.jpeg(picture, 60), sensor.jpeg(picture, 95)):
+            made = guard.guarded(model, given).image
+            assert 255 * float(made.mean() - given.mean()) <= guard.BRIGHTER, name

@@ -13,6 +13,13 @@ from demoe.core import images
 from . import arguments, networks, photos, video
 from .frames import JOURNAL, check_sizes, deblur_frames
 
+GUARDED = {  # what was done to frames, by the reason not to follow the router
+    "bright": "the router saw low light in a bright picture, which was left as it is",
+    "sharp": "the picture was sharp already, and was left as it is",
+    "brighter": "a bright picture would have come out brighter, and was left as it is",
+    "blocks": "blocks of JPEG that the network has not seen were restored by what harms least",
+}
+
 
 def frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Deblurs the frames and, with ``--video``, puts them together; 1 if any failed."""
@@ -41,6 +48,7 @@ def frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         expert=args.expert,
         k=args.k,
         max_memory=args.max_memory,
+        guard=not args.no_guard,
         smooth=args.smooth,
         overwrite=args.overwrite,
         progress=arguments.bar(args),
@@ -53,6 +61,8 @@ def frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         _tell(args, f"  {note} (in {count} frames)")
     if shares:
         _tell(args, f"  experts: {shares}; {done.switches} switches ({done.alone} had each frame decided alone)")
+    for reason, count in done.guarded.most_common():
+        _tell(args, f"  in {count} frames {GUARDED[reason]} (--no-guard follows the router)")
     _tell(args, f"  decisions: {args.output / JOURNAL}" + (f"; warnings on {done.warned} frames" * bool(done.warned)))
     if args.video and done.failed:
         arguments.complain(f"{args.video} was not written: frames are missing")
@@ -66,7 +76,8 @@ def frames(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             _tell(args, f"  not kept in the video: {', '.join(sorted(flattened))}")
         lost += sorted(flattened)
     if args.json:
-        facts = {name: getattr(done, name) for name in ("made", "kept", "failed", "experts", "switches", "warned")}
+        names = ("made", "kept", "failed", "experts", "switches", "guarded", "warned")
+        facts = {name: getattr(done, name) for name in names}
         written = args.video if args.video and not done.failed else None
         arguments.print_json(
             {"input": args.input, "output": args.output}

@@ -172,6 +172,7 @@ def _as_json(result: photos.Deblurred, seconds: float) -> dict[str, object]:
         "entropy": result.entropy,
         "change": asdict(result.change),
         "tile": result.tile,
+        "guarded": result.guarded,
         "note": result.note,
         "seconds": round(seconds, 3),
     }

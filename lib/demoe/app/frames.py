@@ -39,6 +39,8 @@ HEAD = [
     "normalised_entropy",
     *(f"router_{name}" for name in EXPERTS),
     *(f"smoothed_{name}" for name in EXPERTS),
+    "bright",
+    "guarded",
     "warnings",
 ]
 
@@ -73,6 +75,7 @@ class Done:
     experts: Counter = field(default_factory=Counter)  # frames of each expert
     switches: int = 0  # times the expert changed from one frame to the next
     alone: int = 0  # times it would have changed had each frame been decided alone
+    guarded: Counter = field(default_factory=Counter)  # frames whose router was not followed, by the reason
     warned: int = 0  # frames with warnings
     notes: Counter = field(default_factory=Counter)  # frames of which a person should be told this, of those made
     files: list[Path] = field(default_factory=list)  # the results, in order
@@ -122,6 +125,7 @@ def deblur_frames(
     k: int | None = 1,
     smooth: float = SMOOTH,
     max_memory: int | None = None,
+    guard: bool = True,
     overwrite: bool = False,
     progress: bool = False,
     tell: Callable[[str], object] = lambda text: None,
@@ -129,7 +133,8 @@ def deblur_frames(
     """Deblurs the frames of ``source``, a folder or a video file, into ``folder``.
 
     Frames of a folder keep their names (HEIC becomes .png), those of a video are 000001.png, ... ``expert``, ``k`` and
-    ``max_memory`` as in ``photos.deblur``; a fixed expert is not smoothed. A frame that cannot be read or restored is
+    ``max_memory`` and ``guard`` as in ``photos.deblur``; a fixed expert is not smoothed, and what was bright stays so
+    for the guard until it is clearly darker. A frame that cannot be read or restored is
     reported and left out, and the average goes on without it. ``tell`` gets such sentences.
 
     Nothing is overwritten: results of an earlier call with the same settings and inputs are kept. With ``overwrite``
@@ -146,7 +151,7 @@ def deblur_frames(
     with alone(folder / ".demoe-frames.lock", f"another process writes to {folder}: wait for it", wait=False):
         if overwrite:
             _forget(folder)
-        return _deblur_frames(source, folder, model, expert, k, smooth, max_memory, overwrite, progress, tell)
+        return _deblur_frames(source, folder, model, expert, k, smooth, max_memory, guard, overwrite, progress, tell)
 
 
 def _forget(folder: Path) -> None:
@@ -159,7 +164,7 @@ def _forget(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, overwrite, progress, tell) -> Done:
+def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, guard, overwrite, progress, tell) -> Done:
     smoother = Smoother(smooth, k)
     files = listed(source) if source.is_dir() else {}
     settings = {
@@ -168,11 +173,12 @@ def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, overwri
         "expert": expert,
         "k": k,
         "smooth": smooth,
+        "guard": guard,
         "video": None if source.is_dir() else checksum(source),
     }
     journal = _open_journal(folder, settings, [*files], overwrite)
     rows = {row["frame"]: row for row in journal.rows}
-    done, last, last_alone = Done(), None, None
+    done, last, last_alone, bright = Done(), None, None, False
     stream = _of_files(files) if source.is_dir() else _of_video(source)
     for name, identity, read in tqdm(stream, total=len(files) or None, unit="frame", leave=False, disable=not progress):
         target, row = folder / name, rows.get(name)
@@ -187,8 +193,9 @@ def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, overwri
         else:
             smoothed = expert is None and experts_of(model) > 0
             choice = smoother.choose if smoothed else expert
+            ways = {"expert": choice, "k": k, "max_memory": max_memory, "guard": guard, "bright_before": bright}
             try:
-                result = photos.deblur(read(), model=model, expert=choice, k=k, max_memory=max_memory)
+                result = photos.deblur(read(), model=model, **ways)
                 row = _row(name, identity, result, smoother.now if smoothed else None)
                 if name not in rows:
                     journal.append([row])
@@ -200,6 +207,8 @@ def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, overwri
             done.made += 1
             done.notes.update([result.note] * bool(result.note))
             smoother.past = smoother.now
+        bright = row["bright"] == "yes"
+        done.guarded.update([row["guarded"]] * bool(row["guarded"]))
         done.files.append(target)
         done.warned += bool(row["warnings"])
         if row["expert"]:
@@ -235,6 +244,7 @@ def _of_experts(row: Mapping[str, str], kind: str) -> list[float]:
 def _row(name: str, identity: str, result: photos.Deblurred, smoothed: Tensor | None) -> dict[str, str]:
     row = dict.fromkeys(HEAD, "")
     row |= {"frame": name, "input_sha256": identity, "warnings": "; ".join(result.warnings)}
+    row |= {"bright": {True: "yes", False: "no", None: ""}[result.bright], "guarded": result.guarded or ""}
     if tuple(result.router) == EXPERTS:  # else there are no columns for its experts
         row |= {f"router_{name}": repr(share) for name, share in result.router.items()}
         entropy = normalised_entropy(list(result.router.values())).item()

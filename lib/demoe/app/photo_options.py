@@ -111,11 +111,6 @@ def add_photos(commands) -> None:
     )
     arguments.flag(
         deblur,
-        "--no-guard",
-        "follow the router also where it takes a bright photograph for low light, or has never seen blocks of JPEG",
-    )
-    arguments.flag(
-        deblur,
         "--expert-map",
         "with --route tile, which it implies: also write which expert each tile had, "
         "as NAME.experts.png and NAME.experts.csv",
@@ -144,6 +139,12 @@ def add_photos(commands) -> None:
         "--fps", type=arguments.rate, metavar="N", help="its frames a second (default: the input's, else 25)"
     )
     for sub in (deblur, frames):
+        arguments.flag(
+            sub,
+            "--no-guard",
+            "follow the router also where it takes a bright picture for low light, where the picture is sharp already, "
+            "or has blocks of JPEG that the network has never seen",
+        )
         devices = ("auto", "cuda", "mps", "cpu")  # devices.DEVICES, which imports PyTorch
         sub.add_argument("--device", choices=devices, help="auto, the first of these that is there, is the default")
         sub.add_argument(

@@ -52,6 +52,8 @@ class Deblurred:
     warnings: tuple[str, ...]  # a sentence for each thing that looks wrong; mostly none
     expert_map: TileMap | None = None  # None: one decision for the photograph
     tile: int | None = None  # side of the tiles in pixels; None: the photograph went through whole, which is exact
+    guarded: str | None = None  # why the router was not followed (``inference.guard.Reason``)
+    bright: bool | None = None  # too bright for low light; None where there was no guard
     source: Path | None = None  # the photograph's file, which ``save`` does not replace; None where it was no file
 
     def save(self, path: str | os.PathLike) -> Path:
@@ -115,6 +117,7 @@ def deblur(
     tile: int | None = None,
     bf16: bool = False,
     guard: bool = True,
+    bright_before: bool = False,
     progress: bool = False,
 ) -> Deblurred:
     """Deblur one photograph at its own size.
@@ -129,9 +132,10 @@ def deblur(
     through whole and exact if it can, else in tiles. ``route``: "image" for one decision of the router, "tile" for one
     a tile. ``tile``: cut into tiles of this many pixels a side in any case. ``bf16``: compute in bfloat16, faster where
     the processor has it and in half the memory, more than 50 dB from float32. ``guard``: the router is not followed
-    where it takes a bright photograph for low light, which then comes back as it is, nor where JPEG has left blocks
-    that the network has not seen in training (``inference.guard``), and ``warnings`` says so; an expert that is named
-    is never replaced, and with one decision a tile there is no guard. ``progress`` shows a bar.
+    where it takes a bright photograph for low light, or the photograph is sharp already, which then comes back as it
+    is, nor where JPEG has left blocks that the network has not seen in training (``inference.guard``), and ``warnings``
+    says so; an expert that is named is never replaced. ``bright_before``: in a video, ``bright`` of the frame before.
+    ``progress`` shows a bar.
 
     Gray photographs run as three equal channels and the output's channels are averaged. Alpha is not touched.
     Raises ``images.ImageError`` for a file that is no readable image, ``ValueError`` for a picture, expert or ``k``
@@ -153,8 +157,9 @@ def deblur(
         place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     pixels = photograph.pixels.to(place)
     watch = None
-    if guard and not isinstance(expert, str) and route == "image" and guardable(model):
-        watch = Guard(pixels, k, limit_of(model), expert)
+    if guard and not isinstance(expert, str) and guardable(model):
+        watch = Guard(pixels, k, limit_of(model), expert, bright_before)
+        route = "image" if watch.alike else route
 
     def restored(chosen: str | Chooser | None) -> Large:
         return restore_large(
@@ -169,13 +174,15 @@ def deblur(
             progress=progress,
         )
 
-    if watch is None or place.type == "cpu":
+    if watch is None or place.type == "cpu" or route == "tile":
         out = restored(watch or expert)
     else:  # a GPU is fast where no function weighs the experts
         out = restored(expert)
         if out.logits is not None and out.weights is not None:
             followed = torch.allclose(watch(out.logits[None])[0].float(), out.weights.float(), atol=0.01)
             out = out if followed or watch.reason in LEFT else restored(watch)
+    if watch and out.map is not None:
+        watch.look(out.map.router)
     image = (watch.checked(out.image) if watch else out.image).float().cpu()  # (3,H,W)
     if photograph.gray:
         image = image.mean(0, keepdim=True).repeat(3, 1, 1)
@@ -205,6 +212,8 @@ def deblur(
         warnings=tuple(doubts),
         expert_map=out.map,
         tile=out.plan.tile,
+        guarded=watch.reason if watch else None,
+        bright=watch.bright if watch else None,
         source=Path(photo) if isinstance(photo, (str, os.PathLike)) else None,
     )
 

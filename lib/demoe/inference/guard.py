@@ -1,12 +1,13 @@
-"""A guard over the router's choice: a bright photograph is not for the low-light expert, and one that JPEG has cut into
-blocks is nothing that some networks have seen.
+"""A guard over the router's choice: a bright photograph is not for the low-light expert, a sharp one is for none, and
+one that JPEG has cut into blocks is nothing that some networks have seen.
 
 A router names a kind of blur whatever it is shown, and is sure of it: on noise it answers louder than on the pictures
-that it was trained on, so that neither its entropy nor its energy tells. How bright a picture is, and whether it has
-blocks, needs no router. What takes its place harmed least (``demoe evaluate --real``): a bright picture that it takes
-for low light comes back as it is; one with blocks is restored by the low-light expert in the dark, else by the four
-others in equal parts; and whatever comes out brighter than it was, though it was bright, is left as it is. Not in the
-paper; our choice.
+that it was trained on, so that neither its entropy nor its energy tells. How bright a picture is, whether it is sharp,
+and whether it has blocks, needs no router. What takes its place harmed least (``demoe evaluate --real``): a bright
+picture that it takes for low light comes back as it is, as does a sharp one, unless the router sees local motion, which
+leaves most of a picture sharp; one with blocks is restored by the low-light expert in the dark, else by the four others
+in equal parts; and whatever comes out brighter than it was, though it was bright, is left as it is. Not in the paper;
+our choice.
 """
 
 from __future__ import annotations
@@ -31,18 +32,23 @@ from demoe.models.outputs import Restored, experts_of
 
 from .optimize import OptimizedNetwork
 from .restore import restore
+from .sharpness import sharpness
 
-LOW_LIGHT = EXPERTS.index("low_light")
+LOW_LIGHT, LOCAL = EXPERTS.index("low_light"), EXPERTS.index("local_motion")
 # Between the real pictures of LOLBlur, Real-LOLBlur and LOL-v2 (means up to 40, ninth deciles up to 69) and photographs
 # of daylight (200 of BSDS500: a mean above 50 or a ninth decile above 75).
 DARKEST_MEAN, DARKEST_HIGH = 50.0, 75.0
 BRIGHTER = 8.0  # 8-bit levels of the mean, up to which a bright picture may come out brighter
-LARGEST = 1024  # pixels; of a larger picture the middle is looked at for blocks
-Reason = Literal["bright", "blocks", "brighter"]
-LEFT = ("bright", "brighter")  # reasons to leave a picture as it is
+STAYS = 0.8  # in a video: the share of both limits below which a picture is dark again, so that dusk does not flicker
+LARGEST = 1024  # pixels; of a larger picture the middle is looked at for blocks and sharpness
+Reason = Literal["bright", "sharp", "blocks", "brighter", "tiles"]
+LEFT = ("bright", "sharp", "brighter")  # reasons to leave a picture as it is
 SENTENCES: dict[Reason, str] = {
     "bright": "the router takes it for low light, but it is bright already: left as it is",
     "brighter": "it was bright already and would have come out brighter: left as it is",
+    "sharp": "it is sharp already, and what the router would have chosen harms sharp pictures: left as it is",
+    "tiles": "the router takes {tiles} tiles for low light, but the photograph is bright already: the local_motion "
+    "expert, which changes least, restored them",
     "blocks": "JPEG has left blocks in it, which this network has not seen in training: {experts} restored it, which "
     "harms least",
 }
@@ -58,7 +64,11 @@ class Light:
     @property
     def bright(self) -> bool:
         """Whether it is too bright to be one of low light."""
-        return self.mean > DARKEST_MEAN or self.high > DARKEST_HIGH
+        return self.above(1.0)
+
+    def above(self, share: float) -> bool:
+        """Whether it is brighter than this share of what the darkest daylight has."""
+        return self.mean > share * DARKEST_MEAN or self.high > share * DARKEST_HIGH
 
 
 def light(picture: Tensor) -> Light:
@@ -88,17 +98,28 @@ def _grid(steps: np.ndarray) -> float:
 
 def blocks(picture: Tensor) -> float:
     """``blockiness`` of the middle of a picture (3, H, W) in [0, 1], in 8-bit levels."""
+    return blockiness(middle(picture))
+
+
+def sharp(picture: Tensor) -> bool:
+    """Whether the middle of a picture (3, H, W) in [0, 1] is sharper than what has been blurred (``guard.toml``)."""
+    return sharpness(middle(picture)) > float(_file()["sharp"])
+
+
+def middle(picture: Tensor) -> Tensor:
+    """Luma in 8-bit levels of the middle, at most ``LARGEST`` pixels a side."""
     top, left = (max(0, side - LARGEST) // 2 for side in picture.shape[1:])
-    middle = picture[:, top : top + LARGEST, left : left + LARGEST].float().cpu()
-    return blockiness(255 * (0.299 * middle[0] + 0.587 * middle[1] + 0.114 * middle[2]))
+    part = picture[:, top : top + LARGEST, left : left + LARGEST].float().cpu()
+    return 255 * (0.299 * part[0] + 0.587 * part[1] + 0.114 * part[2])
 
 
 class Guard:
     """Makes the weights of five experts (1, 5) from the router's logits (1, 5), for one ``picture`` (3, H, W).
 
     ``k`` as for ``DeMoE``; ``limit`` is the blockiness above which the router is not asked, None to ask it always;
-    ``router`` makes weights of logits in its place (video). ``reason`` says afterwards why it was not followed, and
-    ``checked`` what becomes of the result.
+    ``router`` makes weights of logits in its place (video); ``before``: whether the frame before was bright, which this
+    one then is until it is clearly darker. ``reason`` says afterwards why it was not followed, and ``checked`` what
+    becomes of the result. With one decision a tile it is asked for every tile, and ``look`` sums up.
     """
 
     def __init__(
@@ -107,32 +128,50 @@ class Guard:
         k: int | None = 1,
         limit: float | None = None,
         router: Callable[[Tensor], Tensor] | None = None,
+        before: bool = False,
     ):
-        self.picture, self.bright = picture, light(picture).bright
+        self.picture, self.bright = picture, light(picture).above(STAYS if before else 1.0)
+        self.sharp = self.bright and sharp(picture)
         self.blocky = limit is not None and blocks(picture) > limit
         self.router = router or (lambda logits: top_k_weights(F.softmax(logits.float(), 1), k))
         self.reason: Reason | None = None
+        self.tiles = ""
 
     def __call__(self, logits: Tensor) -> Tensor:
         weights, self.reason = self.router(logits), None
-        if self.blocky:
+        first = int(weights[0].argmax())
+        if self.sharp and (self.blocky or first != LOCAL):
+            self.reason = "bright" if first == LOW_LIGHT else "sharp"
+        elif self.blocky:
             chosen = [index != LOW_LIGHT if self.bright else index == LOW_LIGHT for index in range(len(EXPERTS))]
             self.reason = "blocks"
             return F.normalize(weights.new_tensor([chosen], dtype=torch.float32), p=1).to(weights)
         if not self.bright or not weights[0, LOW_LIGHT]:
             return weights
-        if int(weights[0].argmax()) == LOW_LIGHT:
+        if first == LOW_LIGHT:  # what comes out of a whole picture is not used, of a tile it is
             self.reason = "bright"
+            return F.one_hot(torch.tensor([LOCAL]), len(EXPERTS)).to(weights)
         others = weights.clone()
         others[0, LOW_LIGHT] = 0
-        if not others.any():  # it alone was chosen; what comes out is not used
-            others[0, 0] = 1
         return others / others.sum()
+
+    @property
+    def alike(self) -> bool:
+        """Whether all tiles of the picture get the same, so that one decision will do."""
+        return self.sharp or self.blocky
+
+    def look(self, router: Tensor) -> None:
+        """After one decision a tile: what the router said of each, (R, C, 5). Where most tiles were taken for low
+        light, a bright photograph is left as it is."""
+        low = int((router.argmax(2) == LOW_LIGHT).sum()) if self.bright else 0
+        count = router.shape[0] * router.shape[1]
+        self.reason = None if not low else "bright" if 2 * low > count else "tiles"
+        self.tiles = f"{low} of {count}"
 
     def checked(self, image: Tensor) -> Tensor:
         """The restored picture (3, H, W), or the picture itself where it is to be left as it is."""
         rise = 255 * float(image.double().mean() - self.picture.double().mean())
-        if self.bright and self.reason != "bright" and rise > BRIGHTER:
+        if self.bright and self.reason not in LEFT and rise > BRIGHTER:
             self.reason = "brighter"
         return self.picture.to(image) if self.reason in LEFT else image
 
@@ -142,7 +181,7 @@ class Guard:
             return ""
         used = [name for name, weight in zip(EXPERTS, weights.tolist(), strict=True) if weight]
         what = f"the {used[0]} expert" if len(used) == 1 else f"{', '.join(used[:-1])} and {used[-1]} in equal parts"
-        return SENTENCES[self.reason].format(experts=what)
+        return SENTENCES[self.reason].format(experts=what, tiles=self.tiles)
 
 
 def guardable(model: nn.Module | OptimizedNetwork) -> bool:
@@ -170,8 +209,12 @@ def router_hash(router: nn.Module) -> str:
 
 @lru_cache
 def _limits() -> dict[str, float]:
-    table = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-    return {one["router"]: float(one["limit"]) for one in table.values()}
+    return {one["router"]: float(one["limit"]) for one in _file().values() if isinstance(one, dict)}
+
+
+@lru_cache
+def _file() -> dict:
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
 def guarded(model: nn.Module, image: Tensor, k: int | None = 1) -> Restored:

@@ -83,7 +83,8 @@ def restore_large(
 ) -> Large:
     """One photograph (3, H, W) in [0, 1] of any size, on the model's device, restored within a memory budget.
 
-    ``expert`` may also be a function that makes the experts' weights of the router's logits. ``max_memory``: bytes for
+    ``expert`` may also be a function that makes the experts' weights of the router's logits, of each tile with one
+    decision a tile. ``max_memory``: bytes for
     the whole process (on a GPU: for its memory); None takes four fifths of what is free. ``route``: one router decision
     for the photograph, or one a tile. ``tile``: cut into tiles of this side even where the whole would fit. ``bf16``:
     compute in bfloat16, faster where the processor has it (a warning says where not), in half the memory, more than
@@ -118,7 +119,7 @@ def restore_large(
         if not isinstance(network, UNet):
             return Large(restore(network, given).image.to(image.dtype), None, None, Plan(None))
         network = folded(network, torch.bfloat16 if bf16 else None)  # once: statistics belong to its very blocks
-        per_tile = route == "tile" and expert is None
+        per_tile = route == "tile" and (expert is None or callable(expert))
         free = budget(max_memory, image.device)
         # Where each tile mixes others, all experts run in the first pass.
         found = plan(network, *image.shape[-2:], free, None if per_tile and k != 1 else k, tile)
@@ -163,11 +164,13 @@ def _tiled(model, image, expert, k, per_tile, tile, progress) -> tuple[Restored,
                 wish, scales = expert, known.scales
                 if per_tile:
                     own = strips.logits(model, part, known.scales)
-                    share = model.gate(own, None, k)
+                    share = expert(own) if callable(expert) else model.gate(own, None, k)
                     logits.append(own)
                     weights.append(share)
                     wish = lambda _, share=share: share  # noqa: E731
-                    if k == 1:  # attention after an expert depends on which expert ran; one set for each chosen
+                    if (
+                        share.count_nonzero() == 1 and k == 1
+                    ):  # attention after an expert depends on which expert ran; one set for each chosen
                         chosen = int(share.argmax())
                         if chosen not in by_expert:
                             by_expert[chosen] = gather(wish)
