@@ -138,7 +138,8 @@ def counted(specs: Sequence[Spec], progress: bool = True) -> pd.DataFrame:
     rows, macs_of, last_stage_of = [], {}, {}
     for spec in tqdm(specs, desc="counting", unit="network", disable=not progress):
         if spec.network not in macs_of:
-            model = network(spec)  # on the CPU: DeMoE looks at values to choose experts
+            with torch.device("meta"):
+                model = network(spec)
             if not experts_of(model):
                 model.mlp_branch = None
             macs_of[spec.network] = complexity.count(model)

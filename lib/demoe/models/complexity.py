@@ -68,9 +68,9 @@ COST_ROWS: tuple[CostRow, ...] = tuple(_rows())
 def count(model: nn.Module, size: tuple[int, int, int] = SIZE, k: int = 1) -> tuple[int, int]:
     """Parameters (all, frozen ones too) and MACs of one forward pass of a (1, *size) input, with ``k`` experts if any.
 
-    The model may hold "meta" tensors, which takes neither time nor memory, if its forward never looks at a value;
-    DeMoE's does, to run only the experts that are used. The model comes back as it was. Raises ``RuntimeError`` where
-    its forward fails on that size.
+    The model may hold "meta" tensors, which takes neither time nor memory, if its forward never looks at a value. The
+    router's choice is not looked at: the first ``k`` experts stand for any, which are of one size. The model comes back
+    as it was. Raises ``RuntimeError`` where its forward fails on that size.
     """
     modes = {module: module.training for module in model.modules()}
     before = {module: set(vars(module)) for module in modes}
@@ -81,6 +81,10 @@ def count(model: nn.Module, size: tuple[int, int, int] = SIZE, k: int = 1) -> tu
         x = torch.zeros(1, *shape, dtype=like.dtype, device=like.device)
         return {"x": x, "k": k} if experts_of(model) else x
 
+    if experts := experts_of(model):
+        weights = (torch.arange(experts) < k).float()[None] / k  # (1, N), which the host can read
+        gate = model.gate
+        model.gate = lambda *given: (gate(*given), weights)[1]  # what it computes is counted
     try:
         with torch.inference_mode(), _layers_only(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             macs, _ = get_model_complexity_info(
@@ -158,15 +162,9 @@ def _measured(
 
 
 def _skeleton(row: CostRow) -> nn.Module:
-    """A row's network with as little behind it as counting needs: no initialisation, and no memory where possible."""
+    """A row's network without initialisation and memory."""
     with torch.device("meta"):
-        model = row.network(row.config)
-    if row.network is DeMoE:
-        model.to_empty(device="cpu")
-        with torch.no_grad():
-            for tensor in (*model.parameters(), *model.buffers()):
-                tensor.zero_()  # whatever the values, but never NaN, which no router can rank
-    return model
+        return row.network(row.config)
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
