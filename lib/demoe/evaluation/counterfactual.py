@@ -104,17 +104,21 @@ def look(
     Each network is a DeMoE, or a NAFNet that has a router. Deterministic.
     """
     tables, features, plain = [], {name: [] for name in models}, []
-    cells = [(dataset, column) for dataset in DATASETS for column in COLUMNS]
-    for dataset, column in tqdm(cells, desc="blur or camera", unit="set", leave=False, disable=not progress):
-        pairs = pictures(dataset, column, count, size, canvas)
-        if column in CAMERAS:
-            plain.append(colours([pairs]))
+    for dataset in tqdm(DATASETS, desc="blur or camera", unit="blur", leave=False, disable=not progress):
+        native = pictures(dataset, NATIVE, count, size, canvas)
+        cells = {NATIVE: native} | {
+            column: changed(native, CHANGES[column])
+            if column in CHANGES
+            else pictures(dataset, column, count, size, canvas)
+            for column in COLUMNS[1:]
+        }
+        plain += [colours([cells[camera]]) for camera in CAMERAS]
+        captures = np.repeat(COLUMNS, count)
         for name, model in models.items():
-            view = router_view(model, [pairs], device)
+            view = router_view(model, [*cells.values()], device)
             table = view.table.drop(columns="set")
-            tables.append(table.assign(network=name, blur=dataset, capture=column))
-            if column in CAMERAS:
-                features[name].append(view.features)
+            tables.append(table.assign(network=name, blur=dataset, capture=captures))
+            features[name].append(view.features[np.isin(captures, CAMERAS)])
     routing = pd.concat(tables, ignore_index=True)
     first = ["network", "blur", "capture"]
     routing = routing[first + [one for one in routing if one not in first]]
