@@ -34,6 +34,7 @@ function demoeCompare(root, { full = null, save } = {}) {
   const whole = () => 1 / devicePixelRatio; // at 100 % a pixel of the photograph is one of the screen
   let shown = null;
   let [zoom, x, y, edge, fitted, loading] = [1, 0, 0, 0.5, true, false]; // zoom: CSS pixels a pixel; edge: of the view
+  let loaded = false; // whether the picture is there whose size decides if a larger one is needed, not the last one's
 
   const larger = () => shown.width * zoom > view.clientWidth + 1 || shown.height * zoom > view.clientHeight + 1;
   const inside = (at, size, room) => (size <= room ? (room - size) / 2 : Math.min(0, Math.max(room - size, at)));
@@ -88,8 +89,8 @@ function demoeCompare(root, { full = null, save } = {}) {
   }
 
   async function sharpen() {
-    const wanted = shown.width * zoom * devicePixelRatio > 1.05 * before.naturalWidth && before.naturalWidth > 0;
-    if (!full || !shown.reduced || loading || !wanted) return;
+    const wanted = shown.width * zoom * devicePixelRatio > 1.05 * before.naturalWidth;
+    if (!full || !shown.reduced || loading || !loaded || !wanted) return;
     const asked = shown;
     loading = true;
     note("loading the full size ...");
@@ -112,7 +113,7 @@ function demoeCompare(root, { full = null, save } = {}) {
 
   function show(pictures) {
     const same = shown && shown.width === pictures.width && shown.height === pictures.height;
-    [shown, loading] = [pictures, false];
+    [shown, loading, loaded] = [pictures, false, false];
     if (!same) fitted = true; // of equal size: the place that somebody looks at stays
     [before.src, after.src] = [shown.before, shown.after];
     const smaller = shown.reduced ? (full ? ", shown smaller until you zoom in" : ", shown smaller here") : "";
@@ -191,6 +192,7 @@ function demoeCompare(root, { full = null, save } = {}) {
   button("screen").hidden = !document.fullscreenEnabled;
   button("save").hidden = !save;
   root.addEventListener("fullscreenchange", layout);
+  before.addEventListener("load", () => (loaded = true));
   for (const image of [before, after]) image.addEventListener("load", layout);
   new ResizeObserver(layout).observe(root);
   return { show };
