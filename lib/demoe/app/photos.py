@@ -255,7 +255,8 @@ def _by_name(values: torch.Tensor) -> dict[str, float]:
 def deblur_folder(model: nn.Module, folder: str | Path, out: Path) -> pd.DataFrame:
     """Every photograph of ``folder`` deblurred; before and after side by side go to ``out``, as PNG.
 
-    Columns: photograph (its number, with which the PNG's name begins: names are people's own), height, width, expert,
+    Columns: photograph (its number, with which the PNG's name begins: names are people's own), height, width, expert
+    (None where the guard left the photograph as it is),
     normalised_entropy (of the router, 0 sure to 1 undecided), change (mean absolute difference, 8-bit levels),
     psnr_to_input (dB), brightness (8-bit levels), sharpness (Metric Q of the result over that of the photograph: above
     1 is sharper), warnings.

@@ -55,6 +55,7 @@ def photographs(table: pd.DataFrame) -> list[Claim]:
     """Real photographs, without a sharp picture to compare with: what was done to them (``app.photos``)."""
     warned = table[table.warnings.fillna("").astype(str) != ""]
     counts = ", ".join(f"{name} {count}" for name, count in table.expert.value_counts().items())
+    counts = f"{counts or 'none'}; left as they are: {table.expert.isna().sum()}"
     of = {"unit": f"of {len(table)}"}
     changes = {"factor": table.sharpness.median(), "median": table.change.median(), "most": table.change.max()}
     which = f"number {', '.join(map(str, warned.photograph))}; " if len(warned) else ""
