@@ -36,14 +36,15 @@ part() {
     report+=("$(printf '%-12s %-7s %4d s' "$name" "$outcome" $((SECONDS - started)))")
 }
 
-# As many at a time as there are cores, one thread each: small networks gain nothing from more.
+# As many at a time as there are cores, one thread each, also in what they start: small networks gain nothing from more.
+export OMP_NUM_THREADS=1
 side_by_side=(-n auto --maxprocesses 8)
 
 # shellcheck disable=SC2317
 # Notebooks are checked in the environment's own kernel; figures are drawn inline there, as a reader would see them.
 notebooks() {
     rm -rf results/test figures/test
-    env -u MPLBACKEND OMP_NUM_THREADS=1 "$PYTHON" -m pytest "${side_by_side[@]}" --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
+    env -u MPLBACKEND "$PYTHON" -m pytest "${side_by_side[@]}" --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
         --nbval-sanitize-with tests/nbval_sanitize.cfg --durations=10 notebooks/
 }
 

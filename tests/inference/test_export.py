@@ -12,7 +12,7 @@ from demoe.inference import export as exporting
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 
-TINY = {"width": 4, "encoder_blocks": (1,), "middle_blocks": 0, "decoder_blocks": (0,)}  # quick to trace
+TINY = {"width": 4, "encoder_blocks": (), "middle_blocks": 0, "decoder_blocks": ()}  # one mixture: quick to trace
 SIZES = [(1, 37, 51), (3, 64, 16), (2, 5, 130), (1, 6, 5)]  # of batches
 ORIGIN = {"commit": "abcd1234", "seed": 3}
 WISHES = [{}, {"k": 2}, {"expert": "global_motion"}]  # all experts, k None, are a sum as two are
@@ -88,7 +88,7 @@ def test_what_a_file_says():
     said = exporting.description(DeMoE(DeMoEConfig(**TINY)), "low_light", 1, ORIGIN)
     assert said["network"] == "DeMoE" and said["experts"] == list(EXPERTS) and said["k"] is None
     assert said["config"]["width"] == 4 and said["provenance"] == ORIGIN and said["demoe_version"] == __version__
-    assert "RGB in [0, 1]; height and width above 2" in said["input"] and "weights" not in said["output"]
+    assert "RGB in [0, 1]; height and width above 1" in said["input"] and "weights" not in said["output"]
     said = exporting.description(NAFNet(NAFNetConfig(**TINY)), None, 1)
     assert said["experts"] == [] and said["expert"] is None and said["provenance"] == {}
 

@@ -231,5 +231,5 @@ def test_photographs(release, tmp_path):
     assert table.expert.isna().tolist() == [False, False, True]
     assert set(table.expert.dropna()) <= set(EXPERTS) and table.sharpness.dtype == float
     first, second = (row.sentence for row in release_report.photographs(table))
-    assert "of 3;" in first and "png" not in first + second and second.endswith("left as they are: 1")
+    assert "of 3;" in first and "png" not in first + second and second.endswith("left as they are: 1.")
     assert released.about(release, models, "p").sha256.tolist() == [checksum(release.demoe)]

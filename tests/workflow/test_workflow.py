@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from projects import TABLE, notebook, run, start
 
-KILLS = max(2, int(os.environ.get("DEMOE_FAULTS", 0)) // 20)
+KILLS = max(1, int(os.environ.get("DEMOE_FAULTS", 0)) // 20)
 SEED = int(os.environ.get("DEMOE_FAULTS_SEED", 0))
 KERNEL = "import os\nfrom pathlib import Path\nPath(f'../kernel-{os.getpid()}').touch()"
 WAITS = """import os, time
