@@ -16,7 +16,7 @@ Train, evaluate, and write every table and figure, by training networks and runn
                      cpu    hours on a machine without a GPU
                      quick  one GPU
                      paper  the paper's sizes: several GPUs and the real datasets
-                     real   cpu, trained longer for photographs: one random camera for all kinds of blur
+                     real   on from cpu, for photographs: one random camera for all kinds of blur
   --only NN,NN     these notebooks only, by number, and the networks that they load: --only 01,04
   --data-root DIR  folder of the real datasets, or a TOML file that names one for each (default: $DEMOE_DATA_ROOT, else
                    data.toml here, else synthetic data)
