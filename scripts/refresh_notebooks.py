@@ -1,11 +1,13 @@
 """Write into notebooks/ the outputs that nbval compares: those of the cells marked NBVAL_CHECK_OUTPUT, no others.
 
-Run it after changing a notebook: python scripts/refresh_notebooks.py. The test profile is used, as run_tests.sh does;
-pictures and whatever depends on the machine stay out, they are in the executed copies under results/published/.
+Run it after changing a notebook: python scripts/refresh_notebooks.py notebooks/04_training_stages.ipynb; without a file
+all of them are run. The test profile is used, as run_tests.sh does; pictures and whatever depends on the machine stay
+out, they are in the executed copies under results/published/.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -38,6 +40,8 @@ def refresh(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for notebook_path in sorted((project_root() / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="files (default: all)")
+    for notebook_path in parser.parse_args().notebooks or sorted((project_root() / "notebooks").glob("[0-9]*.ipynb")):
         print(notebook_path.name, flush=True)
         refresh(notebook_path)
