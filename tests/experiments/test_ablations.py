@@ -286,3 +286,16 @@ def test_lists_of_a_table_are_tuples_of_a_configuration(monkeypatch):
     known = experiments.specs(SETTING)
     for name in ("variant-other", "ablation-other"):
         assert known[name].network.encoder_blocks == (1, 1, 1, 28) and {known[name]: name}
+
+
+def test_parts_are_all_of_the_network_and_what_is_frozen_does_not_learn(made):
+    model = made["demoe"][1]
+    table = ablations.parts(model).set_index("part")
+    assert table.parameters.sum() == sum(p.numel() for p in model.parameters()) and set(table.index) == PARTS
+    assert {name for name, learns in table["learns in stage 2"].items() if not learns} == FROZEN
+
+
+def test_noise_on_the_router_brings_more_experts_into_use(made):
+    sets = [aio_blur.one_set("GoPro", SETTING, "test")]
+    plain, noisy = ablations.experts_in_use(made["demoe"][1], sets, {"logits": 0.0, "weights": 100.0})
+    assert noisy["logits"] == pytest.approx(plain) and abs(noisy["weights"] - plain) > 1e-3 and 1 <= plain <= 5

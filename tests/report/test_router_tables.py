@@ -143,3 +143,9 @@ def test_the_published_choices_are_those_of_the_three_sets():
     assert list(table.index.get_level_values("dataset").unique()) == list(router_tables.SETS) and table.shape == (8, 3)
     rsblur = table.loc[("RSBlur", "psnr")]
     assert round(rsblur["DeMoE_k1_manual"] - rsblur["DeMoE_k1"], 2) == 8.3  # Section 4.2
+
+
+def test_accuracy_is_by_set_and_of_all_pictures_alike():
+    routing = pd.DataFrame({"set": ["b", "b", "b", "a"], "correct": [True, True, False, False]})
+    found = router_tables.accuracy(routing)
+    assert found.index.tolist() == ["b", "a", "all"] and found.tolist() == pytest.approx([2 / 3, 0, 0.5])

@@ -4,7 +4,7 @@ what it costs: parameters, MACs and the memory of a training step, all counted."
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch
@@ -16,10 +16,11 @@ from demoe.data import aio_blur
 from demoe.data.batches import Batch
 from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
-from demoe.evaluation import benchmark, methods, router
+from demoe.evaluation import benchmark, methods, router, statistics
 from demoe.evaluation.methods import Method
 from demoe.models import complexity
 from demoe.models.demoe import DeMoE, DeMoEConfig
+from demoe.models.moe import NoiseOn
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.models.outputs import experts_of
 from demoe.training import stages
@@ -115,6 +116,25 @@ def training_bytes(model: nn.Module, loss: Criterion, patch: int, batch: int) ->
         "activations": sum(kept.values()),
         "state": sum(p.numel() * p.element_size() for p in model.parameters()) + 3 * learning,
     }
+
+
+def parts(model: nn.Module) -> pd.DataFrame:
+    """Columns: part (of the network, by its name), parameters, learns in stage 2 (all of them do)."""
+    rows = [
+        (name, sum(p.numel() for p in part.parameters()), all(p.requires_grad for p in part.parameters()))
+        for name, part in model.named_children()
+    ]
+    return pd.DataFrame(rows, columns=["part", "parameters", "learns in stage 2"])
+
+
+def experts_in_use(
+    model: nn.Module, sets: Sequence[PairedSet], sigma: Mapping[NoiseOn, float], seed: int = 0, device: str = "cpu"
+) -> tuple[float, dict[NoiseOn, float]]:
+    """How many experts the router of ``model`` mixes on ``sets`` (``statistics.experts_in_use``): without noise, and
+    with noise of a standard deviation ``sigma``, by what it is on."""
+    weights = router.router_view(model, sets, device).probabilities
+    noisy = {on: statistics.experts_in_use(weights, one, seed, on=on) for on, one in sigma.items()}
+    return statistics.experts_in_use(weights), noisy
 
 
 def network(spec: Spec) -> nn.Module:

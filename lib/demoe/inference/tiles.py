@@ -168,9 +168,8 @@ def _tiled(model, image, expert, k, per_tile, tile, progress) -> tuple[Restored,
                     logits.append(own)
                     weights.append(share)
                     wish = lambda _, share=share: share  # noqa: E731
-                    if (
-                        share.count_nonzero() == 1 and k == 1
-                    ):  # attention after an expert depends on which expert ran; one set for each chosen
+                    # Attention after an expert depends on which expert ran: one set for each chosen.
+                    if k == 1 and share.count_nonzero() == 1:
                         chosen = int(share.argmax())
                         if chosen not in by_expert:
                             by_expert[chosen] = gather(wish)

@@ -141,6 +141,12 @@ def basis(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
+def readable(basis: pd.DataFrame) -> pd.DataFrame:
+    """``basis`` for the eye: dB and shares to three digits, without what a reader need not see."""
+    shown = ["choice", "sets", "reference", "psnr", "difference", "low", "high", "accuracy"]
+    return basis[shown].round(3)
+
+
 def orders(table: pd.DataFrame) -> pd.DataFrame:
     """``statistics.order`` of every table's PSNR, and of all published rows together, each experiment once. Tables of
     which fewer than three rows are there have no order.

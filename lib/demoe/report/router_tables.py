@@ -41,6 +41,11 @@ BY_HAND = {
 OTHERS = {"RUAS->MIMO": "RUAS → MIMO", "MIMO->Zero-DCE": "MIMO → Zero-DCE"}  # names written otherwise here
 
 
+def accuracy(routing: pd.DataFrame) -> pd.Series:
+    """The share of pictures of ``router_view``'s table whose expert is right, by set and of "all"."""
+    return pd.concat([routing.groupby("set", sort=False).correct.mean(), pd.Series({"all": routing.correct.mean()})])
+
+
 def paper_by_hand() -> pd.DataFrame:
     """Of Table 2 as published NAFNet, and DeMoE by its router and by hand: (set, metric) down, methods across."""
     rows = where(published(), table="table2_ood")
