@@ -1,19 +1,24 @@
 """The fused block: values and gradients of the block operation by operation, and what happens without a compiler."""
 
+import platform
+import shutil
 import subprocess
 import sys
+import sysconfig
 import warnings
 
 import pytest
 import torch
 from conftest import shake
+from torch.utils.cpp_extension import include_paths
 
 from demoe.models import fused_block
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.layers import NAFBlock, checkpointing, fusing
 from demoe.training.stages import kept_for_backward
 
-needs_compiler = pytest.mark.skipif(fused_block.operations() is None, reason="no C++ compiler")
+# Skipped only where there is none: a compiler that fails is a fault.
+needs_compiler = pytest.mark.skipif(not any(map(shutil.which, fused_block.COMPILERS)), reason="no C++ compiler")
 SIZES = {"encoder_blocks": (1, 1), "middle_blocks": 1, "decoder_blocks": (1, 1)}
 
 
@@ -133,6 +138,20 @@ def test_a_wrong_map_is_refused():
     module = block(8)
     with pytest.raises(RuntimeError):
         module(torch.randn(1, 9, 5, 5))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or not shutil.which("g++"), reason="no g++ for x86-64")
+@pytest.mark.parametrize("instructions", ["DEFAULT", *fused_block.FLAGS])
+def test_every_set_of_instructions_compiles(instructions):
+    """Also those that this processor does not have: PyTorch's headers bring other names with each."""
+    if instructions == torch.backends.cpu.get_cpu_capability():
+        assert fused_block.operations() is not None
+        return
+    defined = [f"-DCPU_CAPABILITY={instructions}", f"-DCPU_CAPABILITY_{instructions}"]
+    headers = [f"-I{folder}" for folder in [*include_paths(), sysconfig.get_path("include")]]
+    flags = ["-std=c++20", "-fsyntax-only", "-w", *defined, *headers, *fused_block.FLAGS.get(instructions, ())]
+    done = subprocess.run(["g++", *flags, str(fused_block.SOURCE)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_without_a_compiler_networks_run_and_say_so_once(tmp_path, monkeypatch):
