@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -35,12 +36,14 @@ def processor(monkeypatch):
         kept.cache_clear()
 
 
-def test_trainings_are_computed_in_what_the_processor_has(processor):
-    cpu = torch.device("cpu")
-    processor(native=True)
-    assert [computed_in(wish, cpu) for wish in (None, "float32", "bfloat16")] == ["float32", "float32", "bfloat16"]
-    processor(native=False)
-    assert [computed_in(wish, cpu) for wish in (None, "float32", "bfloat16")] == ["float32"] * 3
+@pytest.mark.parametrize(
+    "native, steps, third", [(True, 1000, "bfloat16"), (True, 999, "float32"), (False, 1000, "float32")]
+)
+def test_trainings_are_computed_in_what_takes_least_time(processor, monkeypatch, native, steps, third):
+    monkeypatch.setattr(shutil, "which", lambda _: "c++")
+    processor(native)
+    found = [computed_in(wish, torch.device("cpu"), steps) for wish in (None, "float32", "bfloat16")]
+    assert found == ["float32", "float32", third]
 
 
 def test_who_asks_for_emulated_bfloat16_gets_it_and_one_warning(processor, monkeypatch):

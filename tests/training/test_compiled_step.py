@@ -66,7 +66,7 @@ def test_training_leaves_no_block_compiled(monkeypatch, tmp_path, stopped):
     """Pictures of many sizes come afterwards; and the averaged weights' statistics are measured without gradients."""
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda run, **_: lambda x: compiled.append(len(x)) or run(x))
-    monkeypatch.setattr(loop, "computed_in", lambda precision, device: precision)  # also where it is emulated
+    monkeypatch.setattr(loop, "computed_in", lambda precision, device, steps: precision)  # also where it is emulated
     monkeypatch.setattr(loop, "compiling_pays", lambda device, precision, steps: precision == "bfloat16" and steps == 2)
     model = shake(NAFNet(NAFNetConfig(4, (), 1, ())))
     with pytest.raises(loop.OutOfTime) if stopped else nullcontext():

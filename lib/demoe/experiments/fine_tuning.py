@@ -164,7 +164,7 @@ class _Job:
         config, folder, device = self.config, self.folder, torch.device(default_device())
         first_process = distributed.rank() == 0
         stamp = provenance.stamp("own", self.learnt.data, config.seed, provenance.config_hash(self.identity))
-        precision = computed_in(config.precision or None, device)
+        precision = computed_in(config.precision or None, device, config.steps)
         record = {**provenance.full(stamp), "precision": precision, "start": self.start, "training": self.identity}
         if first_process:
             write_text(folder / CONFIG, json.dumps(record, indent=2) + "\n")

@@ -217,7 +217,7 @@ def _train(
     mark = provenance.full(provenance.stamp(setting.profile.name, config["data"], spec.seed, spec.hash))
     mark["hardware"] = _hardware(folder, mark["hardware"])
     wished = dict(spec.recipe)["precision"]
-    mark["precision"] = computed_in(wished or None, torch.device(default_device()))
+    mark["precision"] = computed_in(wished or None, torch.device(default_device()), spec.steps)
     mark["fused_block"] = default_device() == "cpu" and fused_block.operations() is not None
     if setting.progress and wished not in ("", mark["precision"]):
         print(f"{spec.label}: in {mark['precision']}, because this processor emulates {wished}")

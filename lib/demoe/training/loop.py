@@ -118,7 +118,7 @@ def train(
         distributed.wait()
     first, lines, spent, waited = found
     distributed.check_same(first, f"the step from which {state_dir} goes on")  # and until all have read it
-    precision = computed_in(precision, device)
+    precision = computed_in(precision, device, steps)
     compiled = compiling_pays(device, precision, steps)
     take = TrainStep(model, criterion, optimizer, precision, accumulate, compiled, clip, expert)
 
