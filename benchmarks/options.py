@@ -53,7 +53,6 @@ CASES = (
 LARGE = Case("12 MP", 1, 3000, 4000)
 GROWTH = (Case("128x128", 1, 128, 128), Case("512x512", 1, 512, 512))
 PATCHES = (128, 192, 384)  # training crops, pixels; 384: paper
-TRAINING_BATCH = 4
 EXPERT_COUNTS = (5, 10, 20)
 
 
@@ -74,6 +73,7 @@ class Options:
     growth: tuple[Case, ...] = GROWTH
     large: Case = LARGE
     patches: tuple[int, ...] = (128,)
+    batch: int = 4  # crops of a training step
     experts: tuple[int, ...] = EXPERT_COUNTS
 
     @property

@@ -109,3 +109,5 @@ def _jobs(part: str, options: Options) -> Iterator[tuple[str, Options, Job]]:
     else:
         job = {"inference": inference.measure, "training": training.measure}[part]
         yield from ((part, setting, job) for setting in settings(options))
+        if part == "training" and not options.gpu:  # as the trainings of profile cpu are
+            yield "narrow", replace(settings(options)[0], width=16, batch=8, patches=(96,)), job

@@ -17,7 +17,11 @@ Tables = dict[str, pd.DataFrame]  # name of the CSV -> its rows; one that is not
 # in words, "speed" for ``speed_limit``; "sentence" is the README's.
 TARGETS = pd.read_csv(Path(__file__).with_name("targets.csv"), dtype=str, keep_default_na=False)
 KEYS = ("case", "side", "precision", "allocator", "checkpointed", "what")
-ALWAYS = {"inference": {"network": "DeMoE", "k": "1"}, "training": {"patch": "128", "network": "DeMoE"}}
+ALWAYS = {
+    "inference": {"network": "DeMoE", "k": "1"},
+    "training": {"patch": "128", "network": "DeMoE"},
+    "narrow": {"patch": "96", "network": "DeMoE"},
+}
 
 
 def pick(table: pd.DataFrame, **wanted: object) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Training steps: the plain formulation in float32 against ours in float32, bfloat16, and with checkpointing.
 
-Ours are compiled where a long training would compile them; "eager" are those same steps without.
+Ours are compiled where a long training would compile them; "eager" are those same steps without. On a CPU "unfused" are
+ours without the fused block, operation by operation.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from demoe.experiments import specs
 from demoe.experiments.runs import criterion
 from demoe.inference.memory import budget
 from demoe.inference.strip_operations import without_tf32
+from demoe.models import fused_block
 from demoe.models.demoe import DeMoE
-from demoe.models.layers import checkpointing
+from demoe.models.layers import checkpointing, fusing
 from demoe.models.nafnet import NAFNet
 from demoe.training.stages import kept_for_backward
 from demoe.training.step import COMPILED_FROM, TrainStep, compiling_pays
 
-from .options import TRAINING_BATCH, Options, has_bfloat16
+from .options import Options, has_bfloat16
 from .plain import plain
 from .timing import interleaved, ratio, spent, summary
 from .weights import shaken
@@ -54,6 +56,8 @@ def ways(device: str) -> list[Way]:
     found = [Way(side="plain"), Way(), Way(checkpointed=True), Way("NAFNet")]
     if has_bfloat16(device):
         found += [Way(precision="bfloat16"), Way("NAFNet", precision="bfloat16")]
+    if device == "cpu" and fused_block.operations() is not None:
+        found.append(Way(side="unfused"))
     both = [way for way in found if way.network == "DeMoE" and not way.checkpointed and way.compiled(device)]
     return found + [replace(way, side="eager") for way in both]
 
@@ -72,7 +76,7 @@ def measure(options: Options) -> pd.DataFrame:
     pixel: dict[Way, float] = {}  # bytes that the graph keeps
     for patch in options.patches:
         free = budget(None, torch.device(device))
-        batch = _batch(patch, device)
+        batch = _batch(patch, options)
         steps, facts, reference = {}, {}, None
         for way in ways(device):
             if HELD * pixel.get(way, 0) * patch**2 > free:
@@ -87,27 +91,28 @@ def measure(options: Options) -> pd.DataFrame:
             pixel[way] = saved / patch**2
             facts[way] = {"saved_bytes": saved, "gradient_error": error}
             del gradient
-        label = f"training, {TRAINING_BATCH}x{patch}x{patch}" + f", {options.allocator} thresholds" * (not options.gpu)
+        label = f"training, {options.batch}x{patch}x{patch}" + f", {options.allocator} thresholds" * (not options.gpu)
         clock = options.clock | {"repeats": 5 if options.gpu else 1}
         cpu: dict[Way, list[float]] = {}
         taken = interleaved(steps, options.rounds, seconds=options.seconds, label=label, cpu=cpu, **clock)
         for way, seconds in taken.items():
-            row = {"patch": patch, "batch": TRAINING_BATCH} | vars(way) | {"compiled": way.compiled(device)}
+            row = {"patch": patch, "batch": options.batch} | vars(way) | {"compiled": way.compiled(device)}
             row |= summary(seconds) | spent(cpu, way, reference_way)
-            row["images_per_second"] = 1000 * TRAINING_BATCH / row["ms"]
+            row["images_per_second"] = 1000 * options.batch / row["ms"]
             rows.append(row | {"ratio": ratio(taken.get(reference_way), seconds)} | facts[way])
         model = reference = steps = None  # before the next patch's memory is looked at
     return pd.DataFrame(rows)
 
 
-def _batch(patch: int, device: str) -> Batch:
+def _batch(patch: int, options: Options) -> Batch:
     """Noise, blurred by a box of another size in each picture. Of alike pictures the router sees features so alike that
     rounding can change the sign of a ReLU's input, and with it the gradient by far more than rounding."""
-    random = torch.Generator().manual_seed(0)
-    noise, sharp = (torch.rand(TRAINING_BATCH, 3, patch, patch, generator=random) for _ in range(2))
-    pairs = zip(noise, BOXES, strict=True)
+    random, count, device = torch.Generator().manual_seed(0), options.batch, options.device
+    noise, sharp = (torch.rand(count, 3, patch, patch, generator=random) for _ in range(2))
+    sides = (BOXES[i % len(BOXES)] for i in range(count))
+    pairs = zip(noise, sides, strict=True)
     blurred = [F.avg_pool2d(picture, side, 1, side // 2, count_include_pad=False) for picture, side in pairs]
-    labels = torch.arange(TRAINING_BATCH, device=device) % 5
+    labels = torch.arange(count, device=device) % 5
     return Batch(torch.stack(blurred).to(device), sharp.to(device), labels)  # (B, 3, P, P) both pictures
 
 
@@ -117,6 +122,7 @@ def _network(way: Way, options: Options) -> nn.Module:
         return plain(model).to(options.device).train()
     model.to(options.device, memory_format=torch.channels_last)
     checkpointing(model, way.checkpointed)
+    fusing(model, way.side != "unfused")
     return model.train()
 
 
