@@ -121,6 +121,17 @@ def test_a_fused_block_can_be_recomputed():
 
 
 @needs_compiler
+def test_it_is_one_operation_without_gradients_too(monkeypatch):
+    module, x, called, run = block(8), torch.randn(2, 8, 7, 5), [], fused_block.FusedBlock.apply
+    monkeypatch.setattr(fused_block.FusedBlock, "apply", lambda *given: called.append(1) or run(*given))
+    with torch.no_grad():
+        found = module(x)
+        assert called
+        fusing(module, False)
+        assert close(found, module(x), 1e-6) and len(called) == 1
+
+
+@needs_compiler
 def test_blocks_run_operation_by_operation_where_someone_listens_or_another_type_is_asked_for():
     module, x, heard = block(8), torch.randn(1, 8, 5, 5), []
     assert "FusedBlock" in str(module(x).grad_fn) or "FusedBlock" in kinds(module(x))

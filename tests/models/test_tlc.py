@@ -146,7 +146,7 @@ def test_a_picture_within_the_window_is_untouched(patch):
         for size in ((side, side), (side - 1, side), (side - 7, 5), (3, side)):
             x = torch.rand(1, 3, *size)
             pairs = [pair for pair in zip(local(x), model(x), strict=True) if pair != (None, None)]
-            assert all(torch.equal(*pair) for pair in pairs), size
+            assert all(torch.allclose(*pair, rtol=1e-5, atol=1e-6) for pair in pairs), size  # one fused, one not
         x = torch.rand(1, 3, side + 1, side)
         assert not torch.equal(
             local.get_submodule("encoders.0")(local.intro(x)), model.get_submodule("encoders.0")(model.intro(x))

@@ -72,8 +72,8 @@ class NAFBlock(nn.Module):
     """Depth-wise convolution with channel attention, then a gated feed-forward, both residual.
 
     (B, C, H, W) -> (B, C, H, W). ``beta`` and ``gamma`` scale the two branches and start at zero: a new block is the
-    identity. ``recomputed`` blocks keep their input alone for the backward pass (``checkpointing``). Where gradients
-    are on, ``fused`` blocks are one operation on a CPU (``fused_block``); without gradients, operation by operation.
+    identity. ``recomputed`` blocks keep their input alone for the backward pass (``checkpointing``); ``fused`` ones are
+    one operation on a CPU (``fused_block``).
     """
 
     recomputed: bool = False
@@ -99,7 +99,7 @@ class NAFBlock(nn.Module):
         return self._forward(x)
 
     def _forward(self, x: Tensor) -> Tensor:
-        if self.fused and torch.is_grad_enabled() and self._fusable(x) and fused_block.operations() is not None:
+        if self.fused and self._fusable(x) and fused_block.operations() is not None:
             return self._fused(x)
         y = self.conv2(self.conv1(self.norm1(x)))  # (B, 2C, H, W)
         y = self.sg(y)  # (B, C, H, W)
