@@ -61,9 +61,9 @@ class Item:
 PACKAGED = Path(__file__).parents[1] / "weights"
 # Profiles whose networks may come with the package, the best first: the first that is there is the default everywhere.
 RELEASES = {
-    "real": "trained for photographs: no kind of blur has a camera of its own",
     "quick": "trained on a GPU",
     "cpu": "trained on a CPU for two hours",
+    "real": "trained for photographs, an hour on from there: no kind of blur has a camera of its own",
     "smoke": "trained for minutes: shows that everything runs",
 }
 
