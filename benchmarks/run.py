@@ -42,6 +42,7 @@ def run(parts: Sequence[str], options: Options, tell: Callable[[str], object] = 
             table = elsewhere(name, setting, job)
             if part in ("inference", "training", "memory"):
                 table = table.assign(allocator=setting.allocator)
+            table = table.assign(channels=setting.width)
             tables.setdefault(name, []).append(table)
         for name, several in tables.items():
             table = pd.concat(several, ignore_index=True)
@@ -54,9 +55,9 @@ def run(parts: Sequence[str], options: Options, tell: Callable[[str], object] = 
 
 
 def stamped(table: pd.DataFrame, options: Options) -> pd.DataFrame:
-    """The table with columns that say where its numbers come from."""
+    """The table with columns that say where its numbers come from; channels are the options' unless it has them."""
     return table.assign(
-        channels=options.width,
+        channels=table.get("channels", options.width),
         device=torch.device(options.device).type,
         hardware=provenance.hardware(),
         instructions=torch.backends.cpu.get_cpu_capability().lower(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,12 @@ import pandas as pd
 
 from demoe.models.demoe import DeMoEConfig
 
-from .machine import floor_seconds
+from .machine import counted, floor_seconds
 
 Tables = dict[str, pd.DataFrame]  # name of the CSV -> its rows; one that is not there is not measured
 # A row a target: a number of the first row of a CSV with the values in the columns of KEYS. "over" has other values, of
 # the row whose number it is divided by; "how" says how many rows give one number; "limit" is what stands in the way,
-# in words, "speed" for ``speed_limit``; "sentence" is the README's.
+# in words, "speed" for ``speed_limit``, "step" for ``step_limit``; "sentence" is the README's.
 TARGETS = pd.read_csv(Path(__file__).with_name("targets.csv"), dtype=str, keep_default_na=False)
 KEYS = ("case", "side", "precision", "allocator", "checkpointed", "what")
 ALWAYS = {
@@ -91,6 +92,23 @@ def speed_limit(tables: Tables, where: dict[str, str]) -> str:
     )
 
 
+def step_limit(tables: Tables, name: str, where: dict[str, str]) -> str:
+    """How near a training step of ours is to its operations at the machine's peak, in words."""
+    flops = cell(tables, "machine", "per_second", quantity=f"flops_{where['precision']}")
+    if flops is None:
+        return "the machine's peak was not measured (`python -m benchmarks machine`)"
+    row = pick(tables[name], **where | {"side": "ours"}).iloc[0]
+    config = DeMoEConfig(width=int(row.channels))
+    learning = replace(config, moe_per_level=config.moe_per_level * config.num_experts)
+    work = 3 * row.batch * counted(learning, int(row.patch), int(row.patch))["operations"]
+    floor = 1000 * work / flops  # ms
+    return (
+        f"every expert learns from every picture: a step has {work / 1e9:.0f} G operations, a third forward, or "
+        f"{floor:.3g} ms at the peak of {flops / 1e9:.0f} GFLOP/s; ours takes {row.ms:.3g} ms, {row.ms / floor:.1f} "
+        f"times that, and nothing could be more than {row.ms * row.ratio / floor:.1f} times faster than the plain side"
+    )
+
+
 def table(tables: Tables, device: str) -> pd.DataFrame:
     """One row a target that was measured: target, unit, bound, sentence, wanted, aim, measured, met, limit.
 
@@ -105,6 +123,8 @@ def table(tables: Tables, device: str) -> pd.DataFrame:
             limit = "" if met else target.limit
             if limit == "speed":
                 limit = speed_limit(tables, row_of(target))
+            elif limit == "step":
+                limit = step_limit(tables, target.table, row_of(target))
             row = target[["target", "unit", "bound", "sentence"]].to_dict()
             row |= {"wanted": wanted, "aim": float(target.aim or "nan")}
             rows.append(row | {"measured": measured, "met": met, "limit": limit})

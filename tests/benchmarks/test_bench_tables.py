@@ -190,6 +190,23 @@ def test_the_verdict_follows_the_numbers(tmp_path):
     assert targets.table({}, "cpu").empty and "Nothing" in report.verdicts({}, "cpu")
 
 
+def test_a_training_step_is_held_against_its_operations_at_the_peak(tmp_path):
+    """Three times the forward ones, of which every expert has its own."""
+    tables = claims(25.0, tmp_path)
+    step = {"patch": 128, "batch": 4, "network": "DeMoE", "precision": "float32", "checkpointed": False}
+    rows = [step | {"side": "plain", "ms": 1000.0, "ratio": 1.0}, step | {"side": "ours", "ms": 500.0, "ratio": 2.0}]
+    tables["training"] = pd.DataFrame(rows).assign(allocator="raised", channels=32, saved_bytes=1.0, gradient_error=0.0)
+    sentence = (
+        targets.table(tables, "cpu")
+        .set_index("target")
+        .limit["training step 4x128x128, float32, T: plain time over ours"]
+    )
+    one = DeMoEConfig(encoder_blocks=(), middle_blocks=1, decoder_blocks=(), moe_per_level=5)
+    assert machine.counted(one, 8, 8)["operations"] == 2 * 64 * (6 * (6 * 32**2 + 18 * 32) + 54 * 32)
+    work = 12 * machine.counted(replace(DeMoEConfig(), moe_per_level=5), 128, 128)["operations"]
+    assert f"{work / 1e9:.0f} G operations" in sentence and f"{500 / (work / 1e9):.1f} times that" in sentence
+
+
 def test_what_is_missed_comes_with_a_reason(tmp_path):
     tables = claims(80.0, tmp_path)
     tables["inference"] = tables["inference"].assign(over_nafnet=1.2, low=79.0, high=81.0)
