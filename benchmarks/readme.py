@@ -26,6 +26,7 @@ def readme_block(folder: Path | None = None) -> str:
     """
     folder = folder or published_dir(GROUP) / "cpu"
     tables = report.read(folder)
+    shown = {name: tables[name] for name in ("inference", "training", "memory") if name in tables}
     found = {row.target: row for row in targets.table(tables, "cpu").itertuples()}
 
     def ratio(name: str, table: str, **where: object) -> str:
@@ -49,7 +50,7 @@ def readme_block(folder: Path | None = None) -> str:
     table.insert(0, "", list(lines))
     filled = [row.sentence.format(value=row.measured, wanted=row.wanted) for row in found.values() if row.sentence]
     met = sum(row.met for row in found.values())
-    return f"""How many times faster than the plain formulation ({report.machine(tables)}; targets in brackets, bold \
+    return f"""How many times faster than the plain formulation ({report.machine(shown)}; targets in brackets, bold \
 where missed; T: the C library's allocator thresholds raised for both sides, D: the system's defaults):
 
 {report.markdown(table)}
