@@ -281,7 +281,7 @@ def test_every_target_names_columns_and_rows_that_are_measured(measured):
         table = measured[target.table].assign(allocator="raised")
         assert target.column in table and set(targets.row_of(target)) <= set(table)
         assert "=" in target.over or not target.over
-        assert target.limit in ("", "speed") or " " in target.limit
+        assert target.limit in ("", "speed", "step") or " " in target.limit
 
 
 def test_report_and_figures_are_made_of_the_tables(measured, home):
