@@ -74,6 +74,8 @@ def test_identity_is_checked_not_assumed():
     kept, beyond = claims.identity(by_size(0.0, -0.2), {DEMOE_TLC: 96})
     assert kept.verdict == "holds" and beyond.verdict == "worse" and "256 pixels" in beyond.what
     assert claims.identity(by_size(0.001, -0.2), {DEMOE_TLC: 96})[0].verdict == "fails"
+    rounded = claims.identity(by_size(3e-7, -0.2), {DEMOE_TLC: 96})[0]
+    assert rounded.verdict == "holds"  # strips and a plain call round differently: no false alarm
     assert claims.identity(by_size(0.0, 0.0), {DEMOE_TLC: 50})[0].verdict == "undecided"  # no picture is that small
 
 
