@@ -220,7 +220,7 @@ def _train(
     mark["precision"] = computed_in(wished or None, torch.device(default_device()), spec.steps)
     mark["fused_block"] = default_device() == "cpu" and fused_block.operations() is not None
     if setting.progress and wished not in ("", mark["precision"]):
-        print(f"{spec.label}: in {mark['precision']}, because this processor emulates {wished}")
+        print(f"{spec.label}: in {mark['precision']}, because {wished} would take longer here")
     if distributed.rank() == 0:
         write_text(folder / "config.json", json.dumps({"config": config, "provenance": mark}, indent=2) + "\n")
     try:
