@@ -5,19 +5,24 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import psutil
 import torch
 
+from demoe.inference import strips
 from demoe.inference.allocator import give_back
+from demoe.inference.fold import folded
 from demoe.models.demoe import DeMoE
 
 from .inference import BASE, Side, pictures, restoring, sides
 from .options import GPU_WARM_UP, Case, Options, has_bfloat16
 from .timing import wait
 from .weights import shaken
+
+LEANER: Side = ("leaner", "float32")  # optimized, the largest level's map for the decoder computed anew
 
 
 def plans(options: Options) -> list[tuple[str, Case, Side]]:
@@ -31,7 +36,8 @@ def plans(options: Options) -> list[tuple[str, Case, Side]]:
     for number, allocator in enumerate(("default",) if options.gpu else ("raised", "default")):
         few = [BASE, ours[0]] if number and not options.full else [BASE, ("ours", "float32"), *ours]
         plans += [(allocator, middle, side) for side in few]
-        plans += [(allocator, options.large, side) for side in (*ours, *([BASE] if options.full else []))]
+        large = (*ours, *(() if options.gpu else (LEANER,)), *([BASE] if options.full else []))
+        plans += [(allocator, options.large, side) for side in large]
     return plans
 
 
@@ -42,9 +48,12 @@ def measure(options: Options, case: Case, side: Side) -> pd.DataFrame:
     of as many calls as it takes until the picture's size has its graph, the time that of one more.
     """
     device = options.device
-    made = sides(shaken(DeMoE(options.demoe)), device, side[1] == "bfloat16")
-    network = made[side]
-    made.clear()
+    model = shaken(DeMoE(options.demoe))
+    if side == LEANER:
+        network = partial(strips.forward, folded(model), recompute=1)
+    else:
+        network = sides(model, device, side[1] == "bfloat16")[side]
+    del model
     small = Case("warm-up", 1, 64, 64)
     restoring(network, "DeMoE", side[0], small, 1, pictures(small, device))()
     call = restoring(network, "DeMoE", side[0], case, 1, pictures(case, device))

@@ -226,7 +226,7 @@ def test_what_is_missed_comes_with_a_reason(tmp_path):
     tables["memory"] = run.stamped(pd.DataFrame(memory_rows), Options())
     missed = targets.table(tables, "cpu").query("not met")
     assert len(missed) == 4 and missed.limit.ne("").all()
-    assert "two maps" in missed.limit.iloc[-1] and "ours takes 80 ms" in missed.limit.iloc[0]
+    assert "decoder waits for" in missed.limit.iloc[-1] and "ours takes 80 ms" in missed.limit.iloc[0]
 
 
 def measured_value(name, tables):

@@ -92,7 +92,7 @@ def test_blending_weights_add_up_to_one(size, tile):
 
 def test_a_smaller_budget_means_leaner_ways(model):
     big = DeMoE(DeMoEConfig())
-    needs = [memory.estimate(big, 24000, 4000, recompute) for recompute in range(3)]
+    needs = [memory.estimate(big, 24000, 4000, recompute) for recompute in range(4)]
     assert needs == sorted(needs, reverse=True)
     for recompute, need in enumerate(needs):
         assert memory.plan(big, 24000, 4000, need) == memory.Plan(None, recompute, need)
@@ -132,7 +132,7 @@ print(peak - before, memory.estimate(model, height, width, recompute, experts))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="only Linux tells a process's peak")
-@pytest.mark.parametrize(("size", "recompute", "k"), [((1024, 1024), 0, 1), ((256, 4096), 1, 5)])
+@pytest.mark.parametrize(("size", "recompute", "k"), [((1024, 1024), 0, 1), ((4096, 2048), 1, 1), ((1024, 4096), 2, 5)])
 def test_the_estimate_is_above_the_need_and_not_far(size, recompute, k):
     call = [sys.executable, "-c", NEED, *map(str, (*size, recompute, k))]
     need, estimated = map(int, subprocess.run(call, capture_output=True, text=True, check=True).stdout.split())

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from demoe.models import fused_block
 from demoe.models.demoe import DeMoE
 from demoe.models.layers import NAFBlock
 from demoe.models.nafnet import NAFNet
@@ -73,7 +74,7 @@ def estimate(model: NAFNet | DeMoE, height: int, width: int, recompute: int = 0,
     row = config.width * width  # values in a row of the full resolution
     top = item * row * height  # its map; each level's is half of that above
     mixed = 1 if k == 1 or not model.num_experts else (k or model.num_experts)
-    need = top * (2, 1, 0.75)[recompute]
+    need = top * (2, 1.5, 1, 0.75)[recompute]
     experts = [expert for moe in getattr(model, "experts", ()) for expert in moe.experts]
     if not all(isinstance(expert, (NAFBlock, FoldedBlock)) for expert in experts):
         need += 13 * top  # those run on the whole map
@@ -82,11 +83,15 @@ def estimate(model: NAFNet | DeMoE, height: int, width: int, recompute: int = 0,
     need += min(need, 4 * max(allocator.MMAP))
     cached = min(CACHED, top)  # bytes of a strip of a map that is kept, a dozen of them in a block
     rows = min(strips.rows_for(model, width), height) if recompute else 0
-    strip = item * row * rows  # of the largest level, computed anew: about ten wait in each block of the chain
+    strip = item * row * rows  # of the largest level, computed anew
+    fused = working_type(model) in fused_block.TYPES and fused_block.operations() is not None
+    waiting = 4 if fused else 10  # strips, about, in each block of the chain
     moes = getattr(config, "moe_per_level", 0)
     chain = 1 + sum(config.encoder_blocks[:1]) + sum(config.decoder_blocks[-1:]) + moes
-    need += 12 * cached + 10 * chain * strip + 8 * 4 * row * rows  # the last: float32 behind intro, before ending
-    need += (mixed - 1) * max(16 * cached, 20 * strip * moes, min(top, ROOMS // mixed))  # a further expert's own
+    need += 12 * cached + waiting * chain * strip + 8 * 4 * row * rows  # the last: float32 behind intro, before ending
+    need += (mixed - 1) * max(
+        1.6 * waiting * cached, 2 * waiting * strip * moes, min(top, ROOMS // mixed)
+    )  # a further expert's own
     if model.mlp_branch is not None:  # the router's features, in float32, of a strip of the last level
         last = min(height * width // unit**2, CACHED // (item * config.width * unit))  # pixels
         need += 4 * 4 * model.mlp_branch.conv_bottleneck[0].out_channels * last

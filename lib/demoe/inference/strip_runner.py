@@ -20,14 +20,13 @@ from demoe.models.nafnet import NAFNet
 
 from . import allocator
 from .fold import FoldedBlock, gate, made
+from .strip_halves import Halves, first_half, pixels, second_half
 from .strip_operations import (
     FusedWeights,
     Kept,
     Mean,
-    Packed,
     Source,
     Weights,
-    add_convolution,
     conv3,
     convolution,
     empty,
@@ -36,6 +35,7 @@ from .strip_operations import (
     square,
 )
 
+TALL = 64  # rows of a kept map's strips for the fused block, which takes two of their neighbours' besides; our choice
 LARGE = 32 << 20  # bytes of a map for which holes that others have left in the allocator's memory are worth giving back
 ROOMS = 256 << 20  # bytes of gated maps, one an expert, that a mixture keeps, else it computes them twice; our choice
 
@@ -77,10 +77,11 @@ class Run:
         for level, (decoder, up) in reversed(
             list(enumerate(zip(reversed(model.decoders), reversed(model.ups), strict=True)))
         ):
-            skip, lazy, self.rooms = skips.pop(), level < self.recompute, []
+            skip, lazy, self.rooms = skips.pop(), level < self.recompute - 1, []
             if isinstance(skip, Kept) and max(one.nbytes for one in skip.maps) >= LARGE:
                 allocator.give_back()  # the next room may not fit into the one that the encoder had
             y = raised(y, skip, up[0])
+            y = y if lazy or isinstance(y, Kept) else self._keep(y())
             y = self._blocks(y, decoder, lazy)
             for _ in range(moes):
                 y = self._moe(y, next(experts))
@@ -96,10 +97,13 @@ class Run:
         y: Source = lambda: (  # noqa: E731
             strip.to(self.dtype) for strip in conv3(picture(), model.intro.weight, model.intro.bias, self.alone)
         )
-        skips = []
+        skips: list[Source] = []
         for level, (encoder, down) in enumerate(zip(model.encoders, model.downs, strict=True)):
-            y = self._blocks(y, encoder, level < self.recompute)  # (1, C, H, W)
-            skips.append(y)
+            lazy = level < self.recompute - 1
+            again = self._again(y, encoder) if self.recompute == 1 and level == 0 else None
+            y = y if lazy else self._keep(y())  # before the blocks begin, what it is made of can then be freed
+            y = self._blocks(y, encoder, lazy)  # (1, C, H, W)
+            skips.append(again or y)
             self.rooms = []  # before the next level takes memory
             y = lowered(y, down)
         y = self._keep(y())
@@ -138,22 +142,35 @@ class Run:
             y = self._block(y, block)
         return y
 
+    def _again(self, y: Source, blocks: Iterable[FoldedBlock]) -> Source:
+        """The strips of ``y`` behind blocks whose channel attention is known when they are asked for."""
+        for block in blocks:
+            y = lambda y=y, block=block: second_half(  # noqa: E731
+                self._first_half(y(), block), block, self.scales[block], self.fused
+            )
+        return y
+
+    def _first_half(self, strips: Iterator[Tensor], block: FoldedBlock) -> Halves:
+        return first_half(strips, block, self.fused, self.alone)
+
     def _block(self, y: Source, block: nn.Module) -> Source:
         """One block: in the place of its input where that is kept."""
         if not isinstance(block, FoldedBlock):
             return self._whole(y, block)
         if not isinstance(y, Kept):
             self._measure(y, [block])
-            result = lambda y=y: _second_half(self._first_half(y(), block), block, self.scales[block])  # noqa: E731
+            result = self._again(y, [block])
+        elif self.recompute == 1 and y.maps[0].shape[1] == self.model.config.width:
+            self._twice(y, block)
+            result = y
         else:
             # The first pass's result is kept for the second: one more map, a third less to compute.
             result, gates = y, self._first_pass(y, block)
             if self._fusable(y):
-                args = made(block, FusedWeights).second
-                self.fused.second(pixels(y.maps[0]), pixels(self.rooms[0].maps[0]), self._scale(block), *args, True)
+                pairs, operations = zip(y.maps, self.rooms[0].maps, strict=True), self.fused
             else:
-                for _ in _second_half(zip(y.cut(y.cached), gates, strict=True), block, self.scales[block]):
-                    pass
+                pairs, operations = zip(y.cut(y.cached), gates, strict=True), None
+            deque(second_half(pairs, block, self.scales[block], operations), maxlen=0)
         self._tick()
         return result
 
@@ -183,11 +200,16 @@ class Run:
             self.scales[block] = block.attention(total.value())
         return places
 
-    def _fusable(self, y: Kept) -> bool:
-        return self.fused is not None and len(y.maps) == 1 and pixels(y.maps[0]).is_contiguous()
+    def _twice(self, y: Kept, block: FoldedBlock) -> None:
+        """A block in the place of its input, in little more memory: both passes compute the gated features."""
+        fused = self.fused if self._fusable(y) else None
+        rows = TALL if fused else y.cached
+        self._measure(lambda: iter(y.cut(rows)), [block])
+        pairs = first_half(iter(y.cut(rows)), block, fused, self.alone)
+        deque(second_half(pairs, block, self.scales[block], fused), maxlen=0)
 
-    def _scale(self, block: FoldedBlock) -> Tensor:
-        return self.scales[block].flatten(1).to(self.dtype)  # (1, C)
+    def _fusable(self, y: Kept) -> bool:
+        return self.fused is not None and len(y.maps) == 1 and y.maps[0].permute(0, 2, 3, 1).is_contiguous()
 
     def _moe(self, y: Source, moe: MoEBlock) -> Source:
         shares = [(share, expert) for share, expert in zip(self.shares, moe.experts, strict=True) if share]
@@ -211,7 +233,8 @@ class Run:
                 firsts = [zip(stream, known, strict=True) for stream, known in zip(streams, gates, strict=True)]
             halves = [((x.clone(), gated) for x, gated in first) for first in firsts]
             outs = [
-                _second_half(half, expert, self.scales[expert]) for half, expert in zip(halves, experts, strict=True)
+                second_half(half, expert, self.scales[expert], self.fused)
+                for half, expert in zip(halves, experts, strict=True)
             ]
             for x, *parts in zip(own, *outs, strict=True):
                 mix = sum(share * part for (share, _), part in zip(shares, parts, strict=True))  # (1, C, rows, W)
@@ -240,19 +263,6 @@ class Run:
         for block, total in zip(blocks, totals, strict=True):
             self.scales[block] = block.attention(total.value())
 
-    def _first_half(self, strips: Iterator[Tensor], block: FoldedBlock) -> Iterator[tuple[Tensor, Tensor]]:
-        """(input, gated features) of each strip: norm, first convolution, depth-wise convolution, gate."""
-        waiting: deque[Tensor] = deque()
-        weights = made(block, Weights)
-
-        def widened() -> Iterator[Tensor]:
-            for x in strips:
-                waiting.append(x)
-                yield convolution(weights.norm(x), weights.w1, block.b1)  # (1, 2C, rows, W)
-
-        for y in conv3(widened(), weights.w2, block.b2, self.alone):
-            yield waiting.popleft(), gate(y)
-
     def _inside(self, x: Tensor, channels: int) -> Tensor:
         """Without the margin, whose size in pixels shrinks as the number of channels of the level grows."""
         edge = self.margin * self.model.config.width // channels
@@ -263,27 +273,6 @@ class Run:
             self.progress()
 
 
-def pixels(x: Tensor) -> Tensor:
-    """(B, C, H, W), channels last -> (B, H, W, C)."""
-    return x.permute(0, 2, 3, 1)
-
-
 def working_type(model: NAFNet | DeMoE) -> torch.dtype:
     """The type of the maps: that of all but the router and the two convolutions that read and write the picture."""
     return next((down.weight.dtype for down in model.downs), model.intro.weight.dtype)
-
-
-def _second_half(pairs: Iterable[tuple[Tensor, Tensor]], block: FoldedBlock, scale: Tensor) -> Iterator[Tensor]:
-    """The rest of a block, in the place of each strip of its input; the gated features are used up.
-
-    The channel attention goes into the third convolution's weight, or into the features where these are fewer.
-    """
-    weights, third = made(block, Weights), None
-    for x, gated in pairs:
-        if x[0, 0].numel() < x.shape[1]:
-            add_convolution(x, gated.mul_(scale), weights.w3, block.b3)
-        else:
-            third = third or Packed((block.w3 * scale.view(1, -1, 1, 1)).to(block.w3.dtype))
-            add_convolution(x, gated, third, block.b3)  # (1, C, rows, W)
-        y = gate(convolution(weights.norm(x), weights.w4, block.b4))
-        yield add_convolution(x, y, weights.w5, block.b5)

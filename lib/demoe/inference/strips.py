@@ -5,10 +5,12 @@ layers but one look at most one row beyond a strip, so they work strip by strip.
 which needs the average over the whole picture: a first pass over the strips adds it up, a second uses it. The result
 is therefore that of the plain forward up to float32 rounding, and there are no seams.
 
-Between the passes a map is either kept or computed anew from the picture. ``recompute`` says for how many of the
-largest levels it is computed anew: 0 is fastest and keeps about two maps of the full resolution, 1 about one, 2
-three quarters of one, for two and four times the time. The strips in flight come on top; of a narrow network they
-weigh so much that only very large pictures gain by 1 or 2.
+Between the passes a map is either kept or computed anew. ``recompute`` says how much is computed anew. 0: nothing,
+which is fastest and keeps about two maps of the full resolution, what the decoder waits for alone being 1 + 1/2 + 1/4 +
+1/8. 1: the largest level's map that the decoder waits for, and that level's gated features; one and a half maps, for a
+third more time. 2 and 3: all that is between the passes of the largest level, or of the largest two; one map and three
+quarters of one, for two and four times the time. The strips in flight come on top; of a narrow network they weigh so
+much that only very large pictures gain by 2 or 3.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from demoe.models.outputs import Restored
 from .fold import FoldedBlock, folded
 from .strip_runner import Run
 
-MAX_RECOMPUTE = 2  # the map of the second level has to be kept in any case
+MAX_RECOMPUTE = 3  # the map of the second level has to be kept in any case
 STRIP_BYTES = 4 << 20  # of one map's strip where maps are computed anew and strips flow through many layers; our choice
 Chooser = Callable[[Tensor], Tensor]  # the router's logits (1, N) -> the experts' weights (1, N)
 
