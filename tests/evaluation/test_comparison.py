@@ -8,7 +8,7 @@ from conftest import shake
 
 from demoe.core.provenance import Stamp
 from demoe.data.pairs import PairedSet
-from demoe.evaluation import benchmark, comparison
+from demoe.evaluation import benchmark, comparison, statistics
 from demoe.evaluation.methods import EQUAL, FOREIGN, INPUT, LONGER, UNTILED, Compared, Made, blurred_input, network
 from demoe.models import complexity
 from demoe.models.demoe import DeMoE, DeMoEConfig
@@ -131,7 +131,7 @@ def test_differences_are_paired_and_only_between_those_that_are_there():
     }
     row = table[(table["second"] == "NAFNet") & (table["set"] == "Average")].iloc[0]
     assert row["mean"] == pytest.approx(0.1) and row.low == pytest.approx(0.1) == row.high  # spread cancels in pairs
-    assert "method" not in table and comparison.WITHOUT not in set(table["set"])  # there is no LOLBlur to leave out
+    assert "method" not in table and statistics.WITHOUT not in set(table["set"])  # there is no LOLBlur to leave out
 
 
 def test_the_average_without_lolblur_is_that_of_the_other_sets():
@@ -140,8 +140,8 @@ def test_the_average_without_lolblur_is_that_of_the_other_sets():
     dark.loc[dark.method == "NAFNet!", "psnr"] += 5  # brighter
     methods = pd.DataFrame({"role": ["input", "NAFNet"], "method": ["input!", "NAFNet!"]})
     mean = comparison.role_differences(pd.concat([scores, dark], ignore_index=True), methods).set_index("set")["mean"]
-    assert mean["Average"] == pytest.approx((0.1 + 0.1 + 5.1) / 3) and mean[comparison.WITHOUT] == pytest.approx(0.1)
-    assert comparison.WITHOUT not in set(comparison.role_differences(dark, methods)["set"])  # nothing would be left
+    assert mean["Average"] == pytest.approx((0.1 + 0.1 + 5.1) / 3) and mean[statistics.WITHOUT] == pytest.approx(0.1)
+    assert statistics.WITHOUT not in set(comparison.role_differences(dark, methods)["set"])  # nothing would be left
 
 
 def test_the_picture_of_median_gain_by_hand():

@@ -192,3 +192,29 @@ def test_what_cannot_be_judged_is_refused():
     for row, more in (((0, 1, -1, 9), {}), ((0, 0, 1, 9), {"smallest": 0}), ((0, 0, 1, 9), {"metric": "beauty"})):
         with pytest.raises(ValueError):
             statistics.judge(*row, **more)
+
+
+def test_a_difference_says_in_how_many_scenes_a_picture_changes():
+    part = scores({"a": 0, "b": 0}, count=1, noise=0, wander=0).drop(columns="training")
+    moved = (part.method == "b") & (part["set"] == "DPDD-syn") & part.image.isin(["1_p1", "4_p4"])
+    part.loc[moved, "psnr"] += 0.5
+    found = statistics.difference(part, "b", "a").set_index(["metric", "set"]).changed_scenes
+    assert found["psnr"].to_dict() == {"GoPro-syn": 0, "DPDD-syn": 2, "Average": 2}  # of the set that carries the mean
+    assert (found["ssim"] == 0).all()
+
+
+def test_the_average_without_lolblur_is_that_of_the_other_sets_alone():
+    part = scores({"a": 0, "b": 0.1}, count=1).drop(columns="training")
+    dark = part[part["set"] == "DPDD-syn"].assign(set="LOLBlur-syn")
+    dark.loc[dark.method == "b", "psnr"] += 5
+    both = statistics.with_and_without(pd.concat([part, dark]), [("b", "a")])
+    columns = ["mean", "low", "high", "scenes", "changed_scenes"]
+    found = both.set_index(["metric", "set"]).loc[("psnr", statistics.WITHOUT), columns]
+    alone = (
+        statistics.difference(part, "b", "a").set_index(["metric", "set"]).loc[("psnr", statistics.AVERAGE), columns]
+    )
+    assert found.tolist() == alone.tolist()
+    assert statistics.WITHOUT not in set(statistics.with_and_without(part, [("b", "a")])["set"])  # nothing to leave out
+    assert statistics.WITHOUT not in set(
+        statistics.with_and_without(dark, [("b", "a")])["set"]
+    )  # nothing would be left

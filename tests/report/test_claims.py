@@ -40,6 +40,28 @@ def test_a_difference_is_better_only_where_its_interval_leaves_zero_out(values, 
     assert few.verdict == changed.verdict == "undecided"
 
 
+def test_where_no_picture_changes_nothing_differs_in_all_scenes():
+    same = claims.difference("demoe-t1-input", row(0.0, 0.0, 0.0, changed_scenes=0))
+    assert same.verdict == "no difference"
+
+
+def test_an_average_says_what_is_left_of_it_without_lolblur():
+    values = {"LOLBlur-syn": (5, 4, 6), "GoPro-syn": (0, -0.1, 0.1), "Average": (2.5, 2, 3)}
+    table = pd.DataFrame({name: row(*value) for name, value in values.items()}).T
+    assert claims.averaged("demoe-t1-input", table).control == "better on LOLBlur-syn; undecided on GoPro-syn"
+    table.loc[claims.WITHOUT] = row(0, -0.1, 0.1)
+    found = claims.averaged("demoe-t1-input", table)
+    assert found.control.startswith("without LOLBlur 0.00 dB [-0.10, +0.10], undecided; better on LOLBlur-syn")
+    assert found.verdict == "better" and "Average" not in found.control
+
+
+def test_a_share_is_written_in_percent(home):
+    claims.keep([claims.claim("demoe-t3-drop-share", 0.25, low=0.1, high=0.5)], "05", MARK)
+    (kept,) = pd.read_csv(results_dir("test") / "tables" / claims.FILE).itertuples()
+    assert (kept.ours, kept.low, kept.high, kept.published, kept.unit) == (25, 10, 50, 0.27, "%")
+    assert "25.00 %" in kept.sentence
+
+
 def test_a_limit_decides_and_says_so():
     for value, verdict in ((0.5, "holds"), (0.05, "undecided"), (0.01, "fails")):  # above 0.1; fails at 0.02
         found = claims.claim("demoe-weights-blur-or-low-light", value, norms="0.5")

@@ -10,8 +10,9 @@ from demoe.core import provenance
 from demoe.core.files import results_dir
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import metrics
-from demoe.evaluation.comparison import MAIN, WITHOUT, crossed, examples, worst_crop
+from demoe.evaluation.comparison import MAIN, crossed, examples, worst_crop
 from demoe.evaluation.methods import Compared, blurred_input
+from demoe.evaluation.statistics import WITHOUT
 from demoe.models.outputs import Restored
 from demoe.report import comparison_report, layouts, tables
 from demoe.report import comparison_report as claims

@@ -15,9 +15,9 @@ MARK = provenance.Stamp("test", "synthetic", 0)
 OWN = dict(zip(DATASETS, EXPERTS, strict=True))
 
 
-def routing(choose, name="net", count=8) -> pd.DataFrame:
+def routing(choose, name="net", count=20) -> pd.DataFrame:
     rows = [
-        (name, blur, capture, f"{i:04d}_x", OWN[blur], choose(blur, capture, i))
+        (name, blur, capture, f"{i:04d}_scene{i}", OWN[blur], choose(blur, capture, i))
         for blur, capture, i in itertools.product(DATASETS, COLUMNS, range(count))
     ]
     found = pd.DataFrame(rows, columns=["network", "blur", "capture", "image", "label", "predicted"])

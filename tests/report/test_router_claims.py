@@ -4,6 +4,7 @@ from scipy.stats import binomtest
 
 from demoe.evaluation import expert_choice
 from demoe.report import router_claims as claims
+from demoe.report.claims import settled
 
 Values = dict[tuple[str, str], tuple[float, float, float]]
 BETTER, WORSE, UNSURE = (0.5, 0.2, 0.8), (-0.5, -0.8, -0.2), (0.1, -0.2, 0.4)
@@ -158,6 +159,14 @@ def test_a_rule_is_worth_having_only_where_it_beats_router_and_input(there, insi
     assert gate.verdict == {BETTER: "better", WORSE: "worse", UNSURE: "undecided"}[there]
     assert "40 % [30, 50] of the gap to the oracle; 2 experts run" in gate.control
     assert "choice-in-distribution-oracle" in found and "choice-in-distribution-oracle-input" not in found
+
+
+@pytest.mark.parametrize(("best", "verdict"), [(BETTER, "better"), (WORSE, "undecided"), (UNSURE, "undecided")])
+def test_where_not_even_the_best_expert_beats_the_input_no_choice_says_anything(best, verdict):
+    over = {("outside", expert_choice.ORACLE): best}
+    found = by_id(settled(claims.choices(comparison({("outside", expert_choice.ENTROPY): BETTER}, over=over))))
+    assert found["choice-outside-the-training-sets-entropy-gate"].verdict == verdict
+    assert found["choice-outside-the-training-sets-basis"].here.startswith(f"{best[0]:+.3f} dB")
 
 
 def blind(scenes: int, moved: int) -> pd.DataFrame:

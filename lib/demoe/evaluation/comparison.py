@@ -25,7 +25,6 @@ COMPARATORS = tuple(comparators.NETWORKS)  # in the order of Table 1
 LONGER_K = "DeMoE longer k="
 MAIN = f"{LONGER_K}1"  # the DeMoE that is compared with DeMoE*, with other k and with the input
 AS_LONG = "NAFNet as long"  # the baseline, trained on for as many steps as DeMoE's second stage
-WITHOUT = "Average without LOLBlur"
 HEADS = {  # role -> head of its column in Figure 5; narrow, so that the sizes stand in the tables
     "input": "blurred",
     **{name: name for name in COMPARATORS},
@@ -68,28 +67,16 @@ def pairs_to_compare(roles: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def role_differences(scores: pd.DataFrame, methods: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """First minus second on the same pictures, for ``pairs_to_compare``, with intervals (``statistics.differences``).
+    """First minus second on the same pictures, for ``pairs_to_compare``, with intervals.
 
-    Columns: first, second (roles), set, metric, mean, low, high, images, missing, scenes. Besides each set and
-    "Average" there is the average without LOLBlur (``WITHOUT``), whose brightness can outweigh all that the other sets
-    say about blur.
+    Columns: those of ``statistics.with_and_without``, first and second being roles.
     """
     scored = methods[methods.method.isin(scores.method.unique())].set_index("role").method
-    others = without_lolblur(scores)
-    tables = []
-    for first, second in pairs_to_compare(scored.index):
-        pair = scored[first], scored[second]
-        table = statistics.difference(scores, *pair, seed)
-        if 0 < len(others) < len(scores):
-            rest = statistics.difference(others, *pair, seed)
-            table = pd.concat([table, rest[rest["set"] == "Average"].assign(set=WITHOUT)])
-        tables.append(table.assign(first=first, second=second))
+    tables = [
+        statistics.with_and_without(scores, [(scored[first], scored[second])], seed).assign(first=first, second=second)
+        for first, second in pairs_to_compare(scored.index)
+    ]
     return pd.concat(tables, ignore_index=True)
-
-
-def without_lolblur(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows (column set) of all sets but LOLBlur, whose brightness can outweigh what the others say about blur."""
-    return scores[scores["set"].str.removesuffix("-syn") != "LOLBlur"]
 
 
 def cost_of_k(side: int = 256) -> pd.DataFrame:
@@ -194,9 +181,9 @@ def network_gains(scores: pd.DataFrame, compared: Sequence[tuple[str, str]], see
     """What one network gains over another on the same pictures, with its interval, for each pair of ``compared``.
 
     Columns: network, plain (the two names), then set, metric, mean, low, high, images, missing, scenes as in
-    ``statistics.difference``. Raises ``ValueError`` for a name that has no scores.
+    ``statistics.with_and_without``. Raises ``ValueError`` for a name that has no scores.
     """
-    return statistics.differences(scores, compared, seed).rename(columns={"first": "network", "second": "plain"})
+    return statistics.with_and_without(scores, compared, seed).rename(columns={"first": "network", "second": "plain"})
 
 
 def routings(networks: Mapping[str, UNet], sets: Sequence[PairedSet], device: str = "cpu") -> pd.DataFrame:

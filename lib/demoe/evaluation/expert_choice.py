@@ -27,6 +27,7 @@ from demoe.models.outputs import Restored
 from . import metrics, statistics
 from .benchmark import batch_of_one, restored, run
 from .methods import Method, blurred_input, network, restorations
+from .statistics import AVERAGE, WITHOUT, without_lolblur
 
 MEASURED = ("psnr", "ssim", "lpips_vgg", "musiq", "nrqm", "niqe", "niqe_refit")  # Tables 2, 8 and 9
 PUBLISHED = MEASURED[:-1]  # what the paper prints of them
@@ -186,10 +187,10 @@ def compare_methods(scores: pd.DataFrame, inside: Sequence[str], outside: Sequen
     changed, changed_scenes.
 
     ``group`` is "inside" (the sets named by ``inside``: in the training distribution) or "outside"; of the sets without
-    sharp pictures only the cost is known. ``set`` is a set's name or "Average". Quantities: "psnr" (dB), "gain" (dB
-    over the router's k=1), "over input" (dB over the untouched picture), "share" (of the gap between router and
-    oracle), and the mean passes "encoder", "decoder", "experts". Intervals are 95 % bootstraps over ``scenes``, empty
-    for the passes; of an average, ``scenes`` is the number in the set that has fewest.
+    sharp pictures only the cost is known. ``set`` is a set's name, "Average", or, of differences, ``WITHOUT``.
+    Quantities: "psnr" (dB), "gain" (dB over the router's k=1), "over input" (dB over the untouched picture), "share"
+    (of the gap between router and oracle), and the mean passes "encoder", "decoder", "experts". Intervals are 95 %
+    bootstraps over ``scenes``, empty for the passes; of an average, ``scenes`` are those of the set that has fewest.
 
     The last three say on how little a gain may rest: of ``pictures``, ``changed`` get another candidate than they
     would from what the method is compared with, and these are of ``changed_scenes``. Of an average, pictures are
@@ -204,13 +205,17 @@ def compare_methods(scores: pd.DataFrame, inside: Sequence[str], outside: Sequen
         found = []
         if len(rated):
             found.append(statistics.intervals(rated, seed).assign(quantity="psnr"))
-            scenes = found[0][found[0]["set"] != "Average"].groupby("set").scenes.first()
-            scenes["Average"] = scenes.min()
+            scenes = found[0][found[0]["set"] != AVERAGE].groupby("set").scenes.first()
+            bright = without_lolblur(scenes.reset_index())["scenes"].min()
+            scenes[AVERAGE], scenes[WITHOUT] = scenes.min(), bright
             for name in methods:
                 for quantity, other in (("gain", ROUTER), ("over input", INPUT)):
-                    rows = statistics.difference(rated, name, other, seed).assign(method=name, quantity=quantity)
-                    counts = _changes(every, name, other, rows)
-                    found.append(rows.merge(counts, on="set", how="left"))
+                    rows, counts = _compared(every, rated, name, other, seed)
+                    bright = without_lolblur(rated)
+                    if 0 < len(bright) < len(rated):
+                        rest, _ = _compared(without_lolblur(every), bright, name, other, seed)
+                        rows = pd.concat([rows, rest[rest["set"] == AVERAGE].assign(set=WITHOUT)])
+                    found.append(rows.assign(method=name, quantity=quantity))
                     if other == ROUTER:
                         shares = gap_closed(rated, name, seed).rename(columns={"share": "mean"})
                         found.append(shares.assign(quantity="share").merge(counts, on="set", how="left"))
@@ -221,6 +226,15 @@ def compare_methods(scores: pd.DataFrame, inside: Sequence[str], outside: Sequen
     table = pd.concat(parts, ignore_index=True)
     counts = ["scenes", "pictures", "changed", "changed_scenes"]
     return table[["method", "group", "set", "quantity", "mean", "low", "high", *counts]]
+
+
+def _compared(
+    scores: pd.DataFrame, rated: pd.DataFrame, method: str, other: str, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """``statistics.difference`` of the pictures with a sharp one, ``rated``, with ``_changes``; and these alone."""
+    rows = statistics.difference(rated, method, other, seed).drop(columns="changed_scenes")
+    counts = _changes(scores, method, other, rows)
+    return rows.merge(counts, on="set", how="left"), counts
 
 
 def _changes(scores: pd.DataFrame, method: str, other: str, differences: pd.DataFrame) -> pd.DataFrame:
@@ -239,7 +253,7 @@ def _changes(scores: pd.DataFrame, method: str, other: str, differences: pd.Data
     of_sets = pd.DataFrame(rows, columns=["set", "pictures", "changed", "changed_scenes"]).set_index("set")
     means = differences.set_index("set")["mean"].abs().reindex(of_sets.index).dropna()
     carried = of_sets.loc[means.idxmax(), "changed_scenes"] if len(means) else 0
-    of_sets.loc["Average"] = [of_sets.pictures.sum(), of_sets.changed.sum(), carried]
+    of_sets.loc[AVERAGE] = [of_sets.pictures.sum(), of_sets.changed.sum(), carried]
     return of_sets.reset_index()
 
 

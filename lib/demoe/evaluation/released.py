@@ -111,9 +111,9 @@ def with_choices(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def released_differences(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """What ``COMPARED`` differ by on the same pictures (``statistics.differences``), from ``with_choices``. A network
-    that is not there is left out."""
-    return statistics.differences(scores, [pair for pair in COMPARED if set(pair) <= set(scores.method)], seed)
+    """What ``COMPARED`` differ by on the same pictures, by ``statistics.with_and_without``, from ``with_choices``. A
+    network that is not there is left out."""
+    return statistics.with_and_without(scores, [pair for pair in COMPARED if set(pair) <= set(scores.method)], seed)
 
 
 def measured(

@@ -24,6 +24,7 @@ from demoe.models.moe import NoiseOn, noisy_weights, normalised_entropy
 from .metrics import ELSEWHERE, LABELS
 
 MISSING = "missing"  # what a table shows for NaN
+AVERAGE, WITHOUT = "Average", "Average without LOLBlur"  # of the sets' means, in the column "set"
 RESAMPLES, LEVEL = 2000, 0.95  # of every bootstrap here, and of every interval
 EXACT = 8  # rows up to which ``order`` looks at all permutations (8! = 40 320)
 # Smallest difference that counts: half of the last digit that the paper's tables print of the metric (half of the
@@ -53,14 +54,14 @@ def summarise(scores: pd.DataFrame) -> pd.DataFrame:
     means = grouped[metrics].mean().assign(images=grouped.size())
     by_method = means.groupby("method", sort=False)
     averages = by_method[metrics].agg(lambda values: values.mean(skipna=False)).assign(images=by_method["images"].sum())
-    table = pd.concat([means.reset_index(), averages.reset_index().assign(set="Average")], ignore_index=True)
+    table = pd.concat([means.reset_index(), averages.reset_index().assign(set=AVERAGE)], ignore_index=True)
     places = {name: place for place, name in enumerate(_order(list(scores["set"].unique())))}
     return table.sort_values("set", key=lambda names: names.map(places), kind="stable", ignore_index=True)
 
 
 def _order(names: list[str]) -> list[str]:
     known = [f"{name}{suffix}" for name in PAPER_ORDER for suffix in ("", "-syn")]
-    return [name for name in known if name in names] + [name for name in names if name not in known] + ["Average"]
+    return [name for name in known if name in names] + [name for name in names if name not in known] + [AVERAGE]
 
 
 def scene(dataset: str, key: str) -> str:
@@ -105,7 +106,7 @@ def intervals(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         of_sets, scenes = by[key], by[key]["scenes"].min()
         ends = percentiles(np.mean(parts, axis=0), scenes if len(parts) == len(sets) else 0)
         counts = of_sets["images"].sum(), of_sets["missing"].sum(), scenes
-        averages.append(("Average", *key, of_sets["mean"].mean(skipna=False), *ends, *counts))
+        averages.append((AVERAGE, *key, of_sets["mean"].mean(skipna=False), *ends, *counts))
     return pd.concat([table, pd.DataFrame(averages, columns=columns)], ignore_index=True)
 
 
@@ -142,8 +143,9 @@ def percentiles(means: np.ndarray, scenes: int) -> tuple[float, float]:
 def difference(scores: pd.DataFrame, method: str, other: str, seed: int = 0) -> pd.DataFrame:
     """``method`` minus ``other`` on the same pictures: what tells whether one is better.
 
-    Columns: first, second (the two), then those of ``intervals`` but for the method. Raises ``ValueError`` for a method
-    that is not in ``scores``.
+    Columns: first, second (the two), then those of ``intervals`` but for the method, and changed_scenes: those in which
+    a picture differs at all (of the average, those of the set where the means differ most), on which a mean rests.
+    Raises ``ValueError`` for a method that is not in ``scores``.
     """
     first, second = (
         rows_of(scores, name).set_index(["set", "image"])[metric_columns(scores)] for name in (method, other)
@@ -151,7 +153,38 @@ def difference(scores: pd.DataFrame, method: str, other: str, seed: int = 0) -> 
     paired = first.sub(second).loc[first.index].reset_index().assign(method=method)
     table = intervals(paired, seed).rename(columns={"method": "first"})
     table.insert(1, "second", other)
-    return table[["first", "second", *table.columns.drop(["first", "second"])]]
+    table = table[["first", "second", *table.columns.drop(["first", "second"])]]
+    return table.assign(changed_scenes=_changed_scenes(paired, table))
+
+
+def _changed_scenes(paired: pd.DataFrame, table: pd.DataFrame) -> list[int]:
+    """For every row of ``difference``'s ``table``, from the differences of the pictures."""
+    scenes = pd.Series([scene(*keys) for keys in zip(paired["set"], paired["image"], strict=True)], paired.index)
+    counts, means = {}, table.set_index(["set", "metric"])["mean"].abs()
+    for metric in table.metric.unique():
+        moved = paired[metric].notna() & (paired[metric] != 0)
+        of_sets = scenes[moved].groupby(paired.loc[moved, "set"]).nunique()
+        of_sets = of_sets.reindex(paired["set"].unique(), fill_value=0)
+        most = means.xs(metric, level="metric").reindex(of_sets.index)
+        of_sets[AVERAGE] = of_sets[most.idxmax()] if most.notna().any() else 0
+        counts |= {(name, metric): int(count) for name, count in of_sets.items()}
+    return [counts[key] for key in zip(table["set"], table["metric"], strict=True)]
+
+
+def without_lolblur(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows (column set) of all sets but LOLBlur, whose brightness can outweigh what the others say about blur."""
+    return scores[scores["set"].str.removesuffix("-syn") != "LOLBlur"]
+
+
+def with_and_without(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]], seed: int = 0) -> pd.DataFrame:
+    """``differences``, and of each the average without LOLBlur (set ``WITHOUT``), where there are other sets, too."""
+    bright, tables = without_lolblur(scores), []
+    for pair in pairs:
+        tables.append(difference(scores, *pair, seed))
+        if 0 < len(bright) < len(scores):
+            rest = difference(bright, *pair, seed)
+            tables.append(rest[rest["set"] == AVERAGE].assign(set=WITHOUT))
+    return pd.concat(tables, ignore_index=True)
 
 
 def rows_of(scores: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -288,7 +321,7 @@ def compare_trainings(
         over_trainings = (math.nan, math.nan)
         if method != reference:
             found = difference(images, method, reference, seed)
-            interval = found.loc[found["set"] == "Average", list(interval)].to_dict("records")[0]
+            interval = found.loc[found["set"] == AVERAGE, list(interval)].to_dict("records")[0]
             if len(gaps) > 1:
                 over_trainings = stats.ttest_1samp(gaps, 0).confidence_interval(LEVEL)
         interval |= dict(zip(("low_trainings", "high_trainings"), over_trainings, strict=True))

@@ -14,7 +14,9 @@ from demoe.experiments.ablations import BY_HAND, INPUT, ROUTER
 
 from .ablation_tables import (
     ALL_ROWS,
+    ALL_SETS,
     BASELINE,
+    BRIGHT,
     REFERENCE,
     SHORT_REFERENCE,
     STAGE_1,
@@ -24,7 +26,7 @@ from .ablation_tables import (
 )
 from .claims import UNDECIDED, Claim, beside, claim
 from .figures import BLUE, GREEN, RED, intervals, legend, scales_differ
-from .tables import number, where
+from .tables import interval, number, where
 
 AGAINST = {
     STAGE_1: "its own stage 1",
@@ -96,9 +98,21 @@ def _claim(key: str, row, control: str, routed: bool, **more) -> Claim:
 def basis(table: pd.DataFrame, name: str) -> list[Claim]:
     """``ablation_tables.basis``: the reference against its stage 1 and the input, for a notebook's table ``name``."""
     right = f"the router is right on {table.accuracy.iloc[0]:.0%} of the test pictures"
-    key = "demoe-{table}-basis-{choice}-{reference}-{sets}"
-    rows = [(row, {"table": name, "sets": row.sets}) for row in table.itertuples()]
-    return [_claim(key, row, right if row.choice == ROUTER else "", False, **names) for row, names in rows]
+    bright = where(table, sets=BRIGHT).set_index(["choice", "reference"])
+    rows = []
+    for row in table.itertuples():
+        other = bright.loc[(row.choice, row.reference)]
+        rest = _without(other.difference, other.low, other.high, other.verdict) if row.sets == ALL_SETS else ""
+        control = beside(rest, right if row.choice == ROUTER else "")
+        names = {"table": name, "sets": row.sets}
+        rows.append(_claim("demoe-{table}-basis-{choice}-{reference}-{sets}", row, control, False, **names))
+    return rows
+
+
+def _without(difference: float, low: float, high: float, verdict: str) -> str:
+    """ "without LOLBlur -0.030 dB [-0.090, +0.020], undecided"."""
+    row = {"mean": difference, "low": low, "high": high}
+    return f"without LOLBlur {interval(row, 3, unit='dB')}, {verdict}"
 
 
 def differences(table: pd.DataFrame, routed: bool, name: str) -> list[Claim]:
@@ -110,10 +124,12 @@ def differences(table: pd.DataFrame, routed: bool, name: str) -> list[Claim]:
     rows = []
     for row in table[table.method != table.reference].itertuples():
         once = "one training each: what another would change is unknown" if row.trainings < 2 else ""
+        rest = _without(row.difference_bright, row.low_bright, row.high_bright, row.verdict_bright)
         place = "" if math.isnan(row.paper_difference) else row.table
         names = {"table": row.table, "variant": row.row, "published": row.paper_difference, "place": place}
         names["basis"] = name
-        rows.append(_claim("demoe-{table}-{variant}-{choice}", row, once, routed and row.choice == ROUTER, **names))
+        control, decided = beside(rest, once), routed and row.choice == ROUTER
+        rows.append(_claim("demoe-{table}-{variant}-{choice}", row, control, decided, **names))
     return rows
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from demoe.core.profiles import PROFILES, Profile, trained_from
 from demoe.data.setting import Setting
 from demoe.evaluation import statistics
-from demoe.evaluation.comparison import without_lolblur
+from demoe.evaluation.statistics import without_lolblur
 from demoe.experiments.ablations import BY_HAND, CHOICES, INPUT, ROUTER
 from demoe.experiments.spec import FIGURE_6, PUBLISHED, START, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, specs
 
@@ -24,6 +24,7 @@ BASELINE = "variant-class-loss"  # the reference of the other variants
 TABLES = (FIGURE_6, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, START)
 ALL_ROWS = "all rows"
 ALL_SETS, BRIGHT = "all sets", "without LOLBlur"
+WITHOUT_LOLBLUR = ("difference", "low", "high", "verdict")  # columns that are there twice, then as "..._bright"
 UNPUBLISHED = {
     "variant-wide": "stage 1 of twice the width",
     "variant-more-middle": "stage 1 of more middle NAFBlocks",
@@ -75,9 +76,9 @@ def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
     """A row a row of these tables and a choice of the expert: ``compare_trainings`` beside the published averages.
 
     ``scores`` are ``score_ablations``'s. Columns: table, row, choice, those of ``compare_trainings``, accuracy (of the
-    router; NaN without experts), psnr_bright (dB, the average without LOLBlur), paper_psnr, paper_ssim, paper_lpips,
-    paper_difference (dB, of the paper's averages over the real sets; all NaN where the paper has none). Rows whose
-    experiment has no scores are left out.
+    router; NaN without experts), psnr_bright (dB, the average without LOLBlur), those of ``WITHOUT_LOLBLUR``,
+    paper_psnr, paper_ssim, paper_lpips, paper_difference (dB, of the paper's averages over the real sets; all NaN where
+    the paper has none). Rows whose experiment has no scores are left out.
     """
     scored, records = set(scores.method), []
     wanted = [row for row in rows(*tables) if row.experiment in scored]
@@ -86,12 +87,15 @@ def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
         references = {row.experiment: row.reference for row in wanted}
         found = statistics.compare_trainings(part, references, seed).set_index("method")
         accuracy = part.groupby("method").right.mean()
-        bright = without_lolblur(part).groupby(["method", "set"]).psnr.mean().groupby("method").mean()
+        rest = without_lolblur(part)
+        bright = rest.groupby(["method", "set"]).psnr.mean().groupby("method").mean()
+        again = statistics.compare_trainings(rest if len(rest) else part, references, seed).set_index("method")
         for row in wanted:
             records.append(
                 {"table": row.table, "row": row.label, "choice": choice, "method": row.experiment}
                 | found.loc[row.experiment].to_dict()
                 | {"accuracy": accuracy[row.experiment], "psnr_bright": bright.get(row.experiment, math.nan)}
+                | {f"{name}_bright": again.loc[row.experiment, name] for name in WITHOUT_LOLBLUR}
                 | _published(row)
             )
     return pd.DataFrame(records)

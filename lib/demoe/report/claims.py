@@ -19,13 +19,12 @@ import pandas as pd
 from demoe.core.files import alone, published_dir, results_dir, write_text
 from demoe.core.markdown import markdown_table
 from demoe.core.provenance import Stamp
-from demoe.evaluation.statistics import Verdict, judge
+from demoe.evaluation.statistics import AVERAGE, WITHOUT, Verdict, judge
 
 from .tables import interval, where
 
 FILE = "claims.csv"
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"  # beside the words of ``Verdict``, of differences
-AVERAGE = "Average"
 COLUMNS = (
     *("id", "notebook", "paper", "place", "words", "published", "what", "ours", "low", "high", "unit", "trainings"),
     *("control", "criterion", "verdict", "sentence", "profile", "data", "seed", "commit"),
@@ -129,8 +128,9 @@ def difference(key: str, row: pd.Series, control: str = "", metric: str = "psnr"
 
 
 def judged(row: pd.Series, metric: str = "psnr") -> Verdict:
-    """``statistics.judge`` of a row as ``difference`` takes it."""
-    scenes = min(row["scenes"], row.get("changed_scenes", math.inf))
+    """``statistics.judge`` of a row as ``difference`` takes it. Where no picture changes at all, all scenes say so."""
+    changed = row.get("changed_scenes", math.nan)
+    scenes = min(row["scenes"], changed) if changed > 0 else row["scenes"]
     return judge(row["mean"], row["low"], row["high"], scenes, metric=metric)
 
 
@@ -140,8 +140,22 @@ def pair(differences: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
 
 
 def averaged(key: str, rows: pd.DataFrame, control: str = "", **more) -> Claim:
-    """``difference`` of the average in ``rows``, by set; beside it ``control``, and what each set says."""
-    return difference(key, rows.loc[AVERAGE], beside(control, told_by_set(rows)), **more)
+    """``difference`` of the average in ``rows``, by set; beside it that ``without``, ``control``, and what each set
+    says."""
+    return difference(key, rows.loc[AVERAGE], beside(without(rows), control, told_by_set(rows)), **more)
+
+
+def without(rows: pd.DataFrame, decimals: int = 2) -> str:
+    """ "without LOLBlur -0.03 dB [-0.09, +0.02], undecided", of rows by set; "" where there is no such average."""
+    if WITHOUT not in rows.index:
+        return ""
+    rest = rows.loc[WITHOUT]
+    return f"without LOLBlur {interval(rest, decimals, unit='dB')}, {judged(rest)}"
+
+
+def of_sets(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, indexed by set, of the sets alone: without averages."""
+    return rows[~rows.index.str.startswith(AVERAGE)]
 
 
 def every(verdicts: Iterable[str]) -> bool | None:
@@ -164,7 +178,7 @@ def beside(*texts: str) -> str:
 
 def told_by_set(rows: pd.DataFrame) -> str:
     """ "better on A, B; undecided on C": ``judged`` for every set in the index of ``rows``, averages left out."""
-    words = pd.Series({name: judged(row).word for name, row in rows.iterrows() if not name.startswith(AVERAGE)})
+    words = pd.Series({name: judged(row).word for name, row in of_sets(rows).iterrows()}, dtype=object)
     kinds = [word for word in ("better", "worse", "no difference", "undecided") if (words == word).any()]
     return "; ".join(f"{word} on {', '.join(words.index[words == word])}" for word in kinds)
 
@@ -208,6 +222,7 @@ def keep(claims: Iterable[Claim], notebook: str, mark: Stamp) -> str:
         [{**vars(claim), "sentence": claim.sentence, **common} for claim in claims], columns=list(COLUMNS)
     )
     numbers = ["published", "ours", "low", "high"]
+    new.loc[new.unit == "%", numbers] *= 100  # for whoever reads the file alone
     new[numbers] = new[numbers].map(lambda value: "" if math.isnan(value) else f"{value:.5f}")
     new = new.astype(str)
     file = results_dir(mark.profile) / "tables" / FILE

@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from demoe.evaluation import statistics
-from demoe.evaluation.comparison import AS_LONG, LONGER_K, MAIN, WITHOUT, without_lolblur, worst_crop
+from demoe.evaluation.comparison import AS_LONG, LONGER_K, MAIN, worst_crop
 from demoe.evaluation.methods import EQUAL
+from demoe.evaluation.statistics import AVERAGE, WITHOUT
 
-from .claims import AVERAGE, Claim, averaged, beside, claim, difference, every, judged, pair, told_by_set
+from .claims import Claim, averaged, beside, claim, difference, every, pair, told_by_set, without
 from .figures import METHOD_COLOURS, frame, intervals, legend, show
 from .tables import NONE, Read, bare, best, interval, number, our_cell, paper, paper_cell, where
 
@@ -309,25 +310,20 @@ def ensemble(counted: pd.DataFrame) -> Claim:
 
 def stages(scores: pd.DataFrame, seed: int = 0) -> list[Claim]:
     """Notebook 04: DeMoE over the input and its baseline, and what the router's mistakes cost (``benchmark.score``)."""
-    table, rows = statistics.differences(scores, list(STAGES), seed), []
+    table, rows = statistics.with_and_without(scores, list(STAGES), seed), []
     for (first, second), (other, theirs) in STAGES.items():
         gain = published_lead(theirs)
         place = "" if math.isnan(gain) else "Table 1"
         names = {"first": first, "second": second, "other": other, "published": gain, "place": place}
         rows.append(averaged("demoe-stages-{other}", pair(table, first, second), **names))
-    restoring = next(iter(STAGES))
-    bright = without_lolblur(scores)
-    table = statistics.differences(bright if len(bright) else scores, [restoring], seed)
-    return [*rows, averaged("demoe-stages-restores", pair(table, *restoring))]
+    restoring = pair(table, *next(iter(STAGES)))
+    return [*rows, difference("demoe-stages-restores", _bright(restoring), told_by_set(restoring))]
 
 
 def _difference(key: str, differences: pd.DataFrame, first: str, second: str, control: str = "", **more) -> Claim:
     """The average difference of two roles; beside it that without LOLBlur, which brightness decides."""
     rows = pair(differences, first, second)
-    if WITHOUT in rows.index:
-        rest = rows.loc[WITHOUT]
-        control = beside(f"without LOLBlur {interval(rest, unit='dB')}, {judged(rest)}", control)
-    return difference(key, rows.loc[AVERAGE], control, **more)
+    return difference(key, rows.loc[AVERAGE], beside(without(rows), control), **more)
 
 
 def _bright(rows: pd.DataFrame) -> pd.Series:

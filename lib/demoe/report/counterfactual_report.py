@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 
 from demoe.core.tasks import DATASETS, TASKS
 from demoe.evaluation.counterfactual import CAMERAS, CHANGES, COLUMNS, NATIVE, SHARED
+from demoe.evaluation.statistics import scene
 
 from .claims import FAILS, HOLDS, UNDECIDED, Claim, claim
 from .figures import COLOURS, GREY, MARKERS, ORANGE, heat_map, legend
@@ -150,9 +151,10 @@ def claims(
         learnt = native > LEARNT
         other = other_cameras(part)
         share, changed = float(other.correct.mean()), float(part[part.capture.isin(CHANGES)].correct.mean())
-        low, high = share_interval(share, len(other))
+        low, high = share_interval(share, len(_scenes(other)))
         reached = HOLDS if low > REACHED else FAILS if high < REACHED else UNDECIDED
         names = {"network": word, "native": native, "changed": changed, "pictures": len(other)}
+        names |= {"scenes": len(_scenes(other))}
         names |= {"shared": float(part[part.capture == SHARED].correct.mean())}
         holds = reached if learnt else UNDECIDED
         rows.append(claim("{network}-router-blur", share, holds=holds, low=low, high=high, **names))
@@ -166,3 +168,8 @@ def claims(
         names = {"network": word, "camera": knn["camera"], "chance": shuffled}
         rows.append(claim("{network}-encoder-blur", knn["blur"], holds=verdict, **names))
     return rows
+
+
+def _scenes(seen: pd.DataFrame) -> set[str]:
+    """The sharp sources of views: one is seen under several kinds of blur, and through every camera."""
+    return {scene("-syn", key) for key in seen["image"]}

@@ -190,12 +190,14 @@ def training_curves(stage1: pd.DataFrame, stage2: pd.DataFrame, smooth: int = 15
 def gains(differences: pd.DataFrame, over: str = "input") -> Figure:
     """PSNR over the ``over``, a set a column, with 95 % intervals where there are scenes enough.
 
-    Two panels: LOLBlur, where brightness decides, has a scale of its own. ``differences``: ``statistics.differences``.
+    Two panels: LOLBlur, where brightness decides, has a scale of its own, with the averages. ``differences``:
+    ``statistics.differences``.
     """
     rows = differences[(differences.metric == "psnr") & (differences.second == over)]
     names = list(rows["set"].unique())
     dark = [name for name in names if name.startswith("LOLBlur")]
-    groups = [[name for name in names if name not in (*dark, "Average")], [*dark, "Average"]]
+    averages = [name for name in names if name.startswith("Average")]
+    groups = [[name for name in names if name not in (*dark, *averages)], [*dark, *averages]]
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), width_ratios=[max(1, len(group)) for group in groups])
     methods = rows["first"].unique()
     for axis, group in zip(axes, groups, strict=True):
@@ -205,7 +207,7 @@ def gains(differences: pd.DataFrame, over: str = "input") -> Figure:
             style = {"fmt": "soD^vPX"[i], "color": METHOD_COLOURS[1 + i % 4], "capsize": 3, "lw": 1.2}
             intervals(axis, places, here, False, label=method, **style)
         axis.axhline(0, color="0.3", lw=0.8)
-        axis.set_xticks(range(len(group)), group)
+        axis.set_xticks(range(len(group)), [name.replace(" without", "\nwithout") for name in group])
         axis.set_xlim(-0.5, len(group) - 0.5)
         axis.grid(axis="x", visible=False)
     axes[0].set_ylabel(f"PSNR over the {over} (dB)")
