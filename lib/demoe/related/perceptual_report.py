@@ -1,4 +1,4 @@
-"""Notebook 11: scores of the perceptual losses, Tables I to V beside the published ones, figures, claims."""
+"""Notebook 11: scores of the perceptual losses, Tables I to V beside the published ones, figures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from demoe.evaluation import benchmark, statistics
 from demoe.experiments import Run
 from demoe.models.outputs import as_restored
 from demoe.report import tables
-from demoe.report.claims import Claim, beside, claim, difference
 from demoe.report.figures import BLUE, COLOURS, GREY, MARKERS, ORANGE, RED, legend, show
 from demoe.report.tables import Build, Read, best, number, where
 
@@ -314,9 +313,6 @@ def plane(scores: pd.DataFrame) -> Figure:
     return figure
 
 
-# Claims.
-
-
 def published_counts() -> pd.DataFrame:
     """What the paper's Tables I to III say of each loss against none. Columns: loss, cells, higher, lower (of PSNR),
     gain (dB, mean), lpips (cells in which LPIPS is lower)."""
@@ -332,63 +328,3 @@ def published_counts() -> pd.DataFrame:
         psnr, lpips = gaps["PSNR"], gaps["LPIPS"]
         rows.append((loss, len(psnr), (psnr > 0).sum(), (psnr < 0).sum(), psnr.mean(), (lpips < 0).sum()))
     return pd.DataFrame(rows, columns=["loss", "cells", "higher", "lower", "gain", "lpips"])
-
-
-def found(compared: pd.DataFrame, changes: pd.DataFrame, choices: pd.DataFrame) -> list[Claim]:
-    """What came out, as rows; ``compared`` is ``compare``'s, ``changes`` and ``choices`` are ``perceptual_study``'s.
-
-    Nothing is judged where the network without such a loss beats neither its input nor its start.
-    """
-    counts = published_counts().set_index("loss")
-    basis = [_row(compared, NOTHING, other) for other in (INPUT, START)]
-    learnt = all(row.verdict == "better" for row in basis)
-    trained = "" if learnt else "nothing is judged: without it the network does not beat its input and its start"
-    rows = [difference("mae-basis-{other}", _as_mean(row), other=BY_HAND[row.reference]) for row in basis]
-    for row in compared.itertuples():
-        if row.method in (START, INPUT) or row.reference in (START, INPUT):
-            continue
-        if row.reference == RANDOM and looks_through(row.method) != "vit_distance":
-            continue
-        if row.metric == looks_through(row.method):
-            continue
-        names = {"row": row.method, "other": row.reference, "metric": row.metric, "trainings": row.trainings}
-        if row.metric == "psnr" and row.reference == NOTHING and row.method in counts.index:
-            theirs = counts.loc[row.method]
-            words = f"higher in {theirs.higher:.0f} of {theirs.cells:.0f}; LPIPS lower in {theirs.lpips:.0f}"
-            names |= {"published": theirs.gain, "place": "Tables I to III", "words": words}
-        once = "one training each: what another would change is unknown" if row.trainings < 2 else ""
-        key = "mae-psnr-{row}-{other}" if row.metric == "psnr" else "mae-{metric}-{row}-{other}"
-        verdict = {} if learnt else {"verdict": "undecided"}
-        control = beside(trained, once, f"trainings say {row.verdict}: {row.reason}")
-        rows.append(
-            claim(key, row.difference, control, row.verdict, **{"low": row.low, "high": row.high} | names | verdict)
-        )
-    kinds = [name for name in changes.features.unique() if name not in (PIXELS, RANDOM)]
-    wide = changes.pivot(index="image", columns="features", values="change")
-    for name in kinds:
-        more = (wide[name] > wide[RANDOM]).mean()
-        rows.append(claim("mae-similarity-{name}", more, name=name, pixels=(wide[PIXELS] > wide[RANDOM]).mean()))
-        of = choices.set_index("features")
-        patches = f"block {BLOCK}, mean of patches"
-        trained_one, control = (of.colour[f"ViT {which}, {patches}"] for which in (name, RANDOM))
-        chance = 1 / of.photographs.iloc[0]
-        p = stats.binomtest(round(trained_one * of.photographs.iloc[0]), of.photographs.iloc[0], max(control, chance))
-        rows.append(
-            claim(
-                "mae-retrieval-{name}",
-                trained_one,
-                holds=bool(p.pvalue < 0.05 and trained_one > control),
-                name=name,
-                random=control,
-                chance=chance,
-            )
-        )
-    return rows
-
-
-def _row(compared: pd.DataFrame, method: str, reference: str):
-    return next(where(compared, method=method, reference=reference, metric="psnr").itertuples())
-
-
-def _as_mean(row) -> pd.Series:
-    return pd.Series({"mean": row.difference, "low": row.low, "high": row.high, "scenes": row.scenes})

@@ -100,8 +100,9 @@ def retrieval(vits: Mapping[str, FrozenViT], photos: Mapping[str, Tensor]) -> pd
     """How often features find the right half of a photograph by its left one, among those of all photographs.
 
     Halves are squeezed to 112x112; of standardised features the nearest in Euclidean distance is chosen. Columns:
-    features, colour, gray (shares of right choices), photographs, chance. Distances that grow with blur would say
-    nothing: those of random weights do, too.
+    features, colour, gray (shares of right choices), photographs, chance, gained, lost (photographs, in colour, that
+    these features find and the same of random weights do not, and the other way round; NaN without). Distances that
+    grow with blur would say nothing: those of random weights do, too.
     """
     halves = [[resized(half, 112) for half in picture.chunk(2, -1)] for picture in photos.values()]
     stack = torch.stack([half for pair in zip(*halves, strict=True) for half in pair])  # all left ones, then all right
@@ -115,16 +116,22 @@ def retrieval(vits: Mapping[str, FrozenViT], photos: Mapping[str, Tensor]) -> pd
         known["EfficientNet-Lite0, pooled"] = lambda x: cnn(x)[0].mean((2, 3))
     except WeightsMissing:
         pass
-    rows = []
+    rows, found_by = [], {}
     for name, describe in known.items():
-        shares = []
+        hits = []
         for side in (stack, stack.mean(1, keepdim=True).expand(-1, 3, -1, -1)):
             found = describe(side)
             found = (found - found.mean(0)) / found.std(0).clamp(min=1e-6)
-            left, right = found.chunk(2)
-            shares.append(float((torch.cdist(left, right).argmin(1) == torch.arange(len(left))).float().mean()))
-        rows.append((name, *shares, len(photos), 1 / len(photos)))
-    return pd.DataFrame(rows, columns=["features", "colour", "gray", "photographs", "chance"])
+            left, other = found.chunk(2)
+            hits.append(torch.cdist(left, other).argmin(1) == torch.arange(len(left)))
+        rows.append((name, *(float(one.float().mean()) for one in hits), len(photos), 1 / len(photos)))
+        found_by[name] = hits[0]
+    table = pd.DataFrame(rows, columns=["features", "colour", "gray", "photographs", "chance"])
+    same = [found_by.get(f"ViT random, {name.partition(', ')[2]}") for name in table.features]
+    pairs = list(zip(found_by.values(), same, strict=True))
+    gained = [np.nan if other is None else int((own & ~other).sum()) for own, other in pairs]
+    lost = [np.nan if other is None else int((other & ~own).sum()) for own, other in pairs]
+    return table.assign(gained=gained, lost=lost)
 
 
 def values(losses: Mapping[str, nn.Module], sharp: Tensor, restored: Tensor) -> pd.DataFrame:
