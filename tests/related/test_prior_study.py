@@ -155,6 +155,19 @@ def test_the_controls_decide_whether_a_gain_survives():
         assert found["prior-t4-unstable"].verdict == "fails" and found["prior-t1-unet"].published == pytest.approx(0.77)
 
 
+@pytest.mark.parametrize(
+    ("rho", "p", "holds"), [(0.9, 0.01, True), (0.9, 0.06, None), (0.0, 0.6, False), (-0.5, 0.9, False)]
+)
+def test_an_order_of_few_rows_is_neither_confirmed_nor_refuted(rho, p, holds):
+    assert prior_report.ordered(statistics.Order(rho, p, 7, True)) is holds
+    assert prior_report.ordered(statistics.order([1, 2, 3], [2, 2, 2])) is None  # no order at all
+    verdicts = [
+        {one.id: one.verdict for one in prior_report.gains(prior_report.compared(scores(gain)), 1.0)}["prior-t4-order"]
+        for gain in (0.5, -0.3)
+    ]
+    assert verdicts == ["undecided", "fails"]  # three rows in perfect order have p = 1/6
+
+
 def test_nothing_is_judged_where_net0_does_not_beat_its_input():
     table = scores(0.5)
     table.loc[table.method == "input", "psnr"] += 2

@@ -11,7 +11,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -344,12 +343,18 @@ def gains(differences: pd.DataFrame, steadiness: float) -> list[Claim]:
     rows = [label for label in ORDER if (label, NET0) in table.index or label == NET0]
     ours = [0.0 if label == NET0 else table.loc[(label, NET0)]["mean"] for label in rows]
     order = statistics.order([theirs(4, label, "PSNR") for label in rows], ours)
-    holds = order.p < 0.05 if learnt and not math.isnan(order.rho) else None
-    found.append(claim("prior-t4-order", order.rho, beside(f"{order.rows} rows, p {order.p:.3f}", start), holds))
+    told = f"{order.rows} rows, p {order.p:.3f}"
+    found.append(claim("prior-t4-order", order.rho, beside(told, start), ordered(order) if learnt else None))
     found.append(claim("prior-t4-unstable", steadiness))
     for label in FIGURE_7.values():
         found += one("prior-f7-{other}", NET6, label, other=label) if label != NET6 else []
     return found
+
+
+def ordered(order: statistics.Order) -> bool | None:
+    """Whether an order is the expected one, as ``ablation_report.order`` has it: False where the ranks do not agree at
+    all (rho not above 0), None between, where so few rows neither confirm nor refute it."""
+    return True if order.p < 0.05 else False if order.rho <= 0 else None
 
 
 def _spelt(label: str) -> str:
@@ -370,7 +375,7 @@ def severe_claims(scores: pd.DataFrame, ranges: pd.DataFrame) -> list[Claim]:
     own = where(ranges, first=NET6, second=NET0, metric="psnr").set_index("set")
     told = "; ".join(f"{bare(name)} {interval(row)}" for name, row in own.iterrows() if name != claims.AVERAGE)
     learnt = judged(where(ranges, first=NET0, second="input", metric="psnr").set_index("set").loc[claims.AVERAGE])
-    holds = bool(order.p < 0.05) if learnt.word == "better" and np.isfinite(order.rho) else None
+    holds = ordered(order) if learnt.word == "better" else None
     last = own.drop(index=claims.AVERAGE).iloc[-1]
     severe = difference("prior-severe", last, f"motion of {bare(last.name)}")
     return [
