@@ -127,6 +127,12 @@ def test_claims_follow_the_scores():
     gain = found["fmlc-hinet-fmlc-hinet-control-cnn-feature-distance"]
     assert gain.verdict == "better" and gain.ours == pytest.approx(-0.1) and "better on RealBlur-syn" in gain.control
     assert "-0.105" in found["fmlc-hinet-fmlc-hinet-control-psnr"].there
+    kept = {name: one for name, one in found.items() if name.endswith("-comparable")}
+    assert {name: one.verdict for name, one in kept.items()} == {
+        "fmlc-hinet-fmlc-comparable": "holds",
+        "fmlc-hinet-tfmlc-comparable": "holds",
+    }
+    assert kept["fmlc-hinet-fmlc-comparable"].criterion.startswith("all of the interval above -0.35 dB")
     assert not any("brisque" in one for one in found)  # nobody measured it
     summary = statistics.summarise(scores)
     order = matching_report.order(summary)
@@ -137,7 +143,11 @@ def test_claims_follow_the_scores():
     every = {name.replace("-", "_"): 2 - abs(block - 5) for block, name in matching_report._swept("tfmlc").items()}
     assert matching_report.best_block(statistics.summarise(scored(**every)), "GoPro-syn").verdict == "fails"
     alone = matching_report.order(statistics.summarise(scored(hinet=1)))
-    assert alone.verdict == UNDECIDED and "BRISQUE" in alone.control
+    assert alone.verdict == UNDECIDED and "BRISQUE" in alone.control and (alone.here, alone.unit) == ("", "")
+    costly = scored(hinet=1, hinet_control=1.5, hinet_fmlc=1.2, hinet_tfmlc=1.1)  # 0.3 dB is what the paper's own cost
+    lost = {one.id: one.verdict for one in matching_report.gains(matching_report.compared(costly), "GoPro-syn")}
+    assert [lost[f"fmlc-hinet-{one}-comparable"] for one in ("fmlc", "tfmlc")] == ["holds", "fails"]
+    assert lost["fmlc-hinet-fmlc-hinet-control-psnr"] == "worse"
 
 
 def test_tables_keep_ours_and_the_papers_apart(home):

@@ -38,6 +38,7 @@ from .networks.hinet import in_windows
 from .one_blur import NAME as ONE_BLUR
 from .steered import parameters
 from .terms import TABLE_2, TABLE_3
+from .tolerance import COMPARABLE, keeps
 from .triplets import Triplet
 
 METRICS = {  # ours, what the paper calls them, and the decimals that it prints
@@ -298,6 +299,12 @@ def gains(differences: pd.DataFrame, learnt: str) -> list[Claim]:
         key, text = "fmlc-{first}-{second}-{measure}", beside("; ".join(words), doubt)
         one = claims.difference(key, row, text, metric, **names, **unit, **theirs)
         found.append(replace(one, verdict=UNDECIDED, criterion=doubt) if doubtful else one)
+        if metric == "psnr" and second == f"{network}-control" and "fmlc" in first and not first.endswith("-random"):
+            holds = keeps(COMPARABLE, row["mean"], row["low"], row["high"], row["scenes"])
+            fields = {"low": row["low"], "high": row["high"], "limit": COMPARABLE, **theirs}
+            names = {"first": first, "second": second, "learnt": learnt}
+            key = "fmlc-{first}-comparable"
+            found.append(claim(key, row["mean"], text, None if doubtful else holds, **fields, **names))
     return found
 
 
