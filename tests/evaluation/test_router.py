@@ -196,10 +196,46 @@ def test_the_temperature_of_a_table_is_that_of_its_labels():
 
 
 def test_calibration_leaves_out_what_has_no_label():
-    table = pd.DataFrame(some_probabilities(8), columns=list(EXPERTS)).assign(label="defocus")
+    table = pd.DataFrame(some_probabilities(8), columns=list(EXPERTS)).assign(label="defocus", set="DPDD-syn")
+    table["image"] = [f"{i:04d}_p{i}" for i in range(8)]
     table["correct"] = pd.array(table[list(EXPERTS)].to_numpy().argmax(1) == 0, dtype="boolean")
     unknown = table.assign(label="", correct=pd.NA)
     bins, errors = router.calibration({"known": pd.concat([table, unknown]), "unknown": unknown}, 2.0)
     assert errors.group.tolist() == ["known", "known"] and errors.pictures.tolist() == [8, 8]
     assert errors.temperature.tolist() == [1.0, 2.0] and errors.confidence[1] < errors.confidence[0]
     assert bins.groupby("temperature")["count"].sum().tolist() == [8, 8]
+
+
+def sure(confidence: float, right: int, count: int, scenes: int) -> pd.Series:
+    """The row of a router as sure as that of each of ``count`` pictures of so many scenes, ``right`` of them so."""
+    weights = np.full((count, len(EXPERTS)), (1 - confidence) / (len(EXPERTS) - 1))
+    weights[:, 0] = confidence
+    table = pd.DataFrame(weights, columns=list(EXPERTS)).assign(label=EXPERTS[0], set="DPDD-syn")
+    table["image"] = [f"{i:04d}_p{i * scenes // count}" for i in range(count)]
+    table["correct"] = pd.array([i % count < right for i in np.arange(count) * 7 % count], dtype="boolean")
+    return router.calibration({"group": table}, 1.0)[1].iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("confidence", "right", "count", "scenes", "verdict"),
+    [
+        (0.8, 800, 1000, 1000, "holds"),  # as right as sure, and all of the interval near it
+        (0.8, 16, 20, 20, "undecided"),  # as right as sure, of so few that nothing is shown
+        (0.8, 800, 1000, 5, "undecided"),  # of too few scenes
+        (0.75, 940, 1000, 1000, "fails"),  # too little sure
+        (0.95, 30, 100, 100, "fails"),  # too sure
+    ],
+)
+def test_calibration_holds_by_evidence_alone(confidence, right, count, scenes, verdict):
+    found = sure(confidence, right, count, scenes)
+    assert found.verdict == verdict and found.gap_low <= found.gap <= found.gap_high
+    assert found.gap == pytest.approx(right / count - confidence)
+
+
+def test_an_error_within_chance_may_be_one_all_the_same():
+    """84 % right and 75 % sure of 120 pictures: below the limit by a hair, and the interval leaves out 0."""
+    row = {"ece": 0.10897, "ece_by_chance": 0.11001, "gap_low": 0.032, "gap_high": 0.157, "scenes": 80}
+    assert router.calibrated(**row) == "fails"
+    assert router.calibrated(**row | {"gap_low": -0.01}) == "undecided"
+    assert router.calibrated(**row | {"gap_low": -0.01, "gap_high": 0.01}) == "holds"
+    assert router.calibrated(**row | {"gap_low": -0.01, "gap_high": 0.01, "ece": 0.2}) == "fails"

@@ -55,7 +55,7 @@ def test_outside_says_who_fails_and_who_should():
     assert "most go to low_light (30)" in found[1].control and found[4].words == ""
 
 
-def test_calibration_is_held_against_chance():
+def test_calibration_has_the_verdict_of_its_table():
     rows = [
         {
             "group": "g",
@@ -65,12 +65,19 @@ def test_calibration_is_held_against_chance():
             "confidence": 0.8,
             "ece": ece,
             "ece_by_chance": 0.1,
+            "gap": -0.3,
+            "gap_low": -0.4,
+            "gap_high": -0.2,
+            "verdict": verdict,
         }
-        for t, ece in ((1.0, 0.3), (2.0, 0.09))
+        for t, ece, verdict in ((1.0, 0.3, "fails"), (2.0, 0.09, "undecided"))
     ]
     plain, scaled = claims.calibration(pd.DataFrame(rows))
-    assert (plain.verdict, scaled.verdict) == ("fails", "holds") and scaled.id == "demoe-calibration-g-scaled"
-    assert "by chance up to 0.100; right on 50%, sure by 80%" in plain.control and "temperature 2.00" in scaled.what
+    assert (plain.verdict, scaled.verdict) == ("fails", "undecided") and scaled.id == "demoe-calibration-g-scaled"
+    assert (
+        "by chance up to 0.100; right on 50%, sure by 80%: -0.300 [-0.400, -0.200]" in plain.control
+        and "temperature 2.00" in scaled.what
+    )
 
 
 def test_doubt_tells_both_signs_and_what_the_limit_comes_from():

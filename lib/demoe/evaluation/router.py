@@ -28,10 +28,13 @@ from demoe.inference.restore import evaluation_mode
 from demoe.models.layers import UNet, pad_to_multiple
 from demoe.models.moe import normalised_entropy
 
+from . import statistics
+
 KNOWN_PICTURES = 100  # of each training set, whose features "known" means; our choice
 NEIGHBOURS = 5  # the distance is that to the fifth nearest of them; our choice
 KEPT = 0.95  # share of held-out pictures that a gate lets through; the usual operating point of detectors
 SIGNS = ("normalised_entropy", "distance")  # that a picture is unknown: the larger, the less is known
+WELL_CALIBRATED = 0.05  # of accuracy less confidence, either way; our choice
 BINS = 10  # of the reliability diagram, of equal width
 
 
@@ -235,7 +238,8 @@ def calibration(groups: dict[str, pd.DataFrame], value: float) -> tuple[pd.DataF
 
     ``groups`` are tables of ``router_view``; pictures without label are left out, and so is a group that has none.
     Columns of the first: group, temperature, then ``reliability``'s; of the second: group, temperature, pictures,
-    accuracy, confidence, ece, ece_by_chance.
+    accuracy, confidence, ece, ece_by_chance, gap (accuracy less confidence) with gap_low and gap_high (its interval
+    over scenes), scenes, verdict (``calibrated``).
     """
     bins, errors = [], []
     for name, table in groups.items():
@@ -243,13 +247,31 @@ def calibration(groups: dict[str, pd.DataFrame], value: float) -> tuple[pd.DataF
         if known.empty:
             continue
         correct = known.correct.to_numpy(bool)
+        keys = [f"{one} {statistics.scene(one, key)}/" for one, key in zip(known["set"], known["image"], strict=True)]
+        numbers, draws = statistics.scene_draws("calibration", keys, 0)
+        scenes = draws.shape[1]
         for t in (1.0, value):
             confidence = at_temperature(known[list(EXPERTS)].to_numpy(float), t).max(1).clip(0, 1)
             diagram = reliability(confidence, correct)
             bins.append(diagram.assign(group=name, temperature=t))
-            ece = calibration_error(diagram), chance_error(confidence)
-            errors.append((name, t, len(known), correct.mean(), confidence.mean(), *ece))
+            row = {"group": name, "temperature": t, "pictures": len(known)}
+            row |= {"accuracy": correct.mean(), "confidence": confidence.mean()}
+            row |= {"ece": calibration_error(diagram), "ece_by_chance": chance_error(confidence)}
+            ends = statistics.percentiles(statistics.resampled_means(correct - confidence, numbers, draws), scenes)
+            row |= {"gap": (correct - confidence).mean(), "gap_low": ends[0], "gap_high": ends[1], "scenes": scenes}
+            errors.append(row | {"verdict": calibrated(**row)})
     first = pd.concat(bins, ignore_index=True)
-    columns = ["group", "temperature", "pictures", "accuracy", "confidence", "ece", "ece_by_chance"]
-    second = pd.DataFrame(errors, columns=columns)
-    return first[["group", "temperature", "low", "high", "count", "confidence", "accuracy"]], second
+    return first[["group", "temperature", "low", "high", "count", "confidence", "accuracy"]], pd.DataFrame(errors)
+
+
+def calibrated(*, ece: float, ece_by_chance: float, gap_low: float, gap_high: float, scenes: int, **_: object) -> str:
+    """Whether a router is as right as it is sure: an error within chance's does not show it.
+
+    "fails" where the error is above ``ece_by_chance``, or where the interval of accuracy less confidence leaves out 0;
+    else "holds" where all of that interval is within ``WELL_CALIBRATED``, and "undecided" where it is not, or comes
+    from fewer than ``statistics.FEWEST_SCENES``.
+    """
+    known = scenes >= statistics.FEWEST_SCENES
+    if ece > ece_by_chance or (known and (gap_low > 0 or gap_high < 0)):
+        return "fails"
+    return "holds" if known and gap_low > -WELL_CALIBRATED and gap_high < WELL_CALIBRATED else "undecided"
