@@ -109,6 +109,11 @@ def test_without_clip_the_second_reading_is_empty_and_says_why(monkeypatch):
     assert numbers.knn[embedding.PICTURED].isna().all() and numbers.note[embedding.PICTURED].str.contains("CLIP").all()
     assert numbers.knn[embedding.POOLED, embedding.NO_NETWORK] == 1  # these sets differ in brightness and contrast
     assert len(seen.points) == 2 * 15 and seen.points.notna().all(axis=None) and seen.alike.cka.between(0, 1).all()
+    by = seen.pictures.groupby("baseline")
+    assert len(seen.pictures) == 3 * 15 and not seen.pictures.duplicated(["baseline", "set", "image"]).any()
+    for name in (*networks(), embedding.NO_NETWORK):  # the numbers are the pictures' means
+        of = numbers.loc[(embedding.POOLED, name)]
+        assert by.right.mean()[name] == of.knn and np.isclose(by.silhouette.mean()[name], of.silhouette)
     figure = drawn.encoder_views(seen.points, seen.numbers)
     assert len(figure.axes) == 2 and "CLIP's weights" in figure._supxlabel.get_text()
 

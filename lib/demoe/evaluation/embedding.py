@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
+from sklearn.metrics import silhouette_samples
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
@@ -145,6 +145,11 @@ def separability(features: np.ndarray, groups: np.ndarray, seed: int = 0) -> dic
     shufflings, which is what no separation at all would give. Raises ``ValueError`` for fewer than two groups, or a
     group of one picture.
     """
+    return _separability(features, groups, seed)[0]
+
+
+def _separability(features: np.ndarray, groups: np.ndarray, seed: int) -> tuple[dict[str, float], pd.DataFrame]:
+    """``separability``, and of every picture what it is the mean of: columns right, silhouette."""
     _, sizes = np.unique(groups, return_counts=True)
     if len(sizes) < 2 or sizes.min() < 2:
         raise ValueError("separability needs at least two groups of at least two pictures each")
@@ -156,14 +161,17 @@ def separability(features: np.ndarray, groups: np.ndarray, seed: int = 0) -> dic
     learnt = smallest - -(-smallest // folds.n_splits)  # of the smallest group, in each fold
     classifier = KNeighborsClassifier(min(5, learnt))
 
-    def accuracy(truth: np.ndarray) -> float:
-        return float((cross_val_predict(classifier, scaled, truth, cv=folds) == truth).mean())
+    def right(truth: np.ndarray) -> np.ndarray:
+        return cross_val_predict(classifier, scaled, truth, cv=folds) == truth
 
-    return {
-        "silhouette": float(silhouette_score(scaled, groups)),
-        "knn": accuracy(groups),
-        "knn_shuffled": float(np.mean([accuracy(rng.permutation(groups)) for _ in range(10)])),
+    pictures = pd.DataFrame({"right": right(groups), "silhouette": silhouette_samples(scaled, groups)})
+    shuffled = [right(rng.permutation(groups)).mean() for _ in range(10)]
+    numbers = {
+        "silhouette": pictures.silhouette.mean(),
+        "knn": pictures.right.mean(),
+        "knn_shuffled": np.mean(shuffled),
     }
+    return {name: float(value) for name, value in numbers.items()}, pictures
 
 
 class Embedded(NamedTuple):
@@ -191,6 +199,7 @@ class EncoderViews(NamedTuple):
     """The blurred pictures of some sets in the eyes of some encoders."""
 
     points: pd.DataFrame  # a row a picture: reading, baseline, set, x, y (t-SNE, no unit)
+    pictures: pd.DataFrame  # likewise, of the first reading: baseline, set, image, right (5 neighbours), silhouette
     numbers: pd.DataFrame  # a row a reading and baseline: silhouette, knn, knn_shuffled, note (why there are none)
     alike: pd.DataFrame  # linear CKA of the averaged features of every two baselines: columns first, second, cka
     missing: str  # what CLIP lacks here, and how to provide it; "" if nothing
@@ -205,7 +214,15 @@ def encoder_views(
     row of the first reading, "no network", is the separability of the pictures' mean colours and contrasts.
     """
     groups = labels(sets)
-    points, numbers, pooled, missing = [], [], {}, ""
+    points, numbers, by_picture, pooled, missing = [], [], [], {}, ""
+    named = pd.DataFrame({"set": groups, "image": [key for pairs in sets for key in pairs.keys]})
+
+    def told(name: str, reading: str, features: np.ndarray) -> dict[str, float]:
+        found, pictures = _separability(features, groups, seed)
+        if reading == POOLED:
+            by_picture.append(named.join(pictures).assign(baseline=name))
+        return found
+
     for reading in READINGS:
         for name, model in models.items():
             row = {"reading": reading, "baseline": name, "note": ""}
@@ -220,14 +237,15 @@ def encoder_views(
                 continue
             x, y = tsne(features, seed).T
             points.append(pd.DataFrame({"reading": reading, "baseline": name, "set": groups, "x": x, "y": y}))
-            numbers.append(row | separability(features, groups, seed))
+            numbers.append(row | told(name, reading, features))
         if reading == POOLED:
-            plain = separability(colours(sets), groups, seed)
+            plain = told(NO_NETWORK, reading, colours(sets))
             numbers.append({"reading": reading, "baseline": NO_NETWORK, "note": "mean and contrast of colours"} | plain)
     columns = ["reading", "baseline", "silhouette", "knn", "knn_shuffled", "note"]
     alike = [{"first": a, "second": b, "cka": cka(pooled[a], pooled[b], "linear")} for a, b in all_pairs(models)]
     return EncoderViews(
         pd.concat(points, ignore_index=True),
+        pd.concat(by_picture, ignore_index=True)[["baseline", "set", "image", "right", "silhouette"]],
         pd.DataFrame(numbers).reindex(columns=columns),
         pd.DataFrame(alike),
         missing,

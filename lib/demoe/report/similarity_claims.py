@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
+from scipy import stats
 
 from demoe.core.tasks import EXPERTS, expert_index
 from demoe.evaluation import similarity_controls as controls
@@ -20,7 +23,8 @@ PAPER = {  # of the correlations between networks for different blurs; appendix 
     "LayerNorm": "not significant",
     "SCA": "not significant",
 }
-MARGIN = 0.1  # of accuracy, about two standard errors for 120 pictures; less is not called a difference
+MARGIN = 0.1  # of accuracy and of CKA: less is not called a difference; our choice
+CLUSTERS, MIXED = 0.1, 0.0  # silhouettes above which there are clusters, and below which there are none
 PAPER_CKA = {kind: "great similarity" if kind == SPATIAL else "not stated" for kind in KINDS}
 
 
@@ -145,23 +149,62 @@ def movement(start: str, moved: pd.DataFrame) -> Claim:
     return claim("demoe-experts-{start}-moved", by.mean(), **names)
 
 
-def encoders(numbers: pd.DataFrame, alike: pd.DataFrame, random: str) -> list[Claim]:
+def encoders(pictures: pd.DataFrame, numbers: pd.DataFrame, alike: pd.DataFrame, random: str) -> list[Claim]:
     """Figure 13, of the averaged features: do trained encoders separate the sets, and are they alike?
 
-    ``numbers`` and ``alike`` are those of ``encoder_views``, ``random`` names the untrained baseline among them.
+    ``pictures``, ``numbers`` and ``alike`` are those of ``encoder_views``, ``random`` names the untrained baseline
+    among them. The same pictures are named by all, so that intervals are those of differences, over scenes.
     """
     pooled = where(numbers, reading=POOLED).set_index("baseline")
     knn, silhouette, chance = pooled.knn, pooled.silhouette, pooled.knn_shuffled[random]
     trained = knn.index.drop([random, NO_NETWORK])
+    wide = pictures.pivot(index=["set", "image"], columns="baseline", values=["right", "silhouette"]).astype(float)
+    right, apart = wide["right"], wide["silhouette"]
     rows = []
     for name in trained:
-        names = {"encoder": name, "random": knn[random], "silhouette": silhouette[name]}
-        rows.append(claim("demoe-f13-{encoder}", knn[name], holds=knn[name] > knn[random] + MARGIN, **names))
+        more, clear = _mean(right[name] - right[random]), _mean(apart[name])
+        names = {"encoder": name, "trained": knn[name], "random": knn[random], "silhouette": silhouette[name]}
+        names |= {"low": more["low"], "high": more["high"], "least": clear["low"], "most": clear["high"]}
+        both = _beyond(more, MARGIN), _beyond(clear, CLUSTERS, MIXED)
+        holds = False if False in both else True if set(both) == {True} else None
+        rows.append(claim("demoe-f13-{encoder}", more["mean"], holds=holds, **names))
     nothing = ((random, "Random weights", "no clusters"), (NO_NETWORK, "Mean colour and contrast alone", ""))
     for name, subject, words in nothing:
+        above = _mean(right[name] - chance)
         names = {"encoder": name, "subject": subject, "words": words, "chance": chance, "best": knn[trained].max()}
-        rows.append(claim("demoe-f13-{encoder}-nothing", knn[name], holds=knn[name] <= chance + MARGIN, **names))
-    inside = alike["first"].isin(trained) & alike["second"].isin(trained)
-    among, against = alike[inside].cka, alike[(alike["first"] == random) | (alike["second"] == random)].cka.mean()
-    names = {"least": among.min(), "most": among.max(), "random": against}
-    return [*rows, claim("demoe-f13-alike", among.mean(), holds=among.mean() - against > MARGIN, **names)]
+        names |= {"low": above["low"], "high": above["high"], "named": knn[name]}
+        some = _beyond(above, MARGIN)
+        holds = None if some is None else not some
+        rows.append(claim("demoe-f13-{encoder}-nothing", above["mean"], holds=holds, **names))
+    return [*rows, _alike(alike, trained, random)]
+
+
+def _alike(alike: pd.DataFrame, trained: pd.Index, random: str) -> Claim:
+    """Whether trained encoders are more alike than any is to random weights: Welch's interval, a trial a pair, as if
+    pairs that share an encoder were independent."""
+    among = alike[alike["first"].isin(trained) & alike["second"].isin(trained)].cka
+    against = alike[(alike["first"] == random) | (alike["second"] == random)].cka
+    row = {"mean": among.mean() - against.mean(), "low": math.nan, "high": math.nan, "scenes": 0}
+    if min(len(among), len(against)) > 1:
+        ends = stats.ttest_ind(among, against, equal_var=False).confidence_interval(statistics.LEVEL)
+        row |= {"low": ends.low, "high": ends.high, "scenes": statistics.FEWEST_SCENES}
+    names = {"low": row["low"], "high": row["high"], "inside": among.mean(), "least": among.min(), "most": among.max()}
+    names |= {"random": against.mean(), "pairs": len(among), "others": len(against)}
+    return claim("demoe-f13-alike", row["mean"], holds=_beyond(row, MARGIN), **names)
+
+
+def _mean(values: pd.Series) -> dict[str, float]:
+    """The mean of pictures, (set, image), with its bootstrap interval over scenes: mean, low, high, scenes."""
+    keys = [f"{name} {statistics.scene(name, key)}/" for name, key in values.index]
+    numbers, draws = statistics.scene_draws("Figure 13", keys, 0)
+    scenes = draws.shape[1]
+    low, high = statistics.percentiles(statistics.resampled_means(values.to_numpy(), numbers, draws), scenes)
+    return {"mean": values.mean(), "low": low, "high": high, "scenes": scenes}
+
+
+def _beyond(row: dict[str, float], limit: float, fails: float | None = None) -> bool | None:
+    """Whether all of an interval is above ``limit``; False where all is below ``fails`` (or the limit), None between,
+    and of too few scenes."""
+    if row["scenes"] < statistics.FEWEST_SCENES:
+        return None
+    return True if row["low"] > limit else False if row["high"] < (limit if fails is None else fails) else None
