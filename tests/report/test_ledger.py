@@ -91,6 +91,10 @@ def test_what_no_notebook_has_written_is_named(home):
 def test_the_printed_numbers_decide_by_themselves(home):
     rows = {row.id.removeprefix("demoe-p-"): row for row in published_claims.all_rows()}
     assert rows["averages"].here == "32 of 33" and "Restormer, ssim of table1: 0.853" in rows["averages"].control
+    manual = rows["manual"].control
+    assert "NAFNet on RealDOF (PSNR)" in manual and "Real-LOLBlur MUSIQ +7.57" in manual and "NIQE -1.74" in manual
+    assert rows["params"].criterion == "within a quarter of 2" and "14 when rounded" in rows["macs"].control
+    assert [published_claims.near(ratio, 2) for ratio in (1.49, 1.51, 2.49, 2.51)] == [False, True, True, False]
     fail = {"averages", "runtime", "deblurgan-v2", "manual", "aperture"}
     assert {name for name, row in rows.items() if row.verdict == "fails"} == fail
     assert all(row.verdict == "holds" for name, row in rows.items() if name not in fail)
