@@ -247,3 +247,10 @@ def test_rows_that_a_profile_does_not_train_say_from_which_on_they_are():
     assert row["paper (real)", "PSNR (dB) ↑"] == "29.25" and row["paper (real)", "difference (dB)"] == "+0.06"
     assert {cell for (head, _), cell in row.items() if head.startswith("here")} == {"–"}
     assert "PLK experts" in laid.index and len(laid) == len(at.rows(at.TABLE_7))
+
+
+def test_dearer_rows_that_the_paper_prints_as_better():
+    found = ablation_tables.dearer_and_better(
+        ablation_tables.TABLE_5_LEFT, ablation_tables.TABLE_5_RIGHT, ablation_tables.TABLE_7
+    )
+    assert found == ["twice the width", "more MoEBlocks", "wavelet experts", "Restormer experts"]

@@ -46,7 +46,18 @@ def test_every_entry_is_complete():
     assert len(entries) >= 38 and numbering
     for key, entry in entries.items():
         assert entry["says"] and entry["place"] and (entry.get("rows") or entry.get("printed")), key
-        assert set(entry) <= {"says", "paper", "place", "rows", "printed", "wants", "lacks", "real", "patience"}, key
+        assert set(entry) <= {
+            "says",
+            "paper",
+            "place",
+            "rows",
+            "printed",
+            "wants",
+            "most",
+            "lacks",
+            "real",
+            "patience",
+        }, key
         ledger.verdict([], entry.get("wants", "better"))
 
 
@@ -80,6 +91,19 @@ def test_who_fails_after_minutes_or_on_other_data_decides_nothing(home, profile,
     here = ledger.table(claims.read(profile)).set_index("id").here
     assert here["11-router"] == ("undecided" if profile == "smoke" else "fails")
     assert here["19-histogram"] == ("holds" if data == "real" else "undecided")
+
+
+@pytest.mark.parametrize(
+    ("interval", "word"),
+    [((0.02, 0.06), "holds"), ((0.02, 0.3), "undecided"), ((0.2, 0.3), "fails"), ((-0.3, -0.2), "holds")],
+)
+def test_a_gain_is_little_only_where_all_of_its_interval_is(home, interval, word):
+    verdict = "better" if interval[0] > 0 else "worse"
+    rows = [
+        Claim(f"demoe-table-5-left-twice-the-width-{choice}", "twice the width", 0.0, *interval, verdict=verdict)
+        for choice in ("router-s-expert", "expert-by-hand")
+    ]
+    assert kept(home, *rows)[ledger.HERE]["25-width"] == word
 
 
 def test_what_no_notebook_has_written_is_named(home):

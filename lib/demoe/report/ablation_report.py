@@ -20,8 +20,11 @@ from .ablation_tables import (
     REFERENCE,
     SHORT_REFERENCE,
     STAGE_1,
+    TABLE_5_LEFT,
     TABLE_5_RIGHT,
+    TABLE_7,
     WORDS,
+    dearer_and_better,
     published_costs,
 )
 from .claims import UNDECIDED, Claim, beside, claim
@@ -183,9 +186,9 @@ def costs(counted: pd.DataFrame, table: pd.DataFrame) -> list[Claim]:
     rows = rows[rows.reference.isin([REFERENCE, SHORT_REFERENCE])]
     rows = rows[rows.paper_difference.notna()].drop_duplicates("method")
     dearer = rows[[macs[method] > 1.01 for method in rows.method]]
-    better, theirs = where(dearer, verdict="better"), dearer[dearer.paper_difference > 0]
+    better, theirs = where(dearer, verdict="better"), dearer_and_better(TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7)
     names = ", ".join(f"{row.row} ({macs[row.method]:.2f} times)" for row in better.itertuples())
-    words = f"{len(theirs)}: {', '.join(theirs.row)}"
+    words = f"{len(theirs)}: {', '.join(theirs)}"
     ours = where(counted, size="paper").set_index("experiment").macs / 1e9
     printed = published_costs().macs_g
     other = [name for name in printed.index if f"{ours[name]:.2f}" != f"{printed[name]:.2f}"]

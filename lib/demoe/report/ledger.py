@@ -63,6 +63,8 @@ def table(claims: pd.DataFrame) -> pd.DataFrame:
         sides = {
             side: _matching(claims, entry.get(field, ())) for side, field in ((PRINTED, "printed"), (HERE, "rows"))
         }
+        if "most" in entry:
+            sides = {side: found.assign(verdict=_little(found, entry["most"])) for side, found in sides.items()}
         words = {side: verdict(found.verdict, entry.get("wants", "better")) for side, found in sides.items()}
         reason = _open(entry, sides[HERE], words[HERE])
         if reason and words[HERE] in (HOLDS, FAILS):
@@ -84,6 +86,16 @@ def table(claims: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _little(rows: pd.DataFrame, most: float) -> list[str]:
+    """The rows' verdicts, where "better" by so little counts as no difference: all of the interval at most ``most``;
+    undecided where it reaches beyond."""
+    ends = zip(rows.verdict, pd.to_numeric(rows.low), pd.to_numeric(rows.high), strict=True)
+    return [
+        word if word != "better" or low > most else "no difference" if high <= most else UNDECIDED
+        for word, low, high in ends
+    ]
 
 
 def _open(entry: dict, rows: pd.DataFrame, word: str) -> str:

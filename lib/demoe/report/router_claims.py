@@ -184,7 +184,7 @@ def calibration(errors: pd.DataFrame) -> list[Claim]:
     rows = []
     for row in errors.itertuples():
         key = "demoe-calibration-{group}" + ("-scaled" if row.temperature != 1 else "")
-        rows.append(claim(key, row.ece, holds=row.ece <= row.ece_by_chance, **row._asdict()))
+        rows.append(claim(key, row.ece, holds=row.verdict, **row._asdict()))
     return rows
 
 
