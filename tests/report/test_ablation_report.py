@@ -250,7 +250,5 @@ def test_rows_that_a_profile_does_not_train_say_from_which_on_they_are():
 
 
 def test_dearer_rows_that_the_paper_prints_as_better():
-    found = ablation_tables.dearer_and_better(
-        ablation_tables.TABLE_5_LEFT, ablation_tables.TABLE_5_RIGHT, ablation_tables.TABLE_7
-    )
+    found = at.dearer_and_better(at.TABLE_5_LEFT, at.TABLE_5_RIGHT, at.TABLE_7)
     assert found == ["twice the width", "more MoEBlocks", "wavelet experts", "Restormer experts"]
