@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from demoe.evaluation import statistics
+from demoe.evaluation import router, statistics, trainings
 
 
 def scores(effects: dict[str, float], count=3, images=8, noise=0.02, wander=0.01):
@@ -33,7 +33,7 @@ def scores(effects: dict[str, float], count=3, images=8, noise=0.02, wander=0.01
 
 
 def test_clear_differences_are_told_and_small_ones_are_not():
-    found = statistics.compare_trainings(
+    found = trainings.compare_trainings(
         scores({"a": 0, "up": 1, "down": -1, "same": 0}), {"a": "a", "up": "a", "down": "a", "same": "a"}
     ).set_index("method")
     assert found.verdict.to_dict() == {"a": "undecided", "up": "better", "down": "worse", "same": "undecided"}
@@ -45,7 +45,7 @@ def test_clear_differences_are_told_and_small_ones_are_not():
 
 def test_student_and_spread_against_scipy():
     table = scores({"a": 0, "b": 0.1}, count=4)
-    row = statistics.compare_trainings(table, {"b": "a"}).iloc[0]
+    row = trainings.compare_trainings(table, {"b": "a"}).iloc[0]
     by = table.groupby(["training", "method"]).psnr.mean().unstack()
     wanted = stats.ttest_rel(by["b"], by["a"]).confidence_interval(0.95)
     assert (row.low_trainings, row.high_trainings) == (pytest.approx(wanted.low), pytest.approx(wanted.high))
@@ -54,7 +54,7 @@ def test_student_and_spread_against_scipy():
 
 def test_less_is_better_where_the_metric_says_so():
     table = scores({"a": 0, "up": 1, "down": -1}).rename(columns={"psnr": "mae"})
-    found = statistics.compare_trainings(table, {"up": "a", "down": "a"}, metric="mae").set_index("method")
+    found = trainings.compare_trainings(table, {"up": "a", "down": "a"}, metric="mae").set_index("method")
     assert found.verdict.to_dict() == {"up": "worse", "down": "better"} and found.difference["up"] > 0
 
 
@@ -63,29 +63,29 @@ def test_another_training_can_undo_what_the_pictures_show():
     effects = {"a": 0, "b": 0.02}
     quiet = scores(effects, images=30, noise=0.001, wander=0)
     loud = quiet.assign(psnr=quiet.psnr + (quiet.method == "b") * quiet.training.map({0: 0.5, 1: -0.5, 2: 0.1}))
-    assert statistics.compare_trainings(quiet, {"b": "a"}).verdict.item() == "better"
-    assert statistics.compare_trainings(loud, {"b": "a"}).verdict.item() == "undecided"
+    assert trainings.compare_trainings(quiet, {"b": "a"}).verdict.item() == "better"
+    assert trainings.compare_trainings(loud, {"b": "a"}).verdict.item() == "undecided"
 
 
 def test_one_training_has_no_spread_and_a_hidden_digit_is_no_difference():
-    row = statistics.compare_trainings(scores({"a": 0, "b": 1}, count=1), {"b": "a"}).iloc[0]
+    row = trainings.compare_trainings(scores({"a": 0, "b": 1}, count=1), {"b": "a"}).iloc[0]
     assert math.isnan(row.spread) and math.isnan(row.low_trainings) and row.verdict == "better"
-    tiny = statistics.compare_trainings(scores({"a": 0, "b": 0.001}, noise=0, wander=0), {"b": "a"}).iloc[0]
+    tiny = trainings.compare_trainings(scores({"a": 0, "b": 0.001}, noise=0, wander=0), {"b": "a"}).iloc[0]
     assert tiny.low > 0 and tiny.verdict == "no difference"
 
 
 def test_missing_methods_and_unequal_seeds_are_refused():
     table = scores({"a": 0, "b": 1})
     with pytest.raises(ValueError, match="no scores of 'c': choose from a, b"):
-        statistics.compare_trainings(table, {"c": "a"})
+        trainings.compare_trainings(table, {"c": "a"})
     with pytest.raises(ValueError, match="not trained from the same seeds"):
-        statistics.compare_trainings(table[(table.method == "a") | (table.training == 0)], {"b": "a"})
+        trainings.compare_trainings(table[(table.method == "a") | (table.training == 0)], {"b": "a"})
 
 
 @pytest.mark.parametrize("ours", [(1, 2, 3, 4), (4, 3, 2, 1), (2, 2, 5, 1), (0.3, 0.1, 0.2, 0.9)])
 def test_order_against_brute_force(ours):
     published = (10, 20, 30, 25)
-    found = statistics.order(published, ours)
+    found = trainings.order(published, ours)
     rho = stats.spearmanr(published, ours).statistic
     every = [stats.spearmanr(published, one).statistic for one in itertools.permutations(ours)]
     assert found.rho == pytest.approx(rho) and found.exact
@@ -95,27 +95,27 @@ def test_order_against_brute_force(ours):
 def test_order_of_many_rows_is_drawn_and_reproducible():
     rng = np.random.default_rng(0)
     published, ours = rng.random(12), rng.random(12)
-    found = statistics.order(published, ours)
+    found = trainings.order(published, ours)
     wanted = stats.spearmanr(published, ours, alternative="greater")
     assert not found.exact and found.rho == pytest.approx(wanted.statistic)
-    assert found.p == pytest.approx(wanted.pvalue, abs=0.03) and found == statistics.order(published, ours)
-    assert statistics.order(published, published).p == pytest.approx(1 / 20_001)
+    assert found.p == pytest.approx(wanted.pvalue, abs=0.03) and found == trainings.order(published, ours)
+    assert trainings.order(published, published).p == pytest.approx(1 / 20_001)
 
 
 def test_no_order_without_differences():
-    assert math.isnan(statistics.order([1, 2, 3], [5, 5, 5]).rho) and math.isnan(statistics.order([1], [2]).p)
+    assert math.isnan(trainings.order([1, 2, 3], [5, 5, 5]).rho) and math.isnan(trainings.order([1], [2]).p)
     with pytest.raises(ValueError, match="got 2 and 3"):
-        statistics.order([1, 2], [1, 2, 3])
+        trainings.order([1, 2], [1, 2, 3])
 
 
 def test_experts_in_use():
     one = np.array([[1.0, 0, 0, 0, 0]])
-    assert statistics.experts_in_use(one) == pytest.approx(1, abs=1e-6)
-    assert statistics.experts_in_use(np.full((3, 5), 0.2)) == pytest.approx(5)
+    assert router.experts_in_use(one) == pytest.approx(1, abs=1e-6)
+    assert router.experts_in_use(np.full((3, 5), 0.2)) == pytest.approx(5)
     sure = np.array([[0.9, 0.025, 0.025, 0.025, 0.025]])
-    assert statistics.experts_in_use(sure, 2.0, draws=500) > statistics.experts_in_use(sure) + 0.1
-    assert statistics.experts_in_use(one, 1.0, draws=500) < 1.01
-    assert statistics.experts_in_use(one, 0.2, draws=500, on="weights") > 1.3
+    assert router.experts_in_use(sure, 2.0, draws=500) > router.experts_in_use(sure) + 0.1
+    assert router.experts_in_use(one, 1.0, draws=500) < 1.01
+    assert router.experts_in_use(one, 0.2, draws=500, on="weights") > 1.3
 
 
 NAN = math.nan

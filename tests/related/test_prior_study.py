@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from demoe.core import profiles
 from demoe.data.setting import Setting
-from demoe.evaluation import statistics
+from demoe.evaluation import statistics, trainings
 from demoe.related import experiments as guests
 from demoe.related import features, prior_report, prior_study, teachers
 from demoe.related.networks.unet import UNet
@@ -159,8 +159,8 @@ def test_the_controls_decide_whether_a_gain_survives():
     ("rho", "p", "holds"), [(0.9, 0.01, True), (0.9, 0.06, None), (0.0, 0.6, False), (-0.5, 0.9, False)]
 )
 def test_an_order_of_few_rows_is_neither_confirmed_nor_refuted(rho, p, holds):
-    assert prior_report.ordered(statistics.Order(rho, p, 7, True)) is holds
-    assert prior_report.ordered(statistics.order([1, 2, 3], [2, 2, 2])) is None  # no order at all
+    assert prior_report.ordered(trainings.Order(rho, p, 7, True)) is holds
+    assert prior_report.ordered(trainings.order([1, 2, 3], [2, 2, 2])) is None  # no order at all
     verdicts = [
         {one.id: one.verdict for one in prior_report.gains(prior_report.compared(scores(gain)), 1.0)}["prior-t4-order"]
         for gain in (0.5, -0.3)

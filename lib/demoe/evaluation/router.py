@@ -26,7 +26,7 @@ from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
 from demoe.inference.restore import evaluation_mode
 from demoe.models.layers import UNet, pad_to_multiple
-from demoe.models.moe import normalised_entropy
+from demoe.models.moe import NoiseOn, noisy_weights, normalised_entropy
 
 from . import statistics
 
@@ -275,3 +275,18 @@ def calibrated(*, ece: float, ece_by_chance: float, gap_low: float, gap_high: fl
     if ece > ece_by_chance or (known and (gap_low > 0 or gap_high < 0)):
         return "fails"
     return "holds" if known and gap_low > -WELL_CALIBRATED and gap_high < WELL_CALIBRATED else "undecided"
+
+
+def experts_in_use(
+    weights: np.ndarray, noise: float = 0.0, seed: int = 0, draws: int = 20, on: NoiseOn = "logits"
+) -> float:
+    """How many experts a router mixes: exp of the entropy of its softmax (M, N), 1 to N, the mean over the pictures.
+
+    ``noise`` is the standard deviation of Gaussian noise ``on`` the logits or the weights (``moe.noisy_weights``),
+    averaged over ``draws``.
+    """
+    logits = np.log(np.clip(weights, 1e-12, None))
+    rng = np.random.default_rng(seed)
+    added = noise * rng.standard_normal((draws if noise else 1, *logits.shape))  # (draws, M, N)
+    mixed = noisy_weights(torch.from_numpy(logits).expand(added.shape), torch.from_numpy(added), on)
+    return float((weights.shape[1] ** normalised_entropy(mixed).numpy()).mean())

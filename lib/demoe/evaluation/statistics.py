@@ -1,8 +1,7 @@
 """From rows of pictures to tables: means, how far they can be trusted, and when a difference is one (``judge``).
 
 Pictures of one scene resemble each other, so intervals come from a bootstrap over scenes, not over pictures. Where a
-network was trained several times, ``compare_trainings`` and ``order`` say what differs by more than another training
-would.
+network was trained several times, ``trainings`` says what differs by more than another training would.
 """
 
 from __future__ import annotations
@@ -10,23 +9,19 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
-from scipy import stats
 
 from demoe.core.tasks import PAPER_ORDER
-from demoe.models.moe import NoiseOn, noisy_weights, normalised_entropy
 
 from .metrics import ELSEWHERE, LABELS
 
 MISSING = "missing"  # what a table shows for NaN
 AVERAGE, WITHOUT = "Average", "Average without LOLBlur"  # of the sets' means, in the column "set"
 RESAMPLES, LEVEL = 2000, 0.95  # of every bootstrap here, and of every interval
-EXACT = 8  # rows up to which ``order`` looks at all permutations (8! = 40 320)
 # Smallest difference that counts: half of the last digit that the paper's tables print of the metric (half of the
 # hundredth for those not named). What no published digit would show is no difference.
 HALF_A_HUNDREDTH = 0.005  # dB for PSNR
@@ -291,90 +286,3 @@ def report(table: pd.DataFrame) -> str:
         lines.append((row.set, row.method, LABELS[row.metric], text, counted, row.scenes))
     columns = ["set", "method", "metric", "mean [95 % interval]", "pictures", "scenes"]
     return pd.DataFrame(lines, columns=columns).to_string(index=False)
-
-
-def compare_trainings(
-    scores: pd.DataFrame, references: dict[str, str], seed: int = 0, metric: str = "psnr"
-) -> pd.DataFrame:
-    """Every method beside its reference, ``metric`` averaged over the sets as in the paper's tables.
-
-    ``scores`` are ``benchmark.score``'s with a column ``training``, the seed. ``references`` gives each method's
-    reference, which may be itself. Columns: method, reference, trainings, a column a metric (means over trainings, NaN
-    where a set has no value), spread (standard deviation of it over trainings; NaN for one), difference (its), low
-    and high (its interval over scenes, the trainings at hand given), scenes, low_trainings and high_trainings
-    (Student's interval over trainings, paired by seed; NaN for one), verdict and reason (``judge``'s word and why).
-    Raises ``ValueError`` for a method or reference without scores, or where the two were not trained from the same
-    seeds.
-    """
-    tables = [summarise(part).assign(training=training) for training, part in scores.groupby("training", sort=False)]
-    overall = pd.concat(tables).query("set == 'Average'").set_index("training")
-    images = scores.groupby(["set", "image", "method"], sort=False)[metric].mean().reset_index()  # over trainings
-    rows = []
-    for method, reference in references.items():
-        own, other = (rows_of(overall, name)[metric_columns(scores)] for name in (method, reference))
-        if not own[metric].notna().equals(other[metric].notna()):
-            raise ValueError(
-                f"{method!r} and {reference!r} were not trained from the same seeds: train what is missing"
-            )
-        gaps = (own[metric] - other[metric]).dropna().to_numpy()
-        interval = {"low": math.nan, "high": math.nan, "scenes": 0}
-        over_trainings = (math.nan, math.nan)
-        if method != reference:
-            found = difference(images, method, reference, seed)
-            interval = found.loc[found["set"] == AVERAGE, list(interval)].to_dict("records")[0]
-            if len(gaps) > 1:
-                over_trainings = stats.ttest_1samp(gaps, 0).confidence_interval(LEVEL)
-        interval |= dict(zip(("low_trainings", "high_trainings"), over_trainings, strict=True))
-        row = {"method": method, "reference": reference, "trainings": int(own[metric].notna().sum())}
-        row |= own.mean(skipna=False).to_dict() | {"spread": own[metric].std(), "difference": gaps.mean(), **interval}
-        verdict = judge(row["difference"], trainings=row["trainings"], metric=metric, **interval)
-        rows.append(row | {"verdict": verdict.word, "reason": verdict.reason})
-    return pd.DataFrame(rows)
-
-
-def experts_in_use(
-    weights: np.ndarray, noise: float = 0.0, seed: int = 0, draws: int = 20, on: NoiseOn = "logits"
-) -> float:
-    """How many experts a router mixes: exp of the entropy of its softmax (M, N), 1 to N, the mean over the pictures.
-
-    ``noise`` is the standard deviation of Gaussian noise ``on`` the logits or the weights (``moe.noisy_weights``),
-    averaged over ``draws``.
-    """
-    logits = np.log(np.clip(weights, 1e-12, None))
-    rng = np.random.default_rng(seed)
-    added = noise * rng.standard_normal((draws if noise else 1, *logits.shape))  # (draws, M, N)
-    mixed = noisy_weights(torch.from_numpy(logits).expand(added.shape), torch.from_numpy(added), on)
-    return float((weights.shape[1] ** normalised_entropy(mixed).numpy()).mean())
-
-
-@dataclass(frozen=True)
-class Order:
-    """How far two lists of numbers rank the same rows alike."""
-
-    rho: float  # Spearman's rank correlation, NaN for fewer than two rows or where all are equal
-    p: float  # share of all orders that agree at least as well: one-sided
-    rows: int
-    exact: bool  # whether all orders were looked at
-
-
-def order(published: Sequence[float], ours: Sequence[float], seed: int = 0, draws: int = 20_000) -> Order:
-    """Spearman's rho with its permutation p: of all orders of ours, how many agree with the published at least as well.
-
-    Exact up to ``EXACT`` rows (four rows in perfect order have p = 1/24), otherwise from ``draws`` random orders.
-    """
-    a, b = stats.rankdata(published), stats.rankdata(ours)
-    if len(a) != len(b):
-        raise ValueError(f"two orders of the same rows are needed, got {len(a)} and {len(b)}")
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return Order(math.nan, math.nan, len(a), True)
-    exact = len(a) <= EXACT
-    found = stats.permutation_test(
-        (b,),
-        lambda ranks, axis: (a * ranks).sum(axis),  # grows with rho, and of halves it is exact: ties stay ties
-        permutation_type="pairings",
-        alternative="greater",
-        n_resamples=math.factorial(EXACT) if exact else draws,
-        vectorized=True,
-        rng=np.random.default_rng(seed),
-    )
-    return Order(float(stats.pearsonr(a, b).statistic), float(found.pvalue), len(a), exact)

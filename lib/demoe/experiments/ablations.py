@@ -16,7 +16,7 @@ from demoe.data import aio_blur
 from demoe.data.batches import Batch
 from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
-from demoe.evaluation import benchmark, methods, router, statistics
+from demoe.evaluation import benchmark, methods, router
 from demoe.evaluation.methods import Method
 from demoe.models import complexity
 from demoe.models.demoe import DeMoE, DeMoEConfig
@@ -130,11 +130,11 @@ def parts(model: nn.Module) -> pd.DataFrame:
 def experts_in_use(
     model: nn.Module, sets: Sequence[PairedSet], sigma: Mapping[NoiseOn, float], seed: int = 0, device: str = "cpu"
 ) -> tuple[float, dict[NoiseOn, float]]:
-    """How many experts the router of ``model`` mixes on ``sets`` (``statistics.experts_in_use``): without noise, and
+    """How many experts the router of ``model`` mixes on ``sets`` (``router.experts_in_use``): without noise, and
     with noise of a standard deviation ``sigma``, by what it is on."""
     weights = router.router_view(model, sets, device).probabilities
-    noisy = {on: statistics.experts_in_use(weights, one, seed, on=on) for on, one in sigma.items()}
-    return statistics.experts_in_use(weights), noisy
+    noisy = {on: router.experts_in_use(weights, one, seed, on=on) for on, one in sigma.items()}
+    return router.experts_in_use(weights), noisy
 
 
 def network(spec: Spec) -> nn.Module:

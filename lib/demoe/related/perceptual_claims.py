@@ -106,7 +106,7 @@ def _share(hits: int, count: int) -> dict[str, float]:
 
 
 def _claim(key: str, row, control: str, /, **more) -> Claim:
-    """A row of ``statistics.compare_trainings``, which has judged it over scenes and over trainings."""
+    """A row of ``trainings.compare_trainings``, which has judged it over scenes and over trainings."""
     fields = {"low": row.low, "high": row.high, "trainings": row.trainings, "criterion": row.reason}
     return claim(key, row.difference, control, row.verdict, **fields | more)
 

@@ -21,7 +21,7 @@ from demoe.core.provenance import Stamp, code_hash
 from demoe.data import aio_blur
 from demoe.data.pairs import PairedSet
 from demoe.data.setting import Setting
-from demoe.evaluation import benchmark, statistics
+from demoe.evaluation import benchmark, statistics, trainings
 from demoe.experiments import Run
 from demoe.models.outputs import as_restored
 from demoe.report import tables
@@ -97,7 +97,7 @@ def train(setting: Setting, seeds: Sequence[int]) -> tuple[dict[tuple[str, int],
 
 
 def score(runs: Mapping[tuple[str, int], Run], test: PairedSet, mark: Stamp) -> tuple[pd.DataFrame, str]:
-    """``benchmark.run`` of networks by row and seed, and of the input, as ``statistics.compare_trainings`` takes it.
+    """``benchmark.run`` of networks by row and seed, and of the input, as ``trainings.compare_trainings`` takes it.
 
     Distances of networks that are not here are NaN; in words, why.
     """
@@ -123,7 +123,7 @@ def score(runs: Mapping[tuple[str, int], Run], test: PairedSet, mark: Stamp) -> 
 def compare(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Every row against "none", and each local one against the random control, in PSNR and in the distances.
 
-    Columns: metric, then those of ``statistics.compare_trainings``. Rows trained from fewer seeds are compared there.
+    Columns: metric, then those of ``trainings.compare_trainings``. Rows trained from fewer seeds are compared there.
     """
     trained, found = scores.groupby("method", sort=False).training.agg(frozenset), []
     pairs = [(row, NOTHING) for row in trained.index] + [(NOTHING, START), (NOTHING, INPUT)]
@@ -133,7 +133,7 @@ def compare(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             common = scores[scores.training.isin(trained[first] & trained[second])]
             for metric in ("psnr", *DISTANCES):
                 if where(common, method=first)[metric].notna().all():
-                    rows = statistics.compare_trainings(common, {first: second}, seed, metric)
+                    rows = trainings.compare_trainings(common, {first: second}, seed, metric)
                     found.append(rows.assign(metric=metric))
     return pd.concat(found, ignore_index=True)
 

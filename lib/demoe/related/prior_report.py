@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from demoe.data.setting import Setting
-from demoe.evaluation import statistics
+from demoe.evaluation import statistics, trainings
 from demoe.experiments import Spec
 from demoe.models import pretrained
 from demoe.report import claims, tables
@@ -342,7 +342,7 @@ def gains(differences: pd.DataFrame, steadiness: float) -> list[Claim]:
         )
     rows = [label for label in ORDER if (label, NET0) in table.index or label == NET0]
     ours = [0.0 if label == NET0 else table.loc[(label, NET0)]["mean"] for label in rows]
-    order = statistics.order([theirs(4, label, "PSNR") for label in rows], ours)
+    order = trainings.order([theirs(4, label, "PSNR") for label in rows], ours)
     told = f"{order.rows} rows, p {order.p:.3f}"
     found.append(claim("prior-t4-order", order.rho, beside(told, start), ordered(order) if learnt else None))
     found.append(claim("prior-t4-unstable", steadiness))
@@ -351,7 +351,7 @@ def gains(differences: pd.DataFrame, steadiness: float) -> list[Claim]:
     return found
 
 
-def ordered(order: statistics.Order) -> bool | None:
+def ordered(order: trainings.Order) -> bool | None:
     """Whether an order is the expected one, as ``ablation_report.order`` has it: False where the ranks do not agree at
     all (rho not above 0), None between, where so few rows neither confirm nor refute it."""
     return True if order.p < 0.05 else False if order.rho <= 0 else None
@@ -371,7 +371,7 @@ def unsteady(log: pd.DataFrame) -> float:
 def severe_claims(scores: pd.DataFrame, ranges: pd.DataFrame) -> list[Claim]:
     """Whether the prior gains more the longer the motion is: ``by_strength`` and its differences."""
     wide = scores.pivot(index=["strength", "image"], columns="method", values="psnr").reset_index()
-    order = statistics.order(wide.strength, wide[NET6] - wide[NET0])
+    order = trainings.order(wide.strength, wide[NET6] - wide[NET0])
     own = where(ranges, first=NET6, second=NET0, metric="psnr").set_index("set")
     told = "; ".join(f"{bare(name)} {interval(row)}" for name, row in own.iterrows() if name != claims.AVERAGE)
     learnt = judged(where(ranges, first=NET0, second="input", metric="psnr").set_index("set").loc[claims.AVERAGE])

@@ -87,7 +87,7 @@ def routing_decides(basis: pd.DataFrame) -> bool:
 
 
 def _claim(key: str, row, control: str, routed: bool, **more) -> Claim:
-    """A row of ``statistics.compare_trainings``, which has judged it; undecided where routing decides."""
+    """A row of ``trainings.compare_trainings``, which has judged it; undecided where routing decides."""
     over = ""
     if not math.isnan(row.low_trainings):
         over = f"over trainings [{row.low_trainings:+.3f}, {row.high_trainings:+.3f}]"
@@ -149,7 +149,7 @@ def noise(table: pd.DataFrame, name: str) -> Claim:
 def noise_in_use(plain: float, noisy: dict[str, float], sigma: dict[str, float]) -> list[Claim]:
     """Whether the router's noise has more experts in use than ``plain``, by reading: on the logits, on the weights.
 
-    ``noisy`` (``statistics.experts_in_use``) and ``sigma``, the standard deviation, are by what the noise is on."""
+    ``noisy`` (``router.experts_in_use``) and ``sigma``, the standard deviation, are by what the noise is on."""
     key = "demoe-f6-noise-on-{on}"
     return [claim(key, count - plain, on=on, noisy=count, plain=plain, sigma=sigma[on]) for on, count in noisy.items()]
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from demoe.core.profiles import PROFILES, Profile, trained_from
 from demoe.data.setting import Setting
-from demoe.evaluation import statistics
+from demoe.evaluation import trainings
 from demoe.evaluation.statistics import without_lolblur
 from demoe.experiments.ablations import BY_HAND, CHOICES, INPUT, ROUTER
 from demoe.experiments.spec import FIGURE_6, PUBLISHED, START, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7, specs
@@ -85,11 +85,11 @@ def results(scores: pd.DataFrame, *tables: str, seed: int = 0) -> pd.DataFrame:
     for choice in CHOICES:
         part = scores[scores.choice == choice]
         references = {row.experiment: row.reference for row in wanted}
-        found = statistics.compare_trainings(part, references, seed).set_index("method")
+        found = trainings.compare_trainings(part, references, seed).set_index("method")
         accuracy = part.groupby("method").right.mean()
         rest = without_lolblur(part)
         bright = rest.groupby(["method", "set"]).psnr.mean().groupby("method").mean()
-        again = statistics.compare_trainings(rest if len(rest) else part, references, seed).set_index("method")
+        again = trainings.compare_trainings(rest if len(rest) else part, references, seed).set_index("method")
         for row in wanted:
             records.append(
                 {"table": row.table, "row": row.label, "choice": choice, "method": row.experiment}
@@ -138,7 +138,7 @@ def basis(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         bright = without_lolblur(every)
         for sets, part in ((ALL_SETS, every), (BRIGHT, bright if len(bright) else every)):
             for other in (STAGE_1, INPUT):
-                rows = statistics.compare_trainings(part, {REFERENCE: other}, seed).assign(accuracy=right)
+                rows = trainings.compare_trainings(part, {REFERENCE: other}, seed).assign(accuracy=right)
                 rows.insert(0, "choice", choice)
                 rows.insert(1, "sets", sets)
                 found.append(rows)
@@ -152,7 +152,7 @@ def readable(basis: pd.DataFrame) -> pd.DataFrame:
 
 
 def orders(table: pd.DataFrame) -> pd.DataFrame:
-    """``statistics.order`` of every table's PSNR, and of all published rows together, each experiment once. Tables of
+    """``trainings.order`` of every table's PSNR, and of all published rows together, each experiment once. Tables of
     which fewer than three rows are there have no order.
 
     ``table`` is ``results``'. Columns: table (ending in ", expert by hand" where it was so chosen), choice, rows, rho,
@@ -165,7 +165,7 @@ def orders(table: pd.DataFrame) -> pd.DataFrame:
             groups.append((ALL_ROWS, chosen.drop_duplicates("method")))
         for name, part in groups:
             label = name if choice == ROUTER else f"{name}, expert by hand"
-            every, bright = (statistics.order(part.paper_psnr, ours) for ours in (part.psnr, part.psnr_bright))
+            every, bright = (trainings.order(part.paper_psnr, ours) for ours in (part.psnr, part.psnr_bright))
             without = {"rho_bright": bright.rho, "p_bright": bright.p}
             found.append({"table": label, "choice": choice} | vars(every) | without)
     columns = ["table", "choice", "rows", "rho", "p", "exact", "rho_bright", "p_bright"]
