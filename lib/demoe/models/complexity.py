@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import ptflops.pytorch_ops
 import torch
-from ptflops import get_model_complexity_info
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -72,6 +70,9 @@ def count(model: nn.Module, size: tuple[int, int, int] = SIZE, k: int = 1) -> tu
     router's choice is not looked at: the first ``k`` experts stand for any, which are of one size. The model comes back
     as it was. Raises ``RuntimeError`` where its forward fails on that size.
     """
+    from ptflops import get_model_complexity_info  # two seconds, and who counts nothing need not wait for it
+    from ptflops.pytorch_ops import MODULES_MAPPING
+
     modes = {module: module.training for module in model.modules()}
     before = {module: set(vars(module)) for module in modes}
     said = io.StringIO()
@@ -94,7 +95,7 @@ def count(model: nn.Module, size: tuple[int, int, int] = SIZE, k: int = 1) -> tu
                 print_per_layer_stat=False,
                 backend="pytorch",
                 input_constructor=black,
-                custom_modules_hooks={PictureConv2d: ptflops.pytorch_ops.MODULES_MAPPING[nn.Conv2d]},
+                custom_modules_hooks={PictureConv2d: MODULES_MAPPING[nn.Conv2d]},
             )
     finally:
         for module, training in modes.items():
@@ -114,7 +115,8 @@ def _layers_only() -> Iterator[None]:
     ``a * b`` is not counted but ``torch.mul(a, b)`` is, and PyTorch itself calls it to resize "meta" tensors and
     wherever a default device is set. None of the networks here calls these itself.
     """
-    table = ptflops.pytorch_ops.TENSOR_OPS_MAPPING
+    from ptflops.pytorch_ops import TENSOR_OPS_MAPPING as table
+
     kept = dict(table)
     table.update(dict.fromkeys(kept, lambda *args, **kwargs: 0))
     try:
