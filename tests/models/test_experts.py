@@ -169,8 +169,8 @@ def test_restormer_heads():
 
 
 def test_plk_reach():
-    block = PLKBlock(32)  # under 32 channels gradients come from Fourier transforms, with rounding instead of zeros
-    x = torch.randn(1, 32, 31, 31, requires_grad=True)
+    block = PLKBlock(256)  # a quarter of fewer than 132 goes through Fourier transforms, with rounding instead of zeros
+    x = torch.randn(1, 256, 31, 31, requires_grad=True)
     block(x)[0, :, 15, 15].sum().backward()
     seen = x.grad.abs().sum(dim=(0, 1)) > 0
     reach = 2 + 8 + 1  # mixer, large kernel, attention
