@@ -83,8 +83,9 @@ def _notebooks(profile: str, results: Path, figures: Path) -> None:
             _smaller(file, figures / file.name)
         write_text(results / "notebooks" / notebook.name, smaller_pictures(notebook.read_text(encoding="utf-8")))
     write_text(results / "tables" / claims.FILE, rows.to_csv(index=False, lineterminator="\n"))
-    for file in own.glob("STATUS*.md"):
-        _copy(file, results / file.name)
+    if any(own.glob("runs/*/model.safetensors")):  # else it would say of published networks that none is trained
+        for file in own.glob("STATUS*.md"):
+            _copy(file, results / file.name)
     write_text(results / "report.html", html_report.build(profile, results, figures))
 
 
