@@ -230,4 +230,4 @@ def test_a_profile_plans_nothing_that_it_leaves_out():
     assert {name for name in profiles.PROFILES if not profiles.get(name).leaves_out} == {"test", "quick", "paper"}
     every = {name for profile in profiles.PROFILES.values() for name in profile.leaves_out}
     assert every <= set(experiments.NAMES) and profiles.trained_from("ablation-wide") == "quick"
-    assert profiles.trained_from("ablation-from-scratch") == "cpu" and profiles.trained_from("demoe") == "smoke"
+    assert profiles.trained_from("ablation-router-noise") == "cpu" and profiles.trained_from("demoe") == "smoke"

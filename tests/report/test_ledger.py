@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from demoe.core import provenance
+from demoe.core.files import published_dir
 from demoe.core.paper import published
 from demoe.report import claims, ledger, published_claims
 from demoe.report.claims import Claim
@@ -187,3 +188,15 @@ def test_a_loss_that_costs_what_the_papers_own_cost_is_comparable(home):
     worse = Claim("mae-psnr-local-none", "L", -0.1, verdict="worse")
     here = kept(home, worse, *(Claim(name, "K", -0.1, verdict="holds") for name in names)).here
     assert here["a1-psnr"] == here["c3-psnr"] == "holds"
+
+
+@pytest.mark.parametrize("profile", ["smoke", "cpu"])
+def test_a_published_ledger_tells_what_the_published_claims_say(profile):
+    """Notebook 14 was published after the notebooks whose rows it shows."""
+    table = pd.read_csv(published_dir(profile) / "tables" / "14_ledger.csv", keep_default_na=False)
+    told = sorted(claims._rows(published_dir(profile) / "tables" / claims.FILE).sentence, key=len, reverse=True)
+    for row in table.itertuples():
+        rest = row.ours
+        for sentence in told:
+            rest = rest.replace(sentence, "")
+        assert not rest.strip() or rest.strip().startswith("Undecided: "), (row.id, rest)
