@@ -194,3 +194,24 @@ def test_bad_arguments(model):
         strips.statistics(model, [picture(20, 16)])
     with pytest.raises(ValueError, match="training"):
         strips.forward(NAFNet(NAFNetConfig(width=2)).train(), x)
+
+
+@pytest.mark.parametrize(("recompute", "kept", "roomy"), [(0, True, True), (1, False, False)])
+@torch.no_grad()
+def test_the_second_way_keeps_neither_the_largest_map_for_the_decoder_nor_its_gates(
+    model, recompute, kept, roomy, monkeypatch
+):
+    encode, first = strip_runner.Run.encode, strip_runner.Run._first_pass
+    skips, widths = [], set()
+
+    def encoding(run, strips):
+        y, found = encode(run, strips)
+        skips.append(found[0])
+        return y, found
+
+    monkeypatch.setattr(strip_runner.Run, "encode", encoding)
+    monkeypatch.setattr(
+        strip_runner.Run, "_first_pass", lambda run, y, *rest: widths.add(y.maps[0].shape[1]) or first(run, y, *rest)
+    )
+    strips.forward(model, picture(40, 24), recompute=recompute)
+    assert isinstance(skips[0], strip_runner.Kept) is kept and (model.config.width in widths) is roomy

@@ -71,7 +71,7 @@ class Run:
         if model.num_experts:
             self.weights = self._gate()
             self.shares = self.weights[0].tolist()  # once: a GPU's host waits for it
-        y = self._blocks(y, model.middle_blks, False)
+        y = self._blocks(y, model.middle_blks)
         for _ in range(moes):
             y = self._moe(y, next(experts))
         for level, (decoder, up) in reversed(
@@ -82,7 +82,7 @@ class Run:
                 allocator.give_back()  # the next room may not fit into the one that the encoder had
             y = raised(y, skip, up[0])
             y = y if lazy or isinstance(y, Kept) else self._keep(y())
-            y = self._blocks(y, decoder, lazy)
+            y = self._blocks(y, decoder)
             for _ in range(moes):
                 y = self._moe(y, next(experts))
             if level > 0 and not isinstance(y, Kept):
@@ -102,7 +102,7 @@ class Run:
             lazy = level < self.recompute - 1
             again = self._again(y, encoder) if self.recompute == 1 and level == 0 else None
             y = y if lazy else self._keep(y())  # before the blocks begin, what it is made of can then be freed
-            y = self._blocks(y, encoder, lazy)  # (1, C, H, W)
+            y = self._blocks(y, encoder)  # (1, C, H, W)
             skips.append(again or y)
             self.rooms = []  # before the next level takes memory
             y = lowered(y, down)
@@ -135,9 +135,8 @@ class Run:
         kept = Kept([empty(first, self.height // part)], self.rows // part)
         return kept.replace(chain((first,), strips), first.shape[2])
 
-    def _blocks(self, y: Source, blocks: Iterable[nn.Module], lazy: bool) -> Source:
-        """Blocks in sequence. The map after each is kept, or computed anew for each pass if ``lazy``."""
-        y = y if lazy or isinstance(y, Kept) else self._keep(y())
+    def _blocks(self, y: Source, blocks: Iterable[nn.Module]) -> Source:
+        """Blocks in sequence: in the place of a map that is kept; another is computed anew for each pass."""
         for block in blocks:
             y = self._block(y, block)
         return y

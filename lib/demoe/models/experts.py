@@ -116,7 +116,7 @@ class PLKBlock(nn.Module):
 class _LargeKernel(torch.autograd.Function):
     """A convolution that keeps the size, whose gradients are computed with Fourier transforms.
 
-    On a CPU the usual backward takes up to a hundred and fifty times as long: of 17x17 kernels on few channels, in
+    On a CPU the usual backward takes many times as long: of 17x17 kernels on few channels, in
     channels-last memory, oneDNN 3 computes the weight's gradient by plain loops (PyTorch 2.15; ``findings/``).
     """
 
