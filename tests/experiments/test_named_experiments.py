@@ -1,12 +1,14 @@
 """Specialists and variants of the baseline: where they start, what they see, and what their identity depends on."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from demoe import experiments
-from demoe.core import profiles
+from demoe.core import profiles, provenance
 from demoe.data.setting import Setting
 from demoe.experiments import runs
 from demoe.models.nafnet import NAFNetConfig
@@ -148,6 +150,22 @@ def test_an_identity_depends_on_what_the_weights_depend_on_and_nothing_else():
         assert found == wanted, field
     assert kinds["specialist"](Setting(replace(TINY, specialist_patch=24))).hash != usual["specialist"]
     assert kinds["specialist"](Setting(replace(TINY, patch=24))).hash == usual["specialist"]
+
+
+@pytest.mark.parametrize(
+    ("file", "renames"),
+    [("core/profiles.toml", False), ("core/profiles.py", True), ("experiments/ablations.toml", False)],
+)
+def test_an_identity_depends_on_the_code_and_not_on_other_profiles_numbers(tmp_path, monkeypatch, file, renames):
+    before = experiments.named("demoe", SETTING).hash
+    package = shutil.copytree(Path(provenance.__file__).parents[1], tmp_path / "demoe")
+    monkeypatch.setattr(provenance, "__file__", str(package / "core/provenance.py"))
+    (package / file).write_text((package / file).read_text() + "# changed\n")
+    provenance.code_hash.cache_clear()
+    try:
+        assert (experiments.named("demoe", SETTING).hash != before) == renames
+    finally:
+        provenance.code_hash.cache_clear()
 
 
 def test_what_people_are_told_is_no_part_of_an_identity():

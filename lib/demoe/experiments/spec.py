@@ -314,5 +314,9 @@ def not_installed() -> dict[str, str]:
 
 
 def code(real: bool = False) -> str:
-    """The hash of all code that trained weights depend on; ``real``: with that which reads real datasets."""
-    return provenance.code_hash("core", "models", "training", "data", "blur", *(("data/real",) if real else ()))
+    """The hash of all code that trained weights depend on; ``real``: with that which reads real datasets.
+
+    The numbers of the profiles are not in it: a ``Spec`` holds those of its own, and another profile's change nothing.
+    """
+    rooms = ("core", "models", "training", "data", "blur", *(("data/real",) if real else ()))
+    return provenance.code_hash(*rooms, but="core/profiles.toml")
