@@ -26,7 +26,7 @@ def test_what_is_kept_is_made_once_and_again_where_it_is_damaged(tmp_path, capsy
             assert not (missing and (folder / files.SUMS).exists())
             make(folder, missing)
         assert files.is_kept(folder, NAMES)
-    assert asked == [list(NAMES), [], ["a.csv"], list(NAMES)]
+    assert asked == [list(NAMES), [], list(NAMES), list(NAMES)]  # one without the other is of no use
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 3 and said[0].endswith("a.csv.damaged, and b is better.")
     assert (folder / "a.csv.damaged-2").read_text() == "else\n" and (folder / "a.csv").read_text() == "a.csv\n"
@@ -46,6 +46,20 @@ def test_what_is_interrupted_is_continued_and_not_sealed_before_its_end(tmp_path
     with files.kept(tmp_path, NAMES) as missing:
         assert missing == list(NAMES) and not (tmp_path / "a.csv").exists()
         make(tmp_path, missing)
+
+
+def test_a_making_again_that_is_interrupted_is_not_sealed_with_what_was_there_before(tmp_path):
+    with files.kept(tmp_path, NAMES) as missing:
+        make(tmp_path, missing)
+    (tmp_path / "b.csv").write_text("else\n")
+    with pytest.raises(KeyboardInterrupt), files.kept(tmp_path, NAMES) as missing:
+        (tmp_path / "b.csv").write_text("the first of many rows\n")
+        raise KeyboardInterrupt
+    assert (tmp_path / "a.csv.earlier").read_text() == "a.csv\n" and not files.is_kept(tmp_path, NAMES)
+    with files.kept(tmp_path, NAMES) as missing:
+        assert missing == ["a.csv"]  # what is made last is missing: the making goes on
+        make(tmp_path, NAMES)
+    assert files.is_kept(tmp_path, NAMES) and (tmp_path / "b.csv").read_text() == "b.csv\n"
 
 
 def test_only_what_a_process_left_that_is_gone_is_swept(tmp_path):

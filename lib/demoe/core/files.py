@@ -127,12 +127,12 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def set_aside(file: Path) -> Path:
-    """Renames a damaged file to ``<name>.damaged``, ``.damaged-2``, ...: nothing is deleted. Returns the new path."""
-    place, number = file.with_name(f"{file.name}.damaged"), 1
+def set_aside(file: Path, state: str = "damaged") -> Path:
+    """Renames a file to ``<name>.damaged``, ``.damaged-2``, ...: nothing is deleted. Returns the new path."""
+    place, number = file.with_name(f"{file.name}.{state}"), 1
     while place.exists():
         number += 1
-        place = file.with_name(f"{file.name}.damaged-{number}")
+        place = file.with_name(f"{file.name}.{state}-{number}")
     return file.rename(place)
 
 
@@ -202,7 +202,7 @@ def kept(
     The block gets the names of those that are still to be made, all of which it makes; then the folder is sealed.
     What an earlier call that was interrupted left is there to be continued, and nothing is sealed where the block
     raises. A file that is not as it was when it was sealed is set aside, said on stderr together with ``remedy``, and
-    is to be made again. ``busy`` is printed before waiting for another process.
+    so are the others, as ``.earlier``: all are made again. ``busy`` is printed before waiting for another process.
 
     The folder's name must change with all that the result depends on, the code too: ``provenance.run_folder``.
     """
@@ -213,8 +213,11 @@ def kept(
                 text = f"{file} is damaged: it was set aside as {set_aside(file).name}, and {remedy}."
                 print(text, file=sys.stderr, flush=True)
         missing = [name for name in files if not (folder / name).is_file()]
-        if missing:
-            (folder / SUMS).unlink(missing_ok=True)
+        if missing and (folder / SUMS).is_file():  # it was whole: what is left must not pass for a part of what follows
+            for file in (folder / name for name in files if name not in missing):
+                set_aside(file, "earlier")
+            missing = list(files)
+            (folder / SUMS).unlink()
         yield missing
         seal(folder, *files)
 

@@ -39,7 +39,7 @@ from .spec import code
 from .watching import BEST, CURVES, SCORES, Curves, Scores, Watcher
 
 CONFIG, CARD = "config.json", "README.md"
-FILES = (WEIGHTS, "metrics.jsonl", CARD)
+FILES = (WEIGHTS, "metrics.jsonl")  # the card is its owner's to write on
 CHECKPOINT_EVERY = 50  # steps; at most so many are lost to a crash
 WIDTH = 32  # of a network without a start; the paper's
 RATES = {True: 2e-4, False: 1e-3}  # from a start and without; the latter is the paper's, the former our choice
