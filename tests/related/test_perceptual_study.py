@@ -16,7 +16,7 @@ from demoe.evaluation.metrics import ELSEWHERE
 from demoe.experiments import runs
 from demoe.models import pretrained
 from demoe.related import experiments as guests
-from demoe.related import features, perceptual_claims, perceptual_report, terms
+from demoe.related import features, perceptual_claims, perceptual_figures, perceptual_report, terms, weight_files
 from demoe.related import perceptual_study as study
 from demoe.related.distances import distances
 from demoe.related.one_blur import LENGTH, one_blur
@@ -48,7 +48,7 @@ def small(monkeypatch, tmp_path):
     for name in ("MAE", "DINO", "IN21K"):
         monkeypatch.delenv(f"DEMOE_VIT_{name}", raising=False)
     monkeypatch.setattr(
-        features, "fetch", lambda item, progress: (_ for _ in ()).throw(features.CannotFetch("offline"))
+        weight_files, "fetch", lambda item, progress: (_ for _ in ()).throw(weight_files.CannotFetch("offline"))
     )
     terms._vit.cache_clear()
     yield
@@ -75,7 +75,7 @@ def test_distances_are_those_of_networks_outside_the_loss_and_what_is_missing_is
         assert distance(one, one) == 0 and distance(one, other) > 0
 
     def without():
-        raise features.WeightsMissing("pip install it")
+        raise weight_files.WeightsMissing("pip install it")
 
     monkeypatch.setattr(features, "offline_vit", without)
     found, missing = distances()
@@ -180,12 +180,12 @@ def test_the_papers_weights_named_by_path_fill_their_rows(home, small, monkeypat
     assert not [row for row in rows if row.id.startswith("mae-vit-distance-local")]
     assert "retrieval" not in claims.keep(rows, "11", MARK) and len(claims.read("test")) == len(rows)
     for figure in (
-        perceptual_report.plane(scores),
-        perceptual_report.similarity_figure(vits, next(iter(photos.values()))),
-        perceptual_report.cost_figure(tables[2], "random"),
+        perceptual_figures.plane(scores),
+        perceptual_figures.similarity_figure(vits, next(iter(photos.values()))),
+        perceptual_figures.cost_figure(tables[2], "random"),
     ):
         assert figure.axes
-    assert perceptual_report.linear(tables[2]).startswith("time by blocks on a line: R²")
+    assert perceptual_figures.linear(tables[2]).startswith("time by blocks on a line: R²")
 
 
 def _load_small(load):

@@ -11,7 +11,7 @@ from demoe.data.setting import Setting
 from demoe.experiments import runs
 from demoe.models.outputs import Restored
 from demoe.related import experiments as guests
-from demoe.related import features, teachers, terms
+from demoe.related import teachers, terms, weight_files
 from demoe.related.steered import parameters
 
 TINY = profiles.get("test", guest_steps=2, train_images=1, test_images=1, image_size=48)
@@ -75,9 +75,9 @@ def test_terms_of_all_stages_take_any_network():
 def test_the_papers_teacher_is_said_to_be_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.delenv("DEMOE_TRESNET", raising=False)
-    with pytest.raises(features.WeightsMissing, match=r"TResNet-L on OpenImages.*DEMOE_TRESNET"):
+    with pytest.raises(weight_files.WeightsMissing, match=r"TResNet-L on OpenImages.*DEMOE_TRESNET"):
         terms.identified(guests.named("prior-net6-tresnet", SETTING))
     monkeypatch.setenv("DEMOE_TRESNET", str(tmp_path / "weights.pth"))
     (tmp_path / "weights.pth").write_bytes(b"")
     with pytest.raises(ValueError, match="is empty"):
-        teachers.load_tresnet(features.weights_file("tresnet-l"))
+        teachers.load_tresnet(weight_files.weights_file("tresnet-l"))

@@ -12,7 +12,7 @@ from demoe.core import profiles
 from demoe.data.setting import Setting
 from demoe.evaluation import statistics, trainings
 from demoe.related import experiments as guests
-from demoe.related import features, prior_report, prior_study, teachers
+from demoe.related import prior_claims, prior_report, prior_study, teachers, weight_files
 from demoe.related.networks.unet import UNet
 from demoe.related.prior import PriorStudent, with_prior
 
@@ -44,7 +44,7 @@ def test_the_premise_is_told_from_what_is_not():
     assert found.loc[(prior_study.PIXELS, "all")]["mean"] == 0
     motions = [found.loc[("pixels", f"motion {n} px")]["share"] for n in (7, 17, 25, 41)]
     assert motions == sorted(motions)
-    one, other = prior_report.premise_claims(found.reset_index())
+    one, other = prior_claims.premise_claims(found.reset_index())
     assert (one.verdict, other.verdict) == ("holds", "fails") and one.id == "prior-premise-coarse-8"
 
 
@@ -93,7 +93,7 @@ def test_an_image_level_prior_is_the_students_idea_of_classes(image):
 def test_segments_are_probabilities():
     try:
         teacher = teachers.segments()
-    except features.WeightsMissing as error:
+    except weight_files.WeightsMissing as error:
         pytest.skip(str(error))
     maps = teacher(torch.rand(1, 3, 40, 64))
     assert [tuple(one.shape) for one in maps] == [(1, 8, 10, 16), (1, 8, 5, 8), (1, 8, 3, 4)]
@@ -119,7 +119,7 @@ def test_published_sizes_of_the_networks():
     labels = ("MIMO-UNet", "MIMO-UNet+SP", "MIMO-UNet+", "MIMO-UNet++SP")
     found = prior_study.costs({label: rows[label] for label in labels}).set_index("network")
     assert found.params["MIMO-UNet"] == 6_807_171 and found.macs["MIMO-UNet+SP"] > found.macs["MIMO-UNet"]
-    claim, other = prior_report.cost_claims(found.reset_index())
+    claim, other = prior_claims.cost_claims(found.reset_index())
     assert (
         claim.ours > 1 and claim.published == pytest.approx(0.043 / 0.019) and other.id == "prior-cost-mimo-unet-plus"
     )
@@ -149,7 +149,7 @@ def scores(gain):
 
 def test_the_controls_decide_whether_a_gain_survives():
     for gain, verdict in ((0.5, "holds"), (0.25, "fails"), (0.2, "fails")):
-        found = {one.id: one for one in prior_report.gains(prior_report.compared(scores(gain)), 1.0)}
+        found = {one.id: one for one in prior_claims.gains(prior_report.compared(scores(gain)), 1.0)}
         assert found["prior-survives"].verdict == verdict
         assert found["prior-t4-net6"].verdict == "better" and found["prior-t4-net6"].published == pytest.approx(0.7722)
         assert found["prior-t4-unstable"].verdict == "fails" and found["prior-t1-unet"].published == pytest.approx(0.77)
@@ -159,10 +159,10 @@ def test_the_controls_decide_whether_a_gain_survives():
     ("rho", "p", "holds"), [(0.9, 0.01, True), (0.9, 0.06, None), (0.0, 0.6, False), (-0.5, 0.9, False)]
 )
 def test_an_order_of_few_rows_is_neither_confirmed_nor_refuted(rho, p, holds):
-    assert prior_report.ordered(trainings.Order(rho, p, 7, True)) is holds
-    assert prior_report.ordered(trainings.order([1, 2, 3], [2, 2, 2])) is None  # no order at all
+    assert prior_claims.ordered(trainings.Order(rho, p, 7, True)) is holds
+    assert prior_claims.ordered(trainings.order([1, 2, 3], [2, 2, 2])) is None  # no order at all
     verdicts = [
-        {one.id: one.verdict for one in prior_report.gains(prior_report.compared(scores(gain)), 1.0)}["prior-t4-order"]
+        {one.id: one.verdict for one in prior_claims.gains(prior_report.compared(scores(gain)), 1.0)}["prior-t4-order"]
         for gain in (0.5, -0.3)
     ]
     assert verdicts == ["undecided", "fails"]  # three rows in perfect order have p = 1/6
@@ -171,7 +171,7 @@ def test_an_order_of_few_rows_is_neither_confirmed_nor_refuted(rho, p, holds):
 def test_nothing_is_judged_where_net0_does_not_beat_its_input():
     table = scores(0.5)
     table.loc[table.method == "input", "psnr"] += 2
-    found = {one.id: one for one in prior_report.gains(prior_report.compared(table), 1.0)}
+    found = {one.id: one for one in prior_claims.gains(prior_report.compared(table), 1.0)}
     kinds = {
         found[name].verdict for name in ("prior-t4-net6", "prior-survives", "prior-t4-order", "prior-control-wide")
     }

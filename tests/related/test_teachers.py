@@ -11,10 +11,11 @@ from torchvision.models.segmentation import deeplabv3_resnet50
 from demoe.data.batches import Batch
 from demoe.models.checkpoint_files import CheckpointError
 from demoe.related import teachers
-from demoe.related.features import WeightsMissing, offline_cnn
+from demoe.related.features import offline_cnn
 from demoe.related.networks.shared import Restoring
 from demoe.related.networks.unet import UNet
 from demoe.related.prior import PriorLoss, PriorStudent, measure, with_prior
+from demoe.related.weight_files import WeightsMissing
 
 
 @pytest.fixture(autouse=True)

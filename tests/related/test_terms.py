@@ -15,7 +15,7 @@ from demoe.data.setting import Setting
 from demoe.experiments import runs
 from demoe.models.outputs import Restored
 from demoe.related import experiments as guests
-from demoe.related import features, terms
+from demoe.related import features, terms, weight_files
 from demoe.related.networks.dpdnet import DPDNet, DPDNetConfig
 from demoe.training.losses import l1
 
@@ -67,7 +67,7 @@ def test_a_spec_with_another_loss_has_another_name_and_identity(monkeypatch, tmp
     hashes = set()
     for content in (b"one", b"two"):
         (tmp_path / "file").write_bytes(content)
-        monkeypatch.setattr(features, "weights_file", lambda name: tmp_path / "file")
+        monkeypatch.setattr(weight_files, "weights_file", lambda name: tmp_path / "file")
         full = terms.identified(spec)
         hashes |= {full.hash}
         assert len(dict(full.data)["weights vgg"]) == 8 and full.code != known.code
@@ -169,7 +169,7 @@ def test_the_command_says_what_is_missing_before_it_trains(home, monkeypatch, ca
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.delenv("DEMOE_VIT_MAE", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(features.WeightsMissing):
+    with pytest.raises(weight_files.WeightsMissing):
         terms.identified(guests.named("perceptual-mae-local", SETTING))
     assert cli.main(["train", "--profile", "test", "--experiment", "baseline", "--loss", "pixel+mae-local"]) == 1
     assert "demoe weights fetch vit-mae --from FILE" in capsys.readouterr().err

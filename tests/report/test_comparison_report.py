@@ -14,8 +14,8 @@ from demoe.evaluation.comparison import MAIN, crossed, examples, worst_crop
 from demoe.evaluation.methods import Compared, blurred_input
 from demoe.evaluation.statistics import WITHOUT
 from demoe.models.outputs import Restored
+from demoe.report import comparison_claims as claims
 from demoe.report import comparison_report, layouts, tables
-from demoe.report import comparison_report as claims
 from demoe.report.claims import settled
 
 SETS = ("RealBlur-syn", "ReLoBlur-syn", "DPDD-syn", "LOLBlur-syn", "GoPro-syn")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from . import decoders
+from . import decoders, tiff_decoder
 from .files import first_line
 from .samples import Picture, Refused
 
@@ -20,7 +20,7 @@ MAX_BYTES = 2 << 30  # of a file: more than the largest picture that is read nee
 _FORMATS = {  # suffixes, in lower case (any letter case is accepted), how files begin, and what opens them
     "PNG": (".png", rb"\x89PNG\r\n\x1a\n", decoders.open_png),
     "JPEG": (".jpg .jpeg .jpe .jfif", rb"\xff\xd8\xff", decoders.open_jpeg),
-    "TIFF": (".tif .tiff", rb"II\*\0(?!....CR)|MM\0\*|II\+\0|MM\0\+", decoders.open_tiff),
+    "TIFF": (".tif .tiff", rb"II\*\0(?!....CR)|MM\0\*|II\+\0|MM\0\+", tiff_decoder.open_tiff),
     "WebP": (".webp", rb"RIFF....WEBP", decoders.open_webp),
     "BMP": (".bmp", rb"BM", decoders.open_bmp),
     "AVIF": (".avif", rb"....ftyp(avi[fs]|m[is]f1.*avif)", decoders.open_avif),
@@ -36,7 +36,7 @@ _OTHERS = {  # how files begin that are told by name and not read
     rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": "a JPEG 2000 image, which is read inside TIFF only",
     rb"v/1\x01": "an OpenEXR image, which is not read",
     rb"#\?RADIANCE|#\?RGBE": "a Radiance HDR image, which is not read",
-    rb"II\*\0....CR|....ftypcrx|FUJIFILMCCD-RAW|IIR[OS]|MMOR|IIU\0|II\x1a\0\0\0HEAP|\0MRM|FOVb": decoders.RAW_FILE,
+    rb"II\*\0....CR|....ftypcrx|FUJIFILMCCD-RAW|IIR[OS]|MMOR|IIU\0|II\x1a\0\0\0HEAP|\0MRM|FOVb": tiff_decoder.RAW_FILE,
     rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI ": "a video: demoe frames reads those",
     rb"version https://git-lfs": "the pointer of a Git LFS file, not its content",
     rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|svg)": "an SVG or XML file, which is not read",

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from . import features
-from .features import WeightsMissing
 from .perceptual import CNNLoss, MAELoss
 from .terms import _whole_patches
+from .weight_files import WeightsMissing
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 

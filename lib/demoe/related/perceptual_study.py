@@ -24,9 +24,10 @@ from demoe.training.loop import cosine
 
 from . import features
 from .experiments import pairs_of
-from .features import FrozenViT, WeightsMissing
+from .features import FrozenViT
 from .one_blur import LENGTH
 from .perceptual import MAELoss
+from .weight_files import WeightsMissing
 
 BLOCK = 5  # the paper's l
 PIXELS = "pixels"

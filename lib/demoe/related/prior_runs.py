@@ -17,7 +17,7 @@ from demoe.evaluation.methods import Method, blurred_input, network
 from demoe.experiments import Run, Spec
 
 from . import experiments as guests
-from . import features, prior_report, prior_study
+from . import features, prior_claims, prior_report, prior_study, weight_files
 from .prior_report import EXPERIMENTS, NET0, NET6, NETWORKS, RANDOM, SP, WIDE
 
 LARGE = ("MPRNet, stage 1", "MIMO-UNet+", "MSSNet", "DeepDeblur")  # which short profiles leave out
@@ -80,7 +80,7 @@ def scored(
     """``benchmark.run`` of every network, with the distance in a ViT that is in no loss where its weights are here."""
     try:
         further = {"vit_distance": prior_study.vit_distance(features.offline_vit())}
-    except features.WeightsMissing:
+    except weight_files.WeightsMissing:
         further = {}
     more = {"measured": MEASURED, "further": further}
     return benchmark.run("prior", sets, found.methods, _made_by(found), mark, device, progress, **more)[0]
@@ -125,6 +125,6 @@ def published_costs() -> pd.DataFrame:
 
 
 def unsteadiness(found: Trained) -> float:
-    """How much further the losses of Net0*'s training leap than those of Net6's (``prior_report.unsteady``)."""
-    bare, steered = (prior_report.unsteady(found.runs[label].metrics) for label in ("Net0*", NET6))
+    """How much further the losses of Net0*'s training leap than those of Net6's (``prior_claims.unsteady``)."""
+    bare, steered = (prior_claims.unsteady(found.runs[label].metrics) for label in ("Net0*", NET6))
     return bare / steered

@@ -27,7 +27,7 @@ from demoe.evaluation.methods import network
 from demoe.experiments import Spec
 from demoe.models import complexity
 
-from . import features, teachers
+from . import features, teachers, weight_files
 from .perceptual import MAELoss
 from .prior import WithPrior
 from .steered import Steered
@@ -89,7 +89,7 @@ def eyes() -> tuple[dict[str, Look], dict[str, str]]:
         kind = "CNN" if look is cnn else "ViT"
         try:
             network = make(strides) if look is cnn else make()
-        except features.WeightsMissing as error:
+        except weight_files.WeightsMissing as error:
             missing[f"{kind}, {make.__name__}"] = str(error)
         else:
             found[f"{kind} {network.label}"] = look(network)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from demoe.blur.sources import photographs
 from demoe.core.files import first_line
 
-from .features import HALF, IMAGENET, FrozenCNN, Weights, WeightsMissing, fill, label_of, lite0, offline_cnn, tensors
+from .features import HALF, IMAGENET, FrozenCNN, lite0, offline_cnn
+from .weight_files import Weights, WeightsMissing, fill, label_of, tensors
 
 NONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # a mean and a deviation that change nothing
 

@@ -27,7 +27,7 @@ from demoe.models.demoe import DeMoEConfig
 from demoe.models.outputs import Restored, as_restored
 from demoe.training.losses import TermFunction, l1
 
-from . import features, teachers
+from . import features, teachers, weight_files
 from .matching import FeatureMatchingLoss, TripletAdapter, clip_embedding, small_adapter
 from .networks.shared import every_stage
 from .perceptual import CNNLoss, MAELoss, VGGLoss
@@ -112,15 +112,15 @@ def _fmlc(
 
 
 def _clip() -> features.FrozenViT:
-    return features.load_clip_vision(features.weights_file("clip-b16"), label="clip-b16")
+    return features.load_clip_vision(weight_files.weights_file("clip-b16"), label="clip-b16")
 
 
 def _own_adapter(vit: features.Frozen) -> TripletAdapter:
-    return checkpoints.load(features.weights_file("tfmlc-adapter"), guest=TripletAdapter)
+    return checkpoints.load(weight_files.weights_file("tfmlc-adapter"), guest=TripletAdapter)
 
 
 def _embedding(name: str) -> features.Frozen:
-    return clip_embedding(TABLE_2[name], features.weights_file(f"clip-{name}"))
+    return clip_embedding(TABLE_2[name], weight_files.weights_file(f"clip-{name}"))
 
 
 def _prior(make: Callable[[], features.FrozenCNN], teacher: str, weights: str = "") -> Loss:
@@ -128,7 +128,7 @@ def _prior(make: Callable[[], features.FrozenCNN], teacher: str, weights: str = 
 
 
 def _deeplab(image_level: bool = False) -> features.FrozenCNN:
-    return teachers.load_segmentation(features.weights_file("deeplab"), image_level=image_level)
+    return teachers.load_segmentation(weight_files.weights_file("deeplab"), image_level=image_level)
 
 
 TABLE_2 = {"rn50": "RN50", "rn101": "RN101", "b32": "ViT-B-32", "b16": "ViT-B-16", "l14": "ViT-L-14"}
@@ -184,13 +184,13 @@ LOSSES: dict[str, Loss] = {
     },
     "prior": _prior(features.offline_cnn, "EfficientNet-Lite0", "efficientnet-lite0"),
     "prior-tresnet": _prior(
-        lambda: teachers.load_tresnet(features.weights_file("tresnet-l")), "TResNet-L, the paper's", "tresnet-l"
+        lambda: teachers.load_tresnet(weight_files.weights_file("tresnet-l")), "TResNet-L, the paper's", "tresnet-l"
     ),
     "prior-random": _prior(teachers.random_cnn, "a random network, a control"),
     "prior-deeplab": _prior(_deeplab, "a segmentation network, DeepLabV3", "deeplab"),
     "prior-deeplab-image": _prior(lambda: _deeplab(True), "DeepLabV3's classes, at image level", "deeplab"),
     "prior-segformer": _prior(
-        lambda: teachers.load_segformer(features.weights_file("segformer").parent),
+        lambda: teachers.load_segformer(weight_files.weights_file("segformer").parent),
         "a segmentation network, SegFormer-B0",
         "segformer",
     ),
@@ -264,7 +264,7 @@ def sources(names: Container[str]) -> dict[str, str]:
     """
     ours = [loss for name, loss in LOSSES.items() if name in names]
     items = sorted({item for loss in ours for item in loss.weights.split()})
-    files = {f"weights {item}": checksum(features.weights_file(item))[:8] for item in items}
+    files = {f"weights {item}": checksum(weight_files.weights_file(item))[:8] for item in items}
     return {"related": code_hash("related", "related/networks"), **files} if ours else {}
 
 
