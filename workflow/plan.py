@@ -9,10 +9,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 from demoe.core import provenance
 from demoe.core.files import checksum, project_root
+from demoe.data.real.roots import Roots
 
 PACKAGE = Path(provenance.__file__).parents[1]
 RELEASED = r"default_model|pretrained\.releases"  # in a notebook that uses a network which comes with the package,
@@ -33,14 +35,18 @@ def basis(profile: str, data_root: str | None) -> dict:
     """What networks and notebooks depend on beside their own numbers and source, gathered without loading PyTorch."""
     package = [file for kind in ("py", "cpp", "csv", "toml") for file in sorted(PACKAGE.rglob(f"*.{kind}"))]
     code = hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in package)).hexdigest()
-    named, sharp = project_root() / "data.toml", os.environ.get(SHARP_IMAGES)
+    named, sharp = project_root() / "data.toml", None
+    with suppress(OSError, ValueError):  # what cannot be used is told by whoever lists the networks
+        sharp = Roots.resolve(data_root).sharp_images
     hub = Path(os.environ.get("TORCH_HOME") or Path.home() / ".cache" / "torch") / "hub"
     clip = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface") / "hub"
     return {
         "profile": profile,
         "data_root": data_root,
         "data": [Path(file).read_text(encoding="utf-8") for file in (named, data_root or "") if Path(file).is_file()],
-        "sharp_images": [f"{file} {file.stat().st_size}" for file in sorted(Path(sharp).rglob("*"))] if sharp else None,
+        "sharp_images": [f"{file} {file.stat().st_size}" for file in sorted(sharp.rglob("*"))] if sharp else None,
+        "packaged": [checksum(file) for file in sorted((PACKAGE / "weights").glob("*.safetensors"))],
+        "anew": os.environ.get(ANEW),
         "weights": sorted(file.name for folder in (hub, clip) for file in folder.glob("*/*")),
         "code": code,
         "versions": provenance.versions(),
@@ -51,7 +57,6 @@ def identity(path: Path, known: dict) -> str:
     """A hash of what a notebook's results depend on beside its own source and its networks: the ``basis`` and more."""
     more = dict(known)
     if re.search(RELEASED, path.read_text(encoding="utf-8")):
-        more["released"] = [checksum(file) for file in sorted((PACKAGE / "weights").glob("*.safetensors"))]
         more["folders"] = [os.environ.get(name) for name in RELEASED_FOLDERS]
     if GUESTS in path.read_text(encoding="utf-8"):
         items = tomllib.loads((PACKAGE / "models" / "pretrained.toml").read_text(encoding="utf-8")).values()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -72,10 +72,11 @@ def request(options: argparse.Namespace) -> dict:
         if not Path(data_root).is_dir() and not (data_root.endswith(".toml") and Path(data_root).is_file()):
             raise UsageError(f"the data root {data_root} is not a folder, nor a .toml file that names some.")
         data_root = str(Path(data_root).resolve())
-    if options.sharp_images is not None:
-        if not Path(options.sharp_images).is_dir():
-            raise UsageError(f"--sharp-images {options.sharp_images} is not a folder.")
-        os.environ[plan.SHARP_IMAGES] = str(Path(options.sharp_images).resolve())  # all jobs see it
+    given = options.sharp_images is not None
+    if sharp := options.sharp_images if given else os.environ.get(plan.SHARP_IMAGES):
+        if not Path(sharp).expanduser().is_dir():
+            raise UsageError(f"{'--sharp-images' if given else '$' + plan.SHARP_IMAGES} {sharp} is not a folder.")
+        os.environ[plan.SHARP_IMAGES] = str(Path(sharp).expanduser().resolve())  # all jobs see it, wherever they run
     if options.anew:
         os.environ[plan.ANEW] = "1"  # all jobs see it
     selected = select(plan.notebooks(), options.only)
@@ -187,9 +188,13 @@ def snakemake(call: list[str]) -> int:
         return process.wait()
     except KeyboardInterrupt:
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(60)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(60)
         raise
     finally:
+        if process.poll() is None:  # Ctrl-C a second time, or jobs that do not end
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         guard.kill()
         guard.wait()
         os.close(writer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from projects import notebook  # first: it says where the following are
@@ -14,8 +15,9 @@ import snakemake_logger_plugin_demoe  # isort: skip
 
 @pytest.fixture
 def root(home, monkeypatch):
-    for name in ("DEMOE_PROFILE", "DEMOE_DATA_ROOT", plan.SHARP_IMAGES):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("DEMOE_PROFILE", "DEMOE_DATA_ROOT", plan.SHARP_IMAGES, plan.ANEW):
+        monkeypatch.setenv(name, "")  # so that what a request sets is taken back
+        monkeypatch.delenv(name)
     notebook(home, "01_one")
     return home
 
@@ -159,7 +161,7 @@ def test_package_profile_data_weights_and_versions_are_what_a_notebook_depends_o
         lambda: source.write_text("A = 2\n"),
         lambda: monkeypatch.setattr(plan.provenance, "versions", lambda: {"torch": "9.9"}),
         weights,
-        lambda: (root / "data.toml").write_text("synthetic = true\n"),
+        lambda: (root / "data.toml").write_text(f"root = {str(data)!r}\n"),
     ]
     for change in changes:
         change()
@@ -168,6 +170,34 @@ def test_package_profile_data_weights_and_versions_are_what_a_notebook_depends_o
     assert identity("--data-root", str(data)) not in known
     known.append(identity("--data-root", str(data)))
     assert identity("--sharp-images", str(data)) not in known
+    known.append(identity("--sharp-images", str(data)))
+    del os.environ["DEMOE_SHARP_IMAGES"]
+    (root / "data.toml").write_text(f"sharp_images = {str(data)!r}\n")
+    for change in (lambda: None, lambda: (data / "another.png").touch()):  # photographs that a file names
+        change()
+        assert identity() not in known
+        known.append(identity())
+
+
+def test_another_request_asks_anew_which_networks_there_are(root, asked, monkeypatch):
+    listed = []
+    monkeypatch.setattr(plan, "networks", lambda *given: listed.append(given) or {})
+    for arguments, count in (((), 1), ((), 1), (("--anew",), 2), (("--anew",), 2)):
+        os.environ.pop("DEMOE_ANEW", None)
+        assert run.main(["--profile", "test", *arguments]) == 0 and len(listed) == count
+
+
+def test_a_folder_of_photographs_is_the_same_for_jobs_that_run_elsewhere(root, asked, monkeypatch, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given in ("photos", "~/photos"):
+        monkeypatch.setenv("DEMOE_SHARP_IMAGES", given)
+        assert run.main(["--profile", "test"]) == 0
+        assert os.environ["DEMOE_SHARP_IMAGES"] == str(tmp_path / "photos")
+    monkeypatch.setenv("DEMOE_SHARP_IMAGES", "nowhere")
+    assert run.main(["--profile", "test"]) == 2
+    assert "$DEMOE_SHARP_IMAGES nowhere is not a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

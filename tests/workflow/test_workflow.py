@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
-from projects import TABLE, notebook, run, start
+from projects import ROOT, TABLE, notebook, run, start
 
 KILLS = max(1, int(os.environ.get("DEMOE_FAULTS", 0)) // 20)
 SEED = int(os.environ.get("DEMOE_FAULTS_SEED", 0))
@@ -96,6 +98,27 @@ def test_interrupt_ends_cleanly_and_leaves_no_kernel(project):
     assert process.returncode == 130, (output, errors)
     assert errors.strip() == "run_all.sh: interrupted; the same command continues where this one stopped."
     assert wait_for(lambda: not alive(int(kernel.read_text())))
+
+
+def test_an_impatient_interrupt_leaves_no_job(tmp_path):
+    """Jobs that do not end at the first Ctrl-C, and a second one."""
+    job = "import os, signal, sys, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    job += f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); import run; run.snakemake("
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{code}[sys.executable, '-c', {job!r}])"],
+        cwd=ROOT / "workflow",
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(1)
+        process.wait(30)
+        assert wait_for(lambda: not alive(int((tmp_path / "pid").read_text())))
+    finally:
+        process.kill()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
