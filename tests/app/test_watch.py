@@ -50,15 +50,26 @@ def test_the_command(tmp_path):
     inbox.mkdir()
     picture = Image.fromarray(np.full((8, 9, 3), 99, np.uint8))
     picture.save(inbox / "first.png")
-    words = ["deblur", "--watch", str(inbox), "-o", str(out), "--weights", str(tmp_path / "net.safetensors")]
+    out.mkdir()
+    (out / "first.png").write_bytes(own := b"painted over by hand")  # what is there stays, and gets its comparison
+    words = [
+        "deblur",
+        "--watch",
+        str(inbox),
+        "-o",
+        str(out),
+        "--weights",
+        str(tmp_path / "net.safetensors"),
+        "--compare",
+    ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "demoe", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "demoe", *words, "--compare"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        wait_for(out / "first.png", process)
+        wait_for(out / "first.png.compare.png", process)
         picture.save(inbox / "second.jpg")
         (inbox / "words.png").write_text("these are words")
-        wait_for(out / "second.jpg", process)
+        wait_for(out / "second.jpg.compare.png", process)
         process.send_signal(signal.SIGINT)
         said, complained = process.communicate(timeout=60)
     finally:
@@ -67,7 +78,11 @@ def test_the_command(tmp_path):
     assert said.startswith(f"watching {inbox}, until Ctrl-C\n") and said.count(" -> ") == 2
     assert "words.png is not a" in complained and complained.splitlines()[-1] == "demoe: interrupted"
     assert "2 deblurred (2 with warnings), 1 failed, 0 other files skipped" in complained
-    assert sorted(file.name for file in out.iterdir()) == ["first.png", "second.jpg"]
+    results = ["first.png", "second.jpg"]
+    assert sorted(file.name for file in out.iterdir()) == sorted(
+        [*results, *(f"{name}.compare.png" for name in results)]
+    )
+    assert (out / "first.png").read_bytes() == own
 
 
 def wait_for(file, process):

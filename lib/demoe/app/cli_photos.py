@@ -49,13 +49,12 @@ def deblur(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if args.watch and (len(args.inputs) > 1 or not args.inputs[0].is_dir()):
         parser.error("--watch looks after one folder, which must be there")
     batch = _Batch(args, parser)
-    skip = args.skip_existing or (args.watch and not args.overwrite)
     try:
         if args.watch:
             batch.tell(f"watching {args.inputs[0]}, until Ctrl-C")
         for arrived in arriving(args.inputs[0]) if args.watch else [None]:
             if arrived != []:
-                made = plan(args.inputs, folder, batch.beside, args.overwrite, skip)
+                made = plan(args.inputs, folder, batch.beside, args.overwrite, batch.skip)
                 batch.work(made if arrived is None else _of(made, arrived), made.skipped)
     finally:  # also after Ctrl-C
         batch.finish()
@@ -77,6 +76,7 @@ class _Batch:
     def __init__(self, args: argparse.Namespace, parser: argparse.ArgumentParser):
         self.args, self.parser = args, parser
         self.beside = [*EXPERT_FILES] * args.expert_map + [COMPARISON] * args.compare
+        self.skip = args.skip_existing or (args.watch and not args.overwrite)  # results that are there stay
         self.route = args.route or ("tile" if args.expert_map else "image")
         self.model: nn.Module | None = None
         self.outcomes: dict[Path, str] = {}  # of each photograph the last
@@ -128,7 +128,7 @@ class _Batch:
             guard=not args.no_guard,
             progress=bar,
         )
-        if not (args.skip_existing and target.exists()):  # then only what is beside it was missing
+        if not (self.skip and target.exists()):  # then only what is beside it was missing
             images.write_photograph(target, result.photograph)
         seconds = time.perf_counter() - start
         self.tell("\n".join(_summary(source, target, result, args.expert, seconds)))
@@ -212,7 +212,8 @@ def _write_beside(source: Path, target: Path, result: photos.Deblurred, model, a
     picture, table, comparison = results(target, [*EXPERT_FILES, COMPARISON])[1:]
     try:
         if args.expert_map and result.expert_map is None:
-            doubts.append(f"no map of experts: {result.expert} restored all of the photograph")
+            used = " and ".join(name for name, share in result.weights.items() if share) or "no expert"
+            doubts.append(f"no map of experts: {used} restored all of the photograph")
         elif args.expert_map:
             photo = images.read_photograph(source).pixels
             contact_sheet.save_picture(picture, contact_sheet.expert_map(photo, result.expert_map))
