@@ -40,4 +40,5 @@ def test_medians_are_by_set():
     rows = table([("b", torch.full((3, 20, 20), level)) for level in (0.0, 0.2, 1.0)] + [("a", torch.ones(3, 20, 20))])
     found = medians(rows)
     assert list(found["set"]) == ["b", "a"] and list(found.pictures) == [3, 1]
+    assert medians(table([])).empty  # no pictures, no error
     assert found.brightness.tolist() == pytest.approx([51, 255])

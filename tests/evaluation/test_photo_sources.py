@@ -40,6 +40,22 @@ def test_pairs_belong_together_by_the_longest_name(folder):
     ]
 
 
+def test_scenes_of_one_name_in_different_folders_are_told_apart(tmp_path):
+    names = [f"{scene}/0001_{kind}.png" for scene in ("one", "two") for kind in ("blur", "sharp")]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (40, 30)).save(tmp_path / name)
+    rows = [f"{name},street,{'blur' if 'blur' in name else 'sharp'},global_motion,yes,own,x\n" for name in names]
+    (tmp_path / "sources.csv").write_text(HEAD + "".join(rows))
+    blurred = [one for one in read_sources(tmp_path) if one.sharp]
+    assert [one.sharp.parent for one in blurred] == [one.file.parent for one in blurred]
+    assert len({one.key.split("/")[0] for one in blurred}) == 2  # two scenes
+    (tmp_path / "0001_blur.png").write_bytes((tmp_path / names[0]).read_bytes())
+    (tmp_path / "sources.csv").write_text(HEAD + "".join(rows) + rows[0].replace("one/", ""))
+    with pytest.raises(ValueError, match=r"one/0001_sharp\.png and two/0001_sharp\.png could both be"):
+        read_sources(tmp_path)
+
+
 def test_sets_are_parted_by_kind_and_by_whether_they_are_paired(folder):
     sources = read_sources(folder)
     paired, alone = blurred_sets(sources, True), blurred_sets(sources, False)

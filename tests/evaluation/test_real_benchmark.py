@@ -8,7 +8,7 @@ from PIL import Image
 from demoe.app import cli
 from demoe.blur import sources
 from demoe.core import images
-from demoe.evaluation import metrics, photo_sources, real_benchmark
+from demoe.evaluation import benchmark, metrics, photo_sources, real_benchmark
 from demoe.evaluation.real_benchmark import BY_HAND, GUARDED, INPUT, LUCY, MASK, SPOILT
 from demoe.models import checkpoints
 from demoe.models.demoe import DeMoE, DeMoEConfig
@@ -56,6 +56,38 @@ def test_every_table_is_made_and_kept(folder, tmp_path):
     names = {file.name for file in (tmp_path / "out").glob("*.csv")}
     assert names >= {"gains.csv", "blind.csv", "router.csv", "harm.csv", "gains_summary.csv", "harm_summary.csv"}
     assert len(pd.read_csv(tmp_path / "out" / "gains.csv")) == 6
+
+
+def test_another_picture_under_the_same_name_is_scored_anew(folder, tmp_path, monkeypatch):
+    def gain():
+        real_benchmark.on_photographs(
+            photo_sources.read_sources(folder),
+            DeMoE(TINY),
+            "tiny",
+            {},
+            measured=("psnr",),
+            folder=tmp_path / "out",
+            side=48,
+            progress=False,
+        )
+        return pd.read_csv(tmp_path / "out" / "gains.csv").query("method == 'input'").psnr.item()
+
+    real = benchmark.Journal.finish
+    with monkeypatch.context() as patch:  # the rows are there, and the call ends before they are whole
+        patch.setattr(benchmark.Journal, "finish", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            gain()
+    assert real is benchmark.Journal.finish
+    (folder / "cat_blur.png").write_bytes((folder / "cat_sharp.png").read_bytes())
+    assert gain() == 100
+
+
+def test_metrics_that_cannot_be_had_leave_the_router_and_the_harm(folder, monkeypatch):
+    monkeypatch.setattr(metrics, "missing", lambda names: dict.fromkeys(names, metrics.CannotMeasure("not here")))
+    found = real_benchmark.on_photographs(
+        photo_sources.read_sources(folder), DeMoE(TINY), "tiny", {}, measured=("musiq",), side=48, progress=False
+    )
+    assert list(found) == ["router", "harm"] and found["router"].photographs.sum() == 2
 
 
 def test_the_command_prints_them(folder, tmp_path, capsys):

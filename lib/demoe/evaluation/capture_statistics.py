@@ -54,7 +54,7 @@ def _sigma(plane: Tensor) -> float:
 
 def table(pictures: Iterable[tuple[str, Tensor]]) -> pd.DataFrame:
     """A row a picture: its group's name in ``set``, and ``MEASURES``."""
-    return pd.DataFrame([{"set": name, **measure(image)} for name, image in pictures])
+    return pd.DataFrame([{"set": name, **measure(image)} for name, image in pictures], columns=["set", *MEASURES])
 
 
 def medians(rows: pd.DataFrame) -> pd.DataFrame:

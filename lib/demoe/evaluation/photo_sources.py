@@ -92,21 +92,32 @@ def _source(folder: Path, row: dict[str, str], rows: list[dict[str, str]], where
     sharp = None
     if row["role"] == BLUR and row["paired"] == "yes":
         stem = Path(row["file"]).stem
-        begun = {
-            Path(other["file"]).stem.rpartition("_")[0]: other["file"]
-            for other in rows
-            if other["set"] == row["set"] and other["role"] in REFERENCES
-        }
-        fitting = [name for name in begun if name and f"{stem}_".startswith(f"{name}_")]
-        if not fitting:
+        fitting: dict[Path, str] = {}  # sharp pictures of the set by what their names begin with
+        for other in (one for one in rows if one["set"] == row["set"] and one["role"] in REFERENCES):
+            begun = Path(other["file"]).stem.rpartition("_")[0]
+            if begun and f"{stem}_".startswith(f"{begun}_"):
+                fitting[Path(other["file"])] = begun
+        here = {file: begun for file, begun in fitting.items() if file.parent == Path(row["file"]).parent}
+        fitting = here or fitting
+        longest = max(map(len, fitting.values()), default=0)
+        chosen = [file for file, begun in fitting.items() if len(begun) == longest]
+        if len(chosen) != 1:
+            told = " and ".join(map(str, chosen[:2])) or "no sharp picture"
             raise ValueError(
-                f"{where}: {row['file']} is paired, but no sharp picture of set {row['set']} has a name that begins it"
+                f"{where}: {row['file']} is paired, but {told} of set {row['set']} has a name that begins it"
+                if not chosen
+                else f"{where}: {row['file']} is paired, but {told} could both be its sharp picture: call their set or "
+                "their files differently, or put each beside its own"
             )
-        sharp = folder / begun[max(fitting, key=len)]
-    key = Path(row["file"]).with_suffix("").as_posix().replace("/", "-")
+        sharp = folder / chosen[0]
+    key = _key(Path(row["file"]))
     if sharp is not None:
-        key = f"{sharp.stem}/{key}"  # pictures of one scene, which intervals have to know (``statistics.scene``)
+        key = f"{_key(chosen[0])}/{key}"  # pictures of one scene, which intervals have to know (``statistics.scene``)
     return Source(key, folder / row["file"], row["set"], row["role"], row["kind_of_blur"], row["licence"], sharp)
+
+
+def _key(file: Path) -> str:
+    return file.with_suffix("").as_posix().replace("/", "-")
 
 
 def set_name(source: Source, sources: list[Source]) -> str:

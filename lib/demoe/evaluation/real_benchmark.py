@@ -233,10 +233,11 @@ def on_photographs(
         kinds = {key: kind for key, (kind, _) in chosen.items()}
         methods = compared(model, name, kinds, baseline)
         file = folder / f"{part}.csv" if folder else None
-        where = config | {"side": side, "kinds": kinds}
+        where = config | {"side": side, "kinds": kinds, "files": _state(sources)}
         pictures = [pairs for _, pairs in chosen.values()]
-        scores = score(pictures, methods, device, progress, measured=names, file=file, config=where)
-        found[part] = gains(scores) if paired else _means(scores)
+        if names:  # else all that was asked for is missing here
+            scores = score(pictures, methods, device, progress, measured=names, file=file, config=where)
+            found[part] = gains(scores) if paired else _means(scores)
         sets |= {f"{key} ({part})" if key in sets else key: one for key, one in chosen.items()}
     if getattr(model, "mlp_branch", None) is not None and sets:
         routing = routed(model, sets, device)
@@ -249,6 +250,12 @@ def on_photographs(
     for title, table in found.items():
         _keep(table, folder, f"{title}_summary")
     return found
+
+
+def _state(sources: Sequence[Source]) -> list[list]:
+    """What changes when a photograph does: rows of another one are not continued."""
+    files = [file for one in sources for file in (one.file, one.sharp) if file is not None]
+    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def _means(scores: pd.DataFrame) -> pd.DataFrame:
