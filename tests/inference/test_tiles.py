@@ -90,6 +90,15 @@ def test_blending_weights_add_up_to_one(size, tile):
     torch.testing.assert_close(total, torch.ones(size))
 
 
+def test_files_that_a_container_has_read_are_free_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "CONTAINER", tmp_path)
+    for name, text in (("max", "400\n"), ("current", "390\n"), ("stat", "anon 100\nfile 290\ninactive_file 240\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert memory.budget(None, torch.device("cpu")) == int(0.8 * (400 - 390 + 240))
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.budget(None, torch.device("cpu")) > 1 << 20
+
+
 def test_a_smaller_budget_means_leaner_ways(model):
     big = DeMoE(DeMoEConfig())
     needs = [memory.estimate(big, 24000, 4000, recompute) for recompute in range(4)]

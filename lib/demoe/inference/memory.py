@@ -23,6 +23,7 @@ OVERLAP = 128  # pixels that neighbouring tiles share
 SAMPLE = 2 << 20  # pixels of the first pass over a photograph that is cut into tiles
 SLACK = 1.45  # over the maps counted where tiles are sampled, and on a GPU: what convolutions need besides, and waste
 SAFETY = 1.2  # over what ``estimate`` counts, which no measured need has reached
+CONTAINER = Path("/sys/fs/cgroup")  # where Linux says what a container may take
 CROP, MARGIN = 512, 64  # pixels: side of a sample crop, and what its rim leaves out of the averages
 
 
@@ -55,9 +56,11 @@ def budget(max_memory: int | None, device: torch.device) -> int:
     if max_memory is not None:
         return max_memory - psutil.Process().memory_info().rss
     free = psutil.virtual_memory().available
-    limit, used = (Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory.current"))
-    if limit.is_file() and limit.read_text().strip().isdigit():  # a container's
-        free = min(free, int(limit.read_text()) - int(used.read_text()))
+    limit = CONTAINER / "memory.max"
+    if limit.is_file() and limit.read_text().strip().isdigit():
+        counts = dict(line.split() for line in (CONTAINER / "memory.stat").read_text().splitlines())
+        used = int((CONTAINER / "memory.current").read_text())
+        free = min(free, int(limit.read_text()) - used + int(counts["inactive_file"]))  # that of files is given back
     return int(0.8 * free)
 
 
