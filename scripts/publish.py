@@ -70,6 +70,8 @@ def _notebooks(profile: str, results: Path, figures: Path) -> None:
     rows = claims.read(profile)
     _known(claims.FILE, rows["commit"])
     for notebook in executed:
+        if _failed(notebook):
+            raise ValueError(f"{notebook.name} stopped with an error in {own}: mend it and run it again")
         number = notebook.name[:2]
         written = [*_files(own / "tables", number, WRITTEN), *_files(own / "timings", number, WRITTEN)]
         drawn = _files(figures_dir(profile), number, (".png",))
@@ -87,6 +89,12 @@ def _notebooks(profile: str, results: Path, figures: Path) -> None:
         for file in own.glob("STATUS*.md"):
             _copy(file, results / file.name)
     write_text(results / "report.html", html_report.build(profile, results, figures))
+
+
+def _failed(notebook: Path) -> bool:
+    """Whether a cell of an executed notebook ended with an error: it is kept to be looked at, not to be published."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return any(output["output_type"] == "error" for cell in cells for output in cell.get("outputs", ()))
 
 
 def _bench(group: str, results: Path, figures: Path) -> None:

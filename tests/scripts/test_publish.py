@@ -111,6 +111,19 @@ def test_what_has_not_run_here_is_read_from_the_published_rows(ran):
     assert claims.read("test").id.tolist() == ["new", "another"] and claims.published("test").endswith("none")
 
 
+def test_a_notebook_that_stopped_is_not_published_and_what_was_stays(ran):
+    publish.publish("test")
+    file = results_dir("test") / "notebooks" / NOTEBOOK
+    notebook = nbformat.read(file, 4)
+    cell = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    cell.outputs = [nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=[])]
+    nbformat.write(notebook, file)
+    (results_dir("test") / "tables/03_pairs.csv").unlink()
+    with pytest.raises(ValueError, match=r"03_weight_similarity\.ipynb stopped with an error"):
+        publish.publish("test")
+    assert (published_dir("test") / "tables/03_pairs.csv").is_file()
+
+
 def test_changed_sources_and_stamps_that_disagree_are_refused(ran, clone):
     def refused(words: str, profile: str = "test") -> None:
         with pytest.raises(ValueError, match=words):
