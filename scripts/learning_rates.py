@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file = results_dir(setting.profile.name) / "tables" / f"{TABLE}.csv"
             known = tables.read(TABLE, setting.profile.name)[list(found)] if file.is_file() else found
             both = pd.concat([known, found]).drop_duplicates(KEY, keep="last").sort_values(KEY, kind="stable")
-            tables.save(both, TABLE, mark, decimals=3)
+            tables.save(both.assign(rate=both.rate.map("{:g}".format)), TABLE, mark, decimals=3)  # a rate is whole
             print(markdown_table(found.round(3), index=False), flush=True)
     return 0
 

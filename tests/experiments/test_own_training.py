@@ -11,7 +11,7 @@ from demoe.experiments.own_training import SCHEMA, OwnTraining, as_toml, configu
 
 
 def test_a_written_file_is_read_back_as_it_was_and_fits_its_schema(tmp_path):
-    config = OwnTraining(pairs='my "pairs"', start="demoe-cpu", learn="expert GoPro", rate=3e-5, held_out=0.5)
+    config = OwnTraining(pairs='my "pairs" 📷\x7f', start="demoe-cpu", learn="expert GoPro", rate=3e-5, held_out=0.5)
     assert config.learn == "synth_global_motion"
     write_config(config, tmp_path / "a/train.toml")
     text = (tmp_path / "a/train.toml").read_text()

@@ -26,10 +26,10 @@ def tiny(home, monkeypatch):
 
 def test_a_row_an_experiment_rate_and_set_and_another_call_adds_to_them(capsys):
     call = ["--profile", "test", "--experiments", "specialist-gopro", "--rates"]
-    assert learning_rates.main([*call, "1e-3,1e-1"]) == 0
+    assert learning_rates.main([*call, "1e-4,1e-1"]) == 0
     assert learning_rates.main([*call, "1e-1,1e-2"]) == 0
     table = tables.read("learning_rates", "test")
-    assert list(table.rate) == [0.001, 0.01, 0.1] and set(table.set) == {"GoPro-syn"} and set(table.steps) == {2}
+    assert list(table.rate) == [1e-4, 0.01, 0.1] and set(table.set) == {"GoPro-syn"} and set(table.steps) == {2}
     assert table.gain.nunique() == 3 and table.input.nunique() == 1
     assert "specialist-gopro" in capsys.readouterr().out
 

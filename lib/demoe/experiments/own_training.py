@@ -142,7 +142,8 @@ def as_toml(config: OwnTraining) -> str:
     parts = [HEAD]
     for key, field in OwnTraining.model_fields.items():
         value = getattr(config, key)
-        shown = json.dumps((field.examples or [""])[0] if value is None else value)  # strings, numbers: as in TOML
+        shown = json.dumps((field.examples or [""])[0] if value is None else value, ensure_ascii=False)
+        shown = shown.replace("\x7f", "\\u007f")  # now strings and numbers are as in TOML
         comment = "\n".join(textwrap.wrap(f"{field.description}", 110, initial_indent="# ", subsequent_indent="# "))
         parts.append(f"{comment}\n{'# ' if value is None else ''}{key} = {shown}\n")
     return "\n".join(parts)
