@@ -60,7 +60,7 @@ class GpuRunner:
     ``fused``: blocks by our own Triton kernels (``fused``), which were counted and compared on a CPU alone so far.
     ``graphs``: how many sizes keep a CUDA graph, the latest used; batches of more than ``graph_pixels`` never have one,
     nor do sizes for which memory ran out, and on a CPU there are none. Calls from several threads and streams wait for
-    each other. Raises ``ValueError`` for a network that ``gathered.gatherable`` refuses, an unknown
+    each other. Raises ``ValueError`` for a network that ``gpu_forward.gatherable`` refuses, an unknown
     expert, a wrong ``k``, a picture on another device, and ``RuntimeError`` for ``fused`` without Triton or a GPU.
     """
 

@@ -26,7 +26,8 @@ class OptimizedNetwork:
 
     (B, 3, H, W) in [0, 1], any H, W >= 1, on the model's device -> ``Restored``, the image in the type that was given.
     ``expert`` and ``k`` are those of ``DeMoE``. Everything is copied: later changes of the
-    model are not seen. Raises ``ValueError`` for another shape, an expert that is not there and a wrong ``k``.
+    model are not seen. Raises ``ValueError`` for another shape, an expert that is not there and a wrong
+    ``k``, ``TypeError`` for what is no floating-point tensor.
 
     ``network`` is the folded network on a CPU, a NAFNet or DeMoE itself; None on a GPU. ``fused`` is ``GpuRunner``'s.
     """
@@ -53,7 +54,7 @@ class OptimizedNetwork:
 
 
 def optimize(model: nn.Module, dtype: torch.dtype = torch.float32, fused: bool = False) -> OptimizedNetwork | nn.Module:
-    """The network for inference: on a CPU folded and in strips (``strips``), on a GPU compiled (``gpu``).
+    """The network for inference: on a CPU folded and in strips (``strips``), on a GPU compiled (``gpu_runner``).
 
     The model stays as it is, and so does the copy that is made of it here. In float32 the result is the model's in
     evaluation mode, to rounding. ``dtype`` may be ``torch.bfloat16``: in half the memory, above 50 dB from float32, and

@@ -1,4 +1,5 @@
-"""The gathered network by the Triton kernels of ``kernels``: three launches a block, five where channels are many.
+"""The gathered network by the Triton kernels of ``triton_kernels``: three launches a block, five where channels
+are many.
 
 A GPU of today needs about two microseconds a launch even in a CUDA graph, and the compiled network's many small kernels
 each read and write whole maps. What a block cannot avoid is two visits: its channel attention wants the average over

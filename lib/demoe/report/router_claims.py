@@ -46,7 +46,7 @@ GROUPS = {"outside": "outside the training sets", "inside": "in distribution"}
 
 
 def accuracy(routing: pd.DataFrame, network: str = "demoe") -> Claim:
-    """The router in distribution: ``routing`` has the pictures of AIO-Blur's test sets (``router.look``).
+    """The router in distribution: ``routing`` has the pictures of AIO-Blur's test sets (``router.router_view``).
 
     ``network`` begins the row's id: notebooks look at several.
     """
@@ -59,7 +59,7 @@ def accuracy(routing: pd.DataFrame, network: str = "demoe") -> Claim:
 
 
 def usage(routing: pd.DataFrame) -> Claim:
-    """Figure 12, in distribution: the sets whose own expert is the router's most frequent answer (``router.look``)."""
+    """Figure 12, in distribution: the sets whose own expert is the router's most frequent answer (``router_view``)."""
     most = {name: part.predicted.value_counts().index[0] for name, part in routing.groupby("set", sort=False)}
     own = routing.groupby("set").label.first()
     other = [f"{name} to {expert}" for name, expert in most.items() if expert != own[name]]

@@ -103,7 +103,7 @@ def of_one_set(table: str, name: str, read: Read) -> pd.DataFrame:
 
 
 def rules(read: Read) -> pd.DataFrame:
-    """The rules beside router, person and oracle, from ``expert_choice.compare``'s rows."""
+    """The rules beside router, person and oracle, from ``expert_choice.compare_methods``'s rows."""
     table = read("06_comparison")
     methods = [name for name in expert_choice.METHODS if name in set(table.method)]
 

@@ -57,10 +57,10 @@ def demoe_from_baseline(
 
 
 def freeze(model: nn.Module, names: tuple[str, ...] = ENCODER_AND_ROUTER) -> None:
-    """Takes the named children out of training for good: no gradients, and evaluation mode.
+    """Takes the named children out of training for good: no gradients, and, by ``training_mode``, evaluation mode.
 
     Evaluation mode matters: BatchNorm would otherwise go on moving its statistics, and dropout shake the router's
-    weights. ``training_mode`` keeps it that way.
+    weights.
     """
     for name in names:
         getattr(model, name).requires_grad_(False)
