@@ -139,8 +139,9 @@ def deblur(
 
     Gray photographs run as three equal channels and the output's channels are averaged. Alpha is not touched.
     Raises ``images.ImageError`` for a file that is no readable image, ``ValueError`` for a picture, expert or ``k``
-    that cannot be used, ``TypeError`` for what is no picture, ``FileNotFoundError`` without weights,
-    ``RuntimeError`` if the output is not finite, not even when computed again in float32, and ``MemoryError`` for a photograph that does not fit even in tiles.
+    that cannot be used, ``TypeError`` for what is no picture, ``FileNotFoundError`` without weights, ``RuntimeError``
+    if the output is not finite, not even when computed again in float32, and ``MemoryError`` for a photograph that does
+    not fit even in tiles.
     """
     if model is not None and (weights is not None or device is not None):
         raise ValueError("give either a model, which stays on its device, or weights and device")
