@@ -14,6 +14,7 @@ from demoe.core.markdown import markdown_table
 from demoe.core.paper import published
 from demoe.models.complexity import readable
 from demoe.report import release_report
+from demoe.report.comparison_report import in_table_1
 from demoe.report.similarity_claims import side_by_side
 from demoe.report.tables import NONE, by_set, interval, number
 
@@ -112,9 +113,9 @@ def comparison(tables: Path) -> str:
         published().query("table == 'table1_aio'").pivot(index="method", columns=["dataset", "metric"], values="value")
     )
     rows, longer = {}, methods.role.isin(["NAFNet longer", "NAFNet as long", "DeMoE longer k=1", "DeMoE*"])
-    for one in methods[methods.group.isin(["input", "equal length"]) | longer].itertuples():
-        theirs = {"DeMoE": "DeMoE_k1"}.get(one.role, one.role)
-        theirs, here = paper.loc[theirs] if theirs in paper.index else None, one.method in mean.index
+    shown = methods[methods.group.isin(["input", "equal length"]) | longer].fillna({"missing": ""})
+    for one in in_table_1(shown).itertuples():
+        theirs, here = paper.loc[one.theirs] if one.theirs in paper.index else None, one.method in mean.index
         rows[one.method] = {
             "training": ("-" if one.role == "input" else one.training) if here else one.missing,
             "parameters here": f"{one.params / 1e6:.2f} M" if one.params > 0 else "-",

@@ -66,3 +66,17 @@ def test_nothing_to_report_is_said(home, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["html_report.py", "--profile", "test"])
     assert html_report.main() == 1
     assert "run ./run_all.sh --profile test" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("Table 1, quality: PSNR (dB) / SSIM. Paper: real sets", "Table 1, quality"),
+        ("Table 3, the block in the loss (TFMLC. HINet), more", "Table 3, the block in the loss"),
+        ("<b>Costs</b>", "Costs"),
+        ("word " * 40, "word " * 13 + "word ..."),
+    ],
+)
+def test_a_table_is_headed_by_what_its_caption_begins_with(caption, words):
+    assert html_report.heading(f"<table><caption>{caption}</caption></table>") == words
+    assert html_report.heading("<table></table>") == ""
