@@ -10,6 +10,7 @@ import argparse
 import base64
 import io
 import json
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from demoe.report import claims, ledger
 
 WIDTH = 1600  # pixels of a figure at most: sharp at the width of the page, and the file stays small
 ROWS = 40  # of a CSV that has no layout for readers; the rest is in the file
+LONGEST = 70  # characters of a heading
 STAMP = ["profile", "data", "seed", "commit"]
 markdown = mistune.create_markdown(plugins=["table"])  # raw HTML is escaped
 
@@ -39,7 +41,7 @@ class Section:
     title: str
     introduction: Markup
     executed: str  # relative to the report
-    tables: list[tuple[str, Markup]] = field(default_factory=list)  # name, HTML
+    tables: list[tuple[str, str, Markup]] = field(default_factory=list)  # name, heading, HTML
     figures: list[tuple[str, str, str, str]] = field(default_factory=list)  # name, data URI, stamp, in words
     data: list[tuple[str, str, Markup]] = field(default_factory=list)  # CSV: name, where from, HTML
 
@@ -54,7 +56,8 @@ def section(notebook: Path, results: Path, figures: Path) -> Section | None:
     found = Section(number, title.lstrip("# "), Markup(markdown(rest)), f"notebooks/{notebook.name}")
     for file in sorted((results / "tables").glob(f"{number}_*")):
         if file.suffix == ".html":
-            found.tables.append((file.stem, Markup(file.read_text(encoding="utf-8"))))
+            text = file.read_text(encoding="utf-8")
+            found.tables.append((file.stem, heading(text) or file.stem, Markup(text)))
         elif file.suffix == ".csv":
             found.data.append((file.stem, stamp(file), rows(file)))
     for file in sorted(figures.glob(f"{number}_*.png")):
@@ -63,6 +66,15 @@ def section(notebook: Path, results: Path, figures: Path) -> Section | None:
             words = known.get("Title", f"Figure {file.stem}")
             found.figures.append((file.stem, picture(image), known.get("Description", ""), words))
     return found
+
+
+def heading(table: str) -> str:
+    """What a table's caption begins with, "Table 1, quality"; "" where it has none."""
+    caption = re.search(r"<caption>(.*?)</caption>", table, re.DOTALL)
+    words = Markup(caption[1]).striptags() if caption else ""
+    first = re.split(r"[:;.]\s", words + " ", maxsplit=1)[0].strip()
+    first = first if first.count("(") == first.count(")") else first.rpartition(" (")[0]
+    return first if len(first) <= LONGEST else first[:LONGEST].rsplit(" ", 1)[0] + " ..."
 
 
 def picture(image: Image.Image) -> str:
