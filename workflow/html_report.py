@@ -12,6 +12,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,7 +43,9 @@ class Section:
     introduction: Markup
     executed: str  # relative to the report
     tables: list[tuple[str, str, Markup]] = field(default_factory=list)  # name, heading, HTML
-    figures: list[tuple[str, str, str, str]] = field(default_factory=list)  # name, data URI, stamp, in words
+    figures: list[tuple[str, str, str, str, Markup]] = field(
+        default_factory=list
+    )  # name, data URI, stamp, alt, caption
     data: list[tuple[str, str, Markup]] = field(default_factory=list)  # CSV: name, where from, HTML
 
 
@@ -51,8 +54,9 @@ def section(notebook: Path, results: Path, figures: Path) -> Section | None:
     number = notebook.name[:2]
     if not (results / "notebooks" / notebook.name).is_file():
         return None
-    first = nbformat.read(notebook, 4).cells[0].source
-    title, _, rest = first.partition("\n")
+    cells = nbformat.read(notebook, 4).cells
+    title, _, rest = cells[0].source.partition("\n")
+    told = captions(cells)
     found = Section(number, title.lstrip("# "), Markup(markdown(rest)), f"notebooks/{notebook.name}")
     for file in sorted((results / "tables").glob(f"{number}_*")):
         if file.suffix == ".html":
@@ -64,7 +68,22 @@ def section(notebook: Path, results: Path, figures: Path) -> Section | None:
         with Image.open(file) as image:
             known = image.info
             words = known.get("Title", f"Figure {file.stem}")
-            found.figures.append((file.stem, picture(image), known.get("Description", ""), words))
+            shown = told.get(file.stem, Markup())
+            found.figures.append((file.stem, picture(image), known.get("Description", ""), words, shown))
+    return found
+
+
+def captions(cells: Iterable[nbformat.NotebookNode]) -> dict[str, Markup]:
+    """What stands above the cell that saves a figure, by the figure's name: the heading and the first paragraph."""
+    found, text = {}, ""
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            text = re.split(r"^#+ +", cell.source, flags=re.MULTILINE)[-1].strip()
+            title, _, rest = text.partition("\n\n")
+            if re.search(r"^#+ ", cell.source, re.MULTILINE):
+                text = f"**{title}{'' if title.endswith('?') else '.'}** {rest.partition(chr(10) * 2)[0]}"
+        elif "figures.save(" in cell.source:
+            found |= {name: Markup(markdown(text)) for name in re.findall(r'"(\d\d_\w+)"', cell.source)}
     return found
 
 

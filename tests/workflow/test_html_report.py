@@ -80,3 +80,17 @@ def test_nothing_to_report_is_said(home, monkeypatch, capsys):
 def test_a_table_is_headed_by_what_its_caption_begins_with(caption, words):
     assert html_report.heading(f"<table><caption>{caption}</caption></table>") == words
     assert html_report.heading("<table></table>") == ""
+
+
+def test_a_figure_is_told_by_what_stands_above_it_in_its_notebook():
+    markdown, code = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
+    cells = [
+        markdown("Of before.\n\n## Who *chooses*?\n\nOne <b>.\n\nMore."),
+        code('figures.save(figure, "03_one", mark)'),
+        markdown("What follows."),
+        code('figures.save(figure, "03_two", mark)\ntables.save(rows, "03_three", mark)'),
+        code('tables.save(rows, "03_four", mark)'),
+    ]
+    found = html_report.captions(cells)
+    assert found["03_one"].strip() == "<p><strong>Who <em>chooses</em>?</strong> One &lt;b&gt;.</p>"
+    assert found["03_two"].strip() == "<p>What follows.</p>" and "03_four" not in found
