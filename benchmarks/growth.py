@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from demoe.core import provenance
 from demoe.models.demoe import DeMoE, DeMoEConfig
 
 from . import inference
@@ -44,7 +45,8 @@ def hours(options: Options) -> pd.DataFrame:
     if not file.is_file():
         return pd.DataFrame()
     table = pd.read_csv(file)
-    return training_hours(table[table.allocator == options.allocator], options.device)
+    same = (table.channels == options.width) & (table.hardware == provenance.hardware())
+    return training_hours(table[(table.allocator == options.allocator) & same], options.device)
 
 
 def training_hours(training: pd.DataFrame, device: str) -> pd.DataFrame:

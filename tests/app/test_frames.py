@@ -2,6 +2,7 @@
 
 import copy
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,6 +118,18 @@ def test_an_interrupted_call_is_continued_to_the_same_bytes(tmp_path, model, mon
     assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / "whole").glob("*.png")}
 
 
+def test_other_numbers_of_experts_are_continued_to_the_same_bytes(tmp_path):
+    torch.manual_seed(1)
+    three = shake(DeMoE(replace(SMALL, num_experts=3)))
+    write(tmp_path / "in", [f"{i}.png" for i in range(4)])
+    for out, count in (("whole", 4), ("parts", 2), ("parts", 4)):
+        if out == "parts" and count == 2:
+            write(tmp_path / "first", [f"{i}.png" for i in range(2)])
+        source = tmp_path / ("first" if count == 2 else "in")
+        frames.deblur_frames(source, tmp_path / out, model=three, k=3)
+    assert content(tmp_path / "whole") == content(tmp_path / "parts")
+
+
 def test_nothing_is_overwritten(tmp_path, model):
     source = tmp_path / "in"
     write(source, ["1.png", "2.png"])
@@ -160,6 +173,13 @@ def test_overwriting_takes_away_what_an_earlier_call_left_and_nothing_else(tmp_p
     assert frames.deblur_frames(tmp_path / "in", other, model=model, overwrite=True).made == 2
     with pytest.raises(FileExistsError, match="the frames themselves"):
         frames.deblur_frames(tmp_path / "in", tmp_path / "in", model=model, overwrite=True)
+    before = content(out)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "words.mp4").write_text("these are words")
+    for source in ("empty", "words.mp4"):  # nothing to take the place of what is there
+        with pytest.raises((ValueError, frames.video.NoReader)):
+            frames.deblur_frames(tmp_path / source, out, model=model, overwrite=True)
+    assert content(out) == before
 
 
 def test_a_bad_frame_does_not_stop_the_others(tmp_path, model):

@@ -19,6 +19,7 @@ from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="pip install 'demoe[hub]'")
+pytest.importorskip("huggingface_hub.constants")  # which is not loaded with the package
 SIZES = {"width": 2, "encoder_blocks": (1,), "middle_blocks": 1, "decoder_blocks": (1,)}
 
 
@@ -182,6 +183,32 @@ def test_once_here_no_network_is_needed(server, model, tmp_path, monkeypatch):
     assert same(demoe.from_pretrained("a/b"), model)
     with pytest.raises(hub.CannotFind, match=r"HF_HUB_OFFLINE is set\): run this once with network, name a mirror"):
         demoe.from_pretrained("a/c")
+
+
+def test_the_only_file_of_weights_is_found_without_network_too(server, model, tmp_path, monkeypatch):
+    server.files["a/b"] = {"roses.safetensors": checkpoints.save(model, tmp_path / "m.safetensors").read_bytes()}
+    assert same(demoe.from_pretrained("a/b"), model)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert same(demoe.from_pretrained("a/b"), model)
+
+
+def test_a_connection_that_breaks_off_is_one_sentence(server, model, tmp_path, monkeypatch, capsys):
+    file = checkpoints.save(model, tmp_path / "net.safetensors")
+    server.files["a/b"] = {"model.safetensors": file.read_bytes()}
+    assert not downloads.unreachable(server.url)
+    for name in ("do_GET", "do_HEAD", "do_POST"):
+        monkeypatch.setattr(Hub, name, lambda self: self.close_connection or self.connection.close())
+    with pytest.raises(hub.CannotFind, match=r"/a/b gives no model\.safetensors: |gives nothing") as error:
+        demoe.from_pretrained("a/b")
+    assert "\n" not in str(error.value)
+    assert cli.main(["push", "a/b", "--weights", str(file), "--data", "x"]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "gave no answer to the end" in last or "cannot be reached" in last  # as the probe's minute has it
+
+
+def test_a_card_names_ones_own_pairs_and_the_start(model):
+    origin = {"training": {"pairs": "roses", "data": "real"}, "start": "demoe-cpu.safetensors"}
+    assert hub_card._trained_on(origin) == "roses, from demoe-cpu.safetensors"
 
 
 def test_without_network_it_fails_within_seconds(server, monkeypatch, tmp_path):

@@ -384,6 +384,24 @@ def test_lmdb_is_checked_like_files(tmp_path):
     assert told["pair_size"][0].startswith(str(place / names[1][:-4]))
 
 
+def test_a_damaged_lmdb_is_an_error_of_its_set_and_not_the_end(tmp_path):
+    pytest.importorskip("lmdb")
+    for kind in ("input", "target"):
+        put_lmdb(tmp_path / f"GoPro/test/{kind}.lmdb", {f"{n}.png": picture(f"{n}.png") for n in range(60)})
+    file = tmp_path / "GoPro/test/input.lmdb/data.mdb"
+    data = bytearray(file.read_bytes())
+    data[8192:] = bytes(len(data) - 8192)  # a copy that was broken off has pages of zeros
+    file.write_bytes(data)
+    (report,) = check(tmp_path, "GoPro")
+    assert any("input.lmdb is damaged" in one.message for one in report.problems if one.level == "error")
+
+
+def test_a_dead_link_among_the_lists_is_a_list_that_is_missing(tmp_path):
+    plant(tmp_path, "RSBlur", [])
+    (tmp_path / "RSBlur_real_test.txt").symlink_to(tmp_path / "nowhere.txt")
+    assert check(tmp_path, "RSBlur", "GoPro")
+
+
 def test_exit_status_and_json(tmp_path, monkeypatch):
     reports = check(tmp_path)
     assert module.exit_status(reports) == 2 and not any(one.found for one in reports)

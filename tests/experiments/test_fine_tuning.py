@@ -110,6 +110,19 @@ def test_stopped_and_started_again_equals_undisturbed_bit_for_bit(tmp_path, pair
     assert mended == rest and all(torch.equal(value, one[name]) for name, value in weights(mended.weights).items())
 
 
+def test_what_is_there_is_forgotten_only_where_a_training_can_begin(tmp_path, pairs, start):
+    done = fine_tuned(config(tmp_path / "a"), pairs, start, progress=False)
+    before = done.weights.read_bytes()
+    for wrong, words in (({"batch": 3, "accumulate": 2}, "cannot be cut into 2 equal parts"), ({}, "no-such")):
+        terms = {} if wrong else {"no-such": 1.0}
+        with pytest.raises((ValueError, KeyError), match=words):
+            fine_tuned(config(tmp_path / "a", **wrong), pairs, start, loss=terms or None, fresh=True, progress=False)
+    assert done.weights.read_bytes() == before
+    done.weights.with_name("README.md").write_text("Licence: CC BY 4.0")  # a card is its owner's
+    assert fine_tuned(config(tmp_path / "a"), pairs, start, progress=False) == done
+    assert done.weights.read_bytes() == before and done.weights.with_name("README.md").read_text().endswith("4.0")
+
+
 def test_where_nothing_gets_better_the_start_is_the_result(tmp_path, pairs, start):
     tuned = fine_tuned(config(tmp_path / "a", rate=1.0, learn="all"), pairs, start, progress=False)
     assert tuned.scores.best() == 0 and max(tuned.scores.mean("psnr", steps) for steps in (2, 4, 6)) < 40

@@ -9,6 +9,7 @@ from conftest import shake
 from demoe.core import __version__
 from demoe.core.tasks import EXPERTS
 from demoe.inference import export as exporting
+from demoe.models import tlc
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 
@@ -138,6 +139,8 @@ def test_errors(model, tmp_path, monkeypatch):
         exporting.export(model, tmp_path / "net.pt2", k=6)
     with pytest.raises(ValueError, match="no experts"):
         exporting.export(NAFNet(NAFNetConfig(**TINY)), tmp_path / "net.pt2", expert="defocus")
+    with pytest.raises(ValueError, match="a network with TLC cannot be exported"):
+        exporting.export(tlc.local(model, 32), tmp_path / "net.pt2")
     monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RuntimeError, match="pip install"):
         exporting.export(model, tmp_path / "net.onnx")

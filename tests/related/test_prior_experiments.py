@@ -72,6 +72,22 @@ def test_terms_of_all_stages_take_any_network():
         known["prior-random"](output, batch)
 
 
+def test_a_loss_whose_package_is_missing_leaves_out_its_row(home, monkeypatch):
+    """The others are trained; and what is there is not forgotten for one that cannot be."""
+    wanted = [guests.named(name, SETTING) for name in ("prior-net0", "prior-net6-random")]
+    done = guests.obtain(wanted[0], SETTING)
+
+    def gone():
+        raise ModuleNotFoundError("pip install it")
+
+    monkeypatch.setitem(terms.LOSSES, "prior-random", terms.LOSSES["prior-random"]._replace(make=gone))
+    runs, missing = guests.obtain_all(wanted, SETTING)
+    assert list(runs) == ["prior-net0"] and missing == {"prior-net6-random": "pip install it"}
+    with pytest.raises(ModuleNotFoundError):
+        guests.obtain(wanted[1], SETTING, fresh=True)
+    assert (done.folder / "model.safetensors").is_file()
+
+
 def test_the_papers_teacher_is_said_to_be_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.delenv("DEMOE_TRESNET", raising=False)

@@ -47,4 +47,4 @@ def _photographs(args: argparse.Namespace) -> Iterator[tuple[str, torch.Tensor]]
             top, left = (max(0, side - args.size) // 16 * 8 for side in pixels.shape[1:])
             crop = pixels[:, top : top + args.size, left : left + args.size]
             if min(crop.shape[1:]) >= 32:
-                yield file.parent.name, crop
+                yield file.parent.as_posix(), crop

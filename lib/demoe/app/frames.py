@@ -39,6 +39,7 @@ HEAD = [
     "normalised_entropy",
     *(f"router_{name}" for name in EXPERTS),
     *(f"smoothed_{name}" for name in EXPERTS),
+    "smoothed",  # the same as JSON, where a network has other experts than these five
     "bright",
     "guarded",
     "warnings",
@@ -148,6 +149,8 @@ def deblur_frames(
         raise FileNotFoundError(2, "does not exist", str(source))
     if source.is_dir() and folder.exists() and source.samefile(folder):
         raise FileExistsError(17, "is the folder of the frames themselves; choose another -o", str(folder))
+    if overwrite:  # earlier results are removed only if there is something to take their place
+        listed(source) if source.is_dir() else next(iter(_of_video(source)), None)
     with alone(folder / ".demoe-frames.lock", f"another process writes to {folder}: wait for it", wait=False):
         if overwrite:
             _forget(folder)
@@ -186,8 +189,8 @@ def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, guard, 
             raise FileExistsError(17, f"was made from another {name} than is there now; choose another -o", str(target))
         if row and target.exists():
             done.kept += 1
-            if row["smoothed_" + EXPERTS[0]]:
-                smoother.past = torch.tensor([_of_experts(row, "smoothed")], dtype=torch.float64)
+            if past := json.loads(row["smoothed"] or "null") or _of_experts(row, "smoothed"):
+                smoother.past = torch.tensor([past], dtype=torch.float64)
         elif target.exists() and not overwrite:
             raise FileExistsError(17, "exists already and is not in this folder's list; choose another -o", str(target))
         else:
@@ -238,7 +241,8 @@ def _of_frame(number: int, array: np.ndarray | None) -> images.Photograph:
 
 
 def _of_experts(row: Mapping[str, str], kind: str) -> list[float]:
-    return [float(row[f"{kind}_{name}"]) for name in EXPERTS]
+    """Of a row, by the order of EXPERTS; [] where it has none."""
+    return [float(row[f"{kind}_{name}"]) for name in EXPERTS if row[f"{kind}_{name}"]]
 
 
 def _row(name: str, identity: str, result: photos.Deblurred, smoothed: Tensor | None) -> dict[str, str]:
@@ -252,6 +256,8 @@ def _row(name: str, identity: str, result: photos.Deblurred, smoothed: Tensor | 
         if smoothed is not None:
             shares = zip(EXPERTS, smoothed[0].tolist(), strict=True)
             row |= {f"smoothed_{name}": repr(share) for name, share in shares}
+    elif smoothed is not None:
+        row["smoothed"] = json.dumps(smoothed[0].tolist())
     return row
 
 

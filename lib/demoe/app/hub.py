@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import urlsplit
 
 import torch
@@ -112,6 +113,8 @@ def _of_repository(name: str, revision: str | None, file: str | None) -> Path:
                 raise CannotFind(f"{endpoint()}/{name} has no {file or FILE}{_listed(names)}") from None
             return fetched(found[0])
     except errors.LocalEntryNotFoundError as error:
+        if file is None and (kept := _kept_copies(library, name, revision)):
+            return kept[0]
         raise CannotFind(
             f"{file or FILE} of {name} is not in {constants.HF_HUB_CACHE}, and {endpoint()} gives nothing "
             f"({why or first_line(error)}): run this once with network, name a mirror by $HF_ENDPOINT, or give the "
@@ -123,8 +126,20 @@ def _of_repository(name: str, revision: str | None, file: str | None) -> Path:
         ) from None
     except errors.RevisionNotFoundError:
         raise CannotFind(f"{endpoint()}/{name} has no revision {revision!r}") from None
-    except (errors.HfHubHTTPError, errors.HFValidationError) as error:
+    except CannotFind:
+        raise
+    except Exception as error:  # refused, or broken off: the library's, and whatever the one below it raises
         raise CannotFind(f"{endpoint()}/{name} gives no {file or FILE}: {first_line(error)}") from None
+
+
+def _kept_copies(library: ModuleType, name: str, revision: str | None) -> list[Path]:
+    """The only file of weights in the copy of a repository that an earlier call has left; else none."""
+    try:
+        folder = Path(str(library.snapshot_download(name, revision=revision, local_files_only=True)))
+    except (OSError, ValueError):
+        return []
+    found = [file for file in sorted(folder.rglob("*")) if file.suffix in SUFFIXES]
+    return found if len(found) == 1 else []
 
 
 def _listed(names: Iterable[str]) -> str:

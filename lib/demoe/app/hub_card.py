@@ -101,6 +101,8 @@ def push(files: Mapping[str, bytes], repository: str, private: bool = False) -> 
         raise RuntimeError(f"{endpoint()} refuses {repository} ({first_line(error)}){login}") from None
     except library.errors.LocalTokenNotFoundError:
         raise RuntimeError("the Hub does not know who you are: `hf auth login`, or $HF_TOKEN") from None
+    except Exception as error:  # the connection broke off: whatever the library below raises
+        raise RuntimeError(f"{endpoint()} gave no answer to the end ({first_line(error)}): try again") from None
     return f"{endpoint()}/{repository}"
 
 
@@ -143,6 +145,8 @@ def _trained_on(origin: Mapping) -> str:
     """What the provenance of a training says of its data; "" where it says nothing."""
     training = origin.get("training", {})
     dataset, data = training.get("dataset", ""), training.get("data", origin.get("data", ""))
+    if pairs := training.get("pairs"):  # one's own
+        return f"{pairs}{', from ' + origin['start'] if origin.get('start') else ''}"
     if not (dataset or data):
         return ""
     photographs = origin.get("release", {}).get("photographs", "")

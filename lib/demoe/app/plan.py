@@ -47,7 +47,8 @@ def plan(inputs: Sequence[Path], folder: Path, beside: Sequence[str], overwrite:
             sources.setdefault(os.path.abspath(file), (file, relative))
     inputs_on_disk = {_identity(file) for file, _ in sources.values() if file.exists()}
     taken: set[str] = set()  # lower case: some file systems do not tell A.jpg from a.jpg
-    for file, relative in sources.values():
+    # Those that keep their names come first: one that becomes a .png takes no other's result.
+    for file, relative in sorted(sources.values(), key=lambda one: images.result_name(one[1], one[0]) != one[1]):
         if why := _unreadable(file):
             made.failed.append((file, why))
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -50,12 +51,13 @@ def unreachable(url: str) -> str:
 
 
 def no_answer(url: str) -> str:
-    """Why the host of ``url`` gives nothing; "" if it answers. Each is asked once."""
-    return _asked("/".join(url.split("/")[:3]))
+    """Why the host of ``url`` gives nothing; "" if it answers. Each is asked at most once a minute: a network that was
+    gone may be back."""
+    return _asked("/".join(url.split("/")[:3]), int(time.monotonic() // 60))
 
 
 @lru_cache
-def _asked(host: str) -> str:
+def _asked(host: str, minute: int) -> str:
     answer = [f"no answer within {PROBE_SECONDS:g} s"]
 
     def ask() -> None:

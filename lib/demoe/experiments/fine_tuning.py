@@ -103,8 +103,12 @@ def fine_tuned(
     identity |= {"start": start and checksum(start)}  # whatever it is called
     identity |= {key: value for key, value in config.model_dump().items() if key not in NOT_IDENTITY}
     folder = Path(config.output) if config.output else _usual_folder(pairs, config, identity)
+    if config.batch % config.accumulate:
+        raise ValueError(f"a batch of {config.batch} cannot be cut into {config.accumulate} equal parts")
+    known = {"pixel": l1, **(terms or {})}
+    criterion = Criterion([Term(name, known[name], weight) for name, weight in (loss or {"pixel": 1.0}).items()])
     first = distributed.rank() == 0
-    if first:
+    if first:  # last: what is there is forgotten only where the training can begin
         _check_folder(folder, identity, fresh)
     distributed.wait()
 
@@ -112,10 +116,6 @@ def fine_tuned(
     ours = kept(folder, FILES, busy=busy, remedy="the network is trained again") if first else nullcontext([])
     with ours as absent, threads(config.threads):
         if distributed.agree(bool(absent)):
-            known = {"pixel": l1, **(terms or {})}
-            criterion = Criterion(
-                [Term(name, known[name], weight) for name, weight in (loss or {"pixel": 1.0}).items()]
-            )
             job = _Job(model, config, identity, start and start.name, learnt, watched, folder, expert, criterion)
             job.train(deadline, progress)
     return Tuned(folder, expert, Scores.of(folder / SCORES))

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from demoe.core import __version__
 from demoe.core.files import first_line, write_bytes
 from demoe.core.tasks import EXPERTS, expert_index
+from demoe.models import tlc
 from demoe.models.demoe import DeMoE, chosen_experts
 from demoe.models.layers import NAFBlock, UNet, normalise
 from demoe.models.moe import MoEBlock, fused, top_k_weights
@@ -48,6 +49,8 @@ class Exportable(nn.Module):
 
     def __init__(self, model: DeMoE | NAFNet, expert: str | None = None, k: int | None = 1):
         super().__init__()
+        if tlc.windows(model):
+            raise ValueError("a network with TLC cannot be exported: its averages are local; export the plain network")
         self.routed = experts_of(model) > 0 and expert is None
         self.k = k
         self.net = copy.deepcopy(model).eval().requires_grad_(False)

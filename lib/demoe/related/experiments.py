@@ -13,6 +13,7 @@ import torch
 
 from demoe import experiments
 from demoe.core.profiles import Profile
+from demoe.data import aio_blur
 from demoe.data.batches import Batch, Batches
 from demoe.data.dual_pixel import dual_pixel, patches
 from demoe.data.pairs import PairedSet
@@ -319,7 +320,10 @@ def obtain(
         pairs = pairs_of(spec, setting, "train")
         if pairs is not None and spec.starts_from is not None:
             obtain(spec.starts_from, setting, deadline)
-    if fresh:
+    if fresh:  # what is there is forgotten only where the training can begin
+        terms(dict(spec.loss))
+        for name in spec.sets if setting.roots and pairs is None else ():
+            aio_blur.one_set(name, setting, "train")
         experiments.forget(spec, setting)
     at_once = () if experiments.trained(spec, setting) else dict(spec.loss)
     return experiments.obtain(spec, setting, deadline, pairs, terms(at_once))
@@ -333,8 +337,11 @@ def obtain_all(wanted: Sequence[Spec], setting: Setting) -> tuple[dict[str, Run]
     missing, found = {}, []
     for spec in wanted:
         try:
-            found.append(identified(spec))
-        except WeightsMissing as error:
+            spec = identified(spec)
+            if not experiments.trained(spec, setting):
+                terms(dict(spec.loss))
+            found.append(spec)
+        except (WeightsMissing, ModuleNotFoundError) as error:
             missing[spec.name] = str(error)
     todo = [spec for spec in found if not experiments.trained(spec, setting)]
     if len(todo) > 1 and setting.profile.threads == 1 and experiments.default_device() == "cpu":

@@ -107,7 +107,7 @@ def read_lists(found: Recognition, around: Iterable[Path]) -> Lists:
     at_hand: dict[str, Path] = {}
     for folder in _list_folders(dataset, around):
         for entry in folders.entries(folder):
-            if entry.name.lower().endswith(".txt") and not folders.is_folder(entry):
+            if entry.name.lower().endswith(".txt") and Path(entry.path).is_file():  # no folder, no dead link
                 at_hand.setdefault(entry.name.lower(), Path(entry.path))
     for split, alternatives in dataset.lists.items():
         whole = [names for names in alternatives if all(name.lower() in at_hand for name in names)]

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from demoe.core.files import first_line
 
 SUFFIX = ".lmdb"
 
@@ -33,16 +37,29 @@ def listed(database: Path) -> list[str] | None:
     return [line.split(" (")[0].strip().split(".")[0] for line in lines if line.strip()]
 
 
+@contextmanager
+def _reading(database: Path) -> Iterator:
+    """A transaction; what LMDB says of damaged pages, as a copy has that was broken off, becomes ``ValueError``."""
+    opened = _open(database)  # or ``ValueError``, also without the package
+    import lmdb
+
+    try:
+        with opened.begin() as transaction:
+            yield transaction
+    except lmdb.Error as error:
+        raise ValueError(f"{database} is damaged ({first_line(error)}): copy or fetch it again") from None
+
+
 def stored(database: Path) -> list[str]:
     """The keys in the database itself. ``ValueError`` if it cannot be opened, or the package is missing."""
-    with _open(database).begin() as transaction:
+    with _reading(database) as transaction:
         return [key.decode("utf-8", "replace") for key in transaction.cursor().iternext(values=False)]
 
 
 def value(path: Path) -> bytes:
     """The encoded picture at a virtual path. Raises as ``stored``, and ``ValueError`` for a key that is not there."""
     database, key = split(path)
-    with _open(database).begin() as transaction:
+    with _reading(database) as transaction:
         found = transaction.get(key.encode())
     if found is None:
         raise ValueError(f"{path} does not exist: {database} has no picture {key}")

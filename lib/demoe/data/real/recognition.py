@@ -218,8 +218,9 @@ def _unpaired(dataset: Dataset, base: Path, roots: list[Path], explicit: bool, v
     """
     sharp = {word.lower() for word in folders.SHARP}  # with a folder "gt" this is RealBlur-J or another paired set
     for root in roots:
-        strong = (explicit and root == base) or dataset.known_folder(root.name, weak=False)
-        if not strong and not dataset.known_folder(root.name):
+        called = root.absolute().name  # "." has a name, too
+        strong = (explicit and root == base) or dataset.known_folder(called, weak=False)
+        if not strong and not dataset.known_folder(called):
             continue
         paths = list(folders.pictures(root))
         above = {part.lower() for path in paths for part in path.relative_to(root).parts[:-1]}
