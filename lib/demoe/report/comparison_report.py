@@ -25,6 +25,7 @@ from .tables import NONE, Read, bare, best, interval, number, our_cell, paper, p
 
 METRICS = ("psnr", "ssim", "lpips")
 PAPER_ROWS = {"DeMoE": "DeMoE_k1"}  # role -> method in the published numbers, where they differ
+STANDS_IN = {"NAFNet longer": "NAFNet", "DeMoE longer k=1": "DeMoE"}  # role -> role that a profile may leave out
 PAPER_PARAMS = {  # table and method of the published numbers of Section 5; DeMoE* is "equivalent to" NAFNet
     "one DeMoE*, a NAFNet": ("table1_aio", "NAFNet"),
     "DeMoE-5, one for each set": ("section5_efficiency", "DeMoE-5 (ensemble of five task-specific networks)"),
@@ -52,11 +53,10 @@ def table_1(read: Read) -> pd.DataFrame:
     """Quality: every method, a pair of columns a set, "PSNR / SSIM / LPIPS", the best PSNR of a group in bold."""
     methods, summary = read("05_methods"), read("05_summary")
     elsewhere = methods.role.str.fullmatch(rf"{LONGER_K}[2-5]|DeMoE[*]")  # in the tables of k and of DeMoE*
-    methods = methods[~elsewhere].reset_index(drop=True)
+    methods = in_table_1(methods[~elsewhere])
     means, columns = _means(summary), {}
     for name in summary["set"].unique():
-        theirs = [PAPER_ROWS.get(role, role) for role in methods.role]
-        columns[f"{bare(name)}, paper (real)"] = [paper_cell("table1_aio", row, bare(name), METRICS) for row in theirs]
+        columns[f"{bare(name)}, paper (real)"] = [paper_cell("table1_aio", row, bare(name), METRICS) for row in methods.theirs]
         here = [our_cell(means, method, name, METRICS) for method in methods.method]
         psnr = means.psnr.reindex([(method, name) for method in methods.method]).set_axis(methods.index).dropna()
         for _, part in psnr.groupby(methods.group):
@@ -66,6 +66,19 @@ def table_1(read: Read) -> pd.DataFrame:
     labels = [f"{row.method} ({row.missing})" if row.missing else row.method for row in methods.itertuples()]
     index = pd.MultiIndex.from_arrays([methods.group, labels], names=["trained", "method"])
     return pd.DataFrame(columns, index=index)
+
+
+def in_table_1(methods: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``05_methods`` that stand in Table 1, group by group, with the published row of each in ``theirs``.
+
+    Where a profile trains no NAFNet and DeMoE of the others' length, the longer trained stand beside the published.
+    """
+    missing = methods[methods.role.isin(STANDS_IN.values()) & methods.missing.ne("")].role.tolist()
+    names = PAPER_ROWS | {longer: PAPER_ROWS.get(role, role) for longer, role in STANDS_IN.items() if role in missing}
+    kept = methods[~methods.role.isin(missing)]
+    kept = kept.assign(theirs=[names.get(role, role) for role in kept.role])
+    groups = list(dict.fromkeys(kept.group))
+    return kept.sort_values("group", key=lambda group: group.map(groups.index), kind="stable", ignore_index=True)
 
 
 def table_1_cost(read: Read) -> pd.DataFrame:
