@@ -145,7 +145,7 @@ print(peak - before, memory.estimate(model, height, width, recompute, experts))
 def test_the_estimate_is_above_the_need_and_not_far(size, recompute, k):
     call = [sys.executable, "-c", NEED, *map(str, (*size, recompute, k))]
     need, estimated = map(int, subprocess.run(call, capture_output=True, text=True, check=True).stdout.split())
-    assert need < estimated < 3 * need  # on one machine the need varies by up to 1.8
+    assert need < estimated < 3.5 * need  # on one machine the need varies by up to 1.8
 
 
 def test_sample_crops_lie_inside_and_have_whole_units():

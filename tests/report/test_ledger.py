@@ -58,7 +58,10 @@ def test_every_entry_is_complete():
             "lacks",
             "real",
             "patience",
+            "basis",
+            "least",
         }, key
+        assert ("basis" in entry) == ("least" in entry), key
         ledger.verdict([], entry.get("wants", "better"))
 
 
@@ -162,6 +165,28 @@ def test_a_claim_does_not_hold_by_some_of_its_rows(home):
     assert kept(home, Claim(one, "R", 0.1, verdict="fails")).here["30-own-blur"] == "fails"
     both = [Claim(name, "R", 0.9, verdict="holds") for name in (one, other)]
     assert kept(home, *both).here["30-own-blur"] == "holds"
+
+
+def test_what_turns_without_lolblur_is_decided_by_brightness(home):
+    name = "demoe-table-5-right-baseline-no-classification-loss-expert-by-hand"
+    for word, rest, here in (
+        ("better", "worse", "undecided"),
+        ("better", "better", "fails"),
+        ("worse", "worse", "holds"),
+    ):
+        told = f"without LOLBlur -0.297 dB [-0.524, -0.159], {rest}; one training each"
+        found = kept(home, Claim(name, "R", 0.8, verdict=word, control=told))
+        assert found.here["22-class-loss"] == here
+        assert ("the other way round" in found.ours["22-class-loss"]) == (here == "undecided")
+
+
+def test_networks_that_have_learnt_less_than_the_effect_show_nothing_of_it(home):
+    for learnt, here in ((0.07, "undecided"), (0.5, "fails")):
+        basis = Claim("prior-basis", "Net0 over its input", learnt, verdict="better", unit="dB")
+        rows = [Claim(id, "R", 0.0, verdict="no difference") for id in ("prior-t1-unet", "prior-survives")]
+        found = kept(home, basis, *rows)
+        assert found.here["b2-gain"] == here
+        assert ("less than the +0.17 dB" in found.ours["b2-gain"]) == (here == "undecided")
 
 
 def test_what_the_paper_does_not_claim_decides_nothing(home):

@@ -63,12 +63,18 @@ def table(claims: pd.DataFrame) -> pd.DataFrame:
         sides = {
             side: _matching(claims, entry.get(field, ())) for side, field in ((PRINTED, "printed"), (HERE, "rows"))
         }
+        turned = {side: _turns(found) for side, found in sides.items()}
+        sides = {
+            side: found.assign(verdict=found.verdict.mask(turned[side], UNDECIDED)) for side, found in sides.items()
+        }
         if "most" in entry:
             sides = {side: found.assign(verdict=_little(found, entry["most"])) for side, found in sides.items()}
         words = {side: verdict(found.verdict, entry.get("wants", "better")) for side, found in sides.items()}
-        reason = _open(entry, sides[HERE], words[HERE])
+        reason = _open(entry, sides[HERE], words[HERE]) or _too_little(entry, claims, words[HERE])
         if reason and words[HERE] in (HOLDS, FAILS):
             words[HERE] = UNDECIDED
+        if not reason and words[HERE] == UNDECIDED and turned[HERE].any():
+            reason = "without LOLBlur it is the other way round"
         if not entry.get("rows") and "printed" in entry:
             words[HERE] = ""
         every = pd.concat(sides.values())
@@ -86,6 +92,23 @@ def table(claims: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _turns(rows: pd.DataFrame) -> pd.Series:
+    """Which rows are better on average and worse without LOLBlur, or the other way round: brightness decides those."""
+    rest = rows.control.str.extract(r"without LOLBlur [^\[;]*\[[^\]]*\], (better|worse)\b", expand=False)
+    return rest.notna() & rows.verdict.isin(["better", "worse"]) & (rest != rows.verdict)
+
+
+def _too_little(entry: dict, claims: pd.DataFrame, word: str) -> str:
+    """Why networks that have learnt too little cannot show or refute an effect; "" where that is not so."""
+    if "basis" not in entry or word not in (HOLDS, FAILS):
+        return ""
+    basis = claims[claims.id == entry["basis"]]
+    if len(basis) and float(basis.ours.iloc[0]) < entry["least"]:
+        learnt = basis.sentence.iloc[0].partition(". Verdict")[0]
+        return f"{learnt}, which is less than the {entry['least']:+.2f} dB of the paper's effect"
+    return ""
 
 
 def _little(rows: pd.DataFrame, most: float) -> list[str]:
