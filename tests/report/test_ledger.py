@@ -1,6 +1,7 @@
 """Laws of the ledger: which rows decide a claim, and what they say together."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -184,7 +185,8 @@ def test_networks_that_have_learnt_less_than_the_effect_show_nothing_of_it(home)
     for learnt, here in ((0.07, "undecided"), (0.5, "fails")):
         basis = Claim("prior-basis", "Net0 over its input", learnt, verdict="better", unit="dB")
         rows = [Claim(id, "R", 0.0, verdict="no difference") for id in ("prior-t1-unet", "prior-survives")]
-        found = kept(home, basis, *rows)
+        claims.keep([basis, *rows], "12", replace(MARK, profile="cpu"))  # smoke decides nothing of it anyway
+        found = ledger.table(claims.read("cpu")).set_index("id")
         assert found.here["b2-gain"] == here
         assert ("less than the +0.17 dB" in found.ours["b2-gain"]) == (here == "undecided")
 
