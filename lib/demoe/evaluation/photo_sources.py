@@ -101,13 +101,14 @@ def _source(folder: Path, row: dict[str, str], rows: list[dict[str, str]], where
         fitting = here or fitting
         longest = max(map(len, fitting.values()), default=0)
         chosen = [file for file, begun in fitting.items() if len(begun) == longest]
-        if len(chosen) != 1:
-            told = " and ".join(map(str, chosen[:2])) or "no sharp picture"
+        if not chosen:
             raise ValueError(
-                f"{where}: {row['file']} is paired, but {told} of set {row['set']} has a name that begins it"
-                if not chosen
-                else f"{where}: {row['file']} is paired, but {told} could both be its sharp picture: call their set or "
-                "their files differently, or put each beside its own"
+                f"{where}: {row['file']} is paired, but no sharp picture of set {row['set']} has a name that begins it"
+            )
+        if len(chosen) > 1:
+            raise ValueError(
+                f"{where}: {row['file']} is paired, but {chosen[0]} and {chosen[1]} could both be its sharp picture: "
+                "call their set or their files differently, or put each beside its own"
             )
         sharp = folder / chosen[0]
     key = _key(Path(row["file"]))

@@ -58,9 +58,12 @@ def budget(max_memory: int | None, device: torch.device) -> int:
     free = psutil.virtual_memory().available
     limit = CONTAINER / "memory.max"
     if limit.is_file() and limit.read_text().strip().isdigit():
-        counts = dict(line.split() for line in (CONTAINER / "memory.stat").read_text().splitlines())
+        stat = CONTAINER / "memory.stat"
+        counts = dict(line.split() for line in (stat.read_text().splitlines() if stat.is_file() else ()))
         used = int((CONTAINER / "memory.current").read_text())
-        free = min(free, int(limit.read_text()) - used + int(counts["inactive_file"]))  # that of files is given back
+        free = min(
+            free, int(limit.read_text()) - used + int(counts.get("inactive_file", 0))
+        )  # that of files is given back
     return int(0.8 * free)
 
 
