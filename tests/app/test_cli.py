@@ -151,6 +151,17 @@ def test_inputs_are_never_replaced(run, tmp_path):
         assert (tmp_path / "a.png").read_bytes() == before and (tmp_path / "link.png").is_symlink()
 
 
+def test_a_new_photograph_takes_no_older_ones_result(run, tmp_path):
+    """Whose result is a PNG: what keeps its name keeps its result, the newcomer gets another."""
+    picture(tmp_path / "in/a.png")
+    assert run("deblur", "in", "-o", "out")[0] == 0
+    before = (tmp_path / "out/a.png").read_bytes()
+    Image.new("RGB", (12, 9), "gray").save(tmp_path / "in/a.avif")
+    assert run("deblur", "in", "-o", "out", "--skip-existing")[0] == 0
+    older, newer = (images.read_photograph(tmp_path / f"out/{name}.png").pixels for name in ("a", "a-2"))
+    assert newer.std() < older.std() / 4 and (tmp_path / "out/a.png").read_bytes() == before  # the gray one
+
+
 def test_existing_results_stay_unless_told(run, tmp_path):
     picture(tmp_path / "a.png")
     picture(tmp_path / "b.png")

@@ -397,9 +397,12 @@ def test_a_damaged_lmdb_is_an_error_of_its_set_and_not_the_end(tmp_path):
 
 
 def test_a_dead_link_among_the_lists_is_a_list_that_is_missing(tmp_path):
-    plant(tmp_path, "RSBlur", [])
-    (tmp_path / "RSBlur_real_test.txt").symlink_to(tmp_path / "nowhere.txt")
-    assert check(tmp_path, "RSBlur", "GoPro")
+    plant_rsblur(tmp_path)
+    file = tmp_path / "RSBlur/RSBlur_real_test.txt"
+    file.unlink()
+    file.symlink_to(tmp_path / "nowhere.txt")
+    (report,) = check(tmp_path, "RSBlur")
+    assert report.found and report.problems
 
 
 def test_exit_status_and_json(tmp_path, monkeypatch):
