@@ -52,7 +52,7 @@ class Profile:
     average: float = 0.0  # decay of the moving average of the weights, which is the result; 0: none, as in the paper
     fresh: bool = False  # synthetic training pairs are made anew at every step instead of drawn from train_images
     capture: str = "set"  # of synthetic pairs: each set has its own camera, or "shared", one random camera for all
-    clear: float = 0.0  # share of a training's steps before the shared camera begins, and over which it comes
+    cameras: float = 1.0  # share of training pairs that the shared camera changes; the others are free of any
     learning_rate: float = 1e-3  # paper
     stage2_rate: float = 1e-3  # learning rate of the second stage; short trainings learn best at higher rates
     specialist_rate: float = 1e-3  # of the networks for one set (``scripts/learning_rates.py`` compares rates)
@@ -61,6 +61,7 @@ class Profile:
     min_learning_rate: float = 1e-7  # paper
     weight_decay: float = 1e-3  # not stated in the paper; the authors' other published configurations have 1e-3
     class_weight: float = 1e-3  # lambda_cl, Section 3.4; paper
+    psnr_weight: float = 0.0  # of minus the PSNR in dB beside the L1 of baseline and demoe; paper: L1 alone
     checkpoint_every: int = 200  # steps; at most this much work is lost to a crash
     leaves_out: tuple[str, ...] = ()  # experiments that would decide nothing at this size, and are not trained
     warm_start: str = (

@@ -11,6 +11,7 @@ import torch
 
 from demoe.blur.folder import FolderCanvas, MixedCanvas
 from demoe.blur.job import Options
+from demoe.core.profiles import Profile
 from demoe.core.tasks import DATASETS
 
 from .batches import Fresh
@@ -40,8 +41,7 @@ def one_set(name: str, setting: Setting, split: str) -> PairedSet:
         )
     count = profile.train_images if split == "train" else profile.test_images
     seed = setting.seed if split == "train" else 0  # one test set for all seeds, so that runs can be compared
-    # Sets outside training have no shared recipe: they are what a network meets that has not seen their camera.
-    options, source = Options(capture=profile.capture if name in DATASETS else "set"), "bundled"
+    options, source = _options(profile, [name], split), "bundled"
     if roots.sharp_images:
         canvas = _canvas(roots.sharp_images, split)
         options, source = replace(options, canvas=canvas), canvas.identity
@@ -49,26 +49,29 @@ def one_set(name: str, setting: Setting, split: str) -> PairedSet:
     return synthetic(name, split, count, size, seed, setting.cache, setting.progress, options, source)
 
 
-def training_data(
-    setting: Setting, patch: int, names: Sequence[str] = DATASETS, steps: int = 0
-) -> list[PairedSet] | Fresh:
+def training_data(setting: Setting, patch: int, names: Sequence[str] = DATASETS) -> list[PairedSet] | Fresh:
     """What a network is trained on: all of AIO-Blur, composed, or the sets of ``names`` as they are.
 
     Profiles that say ``fresh`` have synthetic batches of ``patch`` pixels made as they are needed, on the GPU if there
-    is one; of ``steps`` the profile's share is free of cameras (``Fresh``). Errors as for ``one_set``.
+    is one. Errors as for ``one_set``.
     """
     roots, profile = setting.roots, setting.profile
     if roots or not profile.fresh:
         if tuple(names) == DATASETS:
             return aio_blur(setting, "train")
         return [one_set(name, setting, "train") for name in names]
-    # A set without a shared recipe, as the control of Figure 8, keeps its own camera.
-    options = Options(capture=profile.capture if set(names) <= set(DATASETS) else "set")
+    options = _options(profile, names, "train")
     if roots.sharp_images:
         options = replace(options, canvas=_canvas(roots.sharp_images, "train"))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    clear = round(profile.clear * steps) if options.capture == "shared" else 0
-    return Fresh(names, patch, profile.batch, setting.seed, device, options, clear=clear)
+    return Fresh(names, patch, profile.batch, setting.seed, device, options)
+
+
+def _options(profile: Profile, names: Sequence[str], split: str) -> Options:
+    """A set without a shared recipe, as the control of Figure 8 or one outside training, keeps its own camera."""
+    if profile.capture == "set" or not set(names) <= set(DATASETS):
+        return Options()
+    return Options(capture=profile.capture, cameras=profile.cameras if split == "train" else 1.0)
 
 
 @lru_cache(maxsize=4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
@@ -167,10 +167,7 @@ class Fresh(Dataset):
     They are made as they are needed, on the device that trains: no pair is ever seen twice. A function of (seed, step).
     Each set's share of a batch is made in one go on ``device``; on the CPU the pairs are the same bytes whatever the
     batch size, on a GPU equal to rounding. ``share`` as for ``Batches``.
-
-    Where cameras are shared, ``clear`` steps have none, and their share grows over as many steps more
-    (``cameras_at``): what a camera does hides what a blur does, and with all cameras from the first step a network
-    learns to remove noise and JPEG before it learns anything of blur."""
+    """
 
     names: Sequence[str]
     patch: int
@@ -179,14 +176,8 @@ class Fresh(Dataset):
     device: torch.device | str = "cpu"
     options: Options = field(default_factory=Options)
     share: Share = field(default_factory=Share)
-    clear: int = 0
-
-    def cameras_at(self, step: int) -> float:
-        """The share of a step's pictures that a shared camera has changed."""
-        return self.options.cameras * min(1.0, max(0.0, (step - self.clear) / self.clear if self.clear else 1.0))
 
     def __getitem__(self, step: int) -> Batch:
-        options = replace(self.options, cameras=self.cameras_at(step))
         shares: dict[str, list[int]] = {}
         for position in self.share.of(step, self.batch):
             index, which = divmod(position, len(self.names))  # the sets take turns, also across steps
@@ -194,7 +185,7 @@ class Fresh(Dataset):
         blurred, sharp, labels = [], [], []
         for name, indices in shares.items():
             made = sets.synthesize_batch(
-                name, "train", indices, size=self.patch, seed=self.seed, device=self.device, options=options
+                name, "train", indices, size=self.patch, seed=self.seed, device=self.device, options=self.options
             )
             blurred.append(made.blurred)
             sharp.append(made.sharp)

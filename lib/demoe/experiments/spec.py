@@ -83,7 +83,7 @@ class Spec:
     steps: int
     seed: int  # of the synthetic data, their order, the crops and dropout
     init_seed: int  # of the weights at the start; experts take the next one
-    loss: tuple[tuple[str, float], ...]  # its terms and their weights: "pixel" is L1, "class" cross-entropy
+    loss: tuple[tuple[str, float], ...]  # its terms, "pixel" (L1), "psnr", "class" (cross-entropy), and weights
     recipe: tuple[tuple[str, Any], ...]  # numbers of the optimisation, ``RECIPE``
     data: tuple[tuple[str, Any], ...]  # "real" or "synthetic", and where the pictures come from
     code: str  # the hash of all code that trained weights depend on
@@ -137,13 +137,14 @@ def specs(setting: Setting) -> dict[str, Spec]:
     profile = setting.profile
     plain = _baseline(setting)
     baseline = packaged.instead(plain, setting)
+    restoring = tuple(one for one in plain.loss if one[0] != "class")
     demoe = replace(
         plain,
         name="demoe",
         network=DeMoEConfig(width=profile.width),
         starts_from=baseline,
         learns="decoder",
-        loss=PIXEL,
+        loss=restoring,
         patch=profile.stage2_patch,
         steps=profile.stage2_steps,
         about="Stage 2 (Section 3.4): experts and decoder on the frozen encoder and router of the baseline, L1.",
@@ -156,7 +157,9 @@ def specs(setting: Setting) -> dict[str, Spec]:
         learns="all",
         about="The baseline, trained on for as long as stage 2, on the same crops: the control that Table 1 lacks.",
     )
-    short = _at_rate(replace(plain, steps=profile.ablation_steps, patch=profile.ablation_patch), profile.ablation_rate)
+    loss = (*PIXEL, ("class", profile.class_weight))
+    short = replace(plain, steps=profile.ablation_steps, patch=profile.ablation_patch, loss=loss)
+    short = _at_rate(short, profile.ablation_rate)
     variants = {spec.name: spec for spec in _variants(short)}
     tuned = replace(plain, steps=profile.specialist_steps, patch=profile.specialist_patch, loss=PIXEL)
     first = baseline if setting.start_seed in (None, setting.seed) else _first(setting)
@@ -175,6 +178,7 @@ def specs(setting: Setting) -> dict[str, Spec]:
 
 def _baseline(setting: Setting) -> Spec:
     profile, seed = setting.profile, setting.seed
+    beside = (("psnr", profile.psnr_weight),) if profile.psnr_weight else ()
     spec = Spec(
         "baseline",
         NAFNetConfig(width=profile.width, router=True),
@@ -184,7 +188,7 @@ def _baseline(setting: Setting) -> Spec:
         profile.stage1_steps,
         seed,
         seed,
-        (*PIXEL, ("class", profile.class_weight)),
+        (*PIXEL, *beside, ("class", profile.class_weight)),
         tuple((name, getattr(profile, name)) for name in RECIPE),
         data_of(setting),
         code(bool(setting.roots)),
@@ -300,7 +304,7 @@ def data_of(setting: Setting) -> tuple[tuple[str, Any], ...]:
         ("image_size", profile.image_size),
         ("fresh", profile.fresh),
         ("capture", profile.capture),
-        ("clear", profile.clear),
+        ("cameras", profile.cameras),
     )
 
 
