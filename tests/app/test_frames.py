@@ -13,9 +13,10 @@ from PIL import Image
 from demoe.app import cli, frames, photos
 from demoe.core import images
 from demoe.core.tasks import EXPERTS
+from demoe.inference.guard import UNSURE
 from demoe.models import checkpoints
 from demoe.models.demoe import DeMoE, DeMoEConfig
-from demoe.models.moe import top_k_weights
+from demoe.models.moe import normalised_entropy, top_k_weights
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 
 SMALL = DeMoEConfig(width=2, encoder_blocks=(1, 1), middle_blocks=1, decoder_blocks=(1, 1))
@@ -62,7 +63,11 @@ def test_natural_order(tmp_path):
 
 
 @pytest.mark.parametrize(("smooth", "k"), [(0, 1), (0.7, 1), (0.7, 3), (0.5, None)])
-def test_the_decision_is_the_exponential_average(tmp_path, model, smooth, k):
+@pytest.mark.parametrize("sure", [False, True])
+def test_the_decision_is_the_exponential_average(tmp_path, model, smooth, k, sure):
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        model.mlp_branch.classifier[-1].weight.mul_(20 if sure else 1)
     write(tmp_path / "in", [f"{i}.png" for i in range(5)])
     done = frames.deblur_frames(tmp_path / "in", tmp_path / "out", model=model, smooth=smooth, k=k)
     assert done.made == 5 and not done.failed and [file.name for file in done.files] == [f"{i}.png" for i in range(5)]
@@ -74,7 +79,9 @@ def test_the_decision_is_the_exponential_average(tmp_path, model, smooth, k):
         share = logits.softmax(1)
         past = share if past is None else smooth * past + (1 - smooth) * share
         assert [float(row[f"smoothed_{name}"]) for name in EXPERTS] == pytest.approx(past[0].tolist(), abs=1e-5)
-        weights = top_k_weights(past, k).float()
+        unsure = k is not None and normalised_entropy(past).item() > UNSURE
+        assert (row["guarded"] == "unsure") == unsure
+        weights = top_k_weights(past, None if unsure else k).float()
         assert row["expert"] == EXPERTS[int(weights.argmax())]
         expected = photos.deblur(photo, model=model, expert=lambda logits, weights=weights: weights).image
         assert (images.read_photograph(tmp_path / f"out/{i}.png").pixels - expected).abs().max() < 1.5 / 255

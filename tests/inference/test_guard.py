@@ -56,13 +56,33 @@ def test_a_bright_picture_is_never_given_to_the_low_light_expert():
     chosen, watch = weighed(BRIGHT, DIM)
     assert "low_light" not in chosen and watch.reason == "bright"
     assert torch.equal(watch.checked(BRIGHT * 1.5), BRIGHT) and "left as it is" in watch.sentence(torch.eye(5)[0])
-    mixed, watch = weighed(BRIGHT, [3.0, 2, 0, 0, 2.5], k=3)
+    mixed, watch = weighed(BRIGHT, [9.0, 6, 0, 0, 8], k=3)
     assert set(mixed) == {"defocus", "global_motion"} and watch.reason is None
-    assert mixed["defocus"] / mixed["global_motion"] == pytest.approx(np.e, rel=1e-4)
+    assert mixed["defocus"] / mixed["global_motion"] == pytest.approx(np.e**3, rel=1e-4)
     plain, watch = weighed(BRIGHT, [9.0, 1, 2, 3, 4])
     assert plain == {"defocus": 1} and watch.reason is None and watch.sentence(torch.eye(5)[0]) == ""
     followed, watch = weighed(BRIGHT, DIM, router=lambda logits: torch.tensor([[0.0, 0.6, 0, 0, 0.4]]))
     assert followed == {"global_motion": 1} and watch.reason is None
+
+
+def test_where_the_router_is_unsure_all_experts_take_part_by_its_shares():
+    logits = [1.0, 0.5, 0.2, 0.0, 2.0]
+    share = dict(zip(EXPERTS, torch.tensor(logits).softmax(0).tolist(), strict=True))
+    mixed, watch = weighed(DARK, logits)
+    assert mixed == pytest.approx(share) and watch.reason == "unsure" and "is unsure" in watch.sentence(torch.eye(5)[0])
+    assert torch.equal(watch.checked(DARK + 0.3), DARK + 0.3)
+    without, watch = weighed(
+        BRIGHT, logits
+    )  # though low light comes first, it takes no part, and the picture is restored
+    rest = {name: one / (1 - share["low_light"]) for name, one in share.items() if name != "low_light"}
+    assert without == pytest.approx(rest) and watch.reason == "unsure"
+    assert torch.equal(watch.checked(BRIGHT * 0.9), BRIGHT * 0.9)
+    for k in (5, None):  # what was asked for in any case is nothing to tell
+        assert weighed(DARK, logits, k=k)[0] == pytest.approx(share) and weighed(DARK, logits, k=k)[1].reason is None
+    sure, watch = weighed(DARK, [9.0, 1, 2, 3, 4])
+    assert sure == {"defocus": 1} and watch.reason is None
+    named, watch = weighed(DARK, logits, router=lambda logits: torch.eye(5)[1:2])
+    assert named == {"global_motion": 1} and watch.reason is None
 
 
 def test_what_comes_out_brighter_though_it_was_bright_is_left_as_it_is():

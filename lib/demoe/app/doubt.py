@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from demoe.core.tasks import EXPERTS
+from demoe.inference.guard import UNSURE
 
-# The limits are ours. That of the entropy was chosen on the smoke profile's test pictures (its 06_routing.csv has the
-# router's weights for each): above it, the router is wrong about twice as often as below. The others leave room around
-# what a picture and its sharp version differ by in the sets without low light.
-UNSURE = 0.6  # of the router's entropy, 0..1 (``models.moe.normalised_entropy``)
+# The limits are ours. That of the entropy (``inference.guard.UNSURE``) was chosen on the smoke profile's test pictures
+# (its 06_routing.csv has the router's weights for each): above it, the router is wrong about twice as often as below.
+# The others leave room around what a picture and its sharp version differ by in the sets without low light.
 UNCHANGED = 0.5  # 8-bit levels on average: below it most pixels come out of rounding as they went in
 BRIGHTNESS = 16.0  # 8-bit levels, of the mean
 DISTANT = 16.0  # dB between input and result

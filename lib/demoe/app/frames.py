@@ -25,6 +25,7 @@ from demoe.core.files import Journal, alone, checksum, first_line, write_text
 from demoe.core.formats import opened
 from demoe.core.tasks import EXPERTS
 from demoe.data.real.pairing import natural
+from demoe.inference.guard import UNSURE
 from demoe.models.moe import normalised_entropy, top_k_weights
 from demoe.models.outputs import experts_of
 
@@ -50,12 +51,14 @@ class Smoother:
     """Experts by the exponential average of the router's softmax: s times what was, 1 - s times what is.
 
     ``choose`` makes weights of a frame's logits, as often as it is called, until what is ``now`` is made the ``past``.
+    With ``guard`` all experts take part where the average is unsure, as ``inference.guard`` has it; ``unsure`` says so.
     """
 
-    def __init__(self, smooth: float, k: int | None = 1):
+    def __init__(self, smooth: float, k: int | None = 1, guard: bool = False):
         if not 0 <= smooth < 1:
             raise ValueError(f"smooth is at least 0 (each frame alone) and below 1, got {smooth}")
-        self.smooth, self.k = smooth, k
+        self.smooth, self.k, self.guard = smooth, k, guard
+        self.unsure = False
         self.past: Tensor | None = None  # (1, N) float64
         self.now: Tensor | None = None
 
@@ -63,7 +66,9 @@ class Smoother:
         """Logits (1, N) -> weights (1, N)."""
         share = logits.detach().cpu().double().softmax(1)
         self.now = share if self.past is None else self.smooth * self.past + (1 - self.smooth) * share
-        return top_k_weights(self.now, self.k).float().to(logits.device)
+        mixed = self.k is not None and self.k < self.now.shape[1]
+        self.unsure = mixed and self.guard and normalised_entropy(self.now).item() > UNSURE
+        return top_k_weights(self.now, None if self.unsure else self.k).float().to(logits.device)
 
 
 @dataclass
@@ -168,7 +173,7 @@ def _forget(folder: Path) -> None:
 
 
 def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, guard, overwrite, progress, tell) -> Done:
-    smoother = Smoother(smooth, k)
+    smoother = Smoother(smooth, k, guard and photos.guardable(model))
     files = listed(source) if source.is_dir() else {}
     settings = {
         "demoe": __version__,
@@ -199,7 +204,7 @@ def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, guard, 
             ways = {"expert": choice, "k": k, "max_memory": max_memory, "guard": guard, "bright_before": bright}
             try:
                 result = photos.deblur(read(), model=model, **ways)
-                row = _row(name, identity, result, smoother.now if smoothed else None)
+                row = _row(name, identity, result, smoother if smoothed else None)
                 if name not in rows:
                     journal.append([row])
                 images.write_photograph(target, result.photograph)
@@ -245,19 +250,20 @@ def _of_experts(row: Mapping[str, str], kind: str) -> list[float]:
     return [float(row[f"{kind}_{name}"]) for name in EXPERTS if row[f"{kind}_{name}"]]
 
 
-def _row(name: str, identity: str, result: photos.Deblurred, smoothed: Tensor | None) -> dict[str, str]:
+def _row(name: str, identity: str, result: photos.Deblurred, smoother: Smoother | None) -> dict[str, str]:
     row = dict.fromkeys(HEAD, "")
     row |= {"frame": name, "input_sha256": identity, "warnings": "; ".join(result.warnings)}
-    row |= {"bright": {True: "yes", False: "no", None: ""}[result.bright], "guarded": result.guarded or ""}
+    unsure = "unsure" if smoother is not None and smoother.unsure else ""
+    row |= {"bright": {True: "yes", False: "no", None: ""}[result.bright], "guarded": result.guarded or unsure}
     if tuple(result.router) == EXPERTS:  # else there are no columns for its experts
         row |= {f"router_{name}": repr(share) for name, share in result.router.items()}
         entropy = normalised_entropy(list(result.router.values())).item()
         row |= {"expert": result.expert or "", "normalised_entropy": f"{entropy:.6f}"}
-        if smoothed is not None:
-            shares = zip(EXPERTS, smoothed[0].tolist(), strict=True)
+        if smoother is not None:
+            shares = zip(EXPERTS, smoother.now[0].tolist(), strict=True)
             row |= {f"smoothed_{name}": repr(share) for name, share in shares}
-    elif smoothed is not None:
-        row["smoothed"] = json.dumps(smoothed[0].tolist())
+    elif smoother is not None:
+        row["smoothed"] = json.dumps(smoother.now[0].tolist())
     return row
 
 

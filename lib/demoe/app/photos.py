@@ -133,8 +133,9 @@ def deblur(
     a tile. ``tile``: cut into tiles of this many pixels a side in any case. ``bf16``: compute in bfloat16, faster where
     the processor has it and in half the memory, more than 50 dB from float32. ``guard``: the router is not followed
     where it takes a bright photograph for low light, or the photograph is sharp already, which then comes back as it
-    is, nor where JPEG has left blocks that the network has not seen in training (``inference.guard``), and ``warnings``
-    says so; an expert that is named is never replaced. ``bright_before``: in a video, ``bright`` of the frame before.
+    is, nor where JPEG has left blocks that the network has not seen in training, nor where it is unsure, when all
+    experts take part (``inference.guard``), and ``warnings`` says so; an expert that is named is never replaced.
+    ``bright_before``: in a video, ``bright`` of the frame before.
     ``progress`` shows a bar.
 
     Gray photographs run as three equal channels and the output's channels are averaged. Alpha is not touched.
@@ -193,9 +194,8 @@ def deblur(
     if out.map is not None:
         entropy = normalised_entropy(out.map.router).mean().item()
     difference = change(photograph.pixels, image)
-    doubts = warnings(
-        difference, None if isinstance(expert, str) else entropy, used.get("low_light", 0) >= BRIGHTENING, k
-    )
+    told = isinstance(expert, str) or (watch is not None and watch.reason == "unsure")
+    doubts = warnings(difference, None if told else entropy, used.get("low_light", 0) >= BRIGHTENING, k)
     if watch and watch.reason and out.weights is not None:
         doubts = [watch.sentence(out.weights) + NO_GUARD, *([] if watch.reason in LEFT else doubts)]
         used = {} if watch.reason in LEFT else used

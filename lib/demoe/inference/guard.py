@@ -1,13 +1,14 @@
-"""A guard over the router's choice: a bright photograph is not for the low-light expert, a sharp one is for none, and
-one that JPEG has cut into blocks is nothing that some networks have seen.
+"""A guard over the router's choice: a bright photograph is not for the low-light expert, a sharp one is for none, one
+that JPEG has cut into blocks is nothing that some networks have seen, and a router that is unsure chooses nobody.
 
-A router names a kind of blur whatever it is shown, and is sure of it: on noise it answers louder than on the pictures
-that it was trained on, so that neither its entropy nor its energy tells. How bright a picture is, whether it is sharp,
-and whether it has blocks, needs no router. What takes its place harmed least (``demoe evaluate --real``): a bright
-picture that it takes for low light comes back as it is, as does a sharp one, unless the router sees local motion, which
-leaves most of a picture sharp; one with blocks is restored by the low-light expert in the dark, else by the four others
-in equal parts; and whatever comes out brighter than it was, though it was bright, is left as it is. Not in the paper;
-our choice.
+A router names a kind of blur whatever it is shown, and many are sure of it: on noise they answer louder than on the
+pictures that they were trained on, so that neither entropy nor energy tells. How bright a picture is, whether it is
+sharp, and whether it has blocks, needs no router. What takes its place harmed least (``demoe evaluate --real``): a
+bright picture that it takes for low light comes back as it is, as does a sharp one, unless the router sees local
+motion, which leaves most of a picture sharp; one with blocks is restored by the low-light expert in the dark, else by
+the four others in equal parts; and whatever comes out brighter than it was, though it was bright, is left as it is.
+Where a router does say that it is unsure, one expert alone is nothing that training has seen: all take part then, each
+by the router's share, as in training (Equation 2). Not in the paper; our choice.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 
 from demoe.core.tasks import EXPERTS
 from demoe.models.layers import UNet
-from demoe.models.moe import top_k_weights
+from demoe.models.moe import normalised_entropy, top_k_weights
 from demoe.models.outputs import Restored, experts_of
 
 from .optimize import OptimizedNetwork
@@ -40,8 +41,9 @@ LOW_LIGHT, LOCAL = EXPERTS.index("low_light"), EXPERTS.index("local_motion")
 DARKEST_MEAN, DARKEST_HIGH = 50.0, 75.0
 BRIGHTER = 8.0  # 8-bit levels of the mean, up to which a bright picture may come out brighter
 STAYS = 0.8  # in a video: the share of both limits below which a picture is dark again, so that dusk does not flicker
+UNSURE = 0.6  # of the router's entropy, 0..1 (``models.moe.normalised_entropy``); ``app.doubt`` says where it is from
 LARGEST = 1024  # pixels; of a larger picture the middle is looked at for blocks and sharpness
-Reason = Literal["bright", "sharp", "blocks", "brighter", "tiles"]
+Reason = Literal["bright", "sharp", "blocks", "brighter", "tiles", "unsure"]
 LEFT = ("bright", "sharp", "brighter")  # reasons to leave a picture as it is
 SENTENCES: dict[Reason, str] = {
     "bright": "the router takes it for low light, but it is bright already: left as it is",
@@ -49,6 +51,7 @@ SENTENCES: dict[Reason, str] = {
     "sharp": "it is sharp already, and what the router would have chosen harms sharp pictures: left as it is",
     "tiles": "the router takes {tiles} tiles for low light, but the photograph is bright already: the local_motion "
     "expert, which changes least, restored them",
+    "unsure": "the router is unsure: all experts restored it, each by the router's share, as in training",
     "blocks": "JPEG has left blocks in it, which this network has not seen in training: {experts} restored it, which "
     "harms least",
 }
@@ -113,13 +116,18 @@ def middle(picture: Tensor) -> Tensor:
     return 255 * (0.299 * part[0] + 0.587 * part[1] + 0.114 * part[2])
 
 
+def unsure(logits: Tensor) -> bool:
+    """Whether the router that said these (1, N) names nobody: its entropy is above ``UNSURE``."""
+    return normalised_entropy(F.softmax(logits.double(), 1)).item() > UNSURE
+
+
 class Guard:
     """Makes the weights of five experts (1, 5) from the router's logits (1, 5), for one ``picture`` (3, H, W).
 
     ``k`` as for ``DeMoE``; ``limit`` is the blockiness above which the router is not asked, None to ask it always;
-    ``router`` makes weights of logits in its place (video); ``before``: whether the frame before was bright, which this
-    one then is until it is clearly darker. ``reason`` says afterwards why it was not followed, and ``checked`` what
-    becomes of the result. With one decision a tile it is asked for every tile, and ``look`` sums up.
+    ``router`` makes weights of logits in its place, sure or not (video); ``before``: whether the frame before was
+    bright, which this one then is until it is clearly darker. ``reason`` says afterwards why it was not followed, and
+    ``checked`` what becomes of the result. With one decision a tile it is asked for every tile, and ``look`` sums up.
     """
 
     def __init__(
@@ -133,12 +141,12 @@ class Guard:
         self.picture, self.bright = picture, light(picture).above(STAYS if before else 1.0)
         self.sharp = self.bright and sharp(picture)
         self.blocky = limit is not None and blocks(picture) > limit
-        self.router = router or (lambda logits: top_k_weights(F.softmax(logits.float(), 1), k))
+        self.router, self.k = router, k
         self.reason: Reason | None = None
         self.tiles = ""
 
     def __call__(self, logits: Tensor) -> Tensor:
-        weights, self.reason = self.router(logits), None
+        weights, self.reason = self._chosen(logits), None
         first = int(weights[0].argmax())
         if self.sharp and (self.blocky or first != LOCAL):
             self.reason = "bright" if first == LOW_LIGHT else "sharp"
@@ -146,14 +154,24 @@ class Guard:
             chosen = [index != LOW_LIGHT if self.bright else index == LOW_LIGHT for index in range(len(EXPERTS))]
             self.reason = "blocks"
             return F.normalize(weights.new_tensor([chosen], dtype=torch.float32), p=1).to(weights)
+        elif self.router is None and self.k is not None and self.k < len(weights[0]) and unsure(logits):
+            self.reason = "unsure"
         if not self.bright or not weights[0, LOW_LIGHT]:
             return weights
-        if first == LOW_LIGHT:  # what comes out of a whole picture is not used, of a tile it is
+        if first == LOW_LIGHT and self.reason != "unsure":  # what comes out of a whole picture is not used, a tile is
             self.reason = "bright"
             return F.one_hot(torch.tensor([LOCAL]), len(EXPERTS)).to(weights)
         others = weights.clone()
         others[0, LOW_LIGHT] = 0
         return others / others.sum()
+
+    def _chosen(self, logits: Tensor) -> Tensor:
+        """The experts' weights by the router, all of them where it is unsure."""
+        if self.router is not None:
+            return self.router(logits)
+        shares = F.softmax(logits.float(), 1)
+        weights = top_k_weights(shares, self.k)  # also where it is not used: it looks whether k can be
+        return shares if unsure(logits) else weights
 
     @property
     def alike(self) -> bool:
