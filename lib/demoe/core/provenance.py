@@ -79,7 +79,7 @@ def code_hash(*rooms: str, but: str | None = None) -> str:
     package = Path(__file__).parents[1]
     for room in rooms:
         for source in sorted((package / room).iterdir()):
-            if source.suffix in (".py", ".cpp", ".toml") and source.relative_to(package).as_posix() != but:
+            if source.suffix in (".py", ".cpp", ".h", ".toml") and source.relative_to(package).as_posix() != but:
                 digest.update(source.read_bytes())
     return digest.hexdigest()[:8]
 

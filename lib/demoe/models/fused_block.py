@@ -25,7 +25,7 @@ from torch import Tensor
 
 from demoe.core.files import alone, first_line
 
-SOURCE = Path(__file__).with_suffix(".cpp")
+SOURCE = Path(__file__).with_suffix(".cpp")  # it includes the headers beside it
 TYPES = (torch.float32, torch.float64)
 COMPILERS = ("c++", "g++", "clang++", "cl")  # unless CXX names one
 FLAGS = {  # by what PyTorch says the processor can; without them the compiler's own, which on Arm have NEON
@@ -58,7 +58,8 @@ def compiled() -> Path:
     instructions = torch.backends.cpu.get_cpu_capability()
     flags = FLAGS.get(instructions, ())
     name = instructions if flags else "DEFAULT"
-    content = repr((SOURCE.read_bytes(), torch.__version__, sysconfig.get_platform(), name, flags))
+    sources = [file.read_bytes() for file in (SOURCE, *sorted(SOURCE.parent.glob("fused_*.h")))]
+    content = repr((sources, torch.__version__, sysconfig.get_platform(), name, flags))
     folder = cache_folder() / f"fused-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
     file = folder / "demoe_fused.so"
     if file.is_file():
