@@ -116,4 +116,6 @@ def test_statistics_of_cameras_beside_photographs(run, home):
     )
     assert status == 0 and "GoPro-syn, capture shared" in out and "blur" in out and "blockiness" in out
     assert len((home / "all.csv").read_text().splitlines()) == 1 + 5 + 6
+    named = {line.split(",")[0] for line in (home / "all.csv").read_text().splitlines()[1:]}
+    assert any(name.endswith("/blur") for name in named) and any(name.endswith("/sharp") for name in named)
     assert run("statistics", "nowhere", "--count", "1", "--size", "40")[0] == 1

@@ -1,6 +1,7 @@
 """The scores of two folders of pictures."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -33,6 +34,13 @@ def test_every_picture_and_the_means(folders, tmp_path, capsys):
     first = (tmp_path / "out.csv").read_bytes()
     evaluate_folders(*folders, csv=tmp_path / "out.csv", progress=False)
     assert (tmp_path / "out.csv").read_bytes() == first
+
+
+def test_a_folder_given_as_a_dot_has_its_name_in_the_table(folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(folders[0])
+    assert evaluate_folders(Path(), folders[1], csv=tmp_path / "out.csv", progress=False) == 0
+    rows = pd.read_csv(tmp_path / "out.csv")
+    assert set(rows.method) == {"pred"} and set(rows["set"]) == {"gt"}
 
 
 def test_a_missing_metric_is_said(folders, capsys):

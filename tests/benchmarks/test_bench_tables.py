@@ -140,6 +140,18 @@ def test_floors_are_near_the_counter_and_grow_as_they_should():
     assert machine.floor_seconds(config, 256, 256, 1e18, 1e9) == pytest.approx(work["bytes"] / 1e9)
 
 
+def test_hours_are_of_steps_of_this_width_on_this_machine(measured, home):
+    file = TINY.folder / "training.csv"
+    assert growth.hours(TINY).empty  # nothing measured yet
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table = measured["training"].assign(hardware=provenance.hardware(), channels=TINY.width, allocator=TINY.allocator)
+    table.to_csv(file, index=False)
+    assert growth.hours(TINY).equals(growth.training_hours(pd.read_csv(file), TINY.device))
+    assert growth.hours(replace(TINY, width=TINY.width + 1)).empty
+    table.assign(hardware="another machine").to_csv(file, index=False)
+    assert growth.hours(TINY).empty
+
+
 def test_hours_say_how_they_came_about(measured):
     table = growth.training_hours(measured["training"], "cpu")
     assert table.hours.gt(0).all() and table.how.str.startswith("computed").all()  # crops of 16 pixels, or a floor

@@ -1,5 +1,6 @@
 """LPIPS in both conventions, pyiqa, and weights that are missing: no network here, and none is waited for."""
 
+import contextlib
 import math
 import sys
 import threading
@@ -103,6 +104,24 @@ def test_a_host_that_does_not_answer_is_given_up_and_asked_once(monkeypatch):
         assert asked == ["https://example.invalid"]
     finally:
         released.set()
+
+
+def test_a_host_that_was_gone_is_asked_again_in_the_next_minute(monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    asked = []
+
+    def gone(request, timeout):
+        asked.append(request.full_url)
+        if len(asked) == 1:
+            raise urllib.error.URLError("unreachable network")
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(urllib.request, "urlopen", gone)
+    told = []
+    for now in (120, 179, 181):
+        monkeypatch.setattr(downloads.time, "monotonic", lambda now=now: now)
+        told.append(downloads.unreachable("https://example.invalid/x"))
+    assert told == ["unreachable network", "unreachable network", ""] and len(asked) == 2
 
 
 def test_a_host_that_answers_no_can_be_reached(monkeypatch):
