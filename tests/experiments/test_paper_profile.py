@@ -57,6 +57,16 @@ def test_quick_keeps_all_but_sizes_and_lengths(paper):
         assert (quick[name].loss, quick[name].recipe) == (paper[name].loss, paper[name].recipe)
 
 
+def test_profile_real_alone_has_another_loss_and_a_shared_camera():
+    for name in profiles.PROFILES:
+        made = specs(Setting(profiles.get(name), progress=False))
+        real = {spec for spec, one in made.items() if "psnr" in dict(one.loss)}
+        assert real == ({"baseline", "demoe", "baseline-longer"} if name == "real" else set())
+        assert {dict(one.data)["capture"] for one in made.values() if not one.packaged} == {
+            "shared" if name == "real" else "set"
+        }
+
+
 def test_adamw_has_the_betas_and_the_cosine_of_the_paper(paper, tmp_path, monkeypatch):
     """As they reach PyTorch, in a training of a few steps with the recipe of profile ``paper``."""
     made, real = [], torch.optim.AdamW
