@@ -13,7 +13,7 @@ from PIL import Image
 from demoe.app import cli, frames, photos
 from demoe.core import images
 from demoe.core.tasks import EXPERTS
-from demoe.inference.guard import UNSURE
+from demoe.inference.guard import STAYS, UNSURE
 from demoe.models import checkpoints
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.moe import normalised_entropy, top_k_weights
@@ -71,7 +71,7 @@ def test_the_decision_is_the_exponential_average(tmp_path, model, smooth, k, sur
     write(tmp_path / "in", [f"{i}.png" for i in range(5)])
     done = frames.deblur_frames(tmp_path / "in", tmp_path / "out", model=model, smooth=smooth, k=k)
     assert done.made == 5 and not done.failed and [file.name for file in done.files] == [f"{i}.png" for i in range(5)]
-    past = None
+    past, unsure = None, False
     for i, row in enumerate(rows(tmp_path / "out")):
         photo = images.read_photograph(tmp_path / f"in/{i}.png")
         with torch.no_grad():
@@ -79,7 +79,7 @@ def test_the_decision_is_the_exponential_average(tmp_path, model, smooth, k, sur
         share = logits.softmax(1)
         past = share if past is None else smooth * past + (1 - smooth) * share
         assert [float(row[f"smoothed_{name}"]) for name in EXPERTS] == pytest.approx(past[0].tolist(), abs=1e-5)
-        unsure = k is not None and normalised_entropy(past).item() > UNSURE
+        unsure = k == 1 and normalised_entropy(past).item() > UNSURE * (STAYS if unsure else 1)
         assert (row["guarded"] == "unsure") == unsure
         weights = top_k_weights(past, None if unsure else k).float()
         assert row["expert"] == EXPERTS[int(weights.argmax())]
@@ -247,7 +247,8 @@ def test_an_unsure_router_is_told_of_smoothed_frames_too(tmp_path, model):
         unsure.mlp_branch.classifier[-1].weight.zero_()
         unsure.mlp_branch.classifier[-1].bias.zero_()
     write(tmp_path / "in", ["1.png"])
-    for expert, k, said in ((None, 1, "or --k 5"), (None, 5, "try --expert"), ("defocus", 1, "")):
+    mixed = "all experts took part"
+    for expert, k, said in ((None, 1, mixed), (None, 2, "or --k 5"), (None, 5, "try --expert"), ("defocus", 1, "")):
         out = tmp_path / f"{expert}-{k}"
         frames.deblur_frames(tmp_path / "in", out, model=unsure, expert=expert, k=k)
         (row,) = rows(out)

@@ -17,6 +17,7 @@ from demoe.app.uploads import ALL, ONE, archive, opinion, restored
 from demoe.core import images
 from demoe.core.images import Photograph
 from demoe.core.metadata import Metadata
+from demoe.core.tasks import EXPERTS
 from demoe.models import checkpoints
 from demoe.models.demoe import DeMoE, DeMoEConfig
 
@@ -88,7 +89,7 @@ def test_the_router_is_put_in_words(model):
     result = deblur(torch.rand(3, 24, 24), model=model)
 
     def said(choice=ONE, **fields):
-        return opinion(replace(result, **fields), choice)
+        return opinion(replace(result, **{"guarded": None} | fields), choice)
 
     sure = said(router={"defocus": 0.97, "low_light": 0.03}, entropy=0.1, weights={"defocus": 1.0}, warnings=())
     assert "The router is sure: defocus (97%). Used: the expert for defocus." in sure and "Warning" not in sure
@@ -97,9 +98,13 @@ def test_the_router_is_put_in_words(model):
     warnings = ("the router is unsure (entropy 0.90 of 1, above 0.6): try --expert, or --k 5", "nearly unchanged")
     unsure = said(router=two, entropy=UNSURE + 0.01, warnings=warnings)
     assert "The router is unsure: camera shake (70%)" in unsure and "--" not in unsure
-    assert "**Warning:** nearly unchanged" in unsure
+    assert "**Warning:** nearly unchanged" in unsure and "or all five mixed" in unsure
+    guarded = ("the router is unsure: all but low_light took part, each by the router's share", "nearly unchanged")
+    four = dict.fromkeys(EXPERTS[:4], 0.25)
+    mixed = said(router=two, entropy=0.9, weights=four, warnings=guarded, guarded="unsure")
+    assert "all five mixed" not in mixed and "Used: mixed, the experts for defocus, camera shake" in mixed
     assert "Used as you chose: the expert for low" not in unsure
     assert "Used as you chose: the expert for defocus" in said("defocus", weights={"defocus": 1.0})
-    assert "all experts, mixed" in said(ALL, weights={"defocus": 0.5, "low_light": 0.5})
+    assert "all experts, mixed" in said(ALL, weights=dict.fromkeys(EXPERTS, 0.2))
     assert "router" not in said(router={}, weights={}, entropy=None, warnings=()).removesuffix(uploads.ADVICE)
     assert "Of the file: a comment not kept." in said(note="a comment not kept")

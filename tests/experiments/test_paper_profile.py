@@ -15,6 +15,7 @@ from demoe.data.setting import Setting
 from demoe.experiments import runs
 from demoe.experiments.spec import specs
 from demoe.models.nafnet import NAFNet, NAFNetConfig
+from demoe.related.terms import identified
 from demoe.training.loop import train
 
 PAIRS, EPOCHS, BATCH, CROP, WIDTH = 20_032, 400, 32, 384, 32
@@ -60,11 +61,12 @@ def test_quick_keeps_all_but_sizes_and_lengths(paper):
 def test_profile_real_alone_has_another_loss_and_a_shared_camera():
     for name in profiles.PROFILES:
         made = specs(Setting(profiles.get(name), progress=False))
-        real = {spec for spec, one in made.items() if "psnr" in dict(one.loss)}
-        assert real == ({"baseline", "demoe", "baseline-longer"} if name == "real" else set())
-        assert {dict(one.data)["capture"] for one in made.values() if not one.packaged} == {
-            "shared" if name == "real" else "set"
-        }
+        trained = [one for one in made.values() if not one.packaged]
+        assert {"psnr" in dict(one.loss) for one in trained} == {name == "real"}
+        assert {dict(one.data)["capture"] for one in trained} == {"shared" if name == "real" else "set"}
+    start = made["baseline"].starts_from  # of real, the last: what the package's file was trained with
+    assert start.packaged and dict(start.loss) == {"pixel": 1.0, "class": 0.1} and start.steps == 6000
+    assert dict(start.recipe)["learning_rate"] == 1e-3 and identified(made["demoe"]) == made["demoe"]
 
 
 def test_adamw_has_the_betas_and_the_cosine_of_the_paper(paper, tmp_path, monkeypatch):

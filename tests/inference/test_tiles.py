@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import shake
 
-from demoe.inference import memory, strips, tiles
+from demoe.inference import guard, memory, strips, tiles
 from demoe.inference.fold import folded
 from demoe.inference.restore import restore
 from demoe.models.demoe import DeMoE, DeMoEConfig
@@ -75,6 +75,33 @@ def test_tiles_that_mix_experts_know_the_attention_of_each(model, monkeypatch, k
     for wish, known in seen:
         for moe in folded(model).experts:
             assert all(expert in known for expert, share in zip(moe.experts, wish, strict=True) if share)
+
+
+def test_tiles_that_the_guard_mixes_know_the_attention_of_each(model, monkeypatch):
+    """The router is sure of every second tile; of the others all experts take part."""
+    seen, real = [], strips.forward
+
+    def spy(model, part, wish, k, *, scales):
+        seen.append((wish(None)[0].tolist(), set(scales)))
+        return real(model, part, wish, k, scales=scales)
+
+    monkeypatch.setattr(strips, "forward", spy)
+    image = picture(300, 520) / 8  # dark, which the guard leaves alone
+    watch = guard.Guard(image, shares=lambda logits: torch.eye(5)[:1] if len(seen) % 2 else torch.full((1, 5), 0.2))
+    out = tiles.restore_large(model, image, expert=watch, route="tile", tile=256)
+    assert out.map.weights.flatten(0, 1).count_nonzero(1).tolist() == [5, 1] * 4
+    for wish, known in seen:
+        for moe in folded(model).experts:
+            assert all(expert in known for expert, share in zip(moe.experts, wish, strict=True) if share)
+
+
+def test_a_function_that_may_mix_all_experts_is_planned_for_as_all(model, monkeypatch):
+    planned, real = [], tiles.plan
+    monkeypatch.setattr(tiles, "plan", lambda *given: planned.append(given[4]) or real(*given))
+    image = picture(40, 60)
+    tiles.restore_large(model, image, expert=guard.Guard(image))
+    tiles.restore_large(model, image)
+    assert planned == [None, 1]
 
 
 @pytest.mark.parametrize(("size", "tile"), [(256, 256), (257, 256), (1000, 256), (3000, 1024)])

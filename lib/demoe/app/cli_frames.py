@@ -17,7 +17,7 @@ GUARDED = {  # what was done to frames, by the reason not to follow the router
     "bright": "the router saw low light in a bright picture, which was left as it is",
     "sharp": "the picture was sharp already, and was left as it is",
     "brighter": "a bright picture would have come out brighter, and was left as it is",
-    "unsure": "the router was unsure, and all experts took part",
+    "unsure": "the router was unsure, and all experts took part, but for low light in bright pictures",
     "blocks": "blocks of JPEG that the network has not seen were restored by what harms least",
 }
 

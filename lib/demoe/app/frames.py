@@ -25,8 +25,8 @@ from demoe.core.files import Journal, alone, checksum, first_line, write_text
 from demoe.core.formats import opened
 from demoe.core.tasks import EXPERTS
 from demoe.data.real.pairing import natural
-from demoe.inference.guard import UNSURE
-from demoe.models.moe import normalised_entropy, top_k_weights
+from demoe.inference.guard import NOTHING, Before
+from demoe.models.moe import normalised_entropy
 from demoe.models.outputs import experts_of
 
 from . import photos, video
@@ -48,27 +48,23 @@ HEAD = [
 
 
 class Smoother:
-    """Experts by the exponential average of the router's softmax: s times what was, 1 - s times what is.
+    """The router's shares, averaged exponentially: s times what was, 1 - s times what is.
 
-    ``choose`` makes weights of a frame's logits, as often as it is called, until what is ``now`` is made the ``past``.
-    With ``guard`` all experts take part where the average is unsure, as ``inference.guard`` has it; ``unsure`` says so.
+    ``shares`` makes them of a frame's logits, as often as it is called, until what is ``now`` is made the ``past``.
     """
 
-    def __init__(self, smooth: float, k: int | None = 1, guard: bool = False):
+    def __init__(self, smooth: float):
         if not 0 <= smooth < 1:
             raise ValueError(f"smooth is at least 0 (each frame alone) and below 1, got {smooth}")
-        self.smooth, self.k, self.guard = smooth, k, guard
-        self.unsure = False
+        self.smooth = smooth
         self.past: Tensor | None = None  # (1, N) float64
         self.now: Tensor | None = None
 
-    def choose(self, logits: Tensor) -> Tensor:
-        """Logits (1, N) -> weights (1, N)."""
+    def shares(self, logits: Tensor) -> Tensor:
+        """Logits (1, N) -> shares (1, N)."""
         share = logits.detach().cpu().double().softmax(1)
         self.now = share if self.past is None else self.smooth * self.past + (1 - self.smooth) * share
-        mixed = self.k is not None and self.k < self.now.shape[1]
-        self.unsure = mixed and self.guard and normalised_entropy(self.now).item() > UNSURE
-        return top_k_weights(self.now, None if self.unsure else self.k).float().to(logits.device)
+        return self.now.float().to(logits.device)
 
 
 @dataclass
@@ -149,7 +145,7 @@ def deblur_frames(
     PyAV is not installed.
     """
     source, folder = Path(source), Path(folder)
-    Smoother(smooth, k)  # a bad number is refused before anything is done
+    Smoother(smooth)  # a bad number is refused before anything is done
     if not source.exists():
         raise FileNotFoundError(2, "does not exist", str(source))
     if source.is_dir() and folder.exists() and source.samefile(folder):
@@ -173,7 +169,7 @@ def _forget(folder: Path) -> None:
 
 
 def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, guard, overwrite, progress, tell) -> Done:
-    smoother = Smoother(smooth, k, guard and photos.guardable(model))
+    smoother = Smoother(smooth)
     files = listed(source) if source.is_dir() else {}
     settings = {
         "demoe": __version__,
@@ -186,7 +182,7 @@ def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, guard, 
     }
     journal = _open_journal(folder, settings, [*files], overwrite)
     rows = {row["frame"]: row for row in journal.rows}
-    done, last, last_alone, bright = Done(), None, None, False
+    done, last, last_alone, before = Done(), None, None, NOTHING
     stream = _of_files(files) if source.is_dir() else _of_video(source)
     for name, identity, read in tqdm(stream, total=len(files) or None, unit="frame", leave=False, disable=not progress):
         target, row = folder / name, rows.get(name)
@@ -200,8 +196,8 @@ def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, guard, 
             raise FileExistsError(17, "exists already and is not in this folder's list; choose another -o", str(target))
         else:
             smoothed = expert is None and experts_of(model) > 0
-            choice = smoother.choose if smoothed else expert
-            ways = {"expert": choice, "k": k, "max_memory": max_memory, "guard": guard, "bright_before": bright}
+            ways = {"expert": expert, "k": k, "max_memory": max_memory, "guard": guard, "before": before}
+            ways |= {"shares": smoother.shares} if smoothed else {}
             try:
                 result = photos.deblur(read(), model=model, **ways)
                 row = _row(name, identity, result, smoother if smoothed else None)
@@ -215,7 +211,7 @@ def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, guard, 
             done.made += 1
             done.notes.update([result.note] * bool(result.note))
             smoother.past = smoother.now
-        bright = row["bright"] == "yes"
+        before = Before(row["bright"] == "yes", row["guarded"] == "unsure")
         done.guarded.update([row["guarded"]] * bool(row["guarded"]))
         done.files.append(target)
         done.warned += bool(row["warnings"])
@@ -253,8 +249,7 @@ def _of_experts(row: Mapping[str, str], kind: str) -> list[float]:
 def _row(name: str, identity: str, result: photos.Deblurred, smoother: Smoother | None) -> dict[str, str]:
     row = dict.fromkeys(HEAD, "")
     row |= {"frame": name, "input_sha256": identity, "warnings": "; ".join(result.warnings)}
-    unsure = "unsure" if smoother is not None and smoother.unsure else ""
-    row |= {"bright": {True: "yes", False: "no", None: ""}[result.bright], "guarded": result.guarded or unsure}
+    row |= {"bright": {True: "yes", False: "no", None: ""}[result.bright], "guarded": result.guarded or ""}
     if tuple(result.router) == EXPERTS:  # else there are no columns for its experts
         row |= {f"router_{name}": repr(share) for name, share in result.router.items()}
         entropy = normalised_entropy(list(result.router.values())).item()

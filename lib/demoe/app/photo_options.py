@@ -143,7 +143,7 @@ def add_photos(commands) -> None:
             sub,
             "--no-guard",
             "follow the router also where it takes a bright picture for low light, where the picture is sharp already, "
-            "or has blocks of JPEG that the network has never seen",
+            "or has blocks of JPEG that the network has never seen, and the one expert of an unsure router",
         )
         devices = ("auto", "cuda", "mps", "cpu")  # devices.DEVICES, which imports PyTorch
         sub.add_argument("--device", choices=devices, help="auto, the first of these that is there, is the default")

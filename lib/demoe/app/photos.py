@@ -18,11 +18,11 @@ from demoe.core import images
 from demoe.core.images import Photograph
 from demoe.core.tasks import EXPERTS, expert_index
 from demoe.evaluation.metrics import PATCH, metric_q
-from demoe.inference.guard import LEFT, Guard, guardable, limit_of
+from demoe.inference.guard import LEFT, NOTHING, Before, Guard, guardable, limit_of
 from demoe.inference.optimize import OptimizedNetwork
 from demoe.inference.strips import Chooser
 from demoe.inference.tiles import Large, Route, TileMap, restore_large
-from demoe.models.moe import normalised_entropy
+from demoe.models.moe import normalised_entropy, top_k_weights
 
 from .doubt import BRIGHTENING, NO_GUARD, Change, change, warnings
 from .networks import PACKAGED_WEIGHTS as PACKAGED_WEIGHTS
@@ -117,7 +117,8 @@ def deblur(
     tile: int | None = None,
     bf16: bool = False,
     guard: bool = True,
-    bright_before: bool = False,
+    shares: Chooser | None = None,
+    before: Before = NOTHING,
     progress: bool = False,
 ) -> Deblurred:
     """Deblur one photograph at its own size.
@@ -135,8 +136,8 @@ def deblur(
     where it takes a bright photograph for low light, or the photograph is sharp already, which then comes back as it
     is, nor where JPEG has left blocks that the network has not seen in training, nor where it is unsure, when all
     experts take part (``inference.guard``), and ``warnings`` says so; an expert that is named is never replaced.
-    ``bright_before``: in a video, ``bright`` of the frame before.
-    ``progress`` shows a bar.
+    In a video ``shares`` makes the router's shares (1,N) of its logits, in place of their softmax, and ``before`` is
+    what became of the frame before. ``progress`` shows a bar.
 
     Gray photographs run as three equal channels and the output's channels are averaged. Alpha is not touched.
     Raises ``images.ImageError`` for a file that is no readable image, ``ValueError`` for a picture, expert or ``k``
@@ -160,8 +161,11 @@ def deblur(
     pixels = photograph.pixels.to(place)
     watch = None
     if guard and not isinstance(expert, str) and guardable(model):
-        watch = Guard(pixels, k, limit_of(model), expert, bright_before)
+        watch = Guard(pixels, None if expert else k, limit_of(model), expert or shares, before)
         route = "image" if watch.alike else route
+
+    elif shares is not None and expert is None:
+        expert = lambda logits: top_k_weights(shares(logits), k)  # noqa: E731
 
     def restored(chosen: str | Chooser | None) -> Large:
         return restore_large(
@@ -176,12 +180,13 @@ def deblur(
             progress=progress,
         )
 
-    if watch is None or place.type == "cpu" or route == "tile":
+    if watch is None or shares or place.type == "cpu" or route == "tile":
         out = restored(watch or expert)
     else:  # a GPU is fast where no function weighs the experts
         out = restored(expert)
         if out.logits is not None and out.weights is not None:
-            followed = torch.allclose(watch(out.logits[None])[0].float(), out.weights.float(), atol=0.01)
+            wanted, given = watch(out.logits[None])[0].float(), out.weights.float()
+            followed = torch.allclose(wanted, given, atol=0.01) and torch.equal(wanted > 0, given > 0)
             out = out if followed or watch.reason in LEFT else restored(watch)
     if watch and out.map is not None:
         watch.look(out.map.router)

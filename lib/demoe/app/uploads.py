@@ -82,8 +82,9 @@ def opinion(result: Deblurred, choice: str) -> str:
     if result.router:
         ranked = sorted(result.router.items(), key=lambda item: -item[1])
         shares = [f"{BLURS.get(name, name)} ({share:.0%})" for name, share in ranked if share >= 0.05]
-        if result.entropy is not None and result.entropy > UNSURE:
-            lines.append(f"The router is unsure: {', '.join(shares)}. Try the experts one by one, or all five mixed.")
+        if result.guarded == "unsure" or (result.entropy is not None and result.entropy > UNSURE):
+            more = "" if result.guarded == "unsure" else ", or all five mixed"
+            lines.append(f"The router is unsure: {', '.join(shares)}. Try the experts one by one{more}.")
         elif ranked[0][1] > 0.9:
             lines.append(f"The router is sure: {shares[0]}.")
         else:
@@ -91,7 +92,8 @@ def opinion(result: Deblurred, choice: str) -> str:
     if result.weights:
         used = [BLURS.get(name, name) for name, share in result.weights.items() if share > 0]
         asked = " as you chose" if choice in EXPERTS else ""
-        lines.append(f"Used{asked}: {'all experts, mixed' if len(used) > 1 else f'the expert for {used[0]}'}.")
+        mixed = "all experts, mixed" if len(used) == len(EXPERTS) else f"mixed, the experts for {', '.join(used)}"
+        lines.append(f"Used{asked}: {mixed if len(used) > 1 else f'the expert for {used[0]}'}.")
     lines.append(f"The picture changed by {result.change.mean:.1f} of 255 levels on average.")
     if result.note:
         lines.append(f"Of the file: {result.note}.")

@@ -49,8 +49,10 @@ def start(spec: Spec, name: str) -> Spec:
     """The package's baseline called ``name``, whatever data it has learnt from: what ``spec`` trains on from."""
     file = PACKAGED / f"{name}.safetensors"
     noted = _known(file)[0]["training"]
-    length = {key: noted[key] for key in ("patch", "batch", "steps")}
-    return _as_file(replace(spec, name=name, **length), file)
+    loss = noted.get("loss") or {"pixel": 1.0, "class": noted["class_weight"]}  # as earlier files note it
+    trained = {key: noted[key] for key in ("patch", "batch", "steps")} | {"loss": tuple(loss.items())}
+    recipe = tuple((key, noted.get(key, value)) for key, value in spec.recipe)
+    return _as_file(replace(spec, name=name, recipe=recipe, **trained), file)
 
 
 def _as_file(spec: Spec, file: Path) -> Spec:

@@ -35,7 +35,6 @@ SPECIALISTS = (*DATASETS, CONTROL)  # the sets that a network of its own is trai
 OTHER_START = ("GoPro", "DPDD")  # trained a second time, from other random weights
 COMPARATORS = tuple(comparators.NETWORKS)  # in the order of Table 1
 OPTIONAL = {"Restormer": "spandrel_extra_arches", "FFTFormer": "spandrel"}  # whose code is in a package of an extra
-PIXEL = (("pixel", 1.0),)  # L1 alone
 
 # Tables of the paper whose rows are ablations, and their names in ``core.paper.published``.
 FIGURE_6, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7 = "Figure 6 right", "Table 5 left", "Table 5 right", "Table 7"
@@ -137,7 +136,7 @@ def specs(setting: Setting) -> dict[str, Spec]:
     profile = setting.profile
     plain = _baseline(setting)
     baseline = packaged.instead(plain, setting)
-    restoring = tuple(one for one in plain.loss if one[0] != "class")
+    restoring = _restoring(plain)
     demoe = replace(
         plain,
         name="demoe",
@@ -147,7 +146,7 @@ def specs(setting: Setting) -> dict[str, Spec]:
         loss=restoring,
         patch=profile.stage2_patch,
         steps=profile.stage2_steps,
-        about="Stage 2 (Section 3.4): experts and decoder on the frozen encoder and router of the baseline, L1.",
+        about="Stage 2 (Section 3.4): experts and decoder on the frozen encoder and router of the baseline.",
     )
     demoe = _at_rate(demoe, profile.stage2_rate)
     longer = replace(
@@ -157,11 +156,9 @@ def specs(setting: Setting) -> dict[str, Spec]:
         learns="all",
         about="The baseline, trained on for as long as stage 2, on the same crops: the control that Table 1 lacks.",
     )
-    loss = (*PIXEL, ("class", profile.class_weight))
-    short = replace(plain, steps=profile.ablation_steps, patch=profile.ablation_patch, loss=loss)
-    short = _at_rate(short, profile.ablation_rate)
+    short = _at_rate(replace(plain, steps=profile.ablation_steps, patch=profile.ablation_patch), profile.ablation_rate)
     variants = {spec.name: spec for spec in _variants(short)}
-    tuned = replace(plain, steps=profile.specialist_steps, patch=profile.specialist_patch, loss=PIXEL)
+    tuned = replace(plain, steps=profile.specialist_steps, patch=profile.specialist_patch, loss=restoring)
     first = baseline if setting.start_seed in (None, setting.seed) else _first(setting)
     every = (
         baseline,
@@ -188,11 +185,11 @@ def _baseline(setting: Setting) -> Spec:
         profile.stage1_steps,
         seed,
         seed,
-        (*PIXEL, *beside, ("class", profile.class_weight)),
+        (("pixel", 1.0), *beside, ("class", profile.class_weight)),
         tuple((name, getattr(profile, name)) for name in RECIPE),
         data_of(setting),
         code(bool(setting.roots)),
-        about="Stage 1 (Section 3.4): NAFNet and router on the five sets, L1 and cross-entropy.",
+        about="Stage 1 (Section 3.4): NAFNet and router on the five sets.",
     )
     return replace(spec, starts_from=packaged.start(spec, profile.warm_start)) if profile.warm_start else spec
 
@@ -203,6 +200,11 @@ def _first(setting: Setting) -> Spec:
     return packaged.instead(_baseline(one), one)
 
 
+def _restoring(spec: Spec) -> tuple[tuple[str, float], ...]:
+    """The terms of a loss that look at pictures."""
+    return tuple(term for term in spec.loss if term[0] != "class")
+
+
 def _at_rate(spec: Spec, rate: float) -> Spec:
     return replace(spec, recipe=tuple((dict(spec.recipe) | {"learning_rate": rate}).items()))
 
@@ -211,7 +213,7 @@ def _variants(short: Spec) -> Iterator[Spec]:
     """Variants of the baseline, those of ``ablations.toml``."""
     for name, given in _TABLES["variant"].items():
         network = replace(short.network, width=given.get("widths", 1) * short.network.width, **_changes(given))
-        loss = (*PIXEL, ("class", given["class_weight"])) if "class_weight" in given else short.loss
+        loss = (*_restoring(short), ("class", given["class_weight"])) if "class_weight" in given else short.loss
         about = f"A short training of the baseline: {given['about']}."
         yield replace(short, name=f"variant-{name}", about=about, network=network, loss=loss, rows=_rows(given))
 
@@ -221,7 +223,7 @@ def _ablations(short: Spec, first: Spec, variants: dict[str, Spec]) -> Iterator[
     for name, given in _TABLES["ablation"].items():
         start = variants[f"variant-{given['stage1']}"] if "stage1" in given else first
         config = DeMoEConfig(width=start.network.width, **_changes(given))
-        changes = {"starts_from": start, "learns": "decoder", "loss": PIXEL} | given.get("training", {})
+        changes = {"starts_from": start, "learns": "decoder", "loss": _restoring(short)} | given.get("training", {})
         if given.get("from_scratch"):
             # There are no stages: as many steps as the others have in both, with the losses of stage 1 (the paper
             # states neither its length nor its losses).
@@ -249,7 +251,7 @@ def _comparators(short: Spec, width: int) -> Iterator[Spec]:
     for name in COMPARATORS:
         network = comparators.at_width(name, width)
         about = f"{name} on AIO-Blur, as long as the variants of the baseline."
-        yield replace(short, name=f"comparator-{name.lower()}", network=network, loss=PIXEL, about=about)
+        yield replace(short, name=f"comparator-{name.lower()}", network=network, loss=_restoring(short), about=about)
 
 
 def _task_specific(alone: Spec, baseline: Spec) -> Iterator[Spec]:

@@ -8,7 +8,8 @@ bright picture that it takes for low light comes back as it is, as does a sharp 
 motion, which leaves most of a picture sharp; one with blocks is restored by the low-light expert in the dark, else by
 the four others in equal parts; and whatever comes out brighter than it was, though it was bright, is left as it is.
 Where a router does say that it is unsure, one expert alone is nothing that training has seen: all take part then, each
-by the router's share, as in training (Equation 2). Not in the paper; our choice.
+by the router's share, as in training (Equation 2), but for that of low light in a bright picture. Not in the paper;
+our choice.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ LOW_LIGHT, LOCAL = EXPERTS.index("low_light"), EXPERTS.index("local_motion")
 # of daylight (200 of BSDS500: a mean above 50 or a ninth decile above 75).
 DARKEST_MEAN, DARKEST_HIGH = 50.0, 75.0
 BRIGHTER = 8.0  # 8-bit levels of the mean, up to which a bright picture may come out brighter
-STAYS = 0.8  # in a video: the share of both limits below which a picture is dark again, so that dusk does not flicker
+STAYS = 0.8  # in a video: of a limit, down to which what was bright, or unsure, still is, so that dusk does not flicker
 UNSURE = 0.6  # of the router's entropy, 0..1 (``models.moe.normalised_entropy``); ``app.doubt`` says where it is from
 LARGEST = 1024  # pixels; of a larger picture the middle is looked at for blocks and sharpness
 Reason = Literal["bright", "sharp", "blocks", "brighter", "tiles", "unsure"]
@@ -51,10 +52,21 @@ SENTENCES: dict[Reason, str] = {
     "sharp": "it is sharp already, and what the router would have chosen harms sharp pictures: left as it is",
     "tiles": "the router takes {tiles} tiles for low light, but the photograph is bright already: the local_motion "
     "expert, which changes least, restored them",
-    "unsure": "the router is unsure: all experts restored it, each by the router's share, as in training",
+    "unsure": "the router is unsure{tiles}: {experts} took part, each by the router's share, as in training",
     "blocks": "JPEG has left blocks in it, which this network has not seen in training: {experts} restored it, which "
     "harms least",
 }
+
+
+@dataclass(frozen=True)
+class Before:
+    """What became of the frame before, in a video: what was so stays so until it is clearly otherwise."""
+
+    bright: bool = False
+    unsure: bool = False
+
+
+NOTHING = Before()
 
 
 @dataclass(frozen=True)
@@ -116,18 +128,14 @@ def middle(picture: Tensor) -> Tensor:
     return 255 * (0.299 * part[0] + 0.587 * part[1] + 0.114 * part[2])
 
 
-def unsure(logits: Tensor) -> bool:
-    """Whether the router that said these (1, N) names nobody: its entropy is above ``UNSURE``."""
-    return normalised_entropy(F.softmax(logits.double(), 1)).item() > UNSURE
-
-
 class Guard:
     """Makes the weights of five experts (1, 5) from the router's logits (1, 5), for one ``picture`` (3, H, W).
 
-    ``k`` as for ``DeMoE``; ``limit`` is the blockiness above which the router is not asked, None to ask it always;
-    ``router`` makes weights of logits in its place, sure or not (video); ``before``: whether the frame before was
-    bright, which this one then is until it is clearly darker. ``reason`` says afterwards why it was not followed, and
-    ``checked`` what becomes of the result. With one decision a tile it is asked for every tile, and ``look`` sums up.
+    ``k`` as for ``DeMoE``; with 1, the default, an unsure router chooses nobody. ``limit`` is the blockiness above
+    which the router is not asked, None to ask it always. ``shares`` makes the router's shares (1, 5) of its logits,
+    None for their softmax (a video averages them), and ``before`` is what became of the frame before. ``reason`` says
+    afterwards why the router was not followed, and ``checked`` what becomes of the result. With one decision a tile it
+    is asked for every tile, and ``look`` sums up.
     """
 
     def __init__(
@@ -135,27 +143,29 @@ class Guard:
         picture: Tensor,
         k: int | None = 1,
         limit: float | None = None,
-        router: Callable[[Tensor], Tensor] | None = None,
-        before: bool = False,
+        shares: Callable[[Tensor], Tensor] | None = None,
+        before: Before = NOTHING,
     ):
-        self.picture, self.bright = picture, light(picture).above(STAYS if before else 1.0)
+        self.picture, self.bright = picture, light(picture).above(STAYS if before.bright else 1.0)
         self.sharp = self.bright and sharp(picture)
         self.blocky = limit is not None and blocks(picture) > limit
-        self.router, self.k = router, k
+        self.shares, self.k = shares or (lambda logits: F.softmax(logits.float(), 1)), k
+        self.unsure_above = UNSURE * (STAYS if before.unsure else 1.0)
         self.reason: Reason | None = None
         self.tiles = ""
 
     def __call__(self, logits: Tensor) -> Tensor:
-        weights, self.reason = self._chosen(logits), None
+        shares, self.reason = self.shares(logits), None
+        weights = shares if self.k is None else top_k_weights(shares, self.k)
         first = int(weights[0].argmax())
-        if self.sharp and (self.blocky or first != LOCAL):
+        if self.sharp and (self.blocky or first != LOCAL or self._unsure(shares)):
             self.reason = "bright" if first == LOW_LIGHT else "sharp"
         elif self.blocky:
             chosen = [index != LOW_LIGHT if self.bright else index == LOW_LIGHT for index in range(len(EXPERTS))]
             self.reason = "blocks"
             return F.normalize(weights.new_tensor([chosen], dtype=torch.float32), p=1).to(weights)
-        elif self.router is None and self.k is not None and self.k < len(weights[0]) and unsure(logits):
-            self.reason = "unsure"
+        elif self._unsure(shares):
+            self.reason, weights = "unsure", shares.clone()
         if not self.bright or not weights[0, LOW_LIGHT]:
             return weights
         if first == LOW_LIGHT and self.reason != "unsure":  # what comes out of a whole picture is not used, a tile is
@@ -165,13 +175,8 @@ class Guard:
         others[0, LOW_LIGHT] = 0
         return others / others.sum()
 
-    def _chosen(self, logits: Tensor) -> Tensor:
-        """The experts' weights by the router, all of them where it is unsure."""
-        if self.router is not None:
-            return self.router(logits)
-        shares = F.softmax(logits.float(), 1)
-        weights = top_k_weights(shares, self.k)  # also where it is not used: it looks whether k can be
-        return shares if unsure(logits) else weights
+    def _unsure(self, shares: Tensor) -> bool:
+        return self.k == 1 and normalised_entropy(shares).item() > self.unsure_above
 
     @property
     def alike(self) -> bool:
@@ -179,12 +184,17 @@ class Guard:
         return self.sharp or self.blocky
 
     def look(self, router: Tensor) -> None:
-        """After one decision a tile: what the router said of each, (R, C, 5). Where most tiles were taken for low
-        light, a bright photograph is left as it is."""
-        low = int((router.argmax(2) == LOW_LIGHT).sum()) if self.bright else 0
-        count = router.shape[0] * router.shape[1]
-        self.reason = None if not low else "bright" if 2 * low > count else "tiles"
-        self.tiles = f"{low} of {count}"
+        """After one decision a tile: what the router said of each, (R, C, 5). Where it takes most tiles for low light,
+        and is sure of them, a bright photograph is left as it is."""
+        shares = router.flatten(0, 1)
+        vague = torch.tensor([self._unsure(one[None]) for one in shares])
+        low = int(((shares.argmax(1) == LOW_LIGHT) & ~vague).sum()) if self.bright else 0
+        self.reason, counted = None, low
+        if low:
+            self.reason = "bright" if 2 * low > len(shares) else "tiles"
+        elif vague.any():
+            self.reason, counted = "unsure", int(vague.sum())
+        self.tiles = f"{counted} of {len(shares)}"
 
     def checked(self, image: Tensor) -> Tensor:
         """The restored picture (3, H, W), or the picture itself where it is to be left as it is."""
@@ -198,8 +208,15 @@ class Guard:
         if self.reason is None:
             return ""
         used = [name for name, weight in zip(EXPERTS, weights.tolist(), strict=True) if weight]
+        if self.reason == "unsure":
+            what, tiles = "all experts" if len(used) == len(EXPERTS) else f"all but {_missing(used)}", self.tiles
+            return SENTENCES["unsure"].format(experts=what, tiles=f" of {tiles} tiles" if tiles else "")
         what = f"the {used[0]} expert" if len(used) == 1 else f"{', '.join(used[:-1])} and {used[-1]} in equal parts"
         return SENTENCES[self.reason].format(experts=what, tiles=self.tiles)
+
+
+def _missing(used: list[str]) -> str:
+    return " and ".join(name for name in EXPERTS if name not in used)
 
 
 def guardable(model: nn.Module | OptimizedNetwork) -> bool:

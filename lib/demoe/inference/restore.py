@@ -26,7 +26,7 @@ def restore(
     model: nn.Module | OptimizedNetwork,
     image: Tensor,
     *,
-    expert: str | Sequence[str | None] | None = None,
+    expert: str | Sequence[str | None] | strips.Chooser | None = None,
     k: int | None = 1,
 ) -> Restored:
     """The restored picture, clamped to [0,1], with the router's logits and the weights that mixed the experts.
@@ -41,11 +41,11 @@ def restore(
     """
     check(model, image, expert)
     batch = image if image.ndim == 4 else image.unsqueeze(0)  # (B,3,H,W)
-    fast = model if isinstance(model, OptimizedNetwork) else on_gpu(model)
+    fast = model if isinstance(model, OptimizedNetwork) else None if callable(expert) else on_gpu(model)
     with evaluation_mode(model) if fast is None else nullcontext():
         if fast is not None:
             out = fast(batch, expert, k)
-        elif foldable_network(model) and batch.device.type == "cpu":
+        elif foldable_network(model) and (batch.device.type == "cpu" or callable(expert)):
             out = strips.forward(model, batch, expert, k)  # the same to rounding, in less time and memory
         elif experts_of(model):
             out = model(batch, expert=expert, k=k)

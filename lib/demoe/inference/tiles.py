@@ -121,8 +121,9 @@ def restore_large(
         network = folded(network, torch.bfloat16 if bf16 else None)  # once: statistics belong to its very blocks
         per_tile = route == "tile" and (expert is None or callable(expert))
         free = budget(max_memory, image.device)
-        # Where each tile mixes others, all experts run in the first pass.
-        found = plan(network, *image.shape[-2:], free, None if per_tile and k != 1 else k, tile)
+        # Where each tile mixes others, all experts run in the first pass; a function may mix them all.
+        mixed = callable(expert) or (per_tile and k != 1)
+        found = plan(network, *image.shape[-2:], free, None if mixed else k, tile)
         if per_tile and found.tile is None:
             found = replace(found, tile=TILE)
         with torch.no_grad(), evaluation_mode(network):
@@ -155,6 +156,7 @@ def _tiled(model, image, expert, k, per_tile, tile, progress) -> tuple[Restored,
     known = strips.statistics(model, crops, None, None, margin=margin) if per_tile and k != 1 else gather(expert)
     tops, lefts = (starts(size, tile, unit) for size in image.shape[-2:])
     by_expert: dict[int, strips.Statistics] = {}
+    every: strips.Statistics | None = None
     out, logits, weights = torch.zeros_like(image), [], []
     bar = tqdm(total=len(tops) * len(lefts), desc="deblurring", unit="tile", leave=False, disable=not progress)
     with bar:
@@ -174,6 +176,9 @@ def _tiled(model, image, expert, k, per_tile, tile, progress) -> tuple[Restored,
                         if chosen not in by_expert:
                             by_expert[chosen] = gather(wish)
                         scales = by_expert[chosen].scales
+                    elif k == 1:  # the router was unsure of this one: all are known to a second set
+                        every = every or strips.statistics(model, crops, None, None, margin=margin)
+                        scales = every.scales
                 elif known.weights is not None:
                     wish = lambda _: known.weights  # noqa: E731
                 piece = finished(strips.forward(model, part, wish, None, scales=scales)).image

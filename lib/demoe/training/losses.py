@@ -1,4 +1,4 @@
-"""Losses as sums of terms; those of Section 3.4: pixels by L1, the blur type by cross-entropy.
+"""Losses as sums of terms; those of Section 3.4, pixels by L1 and the blur type by cross-entropy, and minus the PSNR.
 
 A term sees what the network returned and the batch. Whatever else it needs is its own affair: a term may hold a frozen
 network (a perceptual loss), which is then neither trained nor saved, because the training knows its own network alone.
@@ -79,3 +79,10 @@ def accuracy(output: Restored, batch: Batch) -> Tensor:
     """The share of images whose blur type the router names, of those that have one."""
     known = (batch.labels >= 0).sum().clamp(min=1)
     return (output.logits.detach().argmax(1) == batch.labels).sum() / known
+
+
+TERMS: dict[str, TermFunction] = {
+    "pixel": l1,
+    "psnr": minus_psnr,
+    "class": cross_entropy,
+}  # by their names in a ``Spec``
