@@ -159,11 +159,11 @@ def test_the_real_profile_shares_a_camera_but_where_a_set_has_its_own_alone(home
     setting = Setting(profile, progress=False)
     anew = replace(setting, profile=replace(profile, fresh=True))
     fresh = aio_blur.training_data(anew, 16)
-    assert (fresh.options.capture, fresh.options.cameras) == ("shared", 0.5)
+    assert fresh.options.capture == "shared"
     kept = aio_blur.training_data(setting, 16)
     for pairs in kept:
         name = pairs.name.removesuffix("-syn")
-        wanted = synthetic(name, "train", 1, 32, progress=False, options=Options(capture="shared", cameras=0.5))
+        wanted = synthetic(name, "train", 1, 32, progress=False, options=Options(capture="shared"))
         assert torch.equal(pairs.pair(0)[0], wanted.pair(0)[0]), name
     assert aio_blur.training_data(anew, 16, ("LOLv2-real",)).options.capture == "set"
     for name, capture in (("GoPro", "shared"), ("RSBlur", "set")):

@@ -1,6 +1,5 @@
 import copy
 
-import numpy as np
 import pytest
 import torch
 from conftest import shake
@@ -8,7 +7,7 @@ from torch import nn
 
 from demoe.data.batches import Batch
 from demoe.models.nafnet import NAFNet, NAFNetConfig
-from demoe.training.losses import Criterion, Term, accuracy, cross_entropy, l1, minus_psnr
+from demoe.training.losses import Criterion, Term, accuracy, cross_entropy, l1
 from demoe.training.step import TrainStep
 
 NETWORK = NAFNetConfig(4, (1, 1), 1, (1, 1), router=True)
@@ -37,20 +36,6 @@ def test_the_total_is_the_weighted_sum_of_the_terms():
     assert list(losses) == ["total", "pixel", "class", "seen"]
     torch.testing.assert_close(losses["pixel"], (output.image - data.sharp).abs().mean())
     torch.testing.assert_close(losses["total"], 2 * losses["pixel"] + 0.5 * losses["class"])
-
-
-def test_minus_psnr_is_the_mean_of_each_images_psnr_and_weighs_all_alike():
-    model, data = shake(NAFNet(NETWORK)), batch()
-    output = model(data.blurred)
-    sides = zip(output.image.clamp(0, 1).detach(), data.sharp, strict=True)
-    expected = sum(float(10 * torch.log10((a - b).square().mean())) for a, b in sides) / 4
-    assert minus_psnr(output._replace(image=output.image.clamp(0, 1)), data).item() == pytest.approx(expected, abs=1e-4)
-    near = data.sharp + torch.tensor([0.1, 0.01, 0.1, 0.001]).view(4, 1, 1, 1)
-    before = minus_psnr(output._replace(image=near), data)
-    half = data.sharp + torch.tensor([0.1, 0.01, 0.1, 0.0005]).view(4, 1, 1, 1)  # the best of them, better still
-    gain = (before - minus_psnr(output._replace(image=half), data)).item()
-    assert gain == pytest.approx(20 * np.log10(2) / 4, abs=0.05)  # to L1 it would be a thousandth
-    assert minus_psnr(output._replace(image=data.sharp), data).item() == pytest.approx(-80)
 
 
 def test_an_image_without_a_blur_type_has_no_part_in_its_loss():

@@ -22,7 +22,7 @@ from .shared_camera import record
 
 NONE = 0.08  # share of training pictures without blur
 SECOND = 0.12  # share with a second, weak blur
-STRENGTH = {"train": (0.25, 1.6), "val": (0.5, 1.6), "test": (0.5, 1.6)}  # times the sets' medians, log-uniform
+STRENGTH = {"train": (0.3, 2.2), "val": (0.5, 1.6), "test": (0.5, 1.6)}  # times the sets' medians, log-uniform
 NAMED = 1.5  # pixels of motion, or of a disk's diameter, below which a blur is not seen
 MAX_RADIUS = 21.0
 

@@ -1,4 +1,4 @@
-"""How much is computed: sizes of the same reproduction. All but real change numbers, never what is computed.
+"""How much is computed: sizes of the same reproduction. A profile changes numbers, never what is computed.
 
 The paper's values (Section 3.4, Appendix C): width 32, 384x384 crops, batch 32, AdamW with betas (0.9, 0.9), learning
 rate 1e-3 to 1e-7 by cosine, 400 epochs of each stage on 20 032 pairs, flips, loss weights 1 and 0.001. quick and paper
@@ -6,11 +6,9 @@ keep all of these but the sizes and lengths; cpu, smoke and test also raise the 
 because in a training up to 150 times shorter the paper's weight hardly moves the encoder towards telling blurs apart.
 cpu is quick's counterpart for a machine without a GPU: half the width, hours instead of one, and weights averaged.
 smoke, and cpu in its short trainings, have higher learning rates, and both leave out what would decide nothing there.
-real trains for photographs rather than for the tables: pairs whose camera says nothing of their blur, half of them
-without any, and a hundredth of minus the PSNR in dB beside L1, in which dark pictures, whose errors are ten times as
-large, would take all that a short training learns; on from cpu's first stage. The others keep a camera a set, as the
-real sets have, because it is their numbers that the reproduction compares; so both can be trained, and compared with
-each other.
+real trains for photographs rather than for the tables: pairs whose camera says nothing of their blur, on from
+cpu's first stage. The others keep a camera a set, as the real sets have, because it is their numbers that the
+reproduction compares; so both can be trained, and compared with each other.
 """
 
 from __future__ import annotations
@@ -54,7 +52,6 @@ class Profile:
     average: float = 0.0  # decay of the moving average of the weights, which is the result; 0: none, as in the paper
     fresh: bool = False  # synthetic training pairs are made anew at every step instead of drawn from train_images
     capture: str = "set"  # of synthetic pairs: each set has its own camera, or "shared", one random camera for all
-    cameras: float = 1.0  # share of training pairs that the shared camera changes; the others are free of any
     learning_rate: float = 1e-3  # paper
     stage2_rate: float = 1e-3  # learning rate of the second stage; short trainings learn best at higher rates
     specialist_rate: float = 1e-3  # of the networks for one set (``scripts/learning_rates.py`` compares rates)
@@ -63,7 +60,6 @@ class Profile:
     min_learning_rate: float = 1e-7  # paper
     weight_decay: float = 1e-3  # not stated in the paper; the authors' other published configurations have 1e-3
     class_weight: float = 1e-3  # lambda_cl, Section 3.4; paper
-    psnr_weight: float = 0.0  # of minus the PSNR in dB beside the L1 of baseline and demoe; paper: L1 alone
     checkpoint_every: int = 200  # steps; at most this much work is lost to a crash
     leaves_out: tuple[str, ...] = ()  # experiments that would decide nothing at this size, and are not trained
     warm_start: str = (

@@ -41,7 +41,7 @@ def one_set(name: str, setting: Setting, split: str) -> PairedSet:
         )
     count = profile.train_images if split == "train" else profile.test_images
     seed = setting.seed if split == "train" else 0  # one test set for all seeds, so that runs can be compared
-    options, source = _options(profile, [name], split), "bundled"
+    options, source = _options(profile, [name]), "bundled"
     if roots.sharp_images:
         canvas = _canvas(roots.sharp_images, split)
         options, source = replace(options, canvas=canvas), canvas.identity
@@ -60,18 +60,16 @@ def training_data(setting: Setting, patch: int, names: Sequence[str] = DATASETS)
         if tuple(names) == DATASETS:
             return aio_blur(setting, "train")
         return [one_set(name, setting, "train") for name in names]
-    options = _options(profile, names, "train")
+    options = _options(profile, names)
     if roots.sharp_images:
         options = replace(options, canvas=_canvas(roots.sharp_images, "train"))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Fresh(names, patch, profile.batch, setting.seed, device, options)
 
 
-def _options(profile: Profile, names: Sequence[str], split: str) -> Options:
+def _options(profile: Profile, names: Sequence[str]) -> Options:
     """A set without a shared recipe, as the control of Figure 8 or one outside training, keeps its own camera."""
-    if profile.capture == "set" or not set(names) <= set(DATASETS):
-        return Options()
-    return Options(capture=profile.capture, cameras=profile.cameras if split == "train" else 1.0)
+    return Options(capture=profile.capture if set(names) <= set(DATASETS) else "set")
 
 
 @lru_cache(maxsize=4)

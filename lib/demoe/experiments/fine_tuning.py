@@ -29,7 +29,7 @@ from demoe.models.nafnet import NAFNetConfig
 from demoe.models.outputs import experts_of
 from demoe.training import distributed, stages, state
 from demoe.training.loop import OutOfTime, train
-from demoe.training.losses import TERMS, Criterion, Term, TermFunction
+from demoe.training.losses import Criterion, Term, TermFunction, l1
 from demoe.training.step import computed_in
 
 from .own_card import card
@@ -86,10 +86,10 @@ def fine_tuned(
     photographs will go through one expert, too. Our choice.
 
     ``start`` is the file of the weights that it starts from, which ``config`` may call by another name. ``loss`` are
-    the terms of the loss and their weights (L1 by default), ``terms`` those besides ``losses.TERMS`` by name, and
-    ``sources`` what they depend on: code and files by their hashes. ``fresh``: an unfinished or finished training in
-    the folder is forgotten. Raises ``ValueError`` for settings that do not fit the network or the pairs and for a
-    folder that holds something else, ``Stopped`` at ``deadline``, and what ``loop.train`` raises.
+    the terms of the loss and their weights (L1 by default), ``terms`` those besides "pixel" by name, and ``sources``
+    what they depend on: code and files by their hashes. ``fresh``: an unfinished or finished training in the folder is
+    forgotten. Raises ``ValueError`` for settings that do not fit the network or the pairs and for a folder that holds
+    something else, ``Stopped`` at ``deadline``, and what ``loop.train`` raises.
     """
     if start and config.width is not None:
         raise ValueError(f"the width of a network is that of its start, {start.name}: leave the width out")
@@ -105,7 +105,7 @@ def fine_tuned(
     folder = Path(config.output) if config.output else _usual_folder(pairs, config, identity)
     if config.batch % config.accumulate:
         raise ValueError(f"a batch of {config.batch} cannot be cut into {config.accumulate} equal parts")
-    known = {**TERMS, **(terms or {})}
+    known = {"pixel": l1, **(terms or {})}
     criterion = Criterion([Term(name, known[name], weight) for name, weight in (loss or {"pixel": 1.0}).items()])
     first = distributed.rank() == 0
     if first:  # last: what is there is forgotten only where the training can begin

@@ -25,7 +25,7 @@ from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import distributed, stages, state
 from demoe.training.loop import OutOfTime, train
-from demoe.training.losses import TERMS, Criterion, Term, TermFunction, accuracy
+from demoe.training.losses import Criterion, Term, TermFunction, accuracy, cross_entropy, l1
 from demoe.training.step import computed_in
 
 from . import packaged
@@ -187,9 +187,9 @@ def criterion(spec: Spec, terms: Mapping[str, TermFunction] | None = None) -> Cr
 
     By the paper L_pixel + lambda_cl L_class in stage 1, L_pixel in stage 2 and without a router (Sections 3.1, 3.4).
 
-    ``terms`` has those besides ``losses.TERMS``, by name. Raises ``ValueError`` for one that is in neither.
+    ``terms`` has those besides "pixel" and "class", by name. Raises ``ValueError`` for one that is in neither.
     """
-    known = TERMS | dict(terms or {})
+    known = {"pixel": l1, "class": cross_entropy} | dict(terms or {})
     if unknown := [name for name, _ in spec.loss if name not in known]:
         raise ValueError(f"{spec.name}: the loss has no term {unknown[0]!r}: known are {', '.join(known)}")
     logged = [Term("accuracy", accuracy, 0)] if "class" in dict(spec.loss) else []

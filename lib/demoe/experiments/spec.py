@@ -35,6 +35,7 @@ SPECIALISTS = (*DATASETS, CONTROL)  # the sets that a network of its own is trai
 OTHER_START = ("GoPro", "DPDD")  # trained a second time, from other random weights
 COMPARATORS = tuple(comparators.NETWORKS)  # in the order of Table 1
 OPTIONAL = {"Restormer": "spandrel_extra_arches", "FFTFormer": "spandrel"}  # whose code is in a package of an extra
+PIXEL = (("pixel", 1.0),)  # L1 alone
 
 # Tables of the paper whose rows are ablations, and their names in ``core.paper.published``.
 FIGURE_6, TABLE_5_LEFT, TABLE_5_RIGHT, TABLE_7 = "Figure 6 right", "Table 5 left", "Table 5 right", "Table 7"
@@ -82,7 +83,7 @@ class Spec:
     steps: int
     seed: int  # of the synthetic data, their order, the crops and dropout
     init_seed: int  # of the weights at the start; experts take the next one
-    loss: tuple[tuple[str, float], ...]  # its terms, "pixel" (L1), "psnr", "class" (cross-entropy), and weights
+    loss: tuple[tuple[str, float], ...]  # its terms and their weights: "pixel" is L1, "class" cross-entropy
     recipe: tuple[tuple[str, Any], ...]  # numbers of the optimisation, ``RECIPE``
     data: tuple[tuple[str, Any], ...]  # "real" or "synthetic", and where the pictures come from
     code: str  # the hash of all code that trained weights depend on
@@ -136,17 +137,16 @@ def specs(setting: Setting) -> dict[str, Spec]:
     profile = setting.profile
     plain = _baseline(setting)
     baseline = packaged.instead(plain, setting)
-    restoring = _restoring(plain)
     demoe = replace(
         plain,
         name="demoe",
         network=DeMoEConfig(width=profile.width),
         starts_from=baseline,
         learns="decoder",
-        loss=restoring,
+        loss=PIXEL,
         patch=profile.stage2_patch,
         steps=profile.stage2_steps,
-        about="Stage 2 (Section 3.4): experts and decoder on the frozen encoder and router of the baseline.",
+        about="Stage 2 (Section 3.4): experts and decoder on the frozen encoder and router of the baseline, L1.",
     )
     demoe = _at_rate(demoe, profile.stage2_rate)
     longer = replace(
@@ -158,7 +158,7 @@ def specs(setting: Setting) -> dict[str, Spec]:
     )
     short = _at_rate(replace(plain, steps=profile.ablation_steps, patch=profile.ablation_patch), profile.ablation_rate)
     variants = {spec.name: spec for spec in _variants(short)}
-    tuned = replace(plain, steps=profile.specialist_steps, patch=profile.specialist_patch, loss=restoring)
+    tuned = replace(plain, steps=profile.specialist_steps, patch=profile.specialist_patch, loss=PIXEL)
     first = baseline if setting.start_seed in (None, setting.seed) else _first(setting)
     every = (
         baseline,
@@ -175,7 +175,6 @@ def specs(setting: Setting) -> dict[str, Spec]:
 
 def _baseline(setting: Setting) -> Spec:
     profile, seed = setting.profile, setting.seed
-    beside = (("psnr", profile.psnr_weight),) if profile.psnr_weight else ()
     spec = Spec(
         "baseline",
         NAFNetConfig(width=profile.width, router=True),
@@ -185,11 +184,11 @@ def _baseline(setting: Setting) -> Spec:
         profile.stage1_steps,
         seed,
         seed,
-        (("pixel", 1.0), *beside, ("class", profile.class_weight)),
+        (*PIXEL, ("class", profile.class_weight)),
         tuple((name, getattr(profile, name)) for name in RECIPE),
         data_of(setting),
         code(bool(setting.roots)),
-        about="Stage 1 (Section 3.4): NAFNet and router on the five sets.",
+        about="Stage 1 (Section 3.4): NAFNet and router on the five sets, L1 and cross-entropy.",
     )
     return replace(spec, starts_from=packaged.start(spec, profile.warm_start)) if profile.warm_start else spec
 
@@ -200,11 +199,6 @@ def _first(setting: Setting) -> Spec:
     return packaged.instead(_baseline(one), one)
 
 
-def _restoring(spec: Spec) -> tuple[tuple[str, float], ...]:
-    """The terms of a loss that look at pictures."""
-    return tuple(term for term in spec.loss if term[0] != "class")
-
-
 def _at_rate(spec: Spec, rate: float) -> Spec:
     return replace(spec, recipe=tuple((dict(spec.recipe) | {"learning_rate": rate}).items()))
 
@@ -213,7 +207,7 @@ def _variants(short: Spec) -> Iterator[Spec]:
     """Variants of the baseline, those of ``ablations.toml``."""
     for name, given in _TABLES["variant"].items():
         network = replace(short.network, width=given.get("widths", 1) * short.network.width, **_changes(given))
-        loss = (*_restoring(short), ("class", given["class_weight"])) if "class_weight" in given else short.loss
+        loss = (*PIXEL, ("class", given["class_weight"])) if "class_weight" in given else short.loss
         about = f"A short training of the baseline: {given['about']}."
         yield replace(short, name=f"variant-{name}", about=about, network=network, loss=loss, rows=_rows(given))
 
@@ -223,7 +217,7 @@ def _ablations(short: Spec, first: Spec, variants: dict[str, Spec]) -> Iterator[
     for name, given in _TABLES["ablation"].items():
         start = variants[f"variant-{given['stage1']}"] if "stage1" in given else first
         config = DeMoEConfig(width=start.network.width, **_changes(given))
-        changes = {"starts_from": start, "learns": "decoder", "loss": _restoring(short)} | given.get("training", {})
+        changes = {"starts_from": start, "learns": "decoder", "loss": PIXEL} | given.get("training", {})
         if given.get("from_scratch"):
             # There are no stages: as many steps as the others have in both, with the losses of stage 1 (the paper
             # states neither its length nor its losses).
@@ -251,7 +245,7 @@ def _comparators(short: Spec, width: int) -> Iterator[Spec]:
     for name in COMPARATORS:
         network = comparators.at_width(name, width)
         about = f"{name} on AIO-Blur, as long as the variants of the baseline."
-        yield replace(short, name=f"comparator-{name.lower()}", network=network, loss=_restoring(short), about=about)
+        yield replace(short, name=f"comparator-{name.lower()}", network=network, loss=PIXEL, about=about)
 
 
 def _task_specific(alone: Spec, baseline: Spec) -> Iterator[Spec]:
@@ -306,7 +300,6 @@ def data_of(setting: Setting) -> tuple[tuple[str, Any], ...]:
         ("image_size", profile.image_size),
         ("fresh", profile.fresh),
         ("capture", profile.capture),
-        ("cameras", profile.cameras),
     )
 
 

@@ -63,7 +63,7 @@ PACKAGED = Path(__file__).parents[1] / "weights"
 RELEASES = {
     "quick": "trained on a GPU",
     "cpu": "trained on a CPU for two hours",
-    "real": "trained for photographs, two hours on from there: no kind of blur has a camera of its own",
+    "real": "trained for photographs, an hour on from there: no kind of blur has a camera of its own",
     "smoke": "trained for minutes: shows that everything runs",
 }
 

@@ -137,6 +137,7 @@ LOSSES: dict[str, Loss] = {
     "charbonnier": Loss(CharbonnierLoss, 1.0, "Charbonnier, a smooth L1"),
     "edge": Loss(EdgeLoss, 0.05, "Charbonnier of Laplacians (MPRNet)"),
     "mse": Loss(nn.MSELoss, 1.0, "mean squared error (DPDNet)"),
+    "psnr": Loss(PSNRLoss, 1.0, "minus the PSNR in dB (NAFNet)"),
     "frequency": Loss(FrequencyLoss, 0.1, "L1 of the spectra (MIMO-UNet)"),
     **{kind: loss for name, weights in VITS.items() for kind, loss in _through(name, weights).items()},
     "cnn": Loss(
@@ -226,7 +227,7 @@ def _whole_patches(x: Tensor, patch: int) -> Tensor:
 
 def parse(text: str, class_weight: float = PROFILES["paper"].class_weight) -> tuple[tuple[str, float], ...]:
     """ "pixel+mae-local=0.5" as names and weights. Raises ``ValueError``, one sentence, for what is not a loss."""
-    default = {"pixel": 1.0, "psnr": 1.0, "class": class_weight} | {name: loss.weight for name, loss in LOSSES.items()}
+    default = {"pixel": 1.0, "class": class_weight} | {name: loss.weight for name, loss in LOSSES.items()}
     found: dict[str, float] = {}
     for part in text.split("+"):
         name, given, number = part.strip().partition("=")
@@ -322,7 +323,6 @@ def balanced_weight(function: TermFunction, model: nn.Module, batch: Batch, shar
 
 def known() -> str:
     """A line a loss, for people: its name, the weight it gets, what it is."""
-    rows = [("pixel", "1", "L1 of the pictures"), ("psnr", "1", "minus the PSNR in dB (NAFNet)")]
-    rows += [("class", "lambda", "cross-entropy of the router and the blur types")]
+    rows = [("pixel", "1", "L1 of the pictures"), ("class", "lambda", "cross-entropy of the router and the blur types")]
     rows += [(name, f"{loss.weight:g}", loss.about) for name, loss in LOSSES.items()]
     return "\n".join(f"{name:18s} {weight:8s} {about}" for name, weight, about in rows)

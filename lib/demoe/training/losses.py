@@ -1,4 +1,4 @@
-"""Losses as sums of terms; those of Section 3.4, pixels by L1 and the blur type by cross-entropy, and minus the PSNR.
+"""Losses as sums of terms; those of Section 3.4: pixels by L1, the blur type by cross-entropy.
 
 A term sees what the network returned and the batch. Whatever else it needs is its own affair: a term may hold a frozen
 network (a perceptual loss), which is then neither trained nor saved, because the training knows its own network alone.
@@ -54,21 +54,6 @@ def l1(output: Restored, batch: Batch) -> Tensor:
     return F.l1_loss(output.image.float(), batch.sharp)
 
 
-def minus_psnr(output: Restored, batch: Batch) -> Tensor:
-    """``psnr_loss`` of images, (B, 3, P, P). Not in the paper: beside L1, in which dark pictures, whose errors are ten
-    times as large, weigh ten times as much, it makes every picture weigh alike."""
-    return psnr_loss(output.image.float(), batch.sharp)
-
-
-def psnr_loss(restored: Tensor, sharp: Tensor) -> Tensor:
-    """10 log10(mse + 1e-8) of each picture, (B, C, H, W), averaged: minus the PSNR in dB; -80 where both are equal.
-
-    NAFNet's own loss; the 1e-8 is that of NAFNet's and HINet's code.
-    """
-    error = (restored - sharp).square().mean((1, 2, 3))  # (B,)
-    return 10 * (error + 1e-8).log10().mean()
-
-
 def cross_entropy(output: Restored, batch: Batch) -> Tensor:
     """Of the router's logits, (B, N), and the blur types; the mean over the images that have one (label 0 or more)."""
     known = (batch.labels >= 0).sum().clamp(min=1)
@@ -79,10 +64,3 @@ def accuracy(output: Restored, batch: Batch) -> Tensor:
     """The share of images whose blur type the router names, of those that have one."""
     known = (batch.labels >= 0).sum().clamp(min=1)
     return (output.logits.detach().argmax(1) == batch.labels).sum() / known
-
-
-TERMS: dict[str, TermFunction] = {
-    "pixel": l1,
-    "psnr": minus_psnr,
-    "class": cross_entropy,
-}  # by their names in a ``Spec``
