@@ -154,7 +154,12 @@ def test_an_identity_depends_on_what_the_weights_depend_on_and_nothing_else():
 
 @pytest.mark.parametrize(
     ("file", "renames"),
-    [("core/profiles.toml", False), ("core/profiles.py", True), ("experiments/ablations.toml", False)],
+    [
+        ("core/profiles.toml", False),
+        ("core/profiles.py", True),
+        ("models/fused_rows.h", True),
+        ("experiments/ablations.toml", False),
+    ],
 )
 def test_an_identity_depends_on_the_code_and_not_on_other_profiles_numbers(tmp_path, monkeypatch, file, renames):
     before = experiments.named("demoe", SETTING).hash

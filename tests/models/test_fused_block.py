@@ -1,5 +1,6 @@
 """The fused block: values and gradients of the block operation by operation, and what happens without a compiler."""
 
+import hashlib
 import platform
 import shutil
 import subprocess
@@ -184,6 +185,26 @@ def test_the_fused_block_can_be_left_out(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert fused_block.operations.__wrapped__() is None
+
+
+def test_what_is_compiled_is_known_by_all_of_its_source(tmp_path, monkeypatch):
+    """Without a compiler the folder is not made: that of the source as it is, and as a header of it has changed."""
+    for file in (fused_block.SOURCE, *fused_block.SOURCE.parent.glob("fused_*.h")):
+        shutil.copy(file, tmp_path)
+    monkeypatch.setattr(fused_block, "SOURCE", tmp_path / fused_block.SOURCE.name)
+    asked = []
+    monkeypatch.setattr(fused_block.hashlib, "sha256", lambda content: asked.append(content) or hashlib.sha1(content))
+    monkeypatch.setattr(fused_block, "COMPILERS", ())
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    headers = sorted(tmp_path.glob("*.h"))
+    assert len(headers) == 3
+    for changed in (None, *headers):
+        if changed:
+            changed.write_text(changed.read_text() + "// changed\n")
+        with pytest.raises(RuntimeError, match="no C\\+\\+ compiler"):
+            fused_block.compiled()
+    assert len(set(asked)) == 4
 
 
 def test_a_compiler_that_fails_is_one_sentence(tmp_path, monkeypatch):

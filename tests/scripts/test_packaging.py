@@ -1,6 +1,7 @@
 """What is installed: extras and their licences; and that the files for conda, Docker and CI hold together."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -45,6 +46,17 @@ def test_whoever_is_told_of_an_extra_can_install_it():
     told = {extra: file.name for file in files for extra in asked(file.read_text(encoding="utf-8"))}
     assert {extra: file for extra, file in told.items() if extra not in EXTRAS} == {}
     assert set(extras.OF_COMMAND.values()) <= EXTRAS.keys() and len(told) > 5
+
+
+def test_a_wheel_has_every_file_of_the_package():
+    package = ROOT / "lib/demoe"
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["demoe"]
+    packed = {file for pattern in patterns for file in package.glob(pattern)}
+    listed = subprocess.run(["git", "ls-files", "-z", "lib/demoe"], cwd=ROOT, capture_output=True, text=True)
+    files = {ROOT / name for name in listed.stdout.split("\0") if name and not name.endswith(".py")}
+    if not files:
+        pytest.skip("this is no checkout")
+    assert files <= packed and package / "models/fused_rows.h" in packed
 
 
 def test_every_package_has_its_licence_in_the_table():
