@@ -80,7 +80,7 @@ def test_the_decision_is_the_exponential_average(tmp_path, model, smooth, k, sur
         past = share if past is None else smooth * past + (1 - smooth) * share
         assert [float(row[f"smoothed_{name}"]) for name in EXPERTS] == pytest.approx(past[0].tolist(), abs=1e-5)
         unsure = k == 1 and normalised_entropy(past).item() > UNSURE * (STAYS if unsure else 1)
-        assert (row["guarded"] == "unsure") == unsure
+        assert (row["guarded"] == "unsure") == (row["unsure"] == "yes") == unsure
         weights = top_k_weights(past, None if unsure else k).float()
         assert row["expert"] == EXPERTS[int(weights.argmax())]
         expected = photos.deblur(photo, model=model, expert=lambda logits, weights=weights: weights).image

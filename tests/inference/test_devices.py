@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from demoe.app import cli, networks
 from demoe.core import devices, images
-from demoe.inference import fold, strip_operations
+from demoe.inference import fold, guard, strip_operations
 from demoe.inference.tiles import restore_large
 from demoe.models.demoe import DeMoE, DeMoEConfig
 
@@ -51,6 +51,28 @@ class NoFloat64(TorchDispatchMode):
         for found in out if isinstance(out, tuple | list) else (out,):
             assert not (isinstance(found, torch.Tensor) and found.dtype == torch.float64), f"{function} gives float64"
         return out
+
+
+def test_the_guard_asks_no_device_for_float64(monkeypatch):
+    torch.manual_seed(0)
+    model = shake(DeMoE(DeMoEConfig(width=4, encoder_blocks=(1, 1), middle_blocks=1, decoder_blocks=(1, 1))))
+    photo, asked = torch.rand(3, 40, 60), []
+
+    def entropy(shares):
+        assert isinstance(shares, list)  # on the host
+        asked.append(shares)
+        return torch.tensor(1.0)
+
+    def apple(x):
+        return x.float()
+
+    monkeypatch.setattr(guard, "normalised_entropy", entropy)
+    for room in (fold, strip_operations, guard):
+        monkeypatch.setattr(room, "exact", apple)
+    watch = guard.Guard(photo)  # looks at the photograph on the host
+    with NoFloat64():
+        watch.checked(restore_large(model, photo, expert=watch).image)
+    assert asked and watch.reason
 
 
 @pytest.mark.parametrize("ways", [{}, {"tile": 256}, {"tile": 256, "route": "tile"}])

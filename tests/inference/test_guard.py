@@ -90,7 +90,15 @@ def test_where_the_router_is_unsure_all_experts_take_part_by_its_shares():
 
 def test_a_sharp_picture_is_left_where_the_router_is_unsure_of_local_motion(monkeypatch):
     monkeypatch.setattr(guard, "sharp", lambda picture: True)
-    assert weighed(BRIGHT, [1.0, 0.5, 2.0, 0, 0.2])[1].reason == "sharp"
+    for logits in ([1.0, 0.5, 2.0, 0, 0.2], UNSURE):
+        _, watch = weighed(BRIGHT, logits)
+        assert watch.reason == "sharp" and watch.unsure and torch.equal(watch.checked(BRIGHT * 0.9), BRIGHT)
+
+
+def test_that_the_router_was_unsure_is_known_whatever_the_reason():
+    _, watch = weighed(BRIGHT, UNSURE)
+    watch.checked(BRIGHT + 0.1)
+    assert watch.reason == "brighter" and watch.unsure and not weighed(BRIGHT, DIM)[1].unsure
 
 
 @pytest.mark.parametrize(("high", "alone", "after"), [(0.5, True, True), (0.75, False, True), (0.85, False, False)])

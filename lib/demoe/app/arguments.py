@@ -73,7 +73,11 @@ def add_network(sub: argparse.ArgumentParser, expert_help: str) -> None:
     """``--expert``, ``--k`` and ``--weights``."""
     sub.add_argument("--expert", type=expert, default=None, metavar="NAME", help=expert_help)
     sub.add_argument(
-        "--k", type=int, default=1, choices=range(1, len(EXPERTS) + 1), help="how many experts are mixed (default 1)"
+        "--k",
+        type=int,
+        default=1,
+        choices=range(1, len(EXPERTS) + 1),
+        help="how many experts are mixed (default 1, or all of an unsure router)",
     )
     sub.add_argument(
         "--weights",

@@ -132,7 +132,7 @@ def expert_map(photo: Tensor, decisions: TileMap) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     top = picture.height + GAP
     shown = f"shown at {100 * scale:.0f} % of its size" if scale < 1 else "shown at its size"
-    caption = f"{len(boxes)} tiles, in each its expert and the router's share for it; photograph {shown}"
+    caption = f"{len(boxes)} tiles, in each its strongest expert and the router's share for it; photograph {shown}"
     draw.text((GAP, top), caption, "black", font_size=13)
     for index, name in enumerate(EXPERTS):
         y = top + LINE * (index + 1)

@@ -25,7 +25,7 @@ from demoe.core.files import Journal, alone, checksum, first_line, write_text
 from demoe.core.formats import opened
 from demoe.core.tasks import EXPERTS
 from demoe.data.real.pairing import natural
-from demoe.inference.guard import NOTHING, Before
+from demoe.inference.guard import NOTHING, RULES, Before
 from demoe.models.moe import normalised_entropy
 from demoe.models.outputs import experts_of
 
@@ -42,6 +42,7 @@ HEAD = [
     *(f"smoothed_{name}" for name in EXPERTS),
     "smoothed",  # the same as JSON, where a network has other experts than these five
     "bright",
+    "unsure",
     "guarded",
     "warnings",
 ]
@@ -177,7 +178,7 @@ def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, guard, 
         "expert": expert,
         "k": k,
         "smooth": smooth,
-        "guard": guard,
+        "guard": RULES if guard else None,
         "video": None if source.is_dir() else checksum(source),
     }
     journal = _open_journal(folder, settings, [*files], overwrite)
@@ -211,7 +212,7 @@ def _deblur_frames(source, folder, model, expert, k, smooth, max_memory, guard, 
             done.made += 1
             done.notes.update([result.note] * bool(result.note))
             smoother.past = smoother.now
-        before = Before(row["bright"] == "yes", row["guarded"] == "unsure")
+        before = Before(row["bright"] == "yes", row["unsure"] == "yes")
         done.guarded.update([row["guarded"]] * bool(row["guarded"]))
         done.files.append(target)
         done.warned += bool(row["warnings"])
@@ -249,7 +250,8 @@ def _of_experts(row: Mapping[str, str], kind: str) -> list[float]:
 def _row(name: str, identity: str, result: photos.Deblurred, smoother: Smoother | None) -> dict[str, str]:
     row = dict.fromkeys(HEAD, "")
     row |= {"frame": name, "input_sha256": identity, "warnings": "; ".join(result.warnings)}
-    row |= {"bright": {True: "yes", False: "no", None: ""}[result.bright], "guarded": result.guarded or ""}
+    said = {True: "yes", False: "no", None: ""}
+    row |= {"bright": said[result.bright], "unsure": said[result.unsure], "guarded": result.guarded or ""}
     if tuple(result.router) == EXPERTS:  # else there are no columns for its experts
         row |= {f"router_{name}": repr(share) for name, share in result.router.items()}
         entropy = normalised_entropy(list(result.router.values())).item()

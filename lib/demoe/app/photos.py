@@ -54,6 +54,7 @@ class Deblurred:
     tile: int | None = None  # side of the tiles in pixels; None: the photograph went through whole, which is exact
     guarded: str | None = None  # why the router was not followed (``inference.guard.Reason``)
     bright: bool | None = None  # too bright for low light; None where there was no guard
+    unsure: bool | None = None  # whether the router was, by the guard; None where there was none
     source: Path | None = None  # the photograph's file, which ``save`` does not replace; None where it was no file
 
     def save(self, path: str | os.PathLike) -> Path:
@@ -199,7 +200,7 @@ def deblur(
     if out.map is not None:
         entropy = normalised_entropy(out.map.router).mean().item()
     difference = change(photograph.pixels, image)
-    told = isinstance(expert, str) or (watch is not None and watch.reason == "unsure")
+    told = isinstance(expert, str) or (watch is not None and watch.k == 1)  # the guard tells it by itself
     doubts = warnings(difference, None if told else entropy, used.get("low_light", 0) >= BRIGHTENING, k)
     if watch and watch.reason and out.weights is not None:
         doubts = [watch.sentence(out.weights) + NO_GUARD, *([] if watch.reason in LEFT else doubts)]
@@ -220,6 +221,7 @@ def deblur(
         tile=out.plan.tile,
         guarded=watch.reason if watch else None,
         bright=watch.bright if watch else None,
+        unsure=watch.unsure if watch else None,
         source=Path(photo) if isinstance(photo, (str, os.PathLike)) else None,
     )
 

@@ -83,7 +83,7 @@ def fine_tuned(
 
     Where there are experts, each crop goes through the one that ``config`` says or the router chooses, and not through
     a mixture of all as in stage 2 (Section 3.3): the router, which the mixture is for, does not learn here, and
-    photographs will go through one expert, too. Our choice.
+    photographs of which it is sure will go through one expert, too. Our choice.
 
     ``start`` is the file of the weights that it starts from, which ``config`` may call by another name. ``loss`` are
     the terms of the loss and their weights (L1 by default), ``terms`` those besides "pixel" by name, and ``sources``

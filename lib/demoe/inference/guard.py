@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demoe.core.devices import exact
 from demoe.core.tasks import EXPERTS
 from demoe.models.layers import UNet
 from demoe.models.moe import normalised_entropy, top_k_weights
@@ -49,10 +50,10 @@ LEFT = ("bright", "sharp", "brighter")  # reasons to leave a picture as it is
 SENTENCES: dict[Reason, str] = {
     "bright": "the router takes it for low light, but it is bright already: left as it is",
     "brighter": "it was bright already and would have come out brighter: left as it is",
-    "sharp": "it is sharp already, and what the router would have chosen harms sharp pictures: left as it is",
+    "sharp": "it is sharp already, and what would have been done harms sharp pictures: left as it is",
     "tiles": "the router takes {tiles} tiles for low light, but the photograph is bright already: the local_motion "
     "expert, which changes least, restored them",
-    "unsure": "the router is unsure{tiles}: {experts} took part, each by the router's share, as in training",
+    "unsure": "the router is unsure{tiles}: {experts} took part, each by the router's share",
     "blocks": "JPEG has left blocks in it, which this network has not seen in training: {experts} restored it, which "
     "harms least",
 }
@@ -67,6 +68,7 @@ class Before:
 
 
 NOTHING = Before()
+RULES = 2  # which these are: a video begun by others is not gone on with
 
 
 @dataclass(frozen=True)
@@ -152,31 +154,33 @@ class Guard:
         self.shares, self.k = shares or (lambda logits: F.softmax(logits.float(), 1)), k
         self.unsure_above = UNSURE * (STAYS if before.unsure else 1.0)
         self.reason: Reason | None = None
+        self.unsure = False  # whether the router was, whatever the reason is
         self.tiles = ""
 
     def __call__(self, logits: Tensor) -> Tensor:
         shares, self.reason = self.shares(logits), None
         weights = shares if self.k is None else top_k_weights(shares, self.k)
         first = int(weights[0].argmax())
-        if self.sharp and (self.blocky or first != LOCAL or self._unsure(shares)):
-            self.reason = "bright" if first == LOW_LIGHT else "sharp"
+        self.unsure = self._unsure(shares)
+        if self.sharp and (self.blocky or first != LOCAL or self.unsure):
+            self.reason = "bright" if first == LOW_LIGHT and not self.unsure else "sharp"
         elif self.blocky:
             chosen = [index != LOW_LIGHT if self.bright else index == LOW_LIGHT for index in range(len(EXPERTS))]
             self.reason = "blocks"
             return F.normalize(weights.new_tensor([chosen], dtype=torch.float32), p=1).to(weights)
-        elif self._unsure(shares):
+        elif self.unsure:
             self.reason, weights = "unsure", shares.clone()
         if not self.bright or not weights[0, LOW_LIGHT]:
             return weights
         if first == LOW_LIGHT and self.reason != "unsure":  # what comes out of a whole picture is not used, a tile is
-            self.reason = "bright"
+            self.reason = self.reason or "bright"
             return F.one_hot(torch.tensor([LOCAL]), len(EXPERTS)).to(weights)
         others = weights.clone()
         others[0, LOW_LIGHT] = 0
         return others / others.sum()
 
     def _unsure(self, shares: Tensor) -> bool:
-        return self.k == 1 and normalised_entropy(shares).item() > self.unsure_above
+        return self.k == 1 and normalised_entropy(shares[0].tolist()).item() > self.unsure_above
 
     @property
     def alike(self) -> bool:
@@ -198,7 +202,7 @@ class Guard:
 
     def checked(self, image: Tensor) -> Tensor:
         """The restored picture (3, H, W), or the picture itself where it is to be left as it is."""
-        rise = 255 * float(image.double().mean() - self.picture.double().mean())
+        rise = 255 * float(exact(image).mean() - exact(self.picture).mean())
         if self.bright and self.reason not in LEFT and rise > BRIGHTER:
             self.reason = "brighter"
         return self.picture.to(image) if self.reason in LEFT else image
