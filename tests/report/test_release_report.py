@@ -221,9 +221,11 @@ def test_real_photographs_through_the_released_network(release, tmp_path):
 
 def test_photographs(release, tmp_path):
     torch.manual_seed(1)
-    for name, light in (("a", 0.2), ("b", 0.2), ("sub/a", 1.0)):  # the last one is guarded: noise, and not dark
+    for name, light in (("a", 0.2), ("b", 0.2), ("sub/a", 1.0)):  # the last one is guarded: it is not dark
         images.write_photograph(tmp_path / f"in/{name}.png", images.Photograph(light * torch.rand(3, 24, 20)))
     models = released.networks(release)
+    with torch.no_grad():  # its router takes everything for low light
+        models[released.DEMOE].mlp_branch.classifier[-1].bias.copy_(99 * torch.eye(5)[EXPERTS.index("low_light")])
     table = photos.deblur_folder(models[released.DEMOE], tmp_path / "in", tmp_path / "out")
     assert table.photograph.tolist() == [1, 2, 3] and images.read_photograph(tmp_path / "out/001_a.png").size == (
         40,
