@@ -1,6 +1,7 @@
 """Maps of experts and comparisons: sizes, places, what is said in them; and the command that writes them."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -72,6 +73,20 @@ def test_the_map_is_tinted_tile_by_tile(size):
         at = (round((left + right) / 2 * width / size[1]), round((top + bottom) / 2 * width / size[1]))
         colour = tuple(int(COLOURS[EXPERTS[expert]][i : i + 2], 16) for i in (1, 3, 5))
         assert np.abs(np.array(picture.getpixel(at)) - 0.45 * np.array(colour)).max() <= 1.5
+
+
+def test_the_map_says_where_several_experts_took_part():
+    given = decisions()
+    alone = torch.nn.functional.one_hot(given.experts, len(EXPERTS)).float()
+    both = alone.clone()
+    both[0, 0] = torch.tensor([0.6, 0.4, 0, 0, 0])  # the first tile's strongest is the same
+    pictures = [
+        np.array(contact_sheet.expert_map(torch.zeros(3, 300, 500), replace(given, weights=w))) for w in (alone, both)
+    ]
+    differs = (pictures[0] != pictures[1]).any(axis=2)
+    (rows, columns) = given.regions()
+    (bottom, right) = rows[0][1], columns[0][1]
+    assert differs[:bottom, :right].any() and not differs[:bottom, right:500].any() and differs[300:].any()
 
 
 @pytest.mark.parametrize("size", [(40, 50), (1, 1), (1, 700), (500, 9), (400, 700)])

@@ -105,12 +105,13 @@ def _within(picture: Image.Image, side: int) -> Image.Image:
 def expert_map(photo: Tensor, decisions: TileMap) -> Image.Image:
     """The photograph (3, H, W), tiles tinted by their strongest expert and numbered, with a legend below.
 
-    In each tile: the number of the expert and the router's share for it.
+    In each tile: the number of the expert, a plus where others took part, and the router's share for it.
     """
     picture = _within(Image.fromarray(eight_bit(photo)), MAP_SIDE)
     scale = picture.width / photo.shape[2]
     shares = decisions.router.gather(2, decisions.experts[..., None]).flatten().tolist()
     experts = decisions.experts.flatten().tolist()
+    mixed = (decisions.weights.count_nonzero(2) > 1).flatten().tolist()
     boxes = [
         tuple(round(edge * scale) for edge in (left, top, right - 1, bottom - 1))
         for (top, bottom), (left, right) in product(*decisions.regions())
@@ -121,9 +122,9 @@ def expert_map(photo: Tensor, decisions: TileMap) -> Image.Image:
         draw.rectangle(box, fill=COLOURS[EXPERTS[expert]])
     picture = Image.blend(picture.convert("L").convert("RGB"), tint, 0.45)  # its own colours would pass for tints
     draw = ImageDraw.Draw(picture)
-    for box, expert, share in zip(boxes, experts, shares, strict=True):
+    for box, expert, several, share in zip(boxes, experts, mixed, shares, strict=True):
         draw.rectangle(box, outline="white")
-        text = f"{expert}: {share:.2f}"
+        text = f"{expert}{'+' * several}: {share:.2f}"
         if draw.textlength(text, font_size=16) < box[2] - box[0] - 8 and box[3] - box[1] > 22:
             at = (box[0] + 5, box[1] + 3)
             draw.text(at, text, "white", font_size=16, stroke_width=2, stroke_fill="black")
@@ -132,7 +133,10 @@ def expert_map(photo: Tensor, decisions: TileMap) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     top = picture.height + GAP
     shown = f"shown at {100 * scale:.0f} % of its size" if scale < 1 else "shown at its size"
-    caption = f"{len(boxes)} tiles, in each its strongest expert and the router's share for it; photograph {shown}"
+    more = " (+: others took part)" if any(mixed) else ""
+    caption = (
+        f"{len(boxes)} tiles, in each its strongest expert{more} and the router's share for it; photograph {shown}"
+    )
     draw.text((GAP, top), caption, "black", font_size=13)
     for index, name in enumerate(EXPERTS):
         y = top + LINE * (index + 1)
