@@ -137,7 +137,7 @@ def test_other_numbers_of_experts_are_continued_to_the_same_bytes(tmp_path):
     assert content(tmp_path / "whole") == content(tmp_path / "parts")
 
 
-def test_nothing_is_overwritten(tmp_path, model):
+def test_nothing_is_overwritten(tmp_path, model, monkeypatch):
     source = tmp_path / "in"
     write(source, ["1.png", "2.png"])
     with pytest.raises(FileExistsError, match="folder of the frames themselves"):
@@ -155,6 +155,9 @@ def test_nothing_is_overwritten(tmp_path, model):
             frames.deblur_frames(source, out, model=model, **other)
     with pytest.raises(FileExistsError, match="made otherwise \\(network\\)"):
         frames.deblur_frames(source, out, model=shake(DeMoE(SMALL), 3))
+    with monkeypatch.context() as patch, pytest.raises(FileExistsError, match="made otherwise \\(guard\\)"):
+        patch.setattr(frames, "RULES", frames.RULES + 1)
+        frames.deblur_frames(source, out, model=model)
     write(source, ["other.png", "1.png"])
     with pytest.raises(FileExistsError, match=r"was made from another 1\.png"):
         frames.deblur_frames(source, out, model=model)

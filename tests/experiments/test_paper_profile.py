@@ -15,7 +15,6 @@ from demoe.data.setting import Setting
 from demoe.experiments import runs
 from demoe.experiments.spec import specs
 from demoe.models.nafnet import NAFNet, NAFNetConfig
-from demoe.related.terms import identified
 from demoe.training.loop import train
 
 PAIRS, EPOCHS, BATCH, CROP, WIDTH = 20_032, 400, 32, 384, 32
@@ -58,14 +57,21 @@ def test_quick_keeps_all_but_sizes_and_lengths(paper):
         assert (quick[name].loss, quick[name].recipe) == (paper[name].loss, paper[name].recipe)
 
 
-def test_profile_real_alone_has_a_shared_camera_and_starts_from_what_a_file_was_trained_with():
+def test_profile_real_alone_has_a_shared_camera():
     for name in profiles.PROFILES:
         made = specs(Setting(profiles.get(name), progress=False))
         trained = [one for one in made.values() if not one.packaged]
         assert {dict(one.data)["capture"] for one in trained} == {"shared" if name == "real" else "set"}
-    start = made["baseline"].starts_from  # of real, the last: what the package's file was trained with
-    assert start.packaged and dict(start.loss) == {"pixel": 1.0, "class": 0.1} and start.steps == 6000
-    assert dict(start.recipe)["learning_rate"] == 1e-3 and identified(made["demoe"]) == made["demoe"]
+
+
+def test_a_start_from_the_package_says_how_its_file_was_trained_and_not_whoever_starts_from_it():
+    other = profiles.get("real", class_weight=0.5, learning_rate=2e-3, stage1_steps=7)
+    baseline = specs(Setting(other, progress=False))["baseline"]
+    start = baseline.starts_from
+    assert start.packaged and (baseline.steps, start.steps) == (7, 6000)
+    assert (dict(baseline.loss)["class"], dict(start.loss)) == (0.5, {"pixel": 1.0, "class": 0.1})
+    rates = [dict(one.recipe)["learning_rate"] for one in (baseline, start)]
+    assert rates == [2e-3, 1e-3]
 
 
 def test_adamw_has_the_betas_and_the_cosine_of_the_paper(paper, tmp_path, monkeypatch):

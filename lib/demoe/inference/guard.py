@@ -213,14 +213,11 @@ class Guard:
             return ""
         used = [name for name, weight in zip(EXPERTS, weights.tolist(), strict=True) if weight]
         if self.reason == "unsure":
-            what, tiles = "all experts" if len(used) == len(EXPERTS) else f"all but {_missing(used)}", self.tiles
-            return SENTENCES["unsure"].format(experts=what, tiles=f" of {tiles} tiles" if tiles else "")
+            absent = " and ".join(name for name in EXPERTS if name not in used)
+            what, tiles = f"all but {absent}" if absent else "all experts", f" of {self.tiles} tiles" * bool(self.tiles)
+            return SENTENCES["unsure"].format(experts=what, tiles=tiles)
         what = f"the {used[0]} expert" if len(used) == 1 else f"{', '.join(used[:-1])} and {used[-1]} in equal parts"
         return SENTENCES[self.reason].format(experts=what, tiles=self.tiles)
-
-
-def _missing(used: list[str]) -> str:
-    return " and ".join(name for name in EXPERTS if name not in used)
 
 
 def guardable(model: nn.Module | OptimizedNetwork) -> bool:

@@ -32,7 +32,8 @@ def restore(
     """The restored picture, clamped to [0,1], with the router's logits and the weights that mixed the experts.
 
     ``image`` is (3,H,W) or (B,3,H,W) in [0,1], any H, W >= 1, on the model's device; a picture without batch dimension
-    comes back without one, in all three fields. ``expert`` and ``k`` are those of ``DeMoE``. Other networks have no
+    comes back without one, in all three fields. ``expert`` and ``k`` are those of ``DeMoE``; ``expert``
+    may also be a function that makes the experts' weights (1,N) of one picture's logits. Other networks have no
     experts: ``weights`` is None then, and so is ``logits`` unless there is a router. Evaluation mode is set for the
     call and the modes found are put back. Raises ``ValueError`` for another shape or an expert that is not there, and
     ``NotFinite``, a ``RuntimeError``, for an output that is not finite.
