@@ -70,6 +70,7 @@ def test_the_command(tmp_path):
         picture.save(inbox / "second.jpg")
         (inbox / "words.png").write_text("these are words")
         wait_for(out / "second.jpg.compare.png", process)
+        time.sleep(1)  # written, it is counted only after that
         process.send_signal(signal.SIGINT)
         said, complained = process.communicate(timeout=60)
     finally:
