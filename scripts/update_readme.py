@@ -16,7 +16,7 @@ from demoe.models.complexity import readable
 from demoe.report import release_report
 from demoe.report.comparison_report import in_table_1
 from demoe.report.similarity_claims import side_by_side
-from demoe.report.tables import NONE, by_set, interval, number
+from demoe.report.tables import NONE, PSNR_AND_SSIM, by_set, interval, number
 
 CHOOSERS = (
     "input",
@@ -40,7 +40,7 @@ def results(profile: str = "smoke") -> str:
     origin = json.loads((tables / "04_summary.json").read_text())
     costs = pd.read_csv(tables / "01_costs.csv")
     agree = (readable(costs)["MACs, difference"] == "+0.00").sum()
-    ours = markdown(by_set(summary), "PSNR (dB) / SSIM")
+    ours = markdown(by_set(summary), PSNR_AND_SSIM)
     pairs = summary[summary.set != "Average"].groupby("set").images.first().iloc[0]
     paper = published().query("table == 'table1_aio' and metric in ['psnr', 'ssim']")
     paper = paper.pivot(index="method", columns=["dataset", "metric"], values="value")
@@ -208,7 +208,7 @@ def released(profile: str = "cpu") -> str:
     return f"""{len(routing)} pictures with synthetic blur, made from photographs that training has not seen; commit
 `{origin["commit"]}`, {origin["hardware"]} (notebook `10`, tables in `results/published/{profile}/`):
 
-{markdown(here, "PSNR (dB) / SSIM")}
+{markdown(here, PSNR_AND_SSIM)}
 
 {markdown(release_report.differences(read), "difference in PSNR (dB) [95 %]")}
 

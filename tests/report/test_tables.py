@@ -151,3 +151,37 @@ def test_timings_name_the_machine_and_stand_apart(home):
     assert file == home / "results/test/timings/09_runtime.json"
     row = {"network": "a", "runtime_ms": 1.5, "device": "cpu", "hardware": "a machine"}
     assert json.loads(file.read_text()) == [row]
+
+
+@pytest.mark.parametrize("name", ["05_table_1", "06_table_2", "06_table_8_rsblur", "10_quality"])
+@pytest.mark.parametrize("profile", ["smoke", "cpu"])
+def test_what_harms_is_marked_and_nothing_else(profile, name):
+    """Over the published numbers: a PSNR of ours below the blurred input's of the same set has the mark."""
+    table = layouts.TABLES[name](lambda csv: tables.read(csv, profile))
+    rows = table.index.get_level_values("method" if "method" in table.index.names else 0)
+    untouched, seen = list(rows).index("blurred input" if name == "05_table_1" else "input"), set()
+    for column in (column for column in table if "here" in " ".join(column if isinstance(column, tuple) else [column])):
+        if not any("PSNR" in str(part) for part in (*column, *table.index.names)) and name != "05_table_1":
+            continue
+        texts = [cell.replace("*", "").split(" / ")[0] for cell in table[column]]
+        floor = float(texts[untouched])
+        for text in texts:
+            if text != tables.NONE:
+                assert text.endswith(tables.BELOW) == (float(text.rstrip(tables.BELOW)) < floor)
+                seen.add(text.endswith(tables.BELOW))
+    told = layouts.CAPTIONS[name] + " ".join(map(str, table.index.names))
+    assert seen == {True, False} and tables.BELOW in told
+
+
+def test_a_cell_compares_what_is_printed():
+    means = pd.DataFrame(
+        {"psnr": [20.004, 20.0, 19.994], "ssim": [0.5, 0.4, 0.6]},
+        index=pd.MultiIndex.from_product([["input", "same", "worse"], ["GoPro-syn"]], names=["method", "set"]),
+    )
+    cell = [tables.our_cell(means, one, "GoPro-syn", ("psnr", "ssim"), "input") for one in ("input", "same", "worse")]
+    assert cell == ["20.00 / 0.500", "20.00 / 0.400", "19.99↓ / 0.600"]
+    assert tables.our_cell(means, "worse", "GoPro-syn", ("psnr",)) == "19.99"  # nothing to compare with
+    assert tables.our_cell(means, "worse", "GoPro-syn", ("ssim",), "input") == "0.600"
+    assert tables.harm(float("nan"), 20) == tables.harm(20, float("nan")) == ""
+    shown = tables.by_set(means.reset_index())
+    assert shown["GoPro-syn"].tolist() == cell and tables.BELOW in shown.columns.name

@@ -89,7 +89,7 @@ def evaluate_network(args: argparse.Namespace, setting: Setting, measured: Seque
     if args.json:
         arguments.print_json(_records(intervals(scores, setting.seed)))
     elif tuple(measured) == metrics.DEFAULT:
-        print(f"PSNR (dB) / SSIM, {aio_blur.kind(sets)} data, profile {setting.profile.name}")
+        print(f"{tables.PSNR_AND_SSIM}, {aio_blur.kind(sets)} data, profile {setting.profile.name}")
         print(tables.by_set(summarise(scores)).to_string())
     else:
         print(f"{aio_blur.kind(sets)} data, profile {setting.profile.name}")

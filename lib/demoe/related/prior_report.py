@@ -113,7 +113,7 @@ def _printed(table: int, row: str, *columns: str) -> str:
 
 
 def _ours(means: pd.DataFrame, label: str, name: str, *metrics: str) -> str:
-    return tables.our_cell(means, SAME.get(label, label), name, metrics)
+    return tables.our_cell(means, SAME.get(label, label), name, metrics, "input")
 
 
 def _means(read: Read) -> tuple[pd.DataFrame, list[str]]:

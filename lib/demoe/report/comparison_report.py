@@ -39,12 +39,13 @@ def table_1(read: Read) -> pd.DataFrame:
     methods, summary = read("05_methods"), read("05_summary")
     elsewhere = methods.role.str.fullmatch(rf"{LONGER_K}[2-5]|DeMoE[*]")  # in the tables of k and of DeMoE*
     methods = in_table_1(methods[~elsewhere])
+    untouched = methods.set_index("role").method["input"]
     means, columns = _means(summary), {}
     for name in summary["set"].unique():
         columns[f"{bare(name)}, paper (real)"] = [
             paper_cell("table1_aio", row, bare(name), METRICS) for row in methods.theirs
         ]
-        here = [our_cell(means, method, name, METRICS) for method in methods.method]
+        here = [our_cell(means, method, name, METRICS, untouched) for method in methods.method]
         psnr = means.psnr.reindex([(method, name) for method in methods.method]).set_axis(methods.index).dropna()
         for _, part in psnr.groupby(methods.group):
             for i, text in zip(part.index, best(part), strict=True):
@@ -110,8 +111,8 @@ def table_3(read: Read) -> pd.DataFrame:
             "DeMoE, paper (real)": paper_cell(*theirs[1], METRICS),
             "drop in dB, paper": number(specialist - one, 2, True),
             "set here": name,
-            "DeMoE*, here": our_cell(means, name_of["DeMoE*"], name, METRICS),
-            "DeMoE, here": our_cell(means, name_of[MAIN], name, METRICS),
+            "DeMoE*, here": our_cell(means, name_of["DeMoE*"], name, METRICS, name_of["input"]),
+            "DeMoE, here": our_cell(means, name_of[MAIN], name, METRICS, name_of["input"]),
             "drop in dB, here [95 % interval]": interval(drops.loc[name]),
         }
     return pd.DataFrame(rows).T.rename_axis("set")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from demoe.evaluation.released import BASELINE, COMPARED, DEMOE, SHOWN
+from demoe.evaluation.released import BASELINE, COMPARED, DEMOE, INPUT, SHOWN
 
 from .claims import Claim, averaged, claim, pair
-from .tables import Read, bare, best, interval, number, paper_cell
+from .tables import PSNR_AND_SSIM, Read, bare, best, harm, interval, number, paper_cell
 
 PAPER_METHODS = {BASELINE: "NAFNet", DEMOE: "DeMoE_k1"}
 
@@ -19,13 +19,15 @@ def quality(read: Read) -> pd.DataFrame:
     means = means.reindex([name for name in SHOWN if name in means.index])
     columns: dict[tuple[str, str], list[str]] = {}
     for name in summary["set"].unique():
-        psnr, ssim = best(means["psnr", name]), [number(value, 3) for value in means["ssim", name]]
-        columns[name, "here"] = [" / ".join(pair) for pair in zip(psnr, ssim, strict=True)]
+        psnr, ssim = means["psnr", name], means["ssim", name]
+        marks = [harm(value, psnr[INPUT]) for value in psnr]
+        cells = zip(best(psnr), marks, ssim, strict=True)
+        columns[name, "here"] = [f"{text}{mark} / {number(value, 3)}" for text, mark, value in cells]
         theirs = [PAPER_METHODS.get(method, "") for method in means.index]
         columns[bare(name), "paper (real)"] = [
             paper_cell("table1_aio", row, bare(name), ("psnr", "ssim")) for row in theirs
         ]
-    return pd.DataFrame(columns, index=means.index.rename("PSNR (dB) / SSIM"))
+    return pd.DataFrame(columns, index=means.index.rename(PSNR_AND_SSIM))
 
 
 def differences(read: Read) -> pd.DataFrame:

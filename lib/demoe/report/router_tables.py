@@ -87,7 +87,9 @@ def paper_table(table: str, shown: Sequence[tuple[str, Sequence[str]]], read: Re
         here, labels = set_here(means, name), [LABELS[OURS[one]] for one in metrics]
         head = " / ".join(label.replace(" (dB)", "") for label in labels) if len(labels) > 1 else labels[0]
         columns[head, f"paper ({name}, real)"] = [paper_cell(table, theirs, name, metrics) for _, theirs, _ in rows]
-        columns[head, f"here ({here})"] = [our_cell(means, method, here, metrics) for _, _, method in rows]
+        columns[head, f"here ({here})"] = [
+            our_cell(means, method, here, metrics, expert_choice.INPUT) for _, _, method in rows
+        ]
         if "niqe" in metrics and means[REFIT].notna().any():
             refit = means[REFIT].reindex([(method, here) for _, _, method in rows])
             columns[LABELS[REFIT], f"here ({here})"] = [number(value, 3, missing=NONE) for value in refit]

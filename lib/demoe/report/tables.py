@@ -25,6 +25,8 @@ Read = Callable[[str], pd.DataFrame]  # name of a saved CSV -> its rows, stamp c
 # out. A second level of the columns stands below the first, and in Markdown behind it, after a comma.
 Build = Callable[[Read], pd.DataFrame]
 NONE = "–"  # no such number: not published, or nothing of ours
+BELOW = "↓"  # behind a PSNR of ours: worse than leaving the pictures alone
+PSNR_AND_SSIM = f"PSNR (dB; {BELOW}: below the input) / SSIM"
 DECIMALS = {"psnr": 2, "ssim": 3, "lpips": 3, "musiq": 2, "nrqm": 3, "niqe": 3}  # that the paper prints
 OURS = {name: "lpips_vgg" if name == "lpips" else name for name in DECIMALS}  # it does not say which LPIPS; see design
 # Columns that hold text whatever stands in them: a key "0007" is no number, and a commit "12345678" is none either.
@@ -237,12 +239,21 @@ def paper_cell(table: str, method: str, dataset: str, metrics: Iterable[str]) ->
     return joined(number(paper(table, method, dataset, one), DECIMALS[one]) for one in metrics)
 
 
-def our_cell(means: pd.DataFrame, method: str, name: str, metrics: Iterable[str]) -> str:
-    """The same of ``means``, with the index (method, set) and a column a metric; a dash for what was not scored."""
+def our_cell(means: pd.DataFrame, method: str, name: str, metrics: Iterable[str], untouched: str = "") -> str:
+    """The same of ``means``, with the index (method, set) and a column a metric; a dash for what was not scored.
+
+    ``BELOW`` stands behind a PSNR that is lower than that of the method ``untouched``, as printed.
+    """
     if (method, name) not in means.index:
         return NONE
-    row = means.loc[(method, name)]
-    return joined(number(row[OURS[one]], DECIMALS[one]) for one in metrics)
+    row, least = means.loc[(method, name)], means.psnr.get((untouched, name), math.nan) if untouched else math.nan
+    marks = {"psnr": harm(row["psnr"], least)} if "psnr" in metrics else {}
+    return joined(number(row[OURS[one]], DECIMALS[one]) + marks.get(one, "") for one in metrics)
+
+
+def harm(psnr: float, untouched: float) -> str:
+    """``BELOW`` where a PSNR is lower than that of the untouched input, both as printed; otherwise nothing."""
+    return BELOW if round(psnr, DECIMALS["psnr"]) < round(untouched, DECIMALS["psnr"]) else ""
 
 
 def bare(name: str) -> str:
@@ -265,8 +276,13 @@ def joined(cells: Iterable[str]) -> str:
 
 
 def by_set(summary: pd.DataFrame) -> pd.DataFrame:
-    """Methods down, sets across, "PSNR / SSIM" in the cells, from ``statistics.summarise``'s table."""
+    """Methods down, sets across, "PSNR / SSIM" in the cells, from ``statistics.summarise``'s table.
+
+    ``BELOW`` marks what harms, where one of the methods is "input".
+    """
     means, methods = summary.set_index(["method", "set"]), summary.method.unique()
-    names = summary["set"].unique()
-    cells = {name: [our_cell(means, method, name, ("psnr", "ssim")) for method in methods] for name in names}
-    return pd.DataFrame(cells, index=pd.Index(methods, name="method")).rename_axis(columns="set")
+    cells = {
+        name: [our_cell(means, method, name, ("psnr", "ssim"), "input") for method in methods]
+        for name in summary["set"].unique()
+    }
+    return pd.DataFrame(cells, index=pd.Index(methods, name="method")).rename_axis(columns=PSNR_AND_SSIM)
