@@ -15,6 +15,7 @@ from demoe.models import checkpoints, pretrained
 from demoe.models.demoe import DeMoE, DeMoEConfig
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.models.outputs import Restored
+from demoe.models.tlc import local
 
 
 def photographs() -> dict[str, torch.Tensor]:
@@ -224,6 +225,17 @@ def test_what_the_guard_lets_pass_is_what_it_was():
     assert passed
     nafnet = shake(NAFNet(NAFNetConfig(4, (1,), 1, (1,))))
     assert torch.equal(guard.guarded(nafnet, picture).image, restore(nafnet, picture).image)
+
+
+def test_networks_whose_experts_no_function_can_weigh_are_as_ever():
+    """Those with local statistics, and what was optimized for a GPU, which keeps no network of its own."""
+    picture, model = photographs()["astronaut"], shake(DeMoE(DeMoEConfig(4, (1,), 1, (1,))))
+    fast = optimize(model)
+    assert guard.guardable(model) and guard.guardable(fast)
+    averaged_around = local(model, 32)
+    assert torch.equal(guard.guarded(averaged_around, picture).image, restore(averaged_around, picture).image)
+    fast.network = None
+    assert not guard.guardable(fast)
 
 
 @pytest.mark.skipif(not pretrained.releases(), reason="no network comes with the package")

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 
 from demoe.core.devices import exact
 from demoe.core.tasks import EXPERTS
-from demoe.models.layers import UNet
 from demoe.models.moe import normalised_entropy, top_k_weights
 from demoe.models.outputs import Restored, experts_of
 
+from .fold import foldable_network
 from .optimize import OptimizedNetwork
 from .restore import restore
 from .sharpness import sharpness
@@ -221,8 +221,10 @@ class Guard:
 
 
 def guardable(model: nn.Module | OptimizedNetwork) -> bool:
-    """Whether the experts are the five of ``tasks``, and a function may weigh them."""
-    return experts_of(model) == len(EXPERTS) and isinstance(model, UNet | OptimizedNetwork)
+    """Whether the experts are the five of ``tasks``, and a function may weigh them: not with local statistics (TLC),
+    nor in what ``optimize`` made for a GPU, where the router is inside the graph."""
+    network = model.network if isinstance(model, OptimizedNetwork) else model
+    return experts_of(model) == len(EXPERTS) and network is not None and foldable_network(network)
 
 
 def limit_of(model: nn.Module | OptimizedNetwork) -> float | None:
@@ -254,7 +256,7 @@ def _file() -> dict:
 
 
 def guarded(model: nn.Module, image: Tensor, k: int | None = 1) -> Restored:
-    """``restore`` of one picture (3, H, W) in [0, 1] by a ``Guard``; as ever for a network without the five experts."""
+    """``restore`` of one picture (3, H, W) in [0, 1] by a ``Guard``; as ever for one that is not ``guardable``."""
     if not guardable(model):
         return restore(model, image, k=k)
     watch = Guard(image, k, limit_of(model))
