@@ -4,7 +4,8 @@
 
 The rates of the profiles (``core/profiles.toml``) were chosen so. Nothing is chosen on test pictures: a "val" split is
 made from other photographs than those trained and tested on. A training that is there already is loaded; one that is
-stopped goes on. Writes ``results/<profile>/tables/learning_rates.csv``: a row an experiment, rate and set.
+stopped goes on. Writes ``results/<profile>/tables/learning_rates.csv``: a row an experiment, rate and set, beside those
+that earlier calls of the same commit, data and seed wrote.
 """
 
 from __future__ import annotations
@@ -85,8 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found.insert(0, "rate", rate)
             found.insert(0, "experiment", spec.name)
             file = results_dir(setting.profile.name) / "tables" / f"{TABLE}.csv"
-            known = tables.read(TABLE, setting.profile.name)[list(found)] if file.is_file() else found
-            both = pd.concat([known, found]).drop_duplicates(KEY, keep="last").sort_values(KEY, kind="stable")
+            known = tables.read(TABLE, setting.profile.name) if file.is_file() else found.assign(**mark.columns())
+            alike = tables.where(known, **mark.columns())[list(found)]  # a table has one stamp
+            both = pd.concat([alike, found]).drop_duplicates(KEY, keep="last").sort_values(KEY, kind="stable")
             tables.save(both.assign(rate=both.rate.map("{:g}".format)), TABLE, mark, decimals=3)  # a rate is whole
             print(markdown_table(found.round(3), index=False), flush=True)
     return 0

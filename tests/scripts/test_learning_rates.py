@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from demoe import experiments
-from demoe.core import profiles
+from demoe.core import profiles, provenance
 from demoe.data.setting import Setting
 from demoe.experiments import runs
 from demoe.report import tables
@@ -24,7 +24,7 @@ def tiny(home, monkeypatch):
     monkeypatch.setattr(runs, "workers_for", lambda sets: 0)  # starting them takes longer than these trainings
 
 
-def test_a_row_an_experiment_rate_and_set_and_another_call_adds_to_them(capsys):
+def test_a_row_an_experiment_rate_and_set_and_another_call_adds_to_them(capsys, monkeypatch):
     call = ["--profile", "test", "--experiments", "specialist-gopro", "--rates"]
     assert learning_rates.main([*call, "1e-4,1e-1"]) == 0
     assert learning_rates.main([*call, "1e-1,1e-2"]) == 0
@@ -32,6 +32,10 @@ def test_a_row_an_experiment_rate_and_set_and_another_call_adds_to_them(capsys):
     assert list(table.rate) == [1e-4, 0.01, 0.1] and set(table.set) == {"GoPro-syn"} and set(table.steps) == {2}
     assert table.gain.nunique() == 3 and table.input.nunique() == 1
     assert "specialist-gopro" in capsys.readouterr().out
+    monkeypatch.setattr(provenance, "commit", lambda: "0123abcd")
+    assert learning_rates.main([*call, "1e-2"]) == 0
+    later = tables.read("learning_rates", "test")
+    assert list(later.rate) == [0.01] and set(later.commit) == {"0123abcd"}  # the others were another commit's
 
 
 def test_only_the_rate_and_the_name_differ():
