@@ -85,9 +85,10 @@ def curves(table: pd.DataFrame) -> Figure:
     counts = shown.groupby("set").pictures.first()
     for name, axis in grid.axes_dict.items():
         axis.axhline(0, color="0.4", ls="--", lw=1)
-        axis.set(xscale="log", title=f"{name} ({counts[name]})", xlabel="hours", ylabel="gain (dB)")
+        axis.set(xscale="log", title=f"{name} ({counts[name]})")
         axis.set_xticks(hours := sorted(shown.hours.unique()), [f"{one:.2g}" for one in hours])
         axis.minorticks_off()
+    grid.set_axis_labels("hours", "gain (dB)")
     sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=len(WAYS), title=None)
     return grid.figure
 
