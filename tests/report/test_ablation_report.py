@@ -249,6 +249,20 @@ def test_rows_that_a_profile_does_not_train_say_from_which_on_they_are():
     assert "PLK experts" in laid.index and len(laid) == len(at.rows(at.TABLE_7))
 
 
+@pytest.mark.parametrize("name", ["smoke", "cpu"])
+def test_what_a_smaller_profile_trains_is_not_said_to_come_later(name):
+    """A row of cpu's that is missing is none "from profile smoke on": it says why."""
+    left_out, sizes = profiles.get(name).leaves_out, list(profiles.PROFILES)
+    scores = made_up(like_the_paper())
+    table = at.results(scores[~scores.method.isin(left_out)], *ALL)
+    later = {f"from profile {one} on" for one in sizes[sizes.index(name) + 1 :]}
+    for layout in ("04_figure_6_right", "08_table_5_left", "08_table_5_right", "08_table_7"):
+        for label in layouts.TABLES[layout](lambda csv: table).index:
+            reason = label.rpartition(" (")[2].removesuffix(")")
+            assert reason in later | {"DeMoE", label} or reason in at.IN_VAIN.values(), label
+    assert {one for one in at.IN_VAIN if one in left_out} == (set(at.IN_VAIN) if name == "cpu" else set())
+
+
 def test_dearer_rows_that_the_paper_prints_as_better():
     found = at.dearer_and_better(at.TABLE_5_LEFT, at.TABLE_5_RIGHT, at.TABLE_7)
     assert found == ["twice the width", "more MoEBlocks", "wavelet experts", "Restormer experts"]
