@@ -36,6 +36,10 @@ import html_report
 BENCH = "bench"
 LEVEL = 2  # of oxipng, 0 to 6: about a second a figure, within two percent of the smallest
 MARK = ("profile", "seed", "commit")
+EARLIER = (
+    '- "missing": not trained by the run that published this. Tables beside this file that show such a network are of '
+    "an earlier run, whose commit stands in them.\n"
+)
 WRITTEN = (".csv", ".json", ".html", ".md", ".tex")
 
 
@@ -87,7 +91,8 @@ def _notebooks(profile: str, results: Path, figures: Path) -> None:
     write_text(results / "tables" / claims.FILE, rows.to_csv(index=False, lineterminator="\n"))
     if any(own.glob("runs/*/model.safetensors")):  # else it would say of published networks that none is trained
         for file in own.glob("STATUS*.md"):
-            _copy(file, results / file.name)
+            text = file.read_text(encoding="utf-8")
+            write_text(results / file.name, text + EARLIER * ("| missing |" in text))
     write_text(results / "report.html", html_report.build(profile, results, figures))
 
 

@@ -111,6 +111,15 @@ def test_what_has_not_run_here_is_read_from_the_published_rows(ran):
     assert claims.read("test").id.tolist() == ["new", "another"] and claims.published("test").endswith("none")
 
 
+def test_networks_of_an_earlier_run_are_not_said_to_be_missing_without_more(ran):
+    own, shown = results_dir("test"), published_dir("test")
+    write_text(own / "runs" / "demoe-s0-01234567" / "model.safetensors", "")
+    for told, more in (("| 1 | demoe | missing | |\n", publish.EARLIER), ("| 1 | demoe | done | |\n", "")):
+        write_text(own / "STATUS.md", told)
+        publish.publish("test")
+        assert (shown / "STATUS.md").read_text() == told + more
+
+
 def test_a_notebook_that_stopped_is_not_published_and_what_was_stays(ran):
     publish.publish("test")
     file = results_dir("test") / "notebooks" / NOTEBOOK
