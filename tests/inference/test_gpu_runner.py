@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from demoe.inference import restore, strips, tiles
+from demoe.inference import restore, tiles
 from demoe.inference.gpu_runner import GpuRunner
 from demoe.inference.optimize import OptimizedNetwork, on_gpu
 from demoe.models.demoe import DeMoE, DeMoEConfig
@@ -196,34 +196,6 @@ def test_photographs_and_pictures_go_through_the_network_for_gpus(monkeypatch):
 
     fast._run = full
     assert torch.equal(tiles.restore_large(model, x, k=2).image, large.image) and len(calls) == 3
-
-
-@torch.no_grad()
-def test_a_function_is_asked_once_after_the_network_for_gpus(monkeypatch):
-    """As a video's, whose shares are averaged; strips compute anew only what it chooses otherwise than the router."""
-    model, x = _model().eval(), torch.rand(3, 20, 30)
-    fast, counts = OptimizedNetwork(model, torch.float32), {"fast": 0, "strips": 0}
-    runner, forward = GpuRunner(model, backend=None), strips.forward
-
-    def counted(name, way):
-        return lambda *given, **more: (counts.update({name: counts[name] + 1}), way(*given, **more))[1]
-
-    fast._run = counted("fast", runner)
-    monkeypatch.setattr(tiles.strips, "forward", counted("strips", forward))
-    monkeypatch.setattr(tiles, "on_gpu", lambda *_: fast)
-    asked = []
-
-    def chooser(weights):
-        return lambda logits: (asked.append(1), weights(logits))[1]
-
-    followed = tiles.restore_large(model, x, expert=chooser(lambda logits: model.gate(logits, None, 1)))
-    _same((followed.image, followed.weights), (model(x[None]).image[0].clamp(0, 1), model(x[None]).weights[0]))
-    assert counts == {"fast": 1, "strips": 0} and len(asked) == 1
-    mixed = torch.tensor([[0.5, 0.0, 0.25, 0.25, 0.0]])
-    other = tiles.restore_large(model, x, expert=chooser(lambda _: mixed))
-    assert counts == {"fast": 2, "strips": 1} and len(asked) == 2 and torch.equal(other.weights, mixed[0])
-    assert (other.image - forward(model, x[None], lambda _: mixed).image[0].clamp(0, 1)).abs().max() < 1e-5
-    assert (other.image - followed.image).abs().max() > 1e-3
 
 
 def _without_waiting(run: GpuRunner, *call):

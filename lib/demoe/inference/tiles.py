@@ -128,36 +128,23 @@ def restore_large(
             found = replace(found, tile=TILE)
         with torch.no_grad(), evaluation_mode(network):
             out = decisions = None
-            wish = expert
             if found.tile is not None:
                 out, decisions = _tiled(network, given[None], expert, k, per_tile, found.tile, progress)
             elif fast is not None and at_once(network, *image.shape[-2:], k) <= free:
                 with suppress(torch.OutOfMemoryError):  # strips need less
-                    out, wish = _followed(fast, given[None], expert, k)
+                    out = finished(fast(given[None], expert, k))
             if out is None:
                 with tqdm(desc="deblurring", unit="block", leave=False, disable=not progress) as bar:
                     ways = {"recompute": found.recompute, "progress": bar.update}
-                    out = finished(strips.forward(network, given[None], wish, k, **ways))
+                    out = finished(strips.forward(network, given[None], expert, k, **ways))
         restored, *rest = (None if field is None else field[0] for field in out)
         return Large(restored.to(image.dtype), *rest, found, decisions)
 
     try:
-        return attempt(model, bf16, on_gpu(model, torch.bfloat16 if bf16 else None))
+        return attempt(model, bf16, None if callable(expert) else on_gpu(model, torch.bfloat16 if bf16 else None))
     except NotFinite:
         with in_float32(model) as network:
             return replace(attempt(network), recomputed=True)
-
-
-def _followed(fast, image, expert, k) -> tuple[Restored | None, strips.Chooser | str | None]:
-    """What the optimized network gives, and ``expert``. A function that chooses otherwise than the router inside it is
-    asked once: None then, and one that gives its weights again."""
-    out = finished(fast(image, None if callable(expert) else expert, k))
-    if not callable(expert):
-        return out, expert
-    weights = expert(out.logits)
-    if torch.allclose(weights.float(), out.weights.float(), atol=1e-5):
-        return out, expert
-    return None, lambda logits: weights.to(logits)
 
 
 def _tiled(model, image, expert, k, per_tile, tile, progress) -> tuple[Restored, TileMap | None]:
