@@ -59,6 +59,7 @@ def gains(run: experiments.Run, sets: Sets, device: str, progress: bool = True) 
     compared = {name: every[name] for name in (real_benchmark.INPUT, *WAYS)}
     scores = score([pairs for _, pairs in sets.values()], compared, device, progress, measured=("psnr",))
     wide = scores.pivot_table(index=["set", "image"], columns="method", values="psnr", sort=False)
+    wide = wide.reindex(columns=[real_benchmark.INPUT, *WAYS])  # by hand nobody chooses where several are right
     gain = wide[list(WAYS)].sub(wide[real_benchmark.INPUT], axis=0).groupby("set", sort=False)
     means = gain.mean().melt(ignore_index=False, var_name="method", value_name="gain").dropna().reset_index()
     routing = real_benchmark.routed(run.model, sets, device)
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = [profiles.get(options.profile, stage1_steps=steps, stage2_steps=steps) for steps in lengths]
         settings = [Setting.of(one, options.seed, sharp_images=options.sharp_images) for one in known]
         sources = photo_sources.read_sources(options.real)
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
     if min(lengths) < 1:
         parser.error("a training has one step at least")

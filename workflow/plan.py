@@ -86,7 +86,12 @@ def networks(profile: str, data_root: str | None) -> dict[str, dict]:
             "experiment": row["name"],
             "seed": row["seed"],
             "start_seed": row["start_seed"],
-            "starts_from": [folder[one["name"], one["seed"]] for one in [row["starts_from"]] if one],
+            # What comes with the package and is no experiment of the profile (a warm start) is loaded, not waited for.
+            "starts_from": [
+                folder[start["name"], start["seed"]]
+                for start in [row["starts_from"]]
+                if start and (start["name"], start["seed"]) in folder
+            ],
             "notebooks": row["notebooks"],
         }
         for run, row in zip(folder.values(), rows, strict=True)

@@ -64,6 +64,17 @@ def test_profile_real_alone_has_a_shared_camera():
         assert {dict(one.data)["capture"] for one in trained} == {"shared" if name == "real" else "set"}
 
 
+def test_a_warm_start_is_that_of_the_first_stage_alone():
+    """What is to be trained from random weights is, and nothing waits for a network that no profile trains."""
+    made = specs(Setting(profiles.get("real"), 1, progress=False))
+    assert made["baseline"].starts_from.name == "baseline-cpu"
+    for name, one in made.items():
+        if name.startswith(("specialist-", "variant-", "comparator-")):
+            assert one.starts_from is None, name
+        if one.starts_from is not None and one is not made["baseline"]:
+            assert one.starts_from.name in made, name
+
+
 def test_a_start_from_the_package_says_how_its_file_was_trained_and_not_whoever_starts_from_it():
     other = profiles.get("real", class_weight=0.5, learning_rate=2e-3, stage1_steps=7)
     baseline = specs(Setting(other, progress=False))["baseline"]

@@ -121,6 +121,9 @@ def test_no_verdict_from_the_router_where_it_decides():
     table, basis = at.results(scores, *ALL), at.basis(scores)
     assert ablation_report.routing_decides(basis)
     assert not ablation_report.routing_decides(at.basis(made_up(like_the_paper(), 3)))
+    # Below its stage 1 with every expert, it is the training that decides, and not the router.
+    lost = dict.fromkeys([one for one in at.experiments_of(*ALL) if one.startswith("ablation")], -2)
+    assert not ablation_report.routing_decides(at.basis(made_up(lost, 3, routed=-0.1)))
     found = [*ablation_report.differences(table, True, "08"), *ablation_report.order(at.orders(table), True, "08")]
     rows = by_id(found)
     by_router = [row for name, row in rows.items() if name.endswith("router-s-expert")]
@@ -215,6 +218,9 @@ def test_costs_as_claims():
     assert memory.here == "50 %" and "to 1025 MiB (ablation-wide)" in memory.control
     assert pays.here == "0 of 6" and pays.words.startswith("4: twice the width")
     assert macs.here == "10 of 11" and "10.74 G counted, 11.05 G published" in macs.control and macs.verdict == "fails"
+    few = at.results(made_up({}, 3), *ALL)
+    few = few[few.method.isin(["ablation-demoe", "ablation-residual"])]
+    assert [row.id for row in ablation_report.costs(both_sizes(), few)] == ["demoe-t5-memory", "demoe-t5-macs"]
     dear = ablation_report.costs(both_sizes(), at.results(made_up({"ablation-plk": 1}, 3), *ALL))[1]
     assert dear.here == "1 of 6" and dear.control == "PLK experts (2.00 times)"
 

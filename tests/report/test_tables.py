@@ -1,13 +1,15 @@
 import json
 import math
 import re
+from functools import partial
 
 import pandas as pd
 import pytest
 
 from demoe.app import cli
 from demoe.core import provenance
-from demoe.core.files import results_dir
+from demoe.core.files import published_dir, results_dir
+from demoe.related import matching_report, perceptual_report, prior_report
 from demoe.report import layouts, tables
 
 MARK = provenance.Stamp("test", "synthetic", 3, "", "12345678", "a machine")
@@ -153,24 +155,44 @@ def test_timings_name_the_machine_and_stand_apart(home):
     assert json.loads(file.read_text()) == [row]
 
 
-@pytest.mark.parametrize("name", ["05_table_1", "06_table_2", "06_table_8_rsblur", "10_quality"])
+MARKED = {
+    name: layouts.TABLES[name] for name in ("05_table_1", "06_rules", "06_table_2", "06_table_8_rsblur", "10_quality")
+}
+MARKED |= {name: layouts.TABLES[name] for name in ("09_table_6", "05_table_3", "06_table_8_realdof")}
+MARKED |= {"13_table_1": partial(matching_report._table, 1), "12_table_1": prior_report.TABLES["12_table_1"]}
+MARKED |= {"11_table_1": perceptual_report.TABLES["11_table_1"][0]}
+
+
 @pytest.mark.parametrize("profile", ["smoke", "cpu"])
+@pytest.mark.parametrize("name", MARKED)
 def test_what_harms_is_marked_and_nothing_else(profile, name):
     """Over the published numbers: a PSNR of ours below the blurred input's of the same set has the mark."""
-    table = layouts.TABLES[name](lambda csv: tables.read(csv, profile))
-    rows = table.index.get_level_values("method" if "method" in table.index.names else 0)
-    untouched, seen = list(rows).index("blurred input" if name == "05_table_1" else "input"), set()
-    for column in (column for column in table if "here" in " ".join(column if isinstance(column, tuple) else [column])):
-        if not any("PSNR" in str(part) for part in (*column, *table.index.names)) and name != "05_table_1":
-            continue
-        texts = [cell.replace("*", "").split(" / ")[0] for cell in table[column]]
-        floor = float(texts[untouched])
-        for text in texts:
-            if text != tables.NONE:
-                assert text.endswith(tables.BELOW) == (float(text.rstrip(tables.BELOW)) < floor)
-                seen.add(text.endswith(tables.BELOW))
-    told = layouts.CAPTIONS[name] + " ".join(map(str, table.index.names))
-    assert seen == {True, False} and tables.BELOW in told
+    table = MARKED[name](lambda csv: tables.read(csv, profile))
+    untouched = {}  # of "set" where a row has one, and of the column: what the input has
+    for way in ("marks", "input"):
+        for row, cells in zip(table.index, table.itertuples(index=False), strict=True):
+            words = row if isinstance(row, tuple) else (row,)
+            for column, cell in zip(table.columns, cells, strict=True):
+                head = " ".join([*column] if isinstance(column, tuple) else [column])
+                text = str(cell).replace("*", "").split(" / ")[0]
+                if not re.fullmatch(r"\d+[.]\d\d↓?", text) or "paper" in head or "MUSIQ" in head:
+                    assert "↓" not in text
+                    continue
+                key = (words[0] if name.startswith("13") else "", head, "SSIM" in words[0])
+                if way == "marks" and any("input" in str(word) or word == "blurred" for word in words):
+                    untouched[key] = float(text)
+                elif way == "input" and key in untouched:
+                    assert text.endswith("↓") == (float(text.rstrip("↓")) < untouched[key]), (row, head)
+    assert untouched or name == "05_table_3"  # which has no row of the input
+
+
+@pytest.mark.parametrize("profile", ["smoke", "cpu"])
+def test_tables_with_a_mark_explain_it(profile):
+    for folder in published_dir(profile).glob("tables"):
+        for file in folder.glob("*.md"):
+            caption, _, cells = file.read_text(encoding="utf-8").partition("\n")
+            if re.search(r"\d↓", cells):
+                assert "↓ behind a PSNR" in caption or "↓: below" in caption + cells, file.name
 
 
 def test_a_cell_compares_what_is_printed():

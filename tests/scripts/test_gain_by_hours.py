@@ -80,10 +80,21 @@ def test_requests_that_make_no_sense(folder, word, value, capsys):
     given = {"--real": str(folder), "--steps": "1", "--profile": "test"} | {word: value}
     with pytest.raises(SystemExit, match="2"):
         gain_by_hours.main([part for pair in given.items() for part in pair])
+    for word in ("--real", "--sharp-images"):
+        with pytest.raises(SystemExit, match="2"):
+            gain_by_hours.main(["--real", str(folder), "--steps", "1", "--profile", "test", word, str(folder / "none")])
+        assert "none" in capsys.readouterr().err
     (folder / "sources.csv").write_text("\n".join([*ROWS.splitlines()[:1], ROWS.splitlines()[3]]))
     with pytest.raises(SystemExit, match="2"):
         gain_by_hours.main(["--real", str(folder), "--steps", "1", "--profile", "test"])
     assert "has a sharp one" in capsys.readouterr().err
+
+
+def test_where_several_experts_are_right_nobody_chooses_by_hand(folder):
+    (folder / "sources.csv").write_text(ROWS.replace("blur,global_motion", "blur,motion"))
+    found = photo_sources.blurred_sets(photo_sources.read_sources(folder), paired=True)
+    run = SimpleNamespace(model=shake(DeMoE(DeMoEConfig(4, (1,), 1, (1,)))))
+    assert set(gain_by_hours.gains(run, found, "cpu", progress=False).method) == {"DeMoE", "guarded"}
 
 
 def test_time_that_is_up_is_no_failure(folder, capsys):

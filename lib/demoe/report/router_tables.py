@@ -13,7 +13,7 @@ from demoe.evaluation import expert_choice
 from demoe.evaluation.metrics import LABELS
 from demoe.experiments.comparisons import SHORT
 
-from .tables import NONE, OURS, Read, bare, interval, number, our_cell, paper_cell, where
+from .tables import NONE, OURS, Read, bare, harm, interval, number, our_cell, paper_cell, where
 
 REFIT = "niqe_refit"  # what the paper has not: its NIQE is by the published parameters
 # A row each: label, the paper's name for it, ours. "" where there is none.
@@ -117,7 +117,7 @@ def rules(read: Read) -> pd.DataFrame:
     of_sets = table[(table.quantity == "psnr") & (table["set"] != "Average")]
     for name, part in of_sets.groupby("set", sort=False):
         values = part.set_index("method")["mean"].reindex(methods)
-        columns["PSNR (dB)", name] = [number(value) for value in values]
+        columns["PSNR (dB)", name] = [number(value) + harm(value, values[expert_choice.INPUT]) for value in values]
     shares = average("outside", "share").iterrows()
     columns["gap to the oracle closed", "OOD average"] = [interval(row, 0, sign=False, unit="%") for _, row in shares]
     for group, words in (("outside", "OOD"), ("inside", "in-distribution")):

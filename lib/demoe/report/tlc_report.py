@@ -19,7 +19,7 @@ from demoe.evaluation.statistics import AVERAGE, summarise
 
 from .claims import UNDECIDED, Claim, beside, claim, difference, judged, of_sets, told_by_set, without
 from .figures import BLUE, COLOURS, MARKERS, intervals, legend, scales_differ
-from .tables import DECIMALS, Read, bare, best, interval, number, where
+from .tables import DECIMALS, Read, bare, best, harm, interval, number, where
 
 PUBLISHED = {  # our rows, and what they are called among the published numbers
     NAFNET: "NAFNet",
@@ -90,7 +90,8 @@ def table_6(read: Read) -> pd.DataFrame:
         style = {"decimals": DECIMALS[theirs], "lowest": "↓" in LABELS[metric]}
         columns: dict[tuple[str, str], list[str]] = {}
         for name in means["set"].unique():
-            columns[name, "here"] = best(here[name], **style)
+            marks = [harm(value, here[name]["input"]) if theirs == "psnr" else "" for value in here[name]]
+            columns[name, "here"] = [text + mark for text, mark in zip(best(here[name], **style), marks, strict=True)]
             columns[bare(name), "paper (real)"] = best(there[bare(name)], **style)
         blocks[LABELS[metric]] = pd.DataFrame(columns, index=methods)
     return pd.concat(blocks, names=["metric", "method"])
