@@ -168,7 +168,7 @@ print(peak - before, memory.estimate(model, height, width, recompute, experts))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="only Linux tells a process's peak")
-@pytest.mark.parametrize(("size", "recompute", "k"), [((1024, 1024), 0, 1), ((4096, 2048), 1, 1), ((1024, 4096), 2, 5)])
+@pytest.mark.parametrize(("size", "recompute", "k"), [((1024, 1024), 0, 1), ((2048, 1536), 1, 1), ((1024, 2048), 2, 5)])
 def test_the_estimate_is_above_the_need_and_not_far(size, recompute, k):
     call = [sys.executable, "-c", NEED, *map(str, (*size, recompute, k))]
     need, estimated = map(int, subprocess.run(call, capture_output=True, text=True, check=True).stdout.split())
