@@ -2,8 +2,9 @@
 
 ``results/<profile>/`` and ``figures/<profile>/`` are anybody's own and stay out of git; what is committed lies in
 ``results/published/`` and ``figures/published/``, and nothing but this script writes there. What a notebook that was
-executed here wrote takes the place of its published tables, timings, figures and claims; the others stay. "bench" takes
-the benchmarks over. PNGs are made smaller without loss; nothing is computed.
+executed here wrote takes the place of its published tables, timings, figures and claims; the others stay. So does what
+scripts wrote that train several lengths or rates (``SWEEPS``). "bench" takes the benchmarks over. PNGs are made smaller
+without loss; nothing is computed.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ sys.path.append(str(project_root() / "workflow"))  # whose scripts are no packag
 import html_report
 
 BENCH = "bench"
+SWEEPS = ("gain_by_hours", "learning_rates")
 LEVEL = 2  # of oxipng, 0 to 6: about a second a figure, within two percent of the smallest
 MARK = ("profile", "seed", "commit")
 EARLIER = (
@@ -51,7 +53,7 @@ def publish(profile: str) -> list[Path]:
     """
     if not re.fullmatch(r"[0-9a-f]{8,}", provenance.commit()):
         raise ValueError(f"the sources differ from their commit ({provenance.commit()}): commit them first")
-    fill = _bench if profile == BENCH else _notebooks
+    fill = _bench if profile == BENCH else _profile
     homes = [published_dir(profile), published_figures_dir(profile)]
     with tempfile.TemporaryDirectory(prefix=".publish-", dir=project_root() / "results") as place:
         new = [Path(place, name) for name in ("results", "figures")]
@@ -66,11 +68,26 @@ def publish(profile: str) -> list[Path]:
     return homes
 
 
-def _notebooks(profile: str, results: Path, figures: Path) -> None:
+def _profile(profile: str, results: Path, figures: Path) -> None:
     own = results_dir(profile)
     executed = sorted((own / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    if not executed:
+    swept = [name for name in SWEEPS if (own / "tables" / f"{name}.csv").is_file()]
+    if not executed and not swept:
         raise ValueError(f"no notebook has run in {own}: ./run_all.sh --profile {profile}")
+    for name in swept:
+        written = [file for suffix in WRITTEN if (file := own / "tables" / f"{name}{suffix}").is_file()]
+        drawn = [file for file in [figures_dir(profile) / f"{name}.png"] if file.is_file()]
+        _agree(name, [*written, *drawn], pd.DataFrame(columns=list(MARK)), profile)
+        for file in written:
+            _copy(file, results / file.relative_to(own))
+        for file in drawn:
+            _smaller(file, figures / file.name)
+    if executed:
+        _notebooks(profile, executed, results, figures)
+
+
+def _notebooks(profile: str, executed: Sequence[Path], results: Path, figures: Path) -> None:
+    own = results_dir(profile)
     rows = claims.read(profile)
     _known(claims.FILE, rows["commit"])
     for notebook in executed:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -109,6 +110,24 @@ def test_what_has_not_run_here_is_read_from_the_published_rows(ran):
     assert "a-claim" not in (results_dir("test") / "tables/claims.csv").read_text()
     claims.keep([Claim("new", "New", 1.0, verdict="holds")], "03", ran)
     assert claims.read("test").id.tolist() == ["new", "another"] and claims.published("test").endswith("none")
+
+
+def test_what_a_sweep_wrote_is_published_also_where_no_notebook_ran(clone):
+    mark = provenance.stamp("real", "real", 0)
+    tables.save(publish.pd.DataFrame({"steps": [1], "gain": [0.5]}), "gain_by_hours", mark)
+    figure, axes = plt.subplots(figsize=(3, 2))
+    axes.plot([1, 2, 3])
+    figures.save(figure, "gain_by_hours", mark)
+    plt.close(figure)
+    publish.publish("real")
+    assert {file.name for file in (published_dir("real") / "tables").iterdir()} == {
+        "gain_by_hours.csv",
+        "gain_by_hours.json",
+    }
+    assert [file.name for file in published_figures_dir("real").iterdir()] == ["gain_by_hours.png"]
+    tables.save(publish.pd.DataFrame({"steps": [1]}), "gain_by_hours", replace(mark, commit="0123abcd"))
+    with pytest.raises(ValueError, match="gain_by_hours wrote has several stamps"):
+        publish.publish("real")
 
 
 def test_networks_of_an_earlier_run_are_not_said_to_be_missing_without_more(ran):
