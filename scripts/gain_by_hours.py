@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -72,17 +73,18 @@ def curves(table: pd.DataFrame) -> Figure:
     """Gain against hours, a panel a set, a line a way to choose the expert."""
     shown = table.assign(method=table.method.map(WAYS))
     looks = {"kind": "line", "markers": True, "dashes": False, "height": 1.9, "aspect": 1.15}
-    grid = sns.relplot(
-        shown,
-        x="hours",
-        y="gain",
-        hue="method",
-        style="method",
-        col="set",
-        col_wrap=min(4, shown["set"].nunique()),
-        facet_kws={"sharey": False},
-        **looks,
-    )
+    with plt.rc_context({"figure.constrained_layout.use": False}):  # the grid has its own
+        grid = sns.relplot(
+            shown,
+            x="hours",
+            y="gain",
+            hue="method",
+            style="method",
+            col="set",
+            col_wrap=min(4, shown["set"].nunique()),
+            facet_kws={"sharey": False},
+            **looks,
+        )
     counts = shown.groupby("set").pictures.first()
     for name, axis in grid.axes_dict.items():
         axis.axhline(0, color="0.4", ls="--", lw=1)
