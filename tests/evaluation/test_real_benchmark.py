@@ -1,36 +1,23 @@
 import numpy as np
 import pandas as pd
+import photograph_folder
 import pytest
 import torch
 from conftest import shake
 from PIL import Image
 
 from demoe.app import cli
-from demoe.blur import sources
-from demoe.core import images
 from demoe.evaluation import benchmark, metrics, photo_sources, real_benchmark
 from demoe.evaluation.real_benchmark import BY_HAND, GUARDED, INPUT, LUCY, MASK, SPOILT
 from demoe.models import checkpoints
 from demoe.models.demoe import DeMoE, DeMoEConfig
 
 TINY = DeMoEConfig(4, (1,), 1, (1,))
-ROWS = """\
-file,set,role,kind_of_blur,paired,licence
-cat_blur.png,house,blur,global_motion,yes,CC0
-cat_sharp.png,house,sharp,global_motion,yes,CC0
-cup.png,house,blur,motion,no,CC0
-"""
 
 
 @pytest.fixture
 def folder(tmp_path):
-    photo = sources.photographs("test")["chelsea"][:, 100:180, 100:190]
-    from demoe.blur.shared_camera import gaussian
-
-    for name, picture in (("cat_sharp", photo), ("cat_blur", gaussian(photo, 1.5)), ("cup", gaussian(photo, 1.0))):
-        images.write_photograph(tmp_path / f"{name}.png", images.Photograph(picture.clamp(0, 1)))
-    (tmp_path / "sources.csv").write_text(ROWS)
-    return tmp_path
+    return photograph_folder.make(tmp_path, 80)
 
 
 def test_every_table_is_made_and_kept(folder, tmp_path):

@@ -246,8 +246,8 @@ def our_cell(means: pd.DataFrame, method: str, name: str, metrics: Iterable[str]
     """
     if (method, name) not in means.index:
         return NONE
-    row, least = means.loc[(method, name)], means.psnr.get((untouched, name), math.nan) if untouched else math.nan
-    marks = {"psnr": harm(row["psnr"], least)} if "psnr" in metrics else {}
+    row, least = means.loc[(method, name)], means.psnr.get((untouched, name), math.nan)
+    marks = {"psnr": harm(row["psnr"], least)}
     return joined(number(row[OURS[one]], DECIMALS[one]) + marks.get(one, "") for one in metrics)
 
 
