@@ -13,6 +13,7 @@ import torch
 
 from demoe.core import precision
 from demoe.inference.optimize import optimize
+from demoe.models import fused_block
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training.step import computed_in
 
@@ -37,10 +38,17 @@ def processor(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "native, steps, third", [(True, 1000, "bfloat16"), (True, 999, "float32"), (False, 1000, "float32")]
+    "native, fused, steps, third",
+    [
+        (True, False, 1000, "bfloat16"),
+        (True, False, 999, "float32"),
+        (True, True, 1, "bfloat16"),
+        (False, False, 1000, "float32"),
+    ],
 )
-def test_trainings_are_computed_in_what_takes_least_time(processor, monkeypatch, native, steps, third):
+def test_trainings_are_computed_in_what_takes_least_time(processor, monkeypatch, native, fused, steps, third):
     monkeypatch.setattr(shutil, "which", lambda _: "c++")
+    monkeypatch.setattr(fused_block, "bfloat16", lambda: fused)
     processor(native)
     found = [computed_in(wish, torch.device("cpu"), steps) for wish in (None, "float32", "bfloat16")]
     assert found == ["float32", "float32", third]

@@ -12,6 +12,8 @@ from test_loop import random_sets
 from test_step import batch
 
 from demoe.data.batches import Batches
+from demoe.models import fused_block
+from demoe.models.layers import fusing
 from demoe.models.nafnet import NAFNet, NAFNetConfig
 from demoe.training import loop
 from demoe.training.step import TrainStep, compiling, compiling_pays
@@ -20,6 +22,9 @@ CPU = torch.device("cpu")
 
 
 def test_compiled_where_it_pays(monkeypatch):
+    monkeypatch.setattr(fused_block, "bfloat16", lambda: True)
+    assert not compiling_pays(CPU, "bfloat16", 10**6) and compiling_pays(torch.device("cuda"), "bfloat16", 1)
+    monkeypatch.setattr(fused_block, "bfloat16", lambda: False)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     assert compiling_pays(CPU, "bfloat16", 1000)
     assert not compiling_pays(CPU, "bfloat16", 999) and not compiling_pays(CPU, "float32", 10**6)
@@ -29,10 +34,11 @@ def test_compiled_where_it_pays(monkeypatch):
 
 
 def gradients(compiled, precision):
-    """The gradients of one step of a network with one block, after another step whose results do not count."""
+    """The gradients of a step, after another whose results do not count, of a network with one block, not fused."""
     torch._dynamo.reset()
     torch.manual_seed(0)
     model = shake(NAFNet(NAFNetConfig(8, (), 1, ()))).train()
+    fusing(model, False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0)
     found = {}
     for name, p in model.named_parameters():

@@ -22,10 +22,21 @@ def native_bfloat16(device: str | torch.device = "cpu") -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":
         return False
+    known = _instructions()
+    return any(known.values()) if known else slowdown() < 1
+
+
+def bfloat16_instructions() -> bool:
+    """Whether the processor is known to have AVX-512's instructions for products of bfloat16."""
+    return _instructions().get(X86[0], False)
+
+
+def _instructions() -> dict[str, bool]:
+    """Which of ``X86`` the processor has; nothing where PyTorch does not say, or was told to leave some alone."""
     has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # PyTorch 2.10 and later
-    if X86[0] in has and not any(name in os.environ for name in ELSEWHERE):
-        return any(has[name] for name in X86)
-    return slowdown() < 1
+    if X86[0] not in has or any(name in os.environ for name in ELSEWHERE):
+        return {}
+    return {name: has[name] for name in X86}
 
 
 @cache

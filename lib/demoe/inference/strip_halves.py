@@ -62,9 +62,10 @@ def second_half(
     where these are fewer.
     """
     if fused:
-        weights, scale = made(block, FusedWeights).second, scale.flatten(1).to(block.b5.dtype)  # (1, C)
+        weights = made(block, FusedWeights)
+        scale = scale.flatten(1).to(weights.exact)  # (1, C)
         for x, gated in pairs:
-            out, _ = fused.second(pixels(x), pixels(gated), scale, *weights, True)
+            _, out = fused.second(pixels(x), pixels(gated), scale, *weights.second, True)
             yield out.permute(0, 3, 1, 2)
         return
     weights, third = made(block, Weights), None

@@ -93,14 +93,19 @@ class Weights:
 
 
 class FusedWeights:
-    """A folded block's arguments for the two halves of the fused block, its 1x1 weights packed."""
+    """A folded block's arguments for the two halves of the fused block, its 1x1 weights packed.
+
+    ``exact``: the type of what is no map and no factor of a product; float32 where maps are bfloat16.
+    """
 
     def __init__(self, block: FoldedBlock):
-        pack = fused_block.operations().pack
+        pack, self.exact = fused_block.operations().pack, torch.promote_types(block.b1.dtype, torch.float32)
         w1, w3, w4, w5 = pack(block.w1), pack(block.w3), pack(block.w4, gated=True), pack(block.w5)
-        w2 = block.w2.flatten(1).contiguous()
-        self.first = (w1, block.b1, w2, block.b2, float(block.eps))
-        self.second = (w3, block.b3, w4, block.b4, w5, block.b5, float(block.eps))
+        b1, w2, b2, b3, b4, b5 = (
+            one.to(self.exact) for one in (block.b1, block.w2.flatten(1), block.b2, block.b3, block.b4, block.b5)
+        )
+        self.first = (w1, b1, w2.contiguous(), b2, float(block.eps))
+        self.second = (w3, b3, w4, b4, w5, b5, float(block.eps))
 
 
 def conv3(strips: Iterator[Tensor], weight: Tensor | Packed, bias: Tensor, alone: bool = False) -> Iterator[Tensor]:

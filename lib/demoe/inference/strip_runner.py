@@ -56,7 +56,7 @@ class Run:
         self.alone = alone  # each strip is a picture of its own, not the continuation of the one before
         self.height, self.rows = height, rows  # of the padded picture and of its strips
         self.dtype = working_type(model)
-        cpu = model.intro.weight.device.type == "cpu" and self.dtype in fused_block.TYPES
+        cpu = model.intro.weight.device.type == "cpu" and fused_block.computes(self.dtype)
         self.fused = fused_block.operations() if fused and cpu and not alone and not margin else None
         self.rooms: list[Kept] = []
         self.logits = self.weights = None

@@ -1,6 +1,6 @@
 // A NAFBlock on a CPU in two passes over cache-sized pieces of its map, and their backward passes.
 //
-// Maps are (B, H, W, C), contiguous, in float32 or float64. The block is folded (inference/fold.py): what is left of a
+// Maps are (B, H, W, C), contiguous, in float32 or float64, without gradients also in bfloat16. The block is folded (inference/fold.py): what is left of a
 // norm is (x - mean) / deviation. One source for all instruction sets: at::vec::Vectorized is 4 to 16 numbers wide.
 // The work is shared among threads in fixed pieces, so the same number of threads gives the same bytes.
 
@@ -19,14 +19,23 @@ namespace {
 
 // What Python calls.
 
+// Calls run(T, P, S) with the types of numbers, products and maps: bfloat16 products where `half` or where maps are such.
+template <class Run> void by_type(const Tensor& map, bool half, const Run& run) {
+  if (map.scalar_type() == at::kBFloat16) return run(float(), Half(), BFloat16());
+  if (half) return run(float(), Half(), float());
+  AT_DISPATCH_FLOATING_TYPES(map.scalar_type(), "naf_block", [&] { run(scalar_t(), Exact<scalar_t>(), scalar_t()); });
+}
+
 // A weight (n, k, ...) as the operations below read it, in one dimension, for whoever uses it more than once.
-Tensor pack_op(const Tensor& w, bool gated) {
+Tensor pack_op(const Tensor& w, bool gated, bool half) {
   Tensor found;
-  AT_DISPATCH_FLOATING_TYPES(w.scalar_type(), "naf_pack", [&] {
-    const Tensor matrix = w.flatten(1).contiguous();
-    const Packed<scalar_t> packed(matrix, matrix.size(0), matrix.size(1), gated);
-    found = at::empty({Size(packed.own.size())}, w.options());
-    std::copy(packed.own.begin(), packed.own.end(), found.mutable_data_ptr<scalar_t>());
+  by_type(w, half, [&](auto t, auto p, auto) {
+    using T = decltype(t);
+    using P = decltype(p);
+    const Tensor matrix = w.flatten(1).to(c10::CppTypeToScalarType<T>::value).contiguous();
+    const Packed<T, P> packed(matrix, matrix.size(0), matrix.size(1), gated);
+    found = at::empty({Size(packed.own.size())}, std::is_same_v<T, double> ? at::kDouble : at::kFloat);
+    std::copy(packed.own.begin(), packed.own.end(), static_cast<Word<P>*>(found.mutable_data_ptr()));
   });
   return found;
 }
@@ -36,38 +45,43 @@ void check(const Tensor& x) {
 }
 
 std::tuple<Tensor, Tensor> first_op(const Tensor& x, const Tensor& w1, const Tensor& b1, const Tensor& w2,
-                                    const Tensor& b2, double eps, std::optional<Tensor> into) {
+                                    const Tensor& b2, double eps, std::optional<Tensor> into, bool half) {
   check(x);
-  Tensor gated = into.has_value() ? *into : at::empty_like(x), mean = at::empty({x.size(0), x.size(3)}, x.options());
+  Tensor gated = into.has_value() ? *into : at::empty_like(x), mean = at::empty({x.size(0), x.size(3)}, b1.options());
   check(gated);
-  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "naf_first", [&] {
+  by_type(x, half, [&](auto t, auto p, auto s) {
+    using T = decltype(t);
+    using P = decltype(p);
     const Size C = x.size(3);
-    const Packed<scalar_t> packed(w1, 2 * C, C);
-    first<scalar_t>(x, packed, b1, w2, b2, eps, gated, mean);
+    const Packed<T, P> packed(w1, 2 * C, C);
+    first<T, P, decltype(s)>(x, packed, b1, w2, b2, eps, gated, mean);
   });
   return {gated, mean};
 }
 
 std::tuple<Tensor, Tensor> second_op(const Tensor& x, const Tensor& gated, const Tensor& scale, const Tensor& w3,
                                      const Tensor& b3, const Tensor& w4, const Tensor& b4, const Tensor& w5,
-                                     const Tensor& b5, double eps, bool in_place) {
+                                     const Tensor& b5, double eps, bool in_place, bool half) {
   check(x), check(gated);
   Tensor middle = in_place ? x : at::empty_like(x), out = in_place ? x : at::empty_like(x);
-  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "naf_second", [&] {
+  by_type(x, half, [&](auto t, auto p, auto s) {
+    using T = decltype(t);
+    using P = decltype(p);
     const Size C = x.size(3);
-    const Packed<scalar_t> p3(w3, C, C), p4(w4, 2 * C, C, true), p5(w5, C, C);
-    second<scalar_t>(x, gated, scale, p3, b3, p4, b4, p5, b5, eps, middle, out);
+    const Packed<T, P> p3(w3, C, C), p4(w4, 2 * C, C, true), p5(w5, C, C);
+    second<T, P, decltype(s)>(x, gated, scale, p3, b3, p4, b4, p5, b5, eps, middle, out);
   });
   return {middle, out};
 }
 
 std::vector<Tensor> second_back_op(const Tensor& grad, const Tensor& middle, const Tensor& gated, const Tensor& scale,
-                                   const Tensor& w3, const Tensor& w4, const Tensor& b4, const Tensor& w5, double eps) {
+                                   const Tensor& w3, const Tensor& w4, const Tensor& b4, const Tensor& w5, double eps,
+                                   bool half) {
   check(grad), check(middle), check(gated);
   Tensor of_middle = at::empty_like(grad), of_scaled = at::empty_like(grad);
   std::vector<Tensor> found;
-  AT_DISPATCH_FLOATING_TYPES(grad.scalar_type(), "naf_second_back", [&] {
-    found = second_back<scalar_t>(grad, middle, gated, scale, w3, w4, b4, w5, eps, of_middle, of_scaled);
+  by_type(grad, half, [&](auto t, auto p, auto) {
+    found = second_back<decltype(t), decltype(p)>(grad, middle, gated, scale, w3, w4, b4, w5, eps, of_middle, of_scaled);
   });
   found.insert(found.begin(), {of_middle, of_scaled});
   return found;
@@ -75,12 +89,12 @@ std::vector<Tensor> second_back_op(const Tensor& grad, const Tensor& middle, con
 
 std::vector<Tensor> first_back_op(const Tensor& x, const Tensor& of_middle, const Tensor& of_scaled, const Tensor& scale,
                                   const Tensor& of_mean, const Tensor& w1, const Tensor& b1, const Tensor& w2,
-                                  const Tensor& b2, double eps) {
+                                  const Tensor& b2, double eps, bool half) {
   check(x), check(of_middle), check(of_scaled);
   Tensor of_x = at::empty_like(x);
   std::vector<Tensor> found;
-  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "naf_first_back", [&] {
-    found = first_back<scalar_t>(x, of_middle, of_scaled, scale, of_mean, w1, b1, w2, b2, eps, of_x);
+  by_type(x, half, [&](auto t, auto p, auto) {
+    found = first_back<decltype(t), decltype(p)>(x, of_middle, of_scaled, scale, of_mean, w1, b1, w2, b2, eps, of_x);
   });
   found.insert(found.begin(), of_x);
   return found;
@@ -105,23 +119,24 @@ struct Folded {
 };
 
 // The output, and what the backward pass needs beside the input: gated map, its means, factors, the map in the middle.
-std::vector<Tensor> block_op(const Tensor& x, double eps1, double eps2, const std::vector<Tensor>& parameters) {
+std::vector<Tensor> block_op(const Tensor& x, double eps1, double eps2, const std::vector<Tensor>& parameters, bool half) {
+  TORCH_CHECK(x.scalar_type() != at::kBFloat16, "a block that is trained has maps in float32 or float64");
   const Folded f(parameters);
-  const auto [gated, mean] = first_op(x, f.w1, f.b1, f.w2, parameters[BIAS2], eps1, std::nullopt);
+  const auto [gated, mean] = first_op(x, f.w1, f.b1, f.w2, parameters[BIAS2], eps1, std::nullopt, half);
   const Tensor scale = mean.mm(f.ws.t()) + parameters[SCA_BIAS];
-  const auto [middle, out] = second_op(x, gated, scale, f.w3, f.b3, f.w4, f.b4, f.w5, f.b5, eps2, false);
+  const auto [middle, out] = second_op(x, gated, scale, f.w3, f.b3, f.w4, f.b4, f.w5, f.b5, eps2, false, half);
   return {out, gated, mean, scale, middle};
 }
 
 // The gradients of x and of the parameters, in their shapes.
 std::vector<Tensor> block_back_op(const Tensor& grad, const Tensor& x, const Tensor& gated, const Tensor& mean,
                                   const Tensor& scale, const Tensor& middle, double eps1, double eps2,
-                                  const std::vector<Tensor>& p) {
+                                  const std::vector<Tensor>& p, bool half) {
   const Folded f(p);
   const Size C = x.size(3);
-  const std::vector<Tensor> b = second_back_op(grad, middle, gated, scale, f.w3, f.w4, f.b4, f.w5, eps2);
+  const std::vector<Tensor> b = second_back_op(grad, middle, gated, scale, f.w3, f.w4, f.b4, f.w5, eps2, half);
   const Tensor of_scale = b[8].view({-1, C}), of_mean = of_scale.mm(f.ws) / double(x.size(1) * x.size(2));
-  const std::vector<Tensor> a = first_back_op(x, b[0], b[1], scale, of_mean, f.w1, f.b1, f.w2, p[BIAS2], eps1);
+  const std::vector<Tensor> a = first_back_op(x, b[0], b[1], scale, of_mean, f.w1, f.b1, f.w2, p[BIAS2], eps1, half);
   const Tensor g1 = a[1].view({-1, C}), g3 = b[2].view({-1, C}), g4 = b[4].view({-1, C}), g5 = b[6].view({-1, C});
   std::vector<Tensor> of(COUNT);
   of[NORM1] = (g1 * f.first).sum(0), of[SHIFT1] = f.first.t().mv(a[2]), of[BIAS1] = a[2];
@@ -141,11 +156,12 @@ std::vector<Tensor> block_back_op(const Tensor& grad, const Tensor& x, const Ten
 }  // namespace
 
 TORCH_LIBRARY(demoe, library) {
-  library.def("first(Tensor x, Tensor w1, Tensor b1, Tensor w2, Tensor b2, float eps, Tensor(a!)? into=None) -> (Tensor(a!), Tensor)");
-  library.def("second(Tensor x, Tensor gated, Tensor scale, Tensor w3, Tensor b3, Tensor w4, Tensor b4, Tensor w5, Tensor b5, float eps, bool in_place=False) -> (Tensor, Tensor)");
-  library.def("pack(Tensor weight, bool gated=False) -> Tensor");
-  library.def("block(Tensor x, float eps1, float eps2, Tensor[] parameters) -> Tensor[]");
-  library.def("block_back(Tensor grad, Tensor x, Tensor gated, Tensor mean, Tensor scale, Tensor middle, float eps1, float eps2, Tensor[] parameters) -> Tensor[]");
+  library.def("bfloat16() -> bool", [] { return bool(DEMOE_BFLOAT16); });
+  library.def("first(Tensor x, Tensor w1, Tensor b1, Tensor w2, Tensor b2, float eps, Tensor(a!)? into=None, bool half=False) -> (Tensor(a!), Tensor)");
+  library.def("second(Tensor x, Tensor gated, Tensor scale, Tensor w3, Tensor b3, Tensor w4, Tensor b4, Tensor w5, Tensor b5, float eps, bool in_place=False, bool half=False) -> (Tensor, Tensor)");
+  library.def("pack(Tensor weight, bool gated=False, bool half=False) -> Tensor");
+  library.def("block(Tensor x, float eps1, float eps2, Tensor[] parameters, bool half=False) -> Tensor[]");
+  library.def("block_back(Tensor grad, Tensor x, Tensor gated, Tensor mean, Tensor scale, Tensor middle, float eps1, float eps2, Tensor[] parameters, bool half=False) -> Tensor[]");
   library.impl("first", c10::DispatchKey::CPU, first_op);
   library.impl("second", c10::DispatchKey::CPU, second_op);
   library.impl("pack", c10::DispatchKey::CPU, pack_op);

@@ -4,14 +4,16 @@
 
 #include <ATen/ops/zeros.h>
 
+#include <type_traits>
+
 #include "fused_rows.h"
 
 namespace {
 
 // The first half of a block.
 
-template <class T>
-void first(const Tensor& x, const Packed<T>& w1, const Tensor& b1, const Tensor& w2, const Tensor& b2, double eps,
+template <class T, class P, class S>
+void first(const Tensor& x, const Packed<T, P>& w1, const Tensor& b1, const Tensor& w2, const Tensor& b2, double eps,
            Tensor& gated, Tensor& mean) {
   const Size B = x.size(0), H = x.size(1), W = x.size(2), C = x.size(3), N = 2 * C;
   const Size columns = std::max<Size>(1, std::min((W * C + PIECE / 2 - 1) / (PIECE / 2), W / 16));
@@ -20,8 +22,9 @@ void first(const Tensor& x, const Packed<T>& w1, const Tensor& b1, const Tensor&
   const std::vector<T> w = taps(data<T>(w2), N);
   const Shares shares(B * columns * per_image);
   std::vector<double> sums(shares.pieces * C);
-  const T *map = data<T>(x), *bias1 = data<T>(b1);
-  T* const result = gated.mutable_data_ptr<T>();
+  const S* map = data<S>(x);
+  const T* bias1 = data<T>(b1);
+  S* const result = gated.mutable_data_ptr<S>();
   shares.run([&](Size, Size from, Size to) {
     std::vector<T> normal = buffer<T>((rows + 2) * widest * C), total = buffer<T>(C), bias = buffer<T>(N);
     std::copy_n(data<T>(b2), N, bias.data());
@@ -36,12 +39,12 @@ void first(const Tensor& x, const Packed<T>& w1, const Tensor& b1, const Tensor&
         const Size end = std::min(bottom, y + rows), want = std::min(H, end + 1), begin = done;
         for (Size r = begin; r < want; r++)
           normalise<T>(width, map + ((image * H + r) * W + l) * C, C, eps, normal.data() + (r - begin) * width * C);
-        widen<T>(begin, want, width, normal.data(), w1, bias1, ring);
+        widen<T, P>(begin, want, width, normal.data(), w1, bias1, ring);
         done = want;
         for (Size r = y; r < end; r++) {
           const Size skip = (left - l) * N;
           const T* const here[3] = {ring.at(r - 1) + skip, ring.at(r) + skip, ring.at(r + 1) + skip};
-          T* out = result + ((image * H + r) * W + left) * C;
+          S* out = result + ((image * H + r) * W + left) * C;
           std::fill(total.begin(), total.end(), T(0));
           convolve_row<T>(here, right - left, w.data(), bias.data(), C, [&](Size i, Size j, const Vec<T>& a, const Vec<T>& b) {
             const Vec<T> v = a * b;
@@ -63,7 +66,7 @@ void first(const Tensor& x, const Packed<T>& w1, const Tensor& b1, const Tensor&
 }
 
 // to = gated times its image's factors, pixels from ... from + count.
-template <class T> void scaled(const T* gated, const T* scale, Size from, Size count, Size area, Size c, T* to) {
+template <class T, class S> void scaled(const S* gated, const T* scale, Size from, Size count, Size area, Size c, T* to) {
   for (Size i = 0; i < count; i++) {
     const T* s = scale + (from + i) / area * c;
     for (Size j = 0; j < c; j += V<T>)
@@ -71,25 +74,28 @@ template <class T> void scaled(const T* gated, const T* scale, Size from, Size c
   }
 }
 
-// The second half of a block: x + conv3 into `middle`, the rest into `out`; all three may be one.
-template <class T>
-void second(const Tensor& x, const Tensor& gated, const Tensor& scale, const Packed<T>& w3, const Tensor& b3,
-            const Packed<T>& w4, const Tensor& b4, const Packed<T>& w5, const Tensor& b5, double eps, Tensor& middle,
+// The second half of a block: x + conv3 into `middle`, the rest into `out`; all three may be one. Maps of another type
+// than what is computed in have no `middle`.
+template <class T, class P, class S>
+void second(const Tensor& x, const Tensor& gated, const Tensor& scale, const Packed<T, P>& w3, const Tensor& b3,
+            const Packed<T, P>& w4, const Tensor& b4, const Packed<T, P>& w5, const Tensor& b5, double eps, Tensor& middle,
             Tensor& out) {
   const Size area = x.size(1) * x.size(2), C = x.size(3), pixels = x.size(0) * area, size = pixels_at_once(C);
   Shares((pixels + size - 1) / size).run([&](Size, Size begin, Size end) {
-    std::vector<T> a = buffer<T>(size * C), b = buffer<T>(size * C);
+    std::vector<T> a = buffer<T>(size * C), b = buffer<T>(size * C), own;
+    if (!std::is_same_v<S, T>) own = buffer<T>(size * C);
     const T* bias = data<T>(b4);
     for (Size from = begin * size; from < std::min(end * size, pixels); from += size) {
       const Size count = std::min(size, pixels - from);
-      T* mid = middle.mutable_data_ptr<T>() + from * C;
-      scaled<T>(data<T>(gated), data<T>(scale), from, count, area, C, a.data());
-      multiply<T>(count, a.data(), w3, data<T>(b3), data<T>(x) + from * C, mid);
+      T* mid = own.data();
+      if constexpr (std::is_same_v<S, T>) mid = middle.mutable_data_ptr<T>() + from * C;
+      scaled<T>(data<S>(gated), data<T>(scale), from, count, area, C, a.data());
+      multiply<T, P>(count, a.data(), w3, data<T>(b3), data<S>(x) + from * C, mid);
       normalise<T>(count, mid, C, eps, a.data());
-      product<T>(1, count, [&](Size) { return a.data(); }, w4, [&](Size, Size i, Size j, const Vec<T>& l, const Vec<T>& r) {
+      product<T, P>(1, count, [&](Size) { return a.data(); }, w4, [&](Size, Size i, Size j, const Vec<T>& l, const Vec<T>& r) {
         store<T>((l + load<T>(bias + j, C - j)) * (r + load<T>(bias + C + j, C - j)), b.data() + i * C + j, C - j);
       });
-      multiply<T>(count, b.data(), w5, data<T>(b5), mid, out.mutable_data_ptr<T>() + from * C);
+      multiply<T, P>(count, b.data(), w5, data<T>(b5), mid, out.mutable_data_ptr<S>() + from * C);
     }
   });
 }
@@ -113,14 +119,14 @@ template <class T> struct Gradients {
 
 // Back through the second half, all products computed anew. of_middle: the gradient of x + conv3(...). of_scaled: that
 // of the gated map times its factors. Gradients: w3, b3, w4, b4, w5, b5, and of the factors for each image.
-template <class T>
+template <class T, class P>
 std::vector<Tensor> second_back(const Tensor& grad, const Tensor& middle, const Tensor& gated, const Tensor& scale,
                                 const Tensor& w3, const Tensor& w4, const Tensor& b4, const Tensor& w5, double eps,
                                 Tensor& of_middle, Tensor& of_scaled) {
   const Size B = grad.size(0), area = grad.size(1) * grad.size(2), C = grad.size(3), N = 2 * C;
   const Size pixels = B * area, size = pixels_at_once(C);
-  const Packed<T> up4(data<T>(w4), N, C, C, 1, true);
-  const Packed<T> down3(data<T>(w3), C, C, 1, C), down4(data<T>(w4), C, N, 1, C), down5(data<T>(w5), C, C, 1, C);
+  const Packed<T, P> up4(data<T>(w4), N, C, C, 1, true);
+  const Packed<T, P> down3(data<T>(w3), C, C, 1, C), down4(data<T>(w4), C, N, 1, C), down5(data<T>(w5), C, C, 1, C);
   const Shares shares((pixels + size - 1) / size);
   Gradients<T> sums(shares.threads, {C * C, C, N * C, N, C * C, C, B * C}, grad);
   shares.run([&](Size thread, Size begin, Size end) {
@@ -135,15 +141,15 @@ std::vector<Tensor> second_back(const Tensor& grad, const Tensor& middle, const 
       T* mid = of_middle.mutable_data_ptr<T>() + from * C;
       T* inner = of_scaled.mutable_data_ptr<T>() + from * C;
       normalise<T>(count, data<T>(middle) + from * C, C, eps, normal.data(), deviation.data());
-      product<T>(1, count, [&](Size) { return normal.data(); }, up4, [&](Size, Size i, Size j, const Vec<T>& l, const Vec<T>& r) {
+      product<T, P>(1, count, [&](Size) { return normal.data(); }, up4, [&](Size, Size i, Size j, const Vec<T>& l, const Vec<T>& r) {
         const Vec<T> a = l + load<T>(bias + j, C - j), b = r + load<T>(bias + C + j, C - j);
         store<T>(a, wide.data() + i * N + j, C - j);
         store<T>(b, wide.data() + i * N + C + j, C - j);
         store<T>(a * b, gate.data() + i * C + j, C - j);
       });
-      outer<T>(count, g, C, gate.data(), C, of[4]);
+      outer<T, P>(count, g, C, gate.data(), C, of[4]);
       add_columns<T>(count, g, C, of[5]);
-      multiply<T>(count, g, down5, nullptr, nullptr, back.data());
+      multiply<T, P, T>(count, g, down5, nullptr, nullptr, back.data());
       for (Size i = 0; i < count; i++)  // the gate's two factors become their gradients
         for (Size j = 0; j < C; j += V<T>) {
           T* a = wide.data() + i * N + j;
@@ -151,14 +157,14 @@ std::vector<Tensor> second_back(const Tensor& grad, const Tensor& middle, const 
           store<T>(d * two, a, C - j);
           store<T>(d * one, a + C, C - j);
         }
-      outer<T>(count, wide.data(), N, normal.data(), C, of[2]);
+      outer<T, P>(count, wide.data(), N, normal.data(), C, of[2]);
       add_columns<T>(count, wide.data(), N, of[3]);
-      multiply<T>(count, wide.data(), down4, nullptr, nullptr, back.data());
+      multiply<T, P, T>(count, wide.data(), down4, nullptr, nullptr, back.data());
       normalise_back<T>(count, back.data(), normal.data(), deviation.data(), g, C, mid);
       scaled<T>(data<T>(gated), data<T>(scale), from, count, area, C, gate.data());
-      outer<T>(count, mid, C, gate.data(), C, of[0]);
+      outer<T, P>(count, mid, C, gate.data(), C, of[0]);
       add_columns<T>(count, mid, C, of[1]);
-      multiply<T>(count, mid, down3, nullptr, nullptr, inner);
+      multiply<T, P, T>(count, mid, down3, nullptr, nullptr, inner);
       for (Size i = 0; i < count; i++) {
         T* total = of[6] + (from + i) / area * C;
         const T* y = kept + (from + i) * C;
@@ -173,12 +179,12 @@ std::vector<Tensor> second_back(const Tensor& grad, const Tensor& middle, const 
 
 // Back through the first half. The gated map's gradient is of_scaled times scale plus of_mean, the average's share for
 // each pixel (B, C). of_x: of_middle plus what comes back. Gradients: w1, b1, w2 as [tap][2 C], b2.
-template <class T>
+template <class T, class P>
 std::vector<Tensor> first_back(const Tensor& x, const Tensor& of_middle, const Tensor& of_scaled, const Tensor& scale,
                                const Tensor& of_mean, const Tensor& w1, const Tensor& b1, const Tensor& w2,
                                const Tensor& b2, double eps, Tensor& of_x) {
   const Size B = x.size(0), H = x.size(1), W = x.size(2), C = x.size(3), N = 2 * C;
-  const Packed<T> up(data<T>(w1), N, C, C, 1), down(data<T>(w1), C, N, 1, C);
+  const Packed<T, P> up(data<T>(w1), N, C, C, 1), down(data<T>(w1), C, N, 1, C);
   const std::vector<T> w = taps(data<T>(w2), N), turned = taps(data<T>(w2), N, true), none = buffer<T>(N);
   const Size per_image = bands(B, H);
   const Size rows = std::max<Size>({1, PIECE / (W * C) - 1, (FEWEST + W - 1) / W});
@@ -199,7 +205,7 @@ std::vector<Tensor> first_back(const Tensor& x, const Tensor& of_middle, const T
         const Size end = std::min(bottom, y + rows), want = std::min(H, end + 2), begin = have;
         for (Size r = begin; r < want; r++)
           normalise<T>(W, data<T>(x) + (image * H + r) * W * C, C, eps, normal.data() + (r - begin) * W * C);
-        if (want > begin) widen<T>(begin, want, W, normal.data(), up, data<T>(b1), wide);
+        if (want > begin) widen<T, P>(begin, want, W, normal.data(), up, data<T>(b1), wide);
         have = std::max(have, want);
         for (Size r = known; r < std::min(H, end + 1); r++) {  // through the gate
           const T* const here[3] = {wide.at(r - 1), wide.at(r), wide.at(r + 1)};
@@ -238,9 +244,9 @@ std::vector<Tensor> first_back(const Tensor& x, const Tensor& of_middle, const T
         }
         const Size count = (end - y) * W, at = (image * H + y) * W;
         normalise<T>(count, data<T>(x) + at * C, C, eps, normal.data(), deviation.data());
-        outer<T>(count, flat.data(), N, normal.data(), C, of[0]);
+        outer<T, P>(count, flat.data(), N, normal.data(), C, of[0]);
         add_columns<T>(count, flat.data(), N, of[1]);
-        multiply<T>(count, flat.data(), down, nullptr, nullptr, back.data());
+        multiply<T, P, T>(count, flat.data(), down, nullptr, nullptr, back.data());
         normalise_back<T>(count, back.data(), normal.data(), deviation.data(), data<T>(of_middle) + at * C, C,
                           of_x.mutable_data_ptr<T>() + at * C);
       }

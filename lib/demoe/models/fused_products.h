@@ -5,54 +5,44 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/cpu/vec/functional.h>
-#include <ATen/cpu/vec/vec.h>
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
+
+#include "fused_numbers.h"
 
 namespace {
 
 using at::Tensor;
-using Size = int64_t;
-template <class T> using Vec = at::vec::Vectorized<T>;
-template <class T> constexpr Size V = Vec<T>::size();
 
 #if defined(CPU_CAPABILITY_AVX2)
 constexpr Size ROWS = 6;  // of a register tile: 6 x 2 sums, 2 weights and a factor fill 16 registers
 #else
 constexpr Size ROWS = 8;  // of 32 registers
 #endif
-constexpr Size SLACK = 64;        // numbers behind each buffer, which whole vectors may read beyond a row's end
 constexpr Size PIECE = 1 << 14;   // numbers of a piece of a map with C channels: 64 KiB, of a cache of 512
 constexpr Size FEWEST = 48;       // pixels at once, so that weights that are read from afar are used often
 
-template <class T> inline Vec<T> load(const T* p, Size n) {
-  return n >= V<T> ? Vec<T>::loadu(p) : Vec<T>::loadu(p, n);
-}
-template <class T> inline void store(const Vec<T>& v, T* p, Size n) {
-  if (n >= V<T>) v.store(p); else v.store(p, n);
-}
 template <class T> inline T sum(const Vec<T>& v) {
   return at::vec::vec_reduce_all<T>([](const Vec<T>& a, const Vec<T>& b) { return a + b; }, v);
 }
-template <class T> std::vector<T> buffer(Size n) { return std::vector<T>(n + SLACK); }  // zeros
 
-// Products. Rows of A, broadcast, times panels of 2 V columns of B.
+// Products. Rows of A, broadcast, times panels of 2 V columns of B, both in the words of P (fused_numbers.h).
 
-// M rows of A times one panel: to (M, 2 V). Not inlined: registers are for the sums, and it is compiled once a height.
-template <class T, Size M>
-C10_NOINLINE void tile(Size k, const T* a, Size row, Size step, const T* b, Size below, T* to) {
+// M rows of A times one panel, k words long: to (M, 2 V). Not inlined: registers are for the sums, and it is compiled
+// once a height.
+template <class T, class P, Size M>
+C10_NOINLINE void tile(Size k, const Word<P>* a, Size row, Size step, const Word<P>* b, Size below, T* to) {
   Vec<T> left[M], right[M];
 #pragma GCC unroll 8
   for (Size i = 0; i < M; i++) left[i] = right[i] = Vec<T>(T(0));
   for (Size q = 0; q < k; q++, a += step, b += below) {
-    const Vec<T> b0 = Vec<T>::loadu(b), b1 = Vec<T>::loadu(b + V<T>);
+    const auto b0 = P::words(b), b1 = P::words(b + V<T>);
 #pragma GCC unroll 8
     for (Size i = 0; i < M; i++) {
-      const Vec<T> factor(a[i * row]);
-      left[i] = at::vec::fmadd(factor, b0, left[i]);
-      right[i] = at::vec::fmadd(factor, b1, right[i]);
+      const auto factor = P::spread(a + i * row);
+      left[i] = P::add(factor, b0, left[i]);
+      right[i] = P::add(factor, b1, right[i]);
     }
   }
 #pragma GCC unroll 8
@@ -62,75 +52,79 @@ C10_NOINLINE void tile(Size k, const T* a, Size row, Size step, const T* b, Size
   }
 }
 
-template <class T> using Tile = void (*)(Size, const T*, Size, Size, const T*, Size, T*);
-template <class T> constexpr Tile<T> TILES[] = {nullptr,     tile<T, 1>, tile<T, 2>, tile<T, 3>, tile<T, 4>, tile<T, 5>,
-#if defined(CPU_CAPABILITY_AVX2)
-                                                tile<T, 6>};
-#else
-                                                tile<T, 6>,  tile<T, 7>, tile<T, 8>};
+template <class T, class P> using Tile = void (*)(Size, const Word<P>*, Size, Size, const Word<P>*, Size, T*);
+template <class T, class P> constexpr Tile<T, P> TILES[] = {
+    nullptr,       tile<T, P, 1>, tile<T, P, 2>, tile<T, P, 3>, tile<T, P, 4>, tile<T, P, 5>, tile<T, P, 6>,
+#if !defined(CPU_CAPABILITY_AVX2)
+    tile<T, P, 7>, tile<T, P, 8>,
 #endif
+};
 
 // m rows in tiles of nearly equal height; done(row, left, right).
-template <class T, class Done>
-inline void tiles(Size m, Size k, const T* a, Size row, Size step, const T* b, Size below, const Done& done) {
+template <class T, class P, class Done>
+inline void tiles(Size m, Size k, const Word<P>* a, Size row, Size step, const Word<P>* b, Size below, const Done& done) {
   alignas(64) T sums[ROWS * 2 * V<T>];
   const Size count = (m + ROWS - 1) / ROWS, least = m / count, higher = m % count;
   for (Size first = 0, q = 0; q < count; q++) {
     const Size height = least + (q < higher);
-    TILES<T>[height](k, a + first * row, row, step, b, below, sums);
+    TILES<T, P>[height](k, a + first * row, row, step, b, below, sums);
     for (Size i = 0; i < height; i++)
       done(first + i, Vec<T>::loadu(sums + 2 * i * V<T>), Vec<T>::loadu(sums + (2 * i + 1) * V<T>));
     first += height;
   }
 }
 
-// Panels of the (k, n) matrix whose element is w[n * across + k * along]: [panel][k][2 V], zeros beyond n. Gated: a
-// panel has V columns of the first half of n and V of the second, so that both factors of a gate are at hand together.
-template <class T> struct Packed {
-  Size n, k, wide;
+// Panels of the (k, n) matrix whose element is w[n * across + k * along]: [panel][words of k][2 V], zeros beyond n. Gated:
+// a panel has V columns of the first half of n and V of the second, so that both factors of a gate are at hand together.
+template <class T, class P> struct Packed {
+  Size n, k, deep, wide;  // deep: words of k
   bool gated;
-  std::vector<T> own;
-  const T* values;
+  std::vector<Word<P>> own;
+  const Word<P>* values;
   Packed(const T* w, Size n, Size k, Size across, Size along, bool gated = false) : n(n), k(k), gated(gated) {
-    wide = gated ? V<T> : 2 * V<T>;
+    wide = gated ? V<T> : 2 * V<T>, deep = (k + P::PER - 1) / P::PER;
     const Size limit = gated ? n / 2 : n, panels = (limit + wide - 1) / wide;
-    own.resize(panels * k * 2 * V<T>);
+    own.resize(panels * deep * 2 * V<T>);
     values = own.data();
-    T* to = own.data();
+    Word<P>* to = own.data();
     for (Size p = 0; p < panels; p++) {
       const Size width = std::min(wide, limit - p * wide);
-      const T* from = w + p * wide * across;
-      for (Size q = 0; q < k; q++, to += 2 * V<T>, from += along) {
-        for (Size c = 0; c < width; c++) to[c] = from[c * across];
-        if (gated) for (Size c = 0; c < width; c++) to[V<T> + c] = from[(n / 2 + c) * across];
+      for (Size q = 0; q < k; q += P::PER, to += 2 * V<T>) {
+        const auto at = [&](Size column) {
+          const T* from = w + column * across + q * along;
+          return P::word(from[0], q + 1 < k ? from[along] : T(0));
+        };
+        for (Size c = 0; c < width; c++) to[c] = at(p * wide + c);
+        if (gated) for (Size c = 0; c < width; c++) to[V<T> + c] = at(n / 2 + p * wide + c);
       }
     }
   }
   // Of a weight (n, k), or of what pack_op made of one.
   Packed(const Tensor& w, Size n, Size k, bool gated = false)
-      : Packed(w.const_data_ptr<T>(), w.dim() == 1 ? 0 : n, k, k, 1, gated) {
+      : Packed(w.dim() == 1 ? nullptr : w.const_data_ptr<T>(), w.dim() == 1 ? 0 : n, k, k, 1, gated) {
     this->n = n;
-    if (w.dim() == 1) values = w.const_data_ptr<T>();
+    if (w.dim() == 1) values = static_cast<const Word<P>*>(w.const_data_ptr());
   }
 };
 
 // `rows` pieces of m pixels, a(r) each (m, k), times packed weights; done(r, i, column, left, right).
-template <class T, class Rows, class Done>
-inline void product(Size rows, Size m, const Rows& a, const Packed<T>& w, const Done& done) {
+template <class T, class P, class Rows, class Done>
+inline void product(Size rows, Size m, const Rows& a, const Packed<T, P>& w, const Done& done) {
   const Size limit = w.gated ? w.n / 2 : w.n;
-  const T* panel = w.values;
-  for (Size column = 0; column < limit; column += w.wide, panel += w.k * 2 * V<T>)
+  const auto words = P::rows(rows, m, w.k, a);
+  const Word<P>* panel = w.values;
+  for (Size column = 0; column < limit; column += w.wide, panel += w.deep * 2 * V<T>)
     for (Size r = 0; r < rows; r++)
-      tiles<T>(m, w.k, a(r), w.k, 1, panel, 2 * V<T>,
-               [&](Size i, const Vec<T>& left, const Vec<T>& right) { done(r, i, column, left, right); });
+      tiles<T, P>(m, w.deep, words(r), w.deep, 1, panel, 2 * V<T>,
+                  [&](Size i, const Vec<T>& left, const Vec<T>& right) { done(r, i, column, left, right); });
 }
 
 // Both vectors of a result of product, at p + column, column up to n.
-template <class T, class Value>
-inline void both(T* p, Size column, Size n, const Value& value) {
+template <class T, class S, class Value>
+inline void both(S* p, Size column, Size n, const Value& value) {
   if (column + 2 * V<T> <= n) {
-    value(0, V<T>).store(p + column);
-    value(V<T>, V<T>).store(p + column + V<T>);
+    store<T>(value(0, V<T>), p + column, V<T>);
+    store<T>(value(V<T>, V<T>), p + column + V<T>, V<T>);
     return;
   }
   store<T>(value(0, std::min(V<T>, n - column)), p + column, n - column);
@@ -138,9 +132,9 @@ inline void both(T* p, Size column, Size n, const Value& value) {
 }
 
 // to (m, k) = a (m, n) times packed weights, plus bias where there is one, plus `onto` where there is one.
-template <class T>
-inline void multiply(Size m, const T* a, const Packed<T>& w, const T* bias, const T* onto, T* to) {
-  product<T>(1, m, [&](Size) { return a; }, w, [&](Size, Size i, Size column, const Vec<T>& left, const Vec<T>& right) {
+template <class T, class P, class From, class S>
+inline void multiply(Size m, const T* a, const Packed<T, P>& w, const T* bias, const From* onto, S* to) {
+  product<T, P>(1, m, [&](Size) { return a; }, w, [&](Size, Size i, Size column, const Vec<T>& left, const Vec<T>& right) {
     both<T>(to + i * w.n, column, w.n, [&](Size at, Size n) {
       Vec<T> v = at ? right : left;
       if (bias) v = v + load<T>(bias + column + at, n);
@@ -151,10 +145,11 @@ inline void multiply(Size m, const T* a, const Packed<T>& w, const T* bias, cons
 }
 
 // sums (m, n) += a^T (m, pixels) b (pixels, n): a weight's gradient.
-template <class T>
+template <class T, class P>
 inline void outer(Size pixels, const T* a, Size m, const T* b, Size n, T* sums) {
+  const Word<P>*left = P::template columns<0>(pixels, a, m), *right = P::template columns<1>(pixels, b, n);
   for (Size column = 0; column < n; column += 2 * V<T>)
-    tiles<T>(m, pixels, a, 1, m, b + column, n, [&](Size i, const Vec<T>& left, const Vec<T>& right) {
+    tiles<T, P>(m, (pixels + P::PER - 1) / P::PER, left, 1, m, right + column, n, [&](Size i, const Vec<T>& left, const Vec<T>& right) {
       const T* old = sums + i * n + column;
       both<T>(sums + i * n, column, n, [&](Size at, Size count) { return (at ? right : left) + load<T>(old + at, count); });
     });

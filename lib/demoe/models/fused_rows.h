@@ -10,9 +10,9 @@ namespace {
 
 // A pixel: (x - mean) / deviation; returns 1 / deviation. N: its vectors where their number is known, which may then
 // stay in registers; 0: any number of channels.
-template <class T, Size N> inline T normalise_pixel(const T* x, Size c, double eps, T* to) {
+template <class T, Size N, class S> inline T normalise_pixel(const S* x, Size c, double eps, T* to) {
   const Size end = N ? N * V<T> : c;
-  const auto at = [&](Size j) { return N ? Vec<T>::loadu(x + j) : load<T>(x + j, c - j); };
+  const auto at = [&](Size j) { return load<T>(x + j, N ? V<T> : c - j); };
   Vec<T> total(T(0)), squares(T(0));
   for (Size j = 0; j < end; j += V<T>) total = total + at(j);
   const Vec<T> mean(sum<T>(total) / T(c));
@@ -49,17 +49,17 @@ inline void normalise_pixel_back(const T* grad, const T* normal, T scale, const 
 }
 
 // The same for `count` pixels.
-template <class T> void normalise(Size count, const T* x, Size c, double eps, T* to, T* deviations = nullptr) {
+template <class T, class S> void normalise(Size count, const S* x, Size c, double eps, T* to, T* deviations = nullptr) {
   const auto all = [&](auto one) {
     for (Size i = 0; i < count; i++) {
       const T d = one(x + i * c, to + i * c);
       if (deviations) deviations[i] = d;
     }
   };
-  if (c == 2 * V<T>) all([&](const T* p, T* q) { return normalise_pixel<T, 2>(p, c, eps, q); });
-  else if (c == 4 * V<T>) all([&](const T* p, T* q) { return normalise_pixel<T, 4>(p, c, eps, q); });
-  else if (c == 8 * V<T>) all([&](const T* p, T* q) { return normalise_pixel<T, 8>(p, c, eps, q); });
-  else all([&](const T* p, T* q) { return normalise_pixel<T, 0>(p, c, eps, q); });
+  if (c == 2 * V<T>) all([&](const S* p, T* q) { return normalise_pixel<T, 2>(p, c, eps, q); });
+  else if (c == 4 * V<T>) all([&](const S* p, T* q) { return normalise_pixel<T, 4>(p, c, eps, q); });
+  else if (c == 8 * V<T>) all([&](const S* p, T* q) { return normalise_pixel<T, 8>(p, c, eps, q); });
+  else all([&](const S* p, T* q) { return normalise_pixel<T, 0>(p, c, eps, q); });
 }
 template <class T>
 void normalise_back(Size count, const T* grad, const T* normal, const T* scale, const T* onto, Size c, T* to) {
@@ -136,11 +136,11 @@ template <class T> struct Ring {
 };
 
 // Rows begin ... end - 1 of the first convolution's result, of normal (end - begin, width, C).
-template <class T>
-void widen(Size begin, Size end, Size width, const T* normal, const Packed<T>& w, const T* bias, Ring<T>& ring) {
+template <class T, class P>
+void widen(Size begin, Size end, Size width, const T* normal, const Packed<T, P>& w, const T* bias, Ring<T>& ring) {
   std::vector<T*> rows;
   for (Size r = begin; r < end; r++) rows.push_back(ring.at(r));
-  product<T>(end - begin, width, [&](Size r) { return normal + r * width * w.k; }, w,
+  product<T, P>(end - begin, width, [&](Size r) { return normal + r * width * w.k; }, w,
              [&](Size r, Size i, Size q, const Vec<T>& a, const Vec<T>& b) {
                both<T>(rows[r] + i * w.n, q, w.n, [&](Size at, Size n) { return (at ? b : a) + load<T>(bias + q + at, n); });
              });

@@ -112,13 +112,14 @@ class NAFBlock(nn.Module):
         """Whether ``_fused`` does the same: nobody listens to a part of the block, or has put another in its place."""
         parts = list(self.modules())[1:]
         heard = any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in parts)
-        plain = [type(part) for part in parts] == PARTS and self.conv1.weight.dtype == x.dtype
+        alike = self.conv1.weight.dtype == (torch.float32 if torch.is_autocast_enabled("cpu") else x.dtype)
+        plain = [type(part) for part in parts] == PARTS and alike
         return plain and not heard and fused_block.usable(x)
 
     def _fused(self, x: Tensor) -> Tensor:
         layers = (self.norm1, self.conv1, self.conv2, self.sca[1], self.conv3, self.norm2, self.conv4, self.conv5)
         pairs = (one for layer in layers for one in (layer.weight, layer.bias))
-        return fused_block.FusedBlock.apply(x, self.norm1.eps, self.norm2.eps, *pairs, self.beta, self.gamma)
+        return fused_block.run(x, self.norm1.eps, self.norm2.eps, *pairs, self.beta, self.gamma)
 
     def _scaled(self, conv: nn.Conv2d, scale: Tensor, x: Tensor) -> Tensor:
         """``conv(x) * scale``; in training the scale goes into the 1x1 weights: passes over the picture less."""

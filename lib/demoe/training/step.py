@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from demoe.core.precision import native_bfloat16
 from demoe.data.batches import Batch
+from demoe.models import fused_block
 from demoe.models.layers import NAFBlock
 from demoe.models.outputs import as_restored
 
@@ -28,12 +29,15 @@ COMPILED_FROM = 1000  # steps of a training on a CPU; not stated in the paper, o
 def compiling_pays(device: torch.device, precision: Precision, steps: int) -> bool:
     """Whether a training of ``steps`` steps is shorter with its blocks compiled.
 
-    On a GPU it is. On a CPU bfloat16 gains a fifth, which makes up for the minute of compiling (once a machine:
-    PyTorch keeps what it has compiled) after some 300 steps of four crops of 128 pixels at width 32; float32 gains
-    nothing (``python -m benchmarks training``). PyTorch's compiler needs one for C++ there.
+    On a GPU it is. On a CPU the fused block is faster (``models.fused_block``), but it may not have bfloat16 where the
+    processor has: that gains a fifth, which makes up for the minute of compiling (once a machine: PyTorch keeps what it
+    has compiled) after some 300 steps of four crops of 128 pixels at width 32; float32 gains nothing
+    (``python -m benchmarks training``). PyTorch's compiler needs one for C++ there.
     """
     if device.type != "cpu":
         return True
+    if fused_block.bfloat16():
+        return False
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # as PyTorch looks for it
     return precision == "bfloat16" and steps >= COMPILED_FROM and shutil.which(compiler) is not None
 
@@ -42,10 +46,12 @@ def computed_in(precision: Precision | None, device: torch.device, steps: int) -
     """What a training of ``steps`` steps that wishes for ``precision`` is computed in: bfloat16 only where it pays.
 
     None wishes for bfloat16 on a GPU and for float32 on a CPU. Emulated, bfloat16 would take many times as long; on a
-    CPU that has it natively it gains where blocks are compiled, and else takes longer than the fused block in float32.
+    CPU that has it natively it gains where the fused block multiplies in it or where blocks are compiled, and else
+    takes longer than the fused block in float32.
     """
     wished = precision or ("bfloat16" if device.type == "cuda" else "float32")
-    pays = native_bfloat16(device) and (device.type != "cpu" or compiling_pays(device, wished, steps))
+    gains = device.type != "cpu" or fused_block.bfloat16() or compiling_pays(device, wished, steps)
+    pays = native_bfloat16(device) and gains
     return wished if pays else "float32"
 
 
