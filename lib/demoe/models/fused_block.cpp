@@ -1,8 +1,9 @@
 // A NAFBlock on a CPU in two passes over cache-sized pieces of its map, and their backward passes.
 //
-// Maps are (B, H, W, C), contiguous, in float32 or float64, without gradients also in bfloat16. The block is folded (inference/fold.py): what is left of a
-// norm is (x - mean) / deviation. One source for all instruction sets: at::vec::Vectorized is 4 to 16 numbers wide.
-// The work is shared among threads in fixed pieces, so the same number of threads gives the same bytes.
+// Maps are (B, H, W, C), contiguous, in float32 or float64, without gradients also in bfloat16. The block is folded
+// (inference/fold.py): what is left of a norm is (x - mean) / deviation. One source for all instruction sets:
+// at::vec::Vectorized is 4 to 16 numbers wide. The work is shared among threads in fixed pieces, so the same number of
+// threads gives the same bytes.
 
 #include <ATen/Dispatch.h>
 #include <ATen/TensorOperators.h>
@@ -11,6 +12,7 @@
 #include <torch/library.h>
 
 #include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include "fused_passes.h"
@@ -19,7 +21,7 @@ namespace {
 
 // What Python calls.
 
-// Calls run(T, P, S) with the types of numbers, products and maps: bfloat16 products where `half` or where maps are such.
+// Calls run(T, P, S) with the types of numbers, products and maps: products in bfloat16 where `half` or maps are such.
 template <class Run> void by_type(const Tensor& map, bool half, const Run& run) {
   if (map.scalar_type() == at::kBFloat16) return run(float(), Half(), BFloat16());
   if (half) return run(float(), Half(), float());
@@ -33,7 +35,7 @@ Tensor pack_op(const Tensor& w, bool gated, bool half) {
     using T = decltype(t);
     using P = decltype(p);
     const Tensor matrix = w.flatten(1).to(c10::CppTypeToScalarType<T>::value).contiguous();
-    const Packed<T, P> packed(matrix, matrix.size(0), matrix.size(1), gated);
+    const Packed<T, P> packed(Weight<T>{data<T>(matrix), matrix.size(0), matrix.size(1)}, false, gated);
     found = at::empty({Size(packed.own.size())}, std::is_same_v<T, double> ? at::kDouble : at::kFloat);
     std::copy(packed.own.begin(), packed.own.end(), static_cast<Word<P>*>(found.mutable_data_ptr()));
   });
@@ -74,81 +76,84 @@ std::tuple<Tensor, Tensor> second_op(const Tensor& x, const Tensor& gated, const
   return {middle, out};
 }
 
-std::vector<Tensor> second_back_op(const Tensor& grad, const Tensor& middle, const Tensor& gated, const Tensor& scale,
-                                   const Tensor& w3, const Tensor& w4, const Tensor& b4, const Tensor& w5, double eps,
-                                   bool half) {
-  check(grad), check(middle), check(gated);
-  Tensor of_middle = at::empty_like(grad), of_scaled = at::empty_like(grad);
-  std::vector<Tensor> found;
-  by_type(grad, half, [&](auto t, auto p, auto) {
-    found = second_back<decltype(t), decltype(p)>(grad, middle, gated, scale, w3, w4, b4, w5, eps, of_middle, of_scaled);
-  });
-  found.insert(found.begin(), {of_middle, of_scaled});
-  return found;
-}
-
-std::vector<Tensor> first_back_op(const Tensor& x, const Tensor& of_middle, const Tensor& of_scaled, const Tensor& scale,
-                                  const Tensor& of_mean, const Tensor& w1, const Tensor& b1, const Tensor& w2,
-                                  const Tensor& b2, double eps, bool half) {
-  check(x), check(of_middle), check(of_scaled);
-  Tensor of_x = at::empty_like(x);
-  std::vector<Tensor> found;
-  by_type(x, half, [&](auto t, auto p, auto) {
-    found = first_back<decltype(t), decltype(p)>(x, of_middle, of_scaled, scale, of_mean, w1, b1, w2, b2, eps, of_x);
-  });
-  found.insert(found.begin(), of_x);
-  return found;
-}
-
 // A block with parameters as they are trained, in the order of FusedBlock.apply in fused_block.py.
 
-enum Parameter { NORM1, SHIFT1, CONV1, BIAS1, CONV2, BIAS2, SCA, SCA_BIAS, CONV3, BIAS3, NORM2, SHIFT2, CONV4, BIAS4, CONV5,
-                 BIAS5, BETA, GAMMA, COUNT };
+enum Parameter { NORM1, SHIFT1, CONV1, BIAS1, CONV2, BIAS2, SCA, SCA_BIAS, CONV3, BIAS3, NORM2, SHIFT2, CONV4, BIAS4,
+                 CONV5, BIAS5, BETA, GAMMA, COUNT };
 
 struct Folded {
-  Tensor first, third, fourth, fifth;  // the 1x1 weights as matrices, unfolded
-  Tensor w1, b1, w2, ws, w3, b3, w4, b4, w5, b5, beta, gamma;
-  explicit Folded(const std::vector<Tensor>& p) {
-    TORCH_CHECK(p.size() == COUNT, "a block has ", int(COUNT), " parameters");
-    first = p[CONV1].flatten(1), third = p[CONV3].flatten(1), fourth = p[CONV4].flatten(1), fifth = p[CONV5].flatten(1);
-    beta = p[BETA].reshape({-1, 1}), gamma = p[GAMMA].reshape({-1, 1});
-    w1 = first * p[NORM1], b1 = p[BIAS1].addmv(first, p[SHIFT1]), w2 = p[CONV2].flatten(1).contiguous();
-    ws = p[SCA].flatten(1), w3 = third * beta, b3 = p[BIAS3] * beta.flatten();
-    w4 = fourth * p[NORM2], b4 = p[BIAS4].addmv(fourth, p[SHIFT2]), w5 = fifth * gamma, b5 = p[BIAS5] * gamma.flatten();
+  Tensor first, third, fourth, fifth;  // the 1x1 weights as matrices
+  Tensor w2, ws, b1, b3, b4, b5, beta, gamma;  // biases folded
+  std::vector<Tensor> p;
+  explicit Folded(const std::vector<Tensor>& parameters) {
+    TORCH_CHECK(parameters.size() == COUNT, "a block has ", int(COUNT), " parameters");
+    for (const Tensor& one : parameters) p.push_back(one.contiguous());
+    const auto matrix = [&](Parameter one) { return p[one].flatten(1).contiguous(); };
+    first = matrix(CONV1), w2 = matrix(CONV2), ws = matrix(SCA), third = matrix(CONV3), fourth = matrix(CONV4);
+    fifth = matrix(CONV5), beta = p[BETA].flatten(), gamma = p[GAMMA].flatten();
+    b1 = p[BIAS1].addmv(first, p[SHIFT1]), b3 = p[BIAS3] * beta;
+    b4 = p[BIAS4].addmv(fourth, p[SHIFT2]), b5 = p[BIAS5] * gamma;
   }
+  template <class T> Weight<T> weight(const Tensor& one, const Tensor* of_rows, const Tensor* of_columns) const {
+    return {data<T>(one), one.size(0), one.size(1), of_rows ? data<T>(*of_rows) : nullptr,
+            of_columns ? data<T>(*of_columns) : nullptr};
+  }
+  template <class T> Weight<T> w1() const { return weight<T>(first, nullptr, &p[NORM1]); }
+  template <class T> Weight<T> w3() const { return weight<T>(third, &beta, nullptr); }
+  template <class T> Weight<T> w4() const { return weight<T>(fourth, nullptr, &p[NORM2]); }
+  template <class T> Weight<T> w5() const { return weight<T>(fifth, &gamma, nullptr); }
 };
 
 // The output, and what the backward pass needs beside the input: gated map, its means, factors, the map in the middle.
-std::vector<Tensor> block_op(const Tensor& x, double eps1, double eps2, const std::vector<Tensor>& parameters, bool half) {
+std::vector<Tensor> block_op(const Tensor& x, double eps1, double eps2, const std::vector<Tensor>& parameters,
+                             bool half) {
   TORCH_CHECK(x.scalar_type() != at::kBFloat16, "a block that is trained has maps in float32 or float64");
+  check(x);
   const Folded f(parameters);
-  const auto [gated, mean] = first_op(x, f.w1, f.b1, f.w2, parameters[BIAS2], eps1, std::nullopt, half);
-  const Tensor scale = mean.mm(f.ws.t()) + parameters[SCA_BIAS];
-  const auto [middle, out] = second_op(x, gated, scale, f.w3, f.b3, f.w4, f.b4, f.w5, f.b5, eps2, false, half);
+  const std::vector<Tensor>& p = f.p;
+  TORCH_CHECK(x.size(3) == f.first.size(1), "a map of ", x.size(3), " channels for a block of ", f.first.size(1));
+  Tensor gated = at::empty_like(x), middle = at::empty_like(x), out = at::empty_like(x), scale;
+  Tensor mean = at::empty({x.size(0), x.size(3)}, x.options());
+  by_type(x, half, [&](auto t, auto type, auto) {
+    using T = decltype(t);
+    using P = decltype(type);
+    first<T, P, T>(x, Packed<T, P>(f.w1<T>()), f.b1, f.w2, p[BIAS2], eps1, gated, mean);
+    scale = mean.mm(f.ws.t()) + p[SCA_BIAS];
+    const Packed<T, P> w3(f.w3<T>()), w4(f.w4<T>(), false, true), w5(f.w5<T>());
+    second<T, P, T>(x, gated, scale, w3, f.b3, w4, f.b4, w5, f.b5, eps2, middle, out);
+  });
   return {out, gated, mean, scale, middle};
 }
 
 // The gradients of x and of the parameters, in their shapes.
 std::vector<Tensor> block_back_op(const Tensor& grad, const Tensor& x, const Tensor& gated, const Tensor& mean,
                                   const Tensor& scale, const Tensor& middle, double eps1, double eps2,
-                                  const std::vector<Tensor>& p, bool half) {
-  const Folded f(p);
+                                  const std::vector<Tensor>& parameters, bool half) {
+  check(grad), check(middle), check(gated), check(x);
+  const Folded f(parameters);
+  const std::vector<Tensor>& p = f.p;
   const Size C = x.size(3);
-  const std::vector<Tensor> b = second_back_op(grad, middle, gated, scale, f.w3, f.w4, f.b4, f.w5, eps2, half);
-  const Tensor of_scale = b[8].view({-1, C}), of_mean = of_scale.mm(f.ws) / double(x.size(1) * x.size(2));
-  const std::vector<Tensor> a = first_back_op(x, b[0], b[1], scale, of_mean, f.w1, f.b1, f.w2, p[BIAS2], eps1, half);
-  const Tensor g1 = a[1].view({-1, C}), g3 = b[2].view({-1, C}), g4 = b[4].view({-1, C}), g5 = b[6].view({-1, C});
+  Tensor of_middle = at::empty_like(grad), of_scaled = at::empty_like(grad), of_x = at::empty_like(x);
   std::vector<Tensor> of(COUNT);
-  of[NORM1] = (g1 * f.first).sum(0), of[SHIFT1] = f.first.t().mv(a[2]), of[BIAS1] = a[2];
-  of[CONV1] = (g1 * p[NORM1]).addr_(a[2], p[SHIFT1]);
-  of[CONV2] = a[3].view({9, -1}).t().contiguous(), of[BIAS2] = a[4];
-  of[SCA] = of_scale.t().mm(mean), of[SCA_BIAS] = of_scale.sum(0);
-  of[CONV3] = g3 * f.beta, of[BIAS3] = b[3] * f.beta.flatten();
-  of[NORM2] = (g4 * f.fourth).sum(0), of[SHIFT2] = f.fourth.t().mv(b[5]), of[BIAS4] = b[5];
-  of[CONV4] = (g4 * p[NORM2]).addr_(b[5], p[SHIFT2]);
-  of[CONV5] = g5 * f.gamma, of[BIAS5] = b[7] * f.gamma.flatten();
-  of[BETA] = (g3 * f.third).sum(1) + b[3] * p[BIAS3], of[GAMMA] = (g5 * f.fifth).sum(1) + b[7] * p[BIAS5];
-  std::vector<Tensor> found{a[0]};
+  by_type(grad, half, [&](auto t, auto type, auto) {
+    using T = decltype(t);
+    using P = decltype(type);
+    const Gradients<T> b = second_back<T, P>(grad, middle, gated, scale, f.w3<T>(), f.w4<T>(), f.b4, f.w5<T>(), eps2,
+                                             of_middle, of_scaled);
+    const Tensor of_scale = b.sum(6).view({-1, C}), of_mean = of_scale.mm(f.ws) / double(x.size(1) * x.size(2));
+    const Gradients<T> a = first_back<T, P>(x, of_middle, of_scaled, scale, of_mean, f.w1<T>(), f.b1, f.w2, p[BIAS2],
+                                            eps1, of_x);
+    const Tensor b3 = b.sum(1), b5 = b.sum(5);
+    of[BIAS1] = a.sum(1), of[BIAS2] = a.sum(3), of[BIAS3] = b3 * f.beta, of[BIAS4] = b.sum(3), of[BIAS5] = b5 * f.gamma;
+    std::tie(of[CONV1], of[NORM1], of[SHIFT1]) = behind_norm<T>(f.first, p[NORM1], p[SHIFT1], a, 0, of[BIAS1]);
+    std::tie(of[CONV4], of[NORM2], of[SHIFT2]) = behind_norm<T>(f.fourth, p[NORM2], p[SHIFT2], b, 2, of[BIAS4]);
+    std::tie(of[CONV3], of[BETA]) = with_factors<T>(f.third, f.beta, b, 0);
+    std::tie(of[CONV5], of[GAMMA]) = with_factors<T>(f.fifth, f.gamma, b, 4);
+    of[BETA].addcmul_(b3, p[BIAS3]), of[GAMMA].addcmul_(b5, p[BIAS5]);
+    of[CONV2] = a.sum(2).view({9, -1}).t().contiguous();
+    of[SCA] = of_scale.t().mm(mean), of[SCA_BIAS] = of_scale.sum(0);
+  });
+  std::vector<Tensor> found{of_x};
   for (int i = 0; i < COUNT; i++) found.push_back(of[i].view(p[i].sizes()));
   return found;
 }

@@ -6,6 +6,7 @@
 #include <ATen/cpu/vec/vec.h>
 #include <c10/util/BFloat16.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 #if defined(CPU_CAPABILITY_AVX512) && defined(__AVX512BF16__)
@@ -21,6 +22,16 @@ using Size = int64_t;
 using c10::BFloat16;
 template <class T> using Vec = at::vec::Vectorized<T>;
 template <class T> constexpr Size V = Vec<T>::size();
+// A vector as the processor has it. Of Vectorized, whose constructor writes zeros, an array is left in memory by GCC.
+template <class T> struct Plain { using Type = Vec<T>; };
+#if defined(CPU_CAPABILITY_AVX512)
+template <> struct Plain<float> { using Type = __m512; };
+template <> struct Plain<double> { using Type = __m512d; };
+#elif defined(CPU_CAPABILITY_AVX2)
+template <> struct Plain<float> { using Type = __m256; };
+template <> struct Plain<double> { using Type = __m256d; };
+#endif
+template <class T> using Register = typename Plain<T>::Type;
 constexpr Size SLACK = 64;  // numbers behind each buffer, which whole vectors may read beyond a row's end
 
 template <class T> std::vector<T> buffer(Size n) { return std::vector<T>(n + SLACK); }  // zeros
@@ -39,13 +50,14 @@ template <class P> using Word = typename P::Word;
 template <class T> struct Exact {
   using Word = T;
   static constexpr Size PER = 1;  // numbers of a word
-  static T word(T a, T) { return a; }
   static Vec<T> words(const T* p) { return Vec<T>::loadu(p); }
   static Vec<T> spread(const T* p) { return Vec<T>(*p); }
   static Vec<T> add(const Vec<T>& a, const Vec<T>& b, const Vec<T>& sum) { return at::vec::fmadd(a, b, sum); }
-  // Pieces of rows (m, k), each word along k; the columns of (pixels, n), each word along the pixels.
-  template <class Rows> static const Rows& rows(Size, Size, Size, const Rows& a) { return a; }
+  // Rows (m, k), each word along k; the columns of (pixels, n), each word along the pixels.
+  static const T* rows(Size, Size, const T* a) { return a; }
   template <int Which> static const T* columns(Size, const T* a, Size) { return a; }
+  // Lines (count, n), each word along the lines.
+  static void lines(Size count, const T* a, Size n, T* to) { std::copy_n(a, count * n, to); }
 };
 
 #if DEMOE_BFLOAT16
@@ -65,7 +77,6 @@ struct Half {
     uint16_t first, second;
   };
   static constexpr Size PER = 2;
-  static Word word(float a, float b) { return {BFloat16(a).x, BFloat16(b).x}; }
   static __m512i words(const Word* p) { return _mm512_loadu_si512(p); }
   static __m512i spread(const Word* p) { return _mm512_set1_epi32(*reinterpret_cast<const int*>(p)); }
   static Vec<float> add(__m512i a, __m512i b, const Vec<float>& sum) {
@@ -73,17 +84,20 @@ struct Half {
   }
   // A row of k numbers.
   static void row(const float* from, Size k, Word* to) {
+    const Vec<float> none(0.f);
     for (Size q = 0; q < k; q += 32) {
-      const Vec<float> low = load<float>(from + q, k - q), high = k - q > 16 ? load<float>(from + q + 16, k - q - 16) : Vec<float>(0.f);
+      const Vec<float> low = load<float>(from + q, k - q);
+      const Vec<float> high = k - q > 16 ? load<float>(from + q + 16, k - q - 16) : none;
       _mm512_mask_storeu_epi32(to + q / 2, first_of((k - q + 1) / 2), (__m512i)_mm512_cvtne2ps_pbh(high, low));
     }
   }
   // Of two pixels the numbers in turns.
   static void pair(const float* above, const float* below, Size n, Word* to) {
-    const __m512i turns = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
-                                           5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const Vec<float> none(0.f);
+    const __m512i turns = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     for (Size j = 0; j < n; j += 16) {
-      const Vec<float> low = load<float>(above + j, n - j), high = below ? load<float>(below + j, n - j) : Vec<float>(0.f);
+      const Vec<float> low = load<float>(above + j, n - j), high = below ? load<float>(below + j, n - j) : none;
       const __m512i both = _mm512_permutexvar_epi16(turns, (__m512i)_mm512_cvtne2ps_pbh(high, low));
       _mm512_mask_storeu_epi32(to + j, first_of(n - j), both);
     }
@@ -107,10 +121,11 @@ struct Half {
     float value;
   };
   static constexpr Size PER = 1;
-  static Word word(float a, float) { return {BFloat16(a)}; }
   static Vec<float> words(const Word* p) { return Vec<float>::loadu(&p->value); }
   static Vec<float> spread(const Word* p) { return Vec<float>(p->value); }
-  static Vec<float> add(const Vec<float>& a, const Vec<float>& b, const Vec<float>& sum) { return at::vec::fmadd(a, b, sum); }
+  static Vec<float> add(const Vec<float>& a, const Vec<float>& b, const Vec<float>& sum) {
+    return at::vec::fmadd(a, b, sum);
+  }
   static void row(const float* from, Size k, Word* to) {
     for (Size q = 0; q < k; q++) to[q].value = BFloat16(from[q]);
   }
@@ -120,23 +135,24 @@ struct Half {
     if (Size(place.size()) < n + SLACK) place.resize(n + SLACK);
     return place.data();
   }
-  template <class Rows> static auto rows(Size rows, Size m, Size k, const Rows& a) {
+  static const Word* rows(Size m, Size k, const float* a) {
     const Size deep = (k + PER - 1) / PER;
-    Word* to = scratch<0>(rows * m * deep);
-    for (Size r = 0; r < rows; r++) {
-      if (k % PER == 0) row(a(r), m * k, to + r * m * deep);
-      else for (Size i = 0; i < m; i++) row(a(r) + i * k, k, to + (r * m + i) * deep);
-    }
-    return [to, m, deep](Size r) -> const Word* { return to + r * m * deep; };
+    Word* to = scratch<0>(m * deep);
+    if (k % PER == 0) row(a, m * k, to);
+    else for (Size i = 0; i < m; i++) row(a + i * k, k, to + i * deep);
+    return to;
   }
   template <int Which> static const Word* columns(Size pixels, const float* a, Size n) {
     Word* to = scratch<1 + Which>((pixels + PER - 1) / PER * n);
-#if DEMOE_BFLOAT16
-    for (Size i = 0; i < pixels; i += 2) pair(a + i * n, i + 1 < pixels ? a + (i + 1) * n : nullptr, n, to + i / 2 * n);
-#else
-    row(a, pixels * n, to);
-#endif
+    lines(pixels, a, n, to);
     return to;
+  }
+  static void lines(Size count, const float* a, Size n, Word* to) {
+#if DEMOE_BFLOAT16
+    for (Size i = 0; i < count; i += 2) pair(a + i * n, i + 1 < count ? a + (i + 1) * n : nullptr, n, to + i / 2 * n);
+#else
+    row(a, count * n, to);
+#endif
   }
 };
 

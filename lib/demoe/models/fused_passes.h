@@ -2,11 +2,7 @@
 
 #pragma once
 
-#include <ATen/ops/zeros.h>
-
-#include <type_traits>
-
-#include "fused_rows.h"
+#include "fused_gradients.h"
 
 namespace {
 
@@ -46,11 +42,12 @@ void first(const Tensor& x, const Packed<T, P>& w1, const Tensor& b1, const Tens
           const T* const here[3] = {ring.at(r - 1) + skip, ring.at(r) + skip, ring.at(r + 1) + skip};
           S* out = result + ((image * H + r) * W + left) * C;
           std::fill(total.begin(), total.end(), T(0));
-          convolve_row<T>(here, right - left, w.data(), bias.data(), C, [&](Size i, Size j, const Vec<T>& a, const Vec<T>& b) {
+          const auto gate = [&](Size i, Size j, const Vec<T>& a, const Vec<T>& b) {
             const Vec<T> v = a * b;
             store<T>(v, out + i * C + j, C - j);
             (Vec<T>::loadu(total.data() + j) + v).store(total.data() + j);
-          });
+          };
+          convolve_row<T>(here, right - left, w.data(), bias.data(), C, gate);
           for (Size j = 0; j < C; j++) sums[piece * C + j] += total[j];
         }
       }
@@ -66,7 +63,8 @@ void first(const Tensor& x, const Packed<T, P>& w1, const Tensor& b1, const Tens
 }
 
 // to = gated times its image's factors, pixels from ... from + count.
-template <class T, class S> void scaled(const S* gated, const T* scale, Size from, Size count, Size area, Size c, T* to) {
+template <class T, class S>
+void scaled(const S* gated, const T* scale, Size from, Size count, Size area, Size c, T* to) {
   for (Size i = 0; i < count; i++) {
     const T* s = scale + (from + i) / area * c;
     for (Size j = 0; j < c; j += V<T>)
@@ -78,13 +76,12 @@ template <class T, class S> void scaled(const S* gated, const T* scale, Size fro
 // than what is computed in have no `middle`.
 template <class T, class P, class S>
 void second(const Tensor& x, const Tensor& gated, const Tensor& scale, const Packed<T, P>& w3, const Tensor& b3,
-            const Packed<T, P>& w4, const Tensor& b4, const Packed<T, P>& w5, const Tensor& b5, double eps, Tensor& middle,
-            Tensor& out) {
+            const Packed<T, P>& w4, const Tensor& b4, const Packed<T, P>& w5, const Tensor& b5, double eps,
+            Tensor& middle, Tensor& out) {
   const Size area = x.size(1) * x.size(2), C = x.size(3), pixels = x.size(0) * area, size = pixels_at_once(C);
   Shares((pixels + size - 1) / size).run([&](Size, Size begin, Size end) {
     std::vector<T> a = buffer<T>(size * C), b = buffer<T>(size * C), own;
     if (!std::is_same_v<S, T>) own = buffer<T>(size * C);
-    const T* bias = data<T>(b4);
     for (Size from = begin * size; from < std::min(end * size, pixels); from += size) {
       const Size count = std::min(size, pixels - from);
       T* mid = own.data();
@@ -92,41 +89,23 @@ void second(const Tensor& x, const Tensor& gated, const Tensor& scale, const Pac
       scaled<T>(data<S>(gated), data<T>(scale), from, count, area, C, a.data());
       multiply<T, P>(count, a.data(), w3, data<T>(b3), data<S>(x) + from * C, mid);
       normalise<T>(count, mid, C, eps, a.data());
-      product<T, P>(1, count, [&](Size) { return a.data(); }, w4, [&](Size, Size i, Size j, const Vec<T>& l, const Vec<T>& r) {
-        store<T>((l + load<T>(bias + j, C - j)) * (r + load<T>(bias + C + j, C - j)), b.data() + i * C + j, C - j);
+      multiply_gated<T, P>(count, a.data(), w4, data<T>(b4), [&](Size i, Size j, const Vec<T>& l, const Vec<T>& r) {
+        store<T>(l * r, b.data() + i * C + j, C - j);
       });
       multiply<T, P>(count, b.data(), w5, data<T>(b5), mid, out.mutable_data_ptr<S>() + from * C);
     }
   });
 }
 
-// The gradients of a thread's share, one after the other in one tensor of the whole.
-template <class T> struct Gradients {
-  std::vector<Size> starts;
-  Tensor all;
-  Gradients(Size threads, const std::vector<Size>& sizes, const Tensor& like) : starts{0} {
-    for (Size n : sizes) starts.push_back(starts.back() + n);
-    all = at::zeros({threads, starts.back()}, like.options());
-  }
-  T* of(Size thread, Size which) { return all.mutable_data_ptr<T>() + thread * starts.back() + starts[which]; }
-  std::vector<Tensor> sums() const {
-    const Tensor total = all.size(0) == 1 ? all[0] : all.sum(0);
-    std::vector<Tensor> found;
-    for (size_t i = 0; i + 1 < starts.size(); i++) found.push_back(total.slice(0, starts[i], starts[i + 1]));
-    return found;
-  }
-};
-
 // Back through the second half, all products computed anew. of_middle: the gradient of x + conv3(...). of_scaled: that
 // of the gated map times its factors. Gradients: w3, b3, w4, b4, w5, b5, and of the factors for each image.
 template <class T, class P>
-std::vector<Tensor> second_back(const Tensor& grad, const Tensor& middle, const Tensor& gated, const Tensor& scale,
-                                const Tensor& w3, const Tensor& w4, const Tensor& b4, const Tensor& w5, double eps,
-                                Tensor& of_middle, Tensor& of_scaled) {
+Gradients<T> second_back(const Tensor& grad, const Tensor& middle, const Tensor& gated, const Tensor& scale,
+                         const Weight<T>& w3, const Weight<T>& w4, const Tensor& b4, const Weight<T>& w5, double eps,
+                         Tensor& of_middle, Tensor& of_scaled) {
   const Size B = grad.size(0), area = grad.size(1) * grad.size(2), C = grad.size(3), N = 2 * C;
   const Size pixels = B * area, size = pixels_at_once(C);
-  const Packed<T, P> up4(data<T>(w4), N, C, C, 1, true);
-  const Packed<T, P> down3(data<T>(w3), C, C, 1, C), down4(data<T>(w4), C, N, 1, C), down5(data<T>(w5), C, C, 1, C);
+  const Packed<T, P> up4(w4, false, true), down3(w3, true), down4(w4, true), down5(w5, true);
   const Shares shares((pixels + size - 1) / size);
   Gradients<T> sums(shares.threads, {C * C, C, N * C, N, C * C, C, B * C}, grad);
   shares.run([&](Size thread, Size begin, Size end) {
@@ -134,26 +113,27 @@ std::vector<Tensor> second_back(const Tensor& grad, const Tensor& middle, const 
                       sums.of(thread, 4), sums.of(thread, 5), sums.of(thread, 6)};
     std::vector<T> normal = buffer<T>(size * C), wide = buffer<T>(size * N), gate = buffer<T>(size * C),
                    back = buffer<T>(size * C), deviation(size);
-    const T *bias = data<T>(b4), *kept = data<T>(gated);
+    const T* kept = data<T>(gated);
     for (Size from = begin * size; from < std::min(end * size, pixels); from += size) {
       const Size count = std::min(size, pixels - from);
       const T* g = data<T>(grad) + from * C;
       T* mid = of_middle.mutable_data_ptr<T>() + from * C;
       T* inner = of_scaled.mutable_data_ptr<T>() + from * C;
       normalise<T>(count, data<T>(middle) + from * C, C, eps, normal.data(), deviation.data());
-      product<T, P>(1, count, [&](Size) { return normal.data(); }, up4, [&](Size, Size i, Size j, const Vec<T>& l, const Vec<T>& r) {
-        const Vec<T> a = l + load<T>(bias + j, C - j), b = r + load<T>(bias + C + j, C - j);
+      const auto keep = [&](Size i, Size j, const Vec<T>& a, const Vec<T>& b) {
         store<T>(a, wide.data() + i * N + j, C - j);
         store<T>(b, wide.data() + i * N + C + j, C - j);
         store<T>(a * b, gate.data() + i * C + j, C - j);
-      });
+      };
+      multiply_gated<T, P>(count, normal.data(), up4, data<T>(b4), keep);
       outer<T, P>(count, g, C, gate.data(), C, of[4]);
       add_columns<T>(count, g, C, of[5]);
       multiply<T, P, T>(count, g, down5, nullptr, nullptr, back.data());
       for (Size i = 0; i < count; i++)  // the gate's two factors become their gradients
         for (Size j = 0; j < C; j += V<T>) {
           T* a = wide.data() + i * N + j;
-          const Vec<T> d = load<T>(back.data() + i * C + j, C - j), one = load<T>(a, C - j), two = load<T>(a + C, C - j);
+          const Vec<T> d = load<T>(back.data() + i * C + j, C - j);
+          const Vec<T> one = load<T>(a, C - j), two = load<T>(a + C, C - j);
           store<T>(d * two, a, C - j);
           store<T>(d * one, a + C, C - j);
         }
@@ -174,17 +154,17 @@ std::vector<Tensor> second_back(const Tensor& grad, const Tensor& middle, const 
       }
     }
   });
-  return sums.sums();
+  return sums;
 }
 
 // Back through the first half. The gated map's gradient is of_scaled times scale plus of_mean, the average's share for
 // each pixel (B, C). of_x: of_middle plus what comes back. Gradients: w1, b1, w2 as [tap][2 C], b2.
 template <class T, class P>
-std::vector<Tensor> first_back(const Tensor& x, const Tensor& of_middle, const Tensor& of_scaled, const Tensor& scale,
-                               const Tensor& of_mean, const Tensor& w1, const Tensor& b1, const Tensor& w2,
-                               const Tensor& b2, double eps, Tensor& of_x) {
+Gradients<T> first_back(const Tensor& x, const Tensor& of_middle, const Tensor& of_scaled, const Tensor& scale,
+                        const Tensor& of_mean, const Weight<T>& w1, const Tensor& b1, const Tensor& w2,
+                        const Tensor& b2, double eps, Tensor& of_x) {
   const Size B = x.size(0), H = x.size(1), W = x.size(2), C = x.size(3), N = 2 * C;
-  const Packed<T, P> up(data<T>(w1), N, C, C, 1), down(data<T>(w1), C, N, 1, C);
+  const Packed<T, P> up(w1), down(w1, true);
   const std::vector<T> w = taps(data<T>(w2), N), turned = taps(data<T>(w2), N, true), none = buffer<T>(N);
   const Size per_image = bands(B, H);
   const Size rows = std::max<Size>({1, PIECE / (W * C) - 1, (FEWEST + W - 1) / W});
@@ -212,7 +192,8 @@ std::vector<Tensor> first_back(const Tensor& x, const Tensor& of_middle, const T
           T* grad = grads.at(r);
           const T* inner = data<T>(of_scaled) + (image * H + r) * W * C;
           convolve_row<T>(here, W, w.data(), bias.data(), C, [&](Size i, Size j, const Vec<T>& a, const Vec<T>& b) {
-            const Vec<T> d = at::vec::fmadd(load<T>(inner + i * C + j, C - j), load<T>(s + j, C - j), load<T>(m + j, C - j));
+            const Size n = C - j;
+            const Vec<T> d = at::vec::fmadd(load<T>(inner + i * C + j, n), load<T>(s + j, n), load<T>(m + j, n));
             store<T>(d * b, grad + i * N + j, C - j);
             store<T>(d * a, grad + i * N + C + j, C - j);
           });
@@ -237,10 +218,11 @@ std::vector<Tensor> first_back(const Tensor& x, const Tensor& of_middle, const T
         for (Size r = y; r < end; r++) {
           const T* const here[3] = {grads.at(r - 1), grads.at(r), grads.at(r + 1)};
           T* out = flat.data() + (r - y) * W * N;
-          convolve_row<T>(here, W, turned.data(), none.data(), C, [&](Size i, Size j, const Vec<T>& a, const Vec<T>& b) {
+          const auto keep = [&](Size i, Size j, const Vec<T>& a, const Vec<T>& b) {
             store<T>(a, out + i * N + j, C - j);
             store<T>(b, out + i * N + C + j, C - j);
-          });
+          };
+          convolve_row<T>(here, W, turned.data(), none.data(), C, keep);
         }
         const Size count = (end - y) * W, at = (image * H + y) * W;
         normalise<T>(count, data<T>(x) + at * C, C, eps, normal.data(), deviation.data());
@@ -253,7 +235,7 @@ std::vector<Tensor> first_back(const Tensor& x, const Tensor& of_middle, const T
     }
     std::copy_n(of_taps.data(), 9 * N, of[2]);
   });
-  return sums.sums();
+  return sums;
 }
 
 }  // namespace

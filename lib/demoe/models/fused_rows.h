@@ -56,18 +56,22 @@ template <class T, class S> void normalise(Size count, const S* x, Size c, doubl
       if (deviations) deviations[i] = d;
     }
   };
-  if (c == 2 * V<T>) all([&](const S* p, T* q) { return normalise_pixel<T, 2>(p, c, eps, q); });
+  if (c == V<T>) all([&](const S* p, T* q) { return normalise_pixel<T, 1>(p, c, eps, q); });
+  else if (c == 2 * V<T>) all([&](const S* p, T* q) { return normalise_pixel<T, 2>(p, c, eps, q); });
   else if (c == 4 * V<T>) all([&](const S* p, T* q) { return normalise_pixel<T, 4>(p, c, eps, q); });
   else if (c == 8 * V<T>) all([&](const S* p, T* q) { return normalise_pixel<T, 8>(p, c, eps, q); });
   else all([&](const S* p, T* q) { return normalise_pixel<T, 0>(p, c, eps, q); });
 }
 template <class T>
 void normalise_back(Size count, const T* grad, const T* normal, const T* scale, const T* onto, Size c, T* to) {
-  const auto all = [&](auto one) { for (Size i = 0; i < count; i++) one(i * c, scale[i]); };
-  if (c == 2 * V<T>) all([&](Size i, T s) { normalise_pixel_back<T, 2>(grad + i, normal + i, s, onto + i, c, to + i); });
-  else if (c == 4 * V<T>) all([&](Size i, T s) { normalise_pixel_back<T, 4>(grad + i, normal + i, s, onto + i, c, to + i); });
-  else if (c == 8 * V<T>) all([&](Size i, T s) { normalise_pixel_back<T, 8>(grad + i, normal + i, s, onto + i, c, to + i); });
-  else all([&](Size i, T s) { normalise_pixel_back<T, 0>(grad + i, normal + i, s, onto + i, c, to + i); });
+  const auto each = [&](auto one) {
+    for (Size p = 0, i = 0; p < count; p++, i += c) one(grad + i, normal + i, scale[p], onto + i, c, to + i);
+  };
+  if (c == V<T>) each([&](auto... of) { normalise_pixel_back<T, 1>(of...); });
+  else if (c == 2 * V<T>) each([&](auto... of) { normalise_pixel_back<T, 2>(of...); });
+  else if (c == 4 * V<T>) each([&](auto... of) { normalise_pixel_back<T, 4>(of...); });
+  else if (c == 8 * V<T>) each([&](auto... of) { normalise_pixel_back<T, 8>(of...); });
+  else each([&](auto... of) { normalise_pixel_back<T, 0>(of...); });
 }
 
 // Depth-wise convolution.
@@ -80,7 +84,7 @@ template <class T> std::vector<T> taps(const T* w, Size n, bool turned = false) 
   return to;
 }
 
-// sums[p] += the convolution at pixels p = 0 ... P - 1 of V channels; rows point to the pixel in the middle of the first.
+// sums[p] += the convolution at pixels p = 0 ... P - 1 of V channels; rows point to the middle pixel of the first.
 template <class T, Size P>
 inline void around(const T* const (&rows)[3], const T* w, Size n, Size j, Vec<T> (&sums)[P]) {
 #pragma GCC unroll 3
@@ -138,18 +142,15 @@ template <class T> struct Ring {
 // Rows begin ... end - 1 of the first convolution's result, of normal (end - begin, width, C).
 template <class T, class P>
 void widen(Size begin, Size end, Size width, const T* normal, const Packed<T, P>& w, const T* bias, Ring<T>& ring) {
-  std::vector<T*> rows;
-  for (Size r = begin; r < end; r++) rows.push_back(ring.at(r));
-  product<T, P>(end - begin, width, [&](Size r) { return normal + r * width * w.k; }, w,
-             [&](Size r, Size i, Size q, const Vec<T>& a, const Vec<T>& b) {
-               both<T>(rows[r] + i * w.n, q, w.n, [&](Size at, Size n) { return (at ? b : a) + load<T>(bias + q + at, n); });
-             });
+  for (Size r = begin; r < end; r++)
+    multiply<T, P, T>(width, normal + (r - begin) * width * w.k, w, bias, nullptr, ring.at(r));
 }
 
 // How a map is shared out: `pieces` of it, some to each of `threads`.
 struct Shares {
   Size pieces, threads;
-  explicit Shares(Size pieces) : pieces(pieces), threads(std::max<Size>(1, std::min<Size>(pieces, at::get_num_threads()))) {}
+  explicit Shares(Size pieces)
+      : pieces(pieces), threads(std::max<Size>(1, std::min<Size>(pieces, at::get_num_threads()))) {}
   template <class Work> void run(const Work& work) const {  // work(thread, first piece, behind the last)
     at::parallel_for(0, threads, 1, [&](Size from, Size to) {
       for (Size t = from; t < to; t++) work(t, t * pieces / threads, (t + 1) * pieces / threads);
