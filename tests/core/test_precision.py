@@ -54,6 +54,15 @@ def test_trainings_are_computed_in_what_takes_least_time(processor, monkeypatch,
     assert found == ["float32", "float32", third]
 
 
+@pytest.mark.parametrize("named", ["", *precision.ELSEWHERE])
+def test_instructions_for_products_of_bfloat16_are_known_unless_some_are_taken_away(processor, monkeypatch, named):
+    for native in (True, False):
+        processor(native)
+        if named:
+            monkeypatch.setenv(named, "AVX512_CORE_BF16")
+        assert precision.bfloat16_instructions() == (native and not named)
+
+
 def test_who_asks_for_emulated_bfloat16_gets_it_and_one_warning(processor, monkeypatch):
     model = NAFNet(SMALL).eval()
     processor(native=False)

@@ -10,10 +10,13 @@ import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import shake
 from torch.utils.cpp_extension import include_paths
 
-from demoe.inference.fold import FoldedBlock
+from demoe.core.precision import bfloat16_instructions
+from demoe.inference.fold import FoldedBlock, gate
+from demoe.inference.strip_halves import pixels
 from demoe.inference.strip_operations import FusedWeights
 from demoe.models import fused_block
 from demoe.models.demoe import DeMoE, DeMoEConfig
@@ -91,7 +94,7 @@ def slow_half(module, x):
     them."""
 
     def product(x, weight, bias):
-        return torch.nn.functional.conv2d(rounded(x), rounded(weight)[:, :, None, None], bias)
+        return F.conv2d(rounded(x), rounded(weight)[:, :, None, None], bias)
 
     def folded(norm, conv):
         weight = conv.weight.flatten(1)
@@ -129,22 +132,54 @@ def test_products_in_bfloat16_round_their_factors_and_nothing_else(channels, sha
 
 @needs_compiler
 @pytest.mark.parametrize("channels", [4, 5, 16, 48])
-@pytest.mark.parametrize("size", [(1, 1), (7, 5), (9, 530)], ids=str)
-def test_maps_in_bfloat16_are_rounded_once_a_half(channels, size):
-    folded, x = FoldedBlock(block(channels)), torch.randn(1, *size, channels).bfloat16()
-    weights, operations = FusedWeights(folded), fused_block.operations()
-    half = FusedWeights(folded.bfloat16())
+@pytest.mark.parametrize("size", [(7, 5), (9, 530)], ids=str)
+def test_maps_in_bfloat16_are_rounded_where_they_are_written_and_nowhere_else(channels, size):
+    folded, x = FoldedBlock(block(channels)), torch.randn(1, channels, *size).bfloat16()
+    operations, half = fused_block.operations(), FusedWeights(folded.bfloat16())
     assert half.exact == torch.float32
-    expected, mean = operations.first(x.float(), *weights.first)
-    gated, found = operations.first(x, *half.first)
-    assert gated.dtype == torch.bfloat16 and found.dtype == torch.float32
-    assert close(found, mean, 0.02) and close(gated.float(), expected, 0.02)
+    w = {name: one.float() for name, one in folded.named_buffers()}
+
+    def product(x, which):
+        return F.conv2d(rounded(x), w["w" + which], w["b" + which])
+
+    y = F.conv2d(product(normalise(x.float(), folded.eps), "1"), w["w2"], w["b2"], padding=1, groups=2 * channels)
+    y = gate(y)  # (1, C, H, W)
+    gated, mean = operations.first(pixels(x), *half.first)
+    assert gated.dtype == torch.bfloat16 and mean.dtype == torch.float32
+    assert close(mean, y.mean((2, 3)), 5e-4) and close(gated.float(), pixels(rounded(y)), 1e-3)
+
     scale = torch.randn(1, channels)
-    _, expected = operations.second(x.float(), gated.float(), scale, *weights.second)
-    _, out = operations.second(x, gated, scale, *half.second)
-    assert out.dtype == torch.bfloat16 and close(out.float(), expected, 0.005) and not torch.equal(out, x)
-    operations.second(x, gated, scale, *half.second, True)
-    assert torch.equal(out, x)  # in its place
+    middle = x.float() + product(gated.float().permute(0, 3, 1, 2) * scale.view(1, -1, 1, 1), "3")
+    expected = middle + product(gate(product(normalise(middle, folded.eps), "4")), "5")
+    _, out = operations.second(pixels(x), gated, scale, *half.second)
+    assert out.dtype == torch.bfloat16 and close(out.float(), pixels(rounded(expected)), 1.3e-3)
+    place = pixels(x).clone()
+    operations.second(place, gated, scale, *half.second, True)
+    assert torch.equal(out, place)
+
+
+@needs_compiler
+@pytest.mark.skipif(not bfloat16_instructions(), reason="the processor has no products of bfloat16")
+def test_bfloat16_is_multiplied_where_the_processor_does():
+    assert torch.backends.cpu.get_cpu_capability() != "AVX512" or fused_block.bfloat16()
+
+
+@needs_compiler
+def test_a_weight_that_was_packed_for_another_product_is_refused():
+    operations, x = fused_block.operations(), torch.randn(1, 3, 3, 32, dtype=torch.float64)
+    weight = torch.randn(64, 32, dtype=torch.float64)
+    others = (torch.zeros(64), torch.zeros(64, 9), torch.zeros(64))
+    for packed in (operations.pack(weight.float()), operations.pack(weight, True)):
+        with pytest.raises(RuntimeError, match="packed for another product"):
+            operations.first(x, packed, *(one.double() for one in others), 1e-6)
+    for packed in (operations.pack(weight.float()), operations.pack(weight.float(), True, True)):
+        with pytest.raises(RuntimeError, match="packed for another product"):
+            operations.first(x.float(), packed, *others, 1e-6, None, True)
+
+
+@needs_compiler
+def test_a_batch_of_nothing_comes_back():
+    assert block(8)(torch.zeros(0, 8, 4, 4)).shape == (0, 8, 4, 4)
 
 
 @needs_compiler
@@ -222,15 +257,17 @@ def test_a_wrong_map_is_refused():
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64" or not shutil.which("g++"), reason="no g++ for x86-64")
-@pytest.mark.parametrize("instructions", ["DEFAULT", *fused_block.FLAGS])
+@pytest.mark.parametrize("instructions", ["DEFAULT", *fused_block.FLAGS, "AVX512 with bfloat16"])
 def test_every_set_of_instructions_compiles(instructions):
     """Also those that this processor does not have: PyTorch's headers bring other names with each."""
-    if instructions == torch.backends.cpu.get_cpu_capability():
+    instructions, _, half = instructions.partition(" with ")
+    if instructions == torch.backends.cpu.get_cpu_capability() and bool(half) == bfloat16_instructions():
         assert fused_block.operations() is not None
         return
     defined = [f"-DCPU_CAPABILITY={instructions}", f"-DCPU_CAPABILITY_{instructions}"]
     headers = [f"-I{folder}" for folder in [*include_paths(), sysconfig.get_path("include")]]
-    flags = ["-std=c++20", "-fsyntax-only", "-w", *defined, *headers, *fused_block.FLAGS.get(instructions, ())]
+    needed = [*fused_block.FLAGS.get(instructions, ()), *([fused_block.BFLOAT16] if half else [])]
+    flags = ["-std=c++20", "-fsyntax-only", "-w", *defined, *headers, *needed]
     done = subprocess.run(["g++", *flags, str(fused_block.SOURCE)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

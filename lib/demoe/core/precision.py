@@ -27,13 +27,16 @@ def native_bfloat16(device: str | torch.device = "cpu") -> bool:
 
 
 def bfloat16_instructions() -> bool:
-    """Whether the processor is known to have AVX-512's instructions for products of bfloat16."""
+    """Whether the processor is known to have AVX-512's instructions for products of bfloat16.
+
+    False where a variable of ``ELSEWHERE`` is set, whatever it says.
+    """
     return _instructions().get(X86[0], False)
 
 
 def _instructions() -> dict[str, bool]:
     """Which of ``X86`` the processor has; nothing where PyTorch does not say, or was told to leave some alone."""
-    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # PyTorch 2.10 and later
+    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # from PyTorch 2.10 on
     if X86[0] not in has or any(name in os.environ for name in ELSEWHERE):
         return {}
     return {name: has[name] for name in X86}

@@ -274,4 +274,5 @@ class Run:
 
 def working_type(model: NAFNet | DeMoE) -> torch.dtype:
     """The type of the maps: that of all but the router and the two convolutions that read and write the picture."""
-    return next((down.weight.dtype for down in model.downs), model.intro.weight.dtype)
+    blocks = (block.w1.dtype for block in model.modules() if isinstance(block, FoldedBlock))
+    return next(blocks, next((down.weight.dtype for down in model.downs), model.intro.weight.dtype))

@@ -36,14 +36,14 @@ Tensor pack_op(const Tensor& w, bool gated, bool half) {
     using P = decltype(p);
     const Tensor matrix = w.flatten(1).to(c10::CppTypeToScalarType<T>::value).contiguous();
     const Packed<T, P> packed(Weight<T>{data<T>(matrix), matrix.size(0), matrix.size(1)}, false, gated);
-    found = at::empty({Size(packed.own.size())}, std::is_same_v<T, double> ? at::kDouble : at::kFloat);
-    std::copy(packed.own.begin(), packed.own.end(), static_cast<Word<P>*>(found.mutable_data_ptr()));
+    found = packed.kept();
   });
   return found;
 }
 
 void check(const Tensor& x) {
-  TORCH_CHECK(x.dim() == 4 && x.is_contiguous() && x.device().is_cpu(), "a map is (B, H, W, C), contiguous, on a CPU");
+  TORCH_CHECK(x.dim() == 4 && x.numel() && x.is_contiguous() && x.device().is_cpu(),
+              "a map is (B, H, W, C), none of them 0, contiguous, on a CPU");
 }
 
 std::tuple<Tensor, Tensor> first_op(const Tensor& x, const Tensor& w1, const Tensor& b1, const Tensor& w2,
@@ -65,7 +65,8 @@ std::tuple<Tensor, Tensor> second_op(const Tensor& x, const Tensor& gated, const
                                      const Tensor& b3, const Tensor& w4, const Tensor& b4, const Tensor& w5,
                                      const Tensor& b5, double eps, bool in_place, bool half) {
   check(x), check(gated);
-  Tensor middle = in_place ? x : at::empty_like(x), out = in_place ? x : at::empty_like(x);
+  Tensor out = in_place ? x : at::empty_like(x);  // where maps have no middle one, this is given in its place
+  Tensor middle = in_place || x.scalar_type() == at::kBFloat16 ? out : at::empty_like(x);
   by_type(x, half, [&](auto t, auto p, auto s) {
     using T = decltype(t);
     using P = decltype(p);

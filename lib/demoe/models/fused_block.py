@@ -115,10 +115,11 @@ def _build(place: str, flags: Sequence[str]) -> Path:
 
 
 def usable(x: Tensor) -> bool:
-    """Whether a block with weights in float32 or float64 can run fused on this map, but for whether it is compiled."""
+    """Whether a block with weights in float32 or float64 can run fused on this map, where ``operations`` are there."""
     return (
         x.device.type == "cpu"
         and type(x) is Tensor
+        and x.numel() > 0
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and (_half() if torch.is_autocast_enabled("cpu") else x.dtype in TYPES)

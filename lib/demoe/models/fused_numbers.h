@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 #if defined(CPU_CAPABILITY_AVX512) && defined(__AVX512BF16__)
 #define DEMOE_BFLOAT16 1
@@ -78,7 +79,11 @@ struct Half {
   };
   static constexpr Size PER = 2;
   static __m512i words(const Word* p) { return _mm512_loadu_si512(p); }
-  static __m512i spread(const Word* p) { return _mm512_set1_epi32(*reinterpret_cast<const int*>(p)); }
+  static __m512i spread(const Word* p) {
+    int bits;
+    std::memcpy(&bits, p, sizeof bits);
+    return _mm512_set1_epi32(bits);
+  }
   static Vec<float> add(__m512i a, __m512i b, const Vec<float>& sum) {
     return Vec<float>(_mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b));
   }
@@ -115,7 +120,7 @@ template <class T> inline void store(const Vec<T>& v, BFloat16* p, Size n) {
   for (Size i = 0; i < std::min(n, V<T>); i++) p[i] = BFloat16(values[i]);
 }
 
-// Without such instructions: the same values, and no faster than Exact.
+// Without such instructions: the same values but for numbers below 1e-38, and no faster than Exact.
 struct Half {
   struct Word {
     float value;

@@ -5,6 +5,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/cpu/vec/functional.h>
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <cmath>
@@ -171,14 +172,26 @@ template <class T, class P> struct Packed {
         }
     });
   }
-  // Of a weight (n, k), or of what pack_op made of one.
+  // Of a weight (n, k), or of one that was kept.
   Packed(const Tensor& w, Size n, Size k, bool gated = false)
       : Packed(Weight<T>{w.dim() == 1 ? nullptr : w.const_data_ptr<T>(), n, k}, false, gated) {
     if (w.dim() != 1) return;
-    const Size limit = gated ? n / 2 : n;
-    TORCH_CHECK(w.numel() == (limit + wide - 1) / wide * deep * 2 * V<T>, "this weight was packed for another product");
+    const Size size = ((gated ? n / 2 : n) + wide - 1) / wide * deep * 2 * V<T>;
+    TORCH_CHECK(w.scalar_type() == TYPE && w.is_contiguous() && w.numel() == size + 1 &&
+                    w.const_data_ptr<T>()[size] == tag(), "this weight was packed for another product");
     values = static_cast<const Word<P>*>(w.const_data_ptr());
   }
+  // For whoever uses it more than once: the words as numbers, and behind them what product they are for.
+  Tensor kept() const {
+    const Tensor found = at::empty({Size(own.size()) + 1}, TYPE);
+    std::copy(own.begin(), own.end(), static_cast<Word<P>*>(found.mutable_data_ptr()));
+    found.mutable_data_ptr<T>()[own.size()] = tag();
+    return found;
+  }
+
+ private:
+  static constexpr auto TYPE = c10::CppTypeToScalarType<T>::value;
+  T tag() const { return T(1 + gated + 2 * !std::is_same_v<P, Exact<T>>); }
 };
 
 // to (m, n) = a (m, k) times packed weights, plus bias, plus onto (m, n), or none.

@@ -192,7 +192,7 @@ class MoEBlock(nn.Module):
             images = used[:, i].nonzero().flatten().to(x.device)  # (b,)
             if len(images):
                 share = weights[images, i].to(x.dtype).view(-1, 1, 1, 1)
-                mixed.index_add_(0, images, share * expert(x[images]))  # (b, C, H, W)
+                mixed.index_add_(0, images, (share * expert(x[images])).to(x.dtype))  # (b, C, H, W)
         return mixed
 
 

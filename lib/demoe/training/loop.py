@@ -82,7 +82,8 @@ def train(
     writes; ``run_dir`` must be on a disk that all of them see. The time spent waiting is the host's: batches made on a
     GPU count only in part.
 
-    Blocks are compiled where that pays (``step.compiling_pays``): on a GPU, and in long trainings in bfloat16.
+    Blocks are compiled where that pays (``step.compiling_pays``): on a GPU, and in long trainings in bfloat16 where the
+    fused block has none.
 
     ``watch`` gets a copy of the network in evaluation mode, in the first process alone, before the state is saved: what
     it does changes nothing in the training. With ``expert`` the network trains in evaluation mode, in which one expert

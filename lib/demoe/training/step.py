@@ -43,7 +43,7 @@ def compiling_pays(device: torch.device, precision: Precision, steps: int) -> bo
 
 
 def computed_in(precision: Precision | None, device: torch.device, steps: int) -> Precision:
-    """What a training of ``steps`` steps that wishes for ``precision`` is computed in: bfloat16 only where it pays.
+    """What a training of ``steps`` steps that wishes for ``precision`` is computed in: bfloat16 where NAFBlocks gain.
 
     None wishes for bfloat16 on a GPU and for float32 on a CPU. Emulated, bfloat16 would take many times as long; on a
     CPU that has it natively it gains where the fused block multiplies in it or where blocks are compiled, and else
