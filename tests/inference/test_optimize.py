@@ -299,3 +299,10 @@ def test_an_optimized_network_in_place_of_the_model(model):
     fast.network = None  # as on a GPU
     with pytest.raises(ValueError, match="give the network itself"):
         demoe.deblur(x, model=fast)
+
+
+def test_bfloat16_of_a_network_without_encoder_and_decoder():
+    model = shake(NAFNet(NAFNetConfig(8, (), 1, ()))).eval()
+    x = torch.rand(1, 3, 17, 13)
+    with torch.no_grad():
+        torch.testing.assert_close(demoe.optimize(model, torch.bfloat16)(x).image, model(x).image, rtol=0, atol=0.03)

@@ -172,9 +172,9 @@ def test_a_weight_that_was_packed_for_another_product_is_refused():
     for packed in (operations.pack(weight.float()), operations.pack(weight, True)):
         with pytest.raises(RuntimeError, match="packed for another product"):
             operations.first(x, packed, *(one.double() for one in others), 1e-6)
-    for packed in (operations.pack(weight.float()), operations.pack(weight.float(), True, True)):
+    for packed in (operations.pack(weight.float()), operations.pack(weight.bfloat16(), True)):
         with pytest.raises(RuntimeError, match="packed for another product"):
-            operations.first(x.float(), packed, *others, 1e-6, None, True)
+            operations.first(x.bfloat16(), packed, *others, 1e-6)
 
 
 @needs_compiler

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from conftest import shake
 from torch import nn
 
 from demoe.models.layers import NAFBlock
@@ -106,3 +107,11 @@ def test_normalised_entropy_is_a_share_of_the_largest():
     ):
         assert normalised_entropy(probabilities).item() == pytest.approx(expected, abs=1e-12)
     assert normalised_entropy(torch.full((2, 3, 5), 0.2)).shape == (2, 3)
+
+
+def test_images_with_different_experts_under_autocast():
+    block, x = shake(MoEBlock(8, num_experts=2)).eval(), torch.rand(2, 8, 5, 5).bfloat16()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = block(x, torch.eye(2))
+    with torch.no_grad():
+        torch.testing.assert_close(found.float(), block(x.float(), torch.eye(2)), rtol=0, atol=0.05)

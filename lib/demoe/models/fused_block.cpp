@@ -29,9 +29,9 @@ template <class Run> void by_type(const Tensor& map, bool half, const Run& run) 
 }
 
 // A weight (n, k, ...) as the operations below read it, in one dimension, for whoever uses it more than once.
-Tensor pack_op(const Tensor& w, bool gated, bool half) {
+Tensor pack_op(const Tensor& w, bool gated) {
   Tensor found;
-  by_type(w, half, [&](auto t, auto p, auto) {
+  by_type(w, false, [&](auto t, auto p, auto) {
     using T = decltype(t);
     using P = decltype(p);
     const Tensor matrix = w.flatten(1).to(c10::CppTypeToScalarType<T>::value).contiguous();
@@ -47,11 +47,11 @@ void check(const Tensor& x) {
 }
 
 std::tuple<Tensor, Tensor> first_op(const Tensor& x, const Tensor& w1, const Tensor& b1, const Tensor& w2,
-                                    const Tensor& b2, double eps, std::optional<Tensor> into, bool half) {
+                                    const Tensor& b2, double eps, std::optional<Tensor> into) {
   check(x);
   Tensor gated = into.has_value() ? *into : at::empty_like(x), mean = at::empty({x.size(0), x.size(3)}, b1.options());
   check(gated);
-  by_type(x, half, [&](auto t, auto p, auto s) {
+  by_type(x, false, [&](auto t, auto p, auto s) {
     using T = decltype(t);
     using P = decltype(p);
     const Size C = x.size(3);
@@ -63,11 +63,11 @@ std::tuple<Tensor, Tensor> first_op(const Tensor& x, const Tensor& w1, const Ten
 
 std::tuple<Tensor, Tensor> second_op(const Tensor& x, const Tensor& gated, const Tensor& scale, const Tensor& w3,
                                      const Tensor& b3, const Tensor& w4, const Tensor& b4, const Tensor& w5,
-                                     const Tensor& b5, double eps, bool in_place, bool half) {
+                                     const Tensor& b5, double eps, bool in_place) {
   check(x), check(gated);
   Tensor out = in_place ? x : at::empty_like(x);  // where maps have no middle one, this is given in its place
   Tensor middle = in_place || x.scalar_type() == at::kBFloat16 ? out : at::empty_like(x);
-  by_type(x, half, [&](auto t, auto p, auto s) {
+  by_type(x, false, [&](auto t, auto p, auto s) {
     using T = decltype(t);
     using P = decltype(p);
     const Size C = x.size(3);
@@ -163,9 +163,9 @@ std::vector<Tensor> block_back_op(const Tensor& grad, const Tensor& x, const Ten
 
 TORCH_LIBRARY(demoe, library) {
   library.def("bfloat16() -> bool", [] { return bool(DEMOE_BFLOAT16); });
-  library.def("first(Tensor x, Tensor w1, Tensor b1, Tensor w2, Tensor b2, float eps, Tensor(a!)? into=None, bool half=False) -> (Tensor(a!), Tensor)");
-  library.def("second(Tensor x, Tensor gated, Tensor scale, Tensor w3, Tensor b3, Tensor w4, Tensor b4, Tensor w5, Tensor b5, float eps, bool in_place=False, bool half=False) -> (Tensor, Tensor)");
-  library.def("pack(Tensor weight, bool gated=False, bool half=False) -> Tensor");
+  library.def("first(Tensor x, Tensor w1, Tensor b1, Tensor w2, Tensor b2, float eps, Tensor(a!)? into=None) -> (Tensor(a!), Tensor)");
+  library.def("second(Tensor x, Tensor gated, Tensor scale, Tensor w3, Tensor b3, Tensor w4, Tensor b4, Tensor w5, Tensor b5, float eps, bool in_place=False) -> (Tensor, Tensor)");
+  library.def("pack(Tensor weight, bool gated=False) -> Tensor");
   library.def("block(Tensor x, float eps1, float eps2, Tensor[] parameters, bool half=False) -> Tensor[]");
   library.def("block_back(Tensor grad, Tensor x, Tensor gated, Tensor mean, Tensor scale, Tensor middle, float eps1, float eps2, Tensor[] parameters, bool half=False) -> Tensor[]");
   library.impl("first", c10::DispatchKey::CPU, first_op);
